@@ -1,0 +1,99 @@
+"""Which command was asked for, and what its outcome means for the shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["main"]
+
+OK, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+
+
+class Command(NamedTuple):
+    help: str
+    home: str  # imported only when asked for: torch takes seconds
+
+
+COMMANDS = {
+    "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
+    "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
+    "encode": Command("code your own array with a trained run", "sparsecode.cli.use"),
+    "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
+    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),
+    "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),
+}
+
+EXIT_CODES = (
+    "0 done · 1 failed · 2 wrong usage · 3 refused to touch what is there · 130 / 143 interrupted by Ctrl-C / SIGTERM, "
+    "state saved"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _overview(Console())
+        return OK
+    if arguments[0] == "--version":
+        from sparsecode.version import __version__
+
+        print(f"sparsecode {__version__}")
+        return OK
+    name, *rest = arguments
+    error = Console(stderr=True, soft_wrap=True)
+    if name not in COMMANDS:
+        error.print(f"sparsecode: no command {name!r}; there is {', '.join(COMMANDS)}", highlight=False, markup=False)
+        return USAGE
+    try:
+        return _command(name)(rest)
+    except SystemExit as wanted:  # tyro has printed the help (0) or the error (2)
+        return wanted.code if isinstance(wanted.code, int) else USAGE
+    except KeyboardInterrupt:
+        error.print("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left: say nothing, and let Python's exit say nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as problem:
+        code = _code_of(problem)
+        if code is None or os.environ.get("SPARSECODE_TRACEBACK"):
+            raise
+        error.print(f"sparsecode {name}: {problem}", highlight=False, markup=False)
+        return code
+
+
+def _code_of(problem: Exception) -> int | None:
+    """The exit code for errors whose message is meant for the user; None for defects of ours."""
+    from sparsecode.cli.options import UsageError
+    from sparsecode.runner import RunConflictError
+    from sparsecode.train.fit import NonFiniteLossError
+
+    if isinstance(problem, UsageError):
+        return USAGE
+    if isinstance(problem, RunConflictError | BlockingIOError):
+        return REFUSED
+    return FAILED if isinstance(problem, OSError | ValueError | ImportError | NonFiniteLossError) else None
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    from importlib import import_module
+
+    return getattr(import_module(COMMANDS[name].home), f"{name}_command")
+
+
+def _overview(console: Console) -> None:
+    console.print("[bold]sparsecode[/bold]: explain data by codes in which almost everything is zero\n")
+    console.print("usage: sparsecode COMMAND [OPTIONS]     (each command has --help)\n", markup=False)
+    table = Table.grid(padding=(0, 3))
+    for name, command in COMMANDS.items():
+        table.add_row(f"  {name}", command.help)
+    console.print(table)
+    console.print("\ntry: sparsecode train photos-sdl     (a minute on a laptop, no download)")
+    console.print(f"exit codes: {EXIT_CODES}", highlight=False)

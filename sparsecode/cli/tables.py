@@ -1,0 +1,66 @@
+"""Results as rich tables."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from sparsecode.runs import Evaluation, Summary
+
+__all__ = ["denoising_table", "runs_table", "scores_table"]
+
+
+def scores_table(evaluation: Evaluation, title: str = "") -> Table:
+    """A row per coder."""
+    any_score = next(iter(evaluation.scores.values()))
+    table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
+    for column in ("codes by", "PSNR dB", "explained var.", "objective", "L0", "active", "dead", "always on"):
+        table.add_column(column, justify="left" if column == "codes by" else "right")
+    for name, s in evaluation.scores.items():
+        table.add_row(
+            name,
+            f"{s.psnr:.2f}",
+            f"{s.explained_variance:.4f}",
+            f"{s.objective:.4g}",
+            f"{s.l0:.2f} of {s.n_code}",
+            f"{s.active_fraction:.1%}",
+            str(s.dead),
+            str(s.always_on),
+        )
+    table.caption = (
+        f"PSNR for a data range of {any_score.data_range:.3g}; a code is active above |z| > {any_score.theta:g}"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def denoising_table(evaluation: Evaluation) -> Table:
+    """A row per noise level: PSNR of the noisy input, and what each coder gains."""
+    rows = list(evaluation.denoising.values())
+    unit = rows[0][0].unit if rows and rows[0] else "input"
+    words = {"input": "of the model's normalised input", "range": "as a fraction of the data range"}[unit]
+    table = Table(title=f"denoising, PSNR in dB; sigma {words}", title_justify="left")
+    for column in (
+        "sigma",
+        "noisy input",
+        *(f"by {c}" for name in evaluation.denoising for c in (name, f"{name}, gain")),
+    ):
+        table.add_column(column, justify="right")
+    for levels in zip(*rows, strict=True):
+        cells = [text for level in levels for text in (f"{level.psnr:.2f}", f"{level.margin:+.2f}")]
+        table.add_row(f"{levels[0].sigma:.3g}", f"{levels[0].noisy_psnr:.2f}", *cells)
+    return table
+
+
+def runs_table(summaries: list[Summary]) -> Table:
+    """A row per run, scored by its first coder."""
+    table = Table()
+    for column in ("run", "data", "model", "steps", "codes by", "PSNR dB", "objective", "L0"):
+        table.add_column(column, justify="left" if column in ("run", "data", "model", "codes by") else "right")
+    for s in summaries:
+        steps = f"{s.step} of {s.total_steps}" if s.total_steps else "not begun"
+        scored = ["", "", "", ""]
+        if s.evaluation:
+            coder, first = next(iter(s.evaluation.scores.items()))
+            scored = [coder, f"{first.psnr:.2f}", f"{first.objective:.4g}", f"{first.l0:.1f}"]
+        table.add_row(s.name, s.data, s.model, steps, *scored)
+    return table

@@ -1,0 +1,1 @@
+"""Scores of trained models and codes. Nothing here trains a sparse model."""

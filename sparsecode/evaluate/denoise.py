@@ -1,0 +1,72 @@
+"""Denoising by reconstruction: code the noisy sample, decode, compare with the clean one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.metrics import l0, psnr
+from sparsecode.evaluate.score import CHUNK
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.ops.streams import generator
+from sparsecode.specs import Spec
+
+__all__ = ["Denoised", "NoiseUnit", "add_noise", "denoise"]
+
+NoiseUnit = Literal["input", "range"]
+
+
+class Denoised(Spec, tag="denoised"):
+    """Mean PSNR in dB of the noisy input and of its reconstruction, both against the clean sample."""
+
+    sigma: float
+    unit: NoiseUnit
+    n: int
+    noisy_psnr: float
+    psnr: float
+    margin: float
+    l0: float
+
+
+def add_noise(
+    model: AbstractSparseModel, x: Tensor, sigma: float, unit: NoiseUnit, data_range: float, rng: torch.Generator
+) -> Tensor:
+    """x + Gaussian noise of standard deviation sigma, in data space, nothing clipped.
+
+    unit "input": sigma counts in the model's normalised space; "range": in fractions of the data range.
+    """
+    noise = torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device)
+    if unit == "range":
+        return x + sigma * data_range * noise
+    return model.denormalise(model.normalise(x) + sigma * noise.flatten(1))
+
+
+@torch.no_grad()
+def denoise(
+    model: AbstractSparseModel,
+    coder: Callable[[Tensor], Tensor],
+    split: Split,
+    sigmas: Sequence[float],
+    unit: NoiseUnit,
+    data_range: float,
+    theta: float = 0.0,
+    seed: int = 0,
+) -> list[Denoised]:
+    """A row per noise level; every coder of every model sees the same noise for the same seed."""
+    rows: list[Denoised] = []
+    for sigma in sigmas:
+        noisy_total, total, count = 0.0, 0.0, 0.0
+        for start in range(0, split.n, CHUNK):
+            x = split.x[start : start + CHUNK]
+            noisy = add_noise(model, x, sigma, unit, data_range, generator(seed, "denoise", start))
+            z = coder(noisy)
+            noisy_total += float(psnr(x, noisy, data_range).double().sum())
+            total += float(psnr(x, model.denormalise(model.decode(z)), data_range).double().sum())
+            count += float(l0(z, theta).double().sum())
+        before, after = noisy_total / split.n, total / split.n
+        rows.append(Denoised(sigma, unit, split.n, before, after, after - before, count / split.n))
+    return rows

@@ -1,0 +1,1 @@
+"""The final model classes, one per way to infer a code."""

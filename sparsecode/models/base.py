@@ -1,0 +1,75 @@
+"""The contract of every model: all that the training loop and the evaluation know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sparsecode.ops.streams import Stream
+from sparsecode.specs import Spec
+from sparsecode.types import Batch, Loss
+
+__all__ = ["AbstractSparseModel"]
+
+
+class AbstractSparseModel(nn.Module, ABC):
+    """A sparse model. Samples are rows; all state that matters is a parameter or a buffer.
+
+    `spec` (schedules in steps) and the sample `shape` *F rebuild it; `state_dict` then restores it bit for bit.
+    """
+
+    shape: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec:
+        """The config this model was built from."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes [B, n_code] of x [B, *F] in data space: deterministic, row by row, without gradients."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """The mean [B, n_features] in model space for codes z [B, n_code]."""
+
+    @abstractmethod
+    def normalise(self, x: Tensor) -> Tensor:
+        """x [B, *F] from data space into model space [B, n_features]."""
+
+    @abstractmethod
+    def denormalise(self, x: Tensor) -> Tensor:
+        """x [B, n_features] from model space into data space [B, *F]."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
+        """The whole training objective of one batch."""
+
+    @abstractmethod
+    def energy(self, x: Tensor, z: Tensor) -> Tensor:
+        """What a code of x is judged by [B]: the objective that inference minimises."""
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """decode(encode(x)) [B, *F] in data space."""
+        return self.denormalise(self.decode(self.encode(x)))
+
+    def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Every way this model maps data to codes, by name; evaluation scores each."""
+        return {"encode": self.encode}
+
+    def initialise_(self, sample: Tensor) -> None:
+        """Data-dependent start from training samples [n, *F]: once, never on resume."""
+
+    def project_grads_(self) -> None:
+        """After backward, before clipping."""
+
+    def constrain_(self) -> None:
+        """After each optimiser step."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Disjoint named groups of all trained parameters, for the optimiser's patterns."""
+        return {"all": list(self.parameters())}

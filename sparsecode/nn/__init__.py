@@ -1,0 +1,1 @@
+"""Leaves with weights, each under its Spec: normalisers, encoders, decoders, constraints."""

@@ -1,0 +1,62 @@
+"""From data to codes in one pass."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.specs import Count, Spec
+
+__all__ = ["LISTA", "Encoder", "LISTAModule"]
+
+
+class LISTA(Spec, tag="lista"):
+    """Unrolled ISTA with learned matrices, shared over its iterations.
+
+    Non-negative codes: B = x W^T + b; z = relu(B); then n_iter times z = relu(B + z S^T), so n_iter + 1
+    rectifications. Signed codes: the same with B = x W^T and the shrinkage sign(v) relu(|v| - theta) in
+    place of relu, theta >= 0 learned per code (it starts at 0, as b does).
+    Source: Gregor & LeCun, ICML 2010; the non-negative form: Evtimova & LeCun, TMLR 2022.
+    """
+
+    n_iter: Count = 3
+    positive: bool = True
+
+    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LISTAModule:
+        return LISTAModule(self, n_code, n_features, rng)
+
+
+class LISTAModule(nn.Module):
+    """The weights of a `LISTA`: `weight` W, `lateral` S, `bias` b (for signed codes: -theta)."""
+
+    def __init__(self, spec: LISTA, n_code: int, n_features: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(uniform_fan_in((n_code, n_features), n_features, rng))
+        self.lateral = nn.Parameter(uniform_fan_in((n_code, n_code), n_code, rng))
+        self.bias = nn.Parameter(torch.zeros(n_code))
+
+    def _shrink(self, v: Tensor) -> Tensor:
+        if self.spec.positive:
+            return torch.relu(v)
+        return v.sign() * torch.relu(v.abs() + self.bias)
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        """Keep thresholds non-negative."""
+        if not self.spec.positive:
+            self.bias.clamp_(max=0)
+
+    def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
+        drive = x @ self.weight.T
+        if self.spec.positive:
+            drive = drive + self.bias
+        z = self._shrink(drive)
+        for _ in range(self.spec.n_iter):
+            z = self._shrink(drive + z @ self.lateral.T)
+        return z
+
+
+Encoder = LISTA

@@ -1,0 +1,94 @@
+"""The affine map between data space and the space a model works in; it is saved with the model."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sparsecode.specs import Positive, Spec
+
+__all__ = ["Identity", "Normaliser", "NormaliserModule", "Standardise", "Whiten"]
+
+
+class NormaliserModule(nn.Module):
+    """x -> (x - shift) / scale, or (x - shift) M with a matrix M, and back. State: buffers only."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+        self.shift: Tensor
+        self.scale: Tensor
+
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        """Set what depends on the data, once, from training samples."""
+
+    def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return (x - self.shift) / self.scale
+
+    def undo(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return x * self.scale + self.shift
+
+
+class Identity(Spec, tag="identity"):
+    """Model space is data space."""
+
+    def build(self, n_features: int) -> NormaliserModule:
+        return NormaliserModule(n_features)
+
+
+class Standardise(Spec, tag="standardise"):
+    """(x - mean) / std with the same two numbers for every feature."""
+
+    mean: float
+    std: Positive
+
+    def build(self, n_features: int) -> NormaliserModule:
+        module = NormaliserModule(n_features)
+        module.shift.fill_(self.mean)
+        module.scale.fill_(self.std)
+        return module
+
+
+class Whiten(Spec, tag="whiten"):
+    """Regularised ZCA: (x - mean) U diag(1 / sqrt(v + floor * mean(v))) U^T, v and U of the covariance.
+
+    `floor` keeps directions of little variance (mostly noise) from being blown up. Mean and covariance
+    come from training samples at the start. Invertible. Source: Bell & Sejnowski, Vision Research 1997.
+    """
+
+    floor: Positive = 0.01
+
+    def build(self, n_features: int) -> WhitenModule:
+        return WhitenModule(self, n_features)
+
+
+class WhitenModule(NormaliserModule):
+    def __init__(self, spec: Whiten, n_features: int) -> None:
+        super().__init__(n_features)
+        self.spec = spec
+        self.register_buffer("matrix", torch.eye(n_features))
+        self.register_buffer("inverse", torch.eye(n_features))
+        self.matrix: Tensor
+        self.inverse: Tensor
+
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        rows = sample.double()
+        mean = rows.mean(dim=0)
+        variances, directions = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+        if not bool(variances.mean() > 0):
+            raise ValueError(f"Whiten: the {len(sample)} training samples are all equal; expected data that vary")
+        deviation = (variances.clamp(min=0) + self.spec.floor * variances.mean()).sqrt()
+        self.shift.copy_(mean)
+        self.matrix.copy_((directions / deviation) @ directions.T)
+        self.inverse.copy_((directions * deviation) @ directions.T)
+
+    def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return (x - self.shift) @ self.matrix
+
+    def undo(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return x @ self.inverse + self.shift
+
+
+Normaliser = Identity | Standardise | Whiten

@@ -1,0 +1,46 @@
+"""Values over training steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+__all__ = ["training_curves"]
+
+_NOT_CURVES = ("kind", "step", "seconds")
+
+
+def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
+    """A panel per quantity of `metrics.jsonl`: training values and, with the same last name, validation ones.
+
+    `records` have "kind" ("train" or "evaluate"), "step" and values; validation names are `coder/quantity`.
+    """
+    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for record in records:
+        for name, value in record.items():
+            if name in _NOT_CURVES:
+                continue
+            coder, _, quantity = name.rpartition("/")
+            line = "train" if record["kind"] == "train" else f"valid, {coder}" if coder else "valid"
+            steps, values = series.setdefault(quantity, {}).setdefault(line, ([], []))
+            steps.append(record["step"])
+            values.append(value)
+    if not series:
+        raise ValueError("records hold no values; expected the lines of a metrics.jsonl")
+    columns = min(3, len(series))
+    rows = -(-len(series) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(series) :]:
+        axes.set_axis_off()
+    for axes, (quantity, lines) in zip(grid, series.items(), strict=False):
+        for line, (steps, values) in lines.items():
+            axes.plot(steps, values, label=line, linewidth=1, marker="." if len(values) < 20 else "")
+        axes.set_title(quantity.replace("_", " "), fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel("optimiser step", fontsize=9)
+    return figure

@@ -1,0 +1,189 @@
+"""Training, evaluating and picturing a run: the only module that knows all parts."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparsecode.data import Splits
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.denoise import add_noise, denoise
+from sparsecode.evaluate.score import score
+from sparsecode.files import locked
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.portable import save_model
+from sparsecode.ops.streams import generator
+from sparsecode.plots import atoms_mosaic, image_grid, training_curves
+from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
+from sparsecode.schedules import resolve
+from sparsecode.specs import differences
+from sparsecode.train.checkpoint import FitState
+from sparsecode.train.fit import clock, fit, launch
+from sparsecode.train.observers import MetricsFile, Observer
+from sparsecode.version import __version__
+
+__all__ = ["Result", "RunConflictError", "claim", "draw", "evaluate_model", "run"]
+
+PICTURED = 10  # samples in a grid
+
+
+class RunConflictError(Exception):
+    """The folder holds something that this run must not touch."""
+
+
+class Result(NamedTuple):
+    """What a run came to. `evaluation` and `figures` are there once training has finished."""
+
+    folder: RunFolder
+    state: FitState
+    evaluation: Evaluation | None
+    figures: list[Path]
+
+
+def claim(config: Run, folder: RunFolder) -> None:
+    """Make `folder` this run's: write the config, or find the same one there.
+
+    Raises RunConflictError if it holds another run, naming each difference, or files that are no run.
+    """
+    if folder.exists:
+        changes = differences(folder.config(), config)
+        if changes:
+            raise RunConflictError(
+                f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)
+            )
+        return
+    strangers = [p.name for p in folder.path.iterdir() if p.name != ".lock"] if folder.path.is_dir() else []
+    if strangers:
+        raise RunConflictError(
+            f"{folder.path} is not empty and not a run (it holds {', '.join(sorted(strangers)[:5])})"
+        )
+    folder.write_config(config)
+
+
+def run(
+    config: Run,
+    out: str | Path,
+    *,
+    observers: Sequence[Observer] = (),
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+) -> Result:
+    """Train, evaluate on the test split and draw figures in folder `out`; a run that was begun there goes on.
+
+    Raises RunConflictError if `out` holds another run, BlockingIOError if another process trains in it,
+    NonFiniteLossError if training diverges.
+    """
+    folder = RunFolder(out)
+    fabric = launch(config.train.precision, accelerator, devices)
+    first = fabric.is_global_zero
+    with locked(folder.path) if first else nullcontext():
+        if first:
+            claim(config, folder)
+        splits = config.data.load()
+        ticks = clock(config.train, splits.train.n)
+        # Schedules count in steps from here on, so that what is saved says what was done.
+        planned = resolve(config, ticks)
+        model = planned.model.build(splits.shape, config.seed)
+        dtype = torch.float64 if config.train.precision.startswith("64") else torch.float32
+        valid = splits.valid.to(fabric.device, dtype)
+        provenance = {"sparsecode": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+        state = fit(
+            model,
+            splits,
+            planned.optim,
+            config.train,
+            config.seed,
+            fabric=fabric,
+            observers=[MetricsFile(folder.metrics_file), *observers],
+            evaluate=lambda m: _validation(m, valid, splits.data_range, config.evaluate),
+            on_best=lambda m: save_model(m, folder.model, provenance),
+            resume=folder.resume,
+        )
+        if state.stopped_by or not first:
+            return Result(folder, state, None, [])
+        best = folder.best_model().to(fabric.device)
+        evaluation = evaluate_model(best, splits, config.evaluate, config.seed)
+        folder.write_evaluation(evaluation)
+        return Result(folder, state, evaluation, draw(folder, best, splits, config))
+
+
+def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, coder in model.coders().items():
+        scores = score(model, coder, valid, data_range, how.theta)
+        for quantity in ("objective", "psnr", "explained_variance", "l0", "dead"):
+            values[f"{name}/{quantity}"] = float(getattr(scores, quantity))
+    return values
+
+
+def evaluate_model(
+    model: AbstractSparseModel, splits: Splits, how: Evaluate, seed: int, split: str = "test"
+) -> Evaluation:
+    """Scores and denoising of every coder of a model on one split."""
+    weights = next(model.parameters())
+    samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
+    coders = model.coders()
+    return Evaluation(
+        split=split,
+        scores={name: score(model, coder, samples, splits.data_range, how.theta) for name, coder in coders.items()},
+        denoising={
+            name: tuple(denoise(model, coder, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed))
+            for name, coder in coders.items()
+        },
+    )
+
+
+def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
+    """Write the run's figures and return their paths; data that are not images get the curves alone."""
+    name = folder.path.name
+    figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
+    if _is_image(model.shape):
+        figures |= _pictures(model, splits, config, name)
+    folder.figures.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for title, figure in figures.items():
+        paths.append(folder.figures / f"{title}.png")
+        figure.savefig(paths[-1], dpi=120)
+    return paths
+
+
+@torch.no_grad()
+def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
+    weights = next(model.parameters())
+    x = splits.test.x[:PICTURED].to(weights.device, weights.dtype)
+    coders, how = model.coders(), config.evaluate
+
+    def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
+        return _array(model.denormalise(model.decode(coder(samples))))
+
+    clean = {"test sample": _array(x), **{f"by {c}": through(f, x) for c, f in coders.items()}}
+    sigma = how.sigmas[len(how.sigmas) // 2]
+    noisy = add_noise(model, x, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+    denoised = {"clean": _array(x), "noisy": _array(noisy), **{f"by {c}": through(f, noisy) for c, f in coders.items()}}
+    codes = torch.eye(config.model.n_code).to(weights)
+    atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
+    return {
+        "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms"),
+        "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
+        "denoising": image_grid(
+            denoised, model.shape, splits.low, splits.high, f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
+        ),
+    }
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    return len(shape) >= 2 and math.prod(shape[:-2]) == 1
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.detach().cpu())

@@ -1,0 +1,49 @@
+"""The only solver loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsecode.solvers.energy import Energy
+from sparsecode.solvers.gradient import Algorithm
+from sparsecode.types import Solution
+
+__all__ = ["CHECK_EVERY", "solve"]
+
+CHECK_EVERY = 10  # steps between looks at the gap: one more matrix product each
+
+
+@torch.no_grad()
+def solve(energy: Energy, solver: Algorithm[Any], z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
+    """Minimise every row of `energy` from `z0` [B, n_code] until its relative gap is at most `tol`.
+
+    The gap is read before the first step, then every `CHECK_EVERY` steps and at `max_steps`; a row that has
+    converged keeps its code and leaves the batch, so a row's result does not depend on the others.
+    """
+    z_out = z0.clone()
+    gap_out = energy.gap(z0)
+    steps_out = torch.zeros(len(z0), dtype=torch.long, device=z0.device)
+    whole = energy
+    active = torch.nonzero(~(gap_out <= tol)).squeeze(1)
+    if len(active) < len(z0):
+        energy, z0 = energy.rows(active), z0[active]
+    z, state = z0, solver.init(energy, z0)
+    steps = 0
+    while steps < max_steps and len(active):
+        burst = min(CHECK_EVERY, max_steps - steps)
+        for _ in range(burst):
+            z, state = solver.step(energy, z, state)
+        steps += burst
+        gap = energy.gap(z)
+        left = ~(gap <= tol)  # so that NaN counts as not converged
+        if steps == max_steps or not bool(left.all()):
+            done = ~left if steps < max_steps else torch.ones_like(left)
+            rows = active[done]
+            z_out[rows], gap_out[rows], steps_out[rows] = z[done], gap[done], steps
+            keep = ~done
+            active, z = active[keep], z[keep]
+            energy, state = energy.rows(keep), type(state)(*(part[keep] for part in state))
+    return Solution(z_out, whole.per_sample(z_out), gap_out, steps_out, gap_out <= tol)

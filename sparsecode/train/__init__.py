@@ -1,0 +1,1 @@
+"""Training: the loop, optimisers, observers, checkpoints. The only room that knows Lightning Fabric."""

@@ -1,0 +1,201 @@
+"""The training loop, for every model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import torch
+from lightning_fabric import Fabric
+from msgspec import Meta
+from safetensors.torch import save
+
+from sparsecode.data.batches import batches, steps_per_epoch
+from sparsecode.data.splits import Splits
+from sparsecode.files import remove_leftovers, write_atomic
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.ops.collective import any_rank, mean_over_ranks
+from sparsecode.ops.streams import Stream, generator
+from sparsecode.schedules import Clock
+from sparsecode.specs import Count, Positive, Spec
+from sparsecode.train.checkpoint import Best, FitState, restore, save_state
+from sparsecode.train.interrupts import Interrupts
+from sparsecode.train.observers import Observer
+from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
+from sparsecode.types import Batch, Event, Loss
+
+__all__ = ["NonFiniteLossError", "Train", "clock", "fit", "launch"]
+
+INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
+STATE_FILE = "state.safetensors"
+
+
+class Train(Spec, tag="train"):
+    """How long, in what batches, and how often to look. The batch is global: all processes share it."""
+
+    epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
+    batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]
+    select: Annotated[str, Meta(description="validation value whose minimum picks the best model")]
+    evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
+    checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
+    log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
+    precision: Literal["32-true", "64-true"] = "32-true"
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+def launch(precision: str, accelerator: str = "auto", devices: int | str = "auto") -> Fabric:
+    """A Fabric for this process; under torchrun or with several devices, one of a group."""
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # pyright: ignore[reportArgumentType]
+    fabric.launch()
+    return fabric
+
+
+def clock(train: Train, n: int) -> Clock:
+    """Steps per epoch and in all for n training samples."""
+    per_epoch = steps_per_epoch(n, train.batch_size)
+    return Clock(per_epoch, max(1, round(train.epochs * per_epoch)))
+
+
+def fit(
+    model: AbstractSparseModel,
+    splits: Splits,
+    optim: Optim,
+    train: Train,
+    seed: int,
+    *,
+    fabric: Fabric,
+    observers: Sequence[Observer] = (),
+    evaluate: Callable[[AbstractSparseModel], dict[str, float]] | None = None,
+    on_best: Callable[[AbstractSparseModel], None] | None = None,
+    resume: Path | None = None,
+) -> FitState:
+    """Train `model` in place and return where it stands.
+
+    With a folder `resume`, the state is saved there at every checkpoint and on SIGINT or SIGTERM (the current
+    step is finished first), and a state found there is continued: on one CPU the weights are then bit for bit
+    those of an uninterrupted run. `evaluate` gives validation values; whenever the value named `train.select`
+    is the lowest so far, `on_best` is called.
+
+    Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite.safetensors`.
+    """
+    ticks = clock(train, splits.train.n)
+    every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
+    every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
+    module = fabric.setup_module(model)
+    module.mark_forward_method("loss")
+    dtype = next(model.parameters()).dtype
+    train_split = splits.train.to(fabric.device, dtype)
+    groups = build(optim, model)
+
+    path = None if resume is None else resume / STATE_FILE
+    state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads())
+    if path is not None and path.exists():
+        if fabric.is_global_zero:
+            remove_leftovers(path.parent)
+        state = restore(path, model, groups)
+    else:
+        order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
+        model.initialise_(train_split.x[order.to(fabric.device)])
+
+    def notify(event: Event) -> None:
+        if fabric.is_global_zero:
+            for observer in observers:
+                observer(event)
+
+    def save_now() -> None:
+        if path is not None and fabric.is_global_zero:
+            save_state(path, state, model, groups)
+
+    began = time.monotonic()
+    notify(Event("start", state.step, state.total_steps, {}))
+    steps = batches(
+        train_split, train.batch_size, seed, state.step, state.total_steps, fabric.global_rank, fabric.world_size
+    )
+    model.train()
+    try:
+        with Interrupts() as interrupts:
+            for step, batch in steps:
+                loss: Loss = module.loss(batch, step, Stream(seed, step))
+                if any_rank(not bool(torch.isfinite(loss.total)), fabric.device):
+                    raise _non_finite(loss, batch, step, resume)
+                _update(model, fabric, loss, groups, optim, step)
+                state = msgspec.structs.replace(state, step=step + 1)
+                last = state.step == state.total_steps
+                if state.step % train.log_every == 0 or last:
+                    values = {**_floats(loss), "seconds": time.monotonic() - began}
+                    notify(Event("train", state.step, state.total_steps, values))
+                if evaluate and fabric.is_global_zero and (state.step % every_evaluate == 0 or last):
+                    state = _validate(model, evaluate, on_best, train.select, state, notify)
+                caught = interrupts.caught
+                stopped = any_rank(caught is not None, fabric.device) and not last
+                if stopped:
+                    state = msgspec.structs.replace(state, stopped_by=caught or "another process")
+                if stopped or last or state.step % every_checkpoint == 0:
+                    save_now()
+                if stopped:
+                    break
+    finally:
+        model.eval()
+        notify(Event("end", state.step, state.total_steps, {}))
+    return state
+
+
+def _update(
+    model: AbstractSparseModel, fabric: Fabric, loss: Loss, groups: list[OptimiserGroup], optim: Optim, step: int
+) -> None:
+    set_rates(groups, step)
+    for group in groups:
+        group.optimiser.zero_grad(set_to_none=True)
+    fabric.backward(loss.total)
+    model.project_grads_()
+    clip_(groups, optim.clip)
+    for group in groups:
+        group.optimiser.step()
+    model.constrain_()
+
+
+def _validate(
+    model: AbstractSparseModel,
+    evaluate: Callable[[AbstractSparseModel], dict[str, float]],
+    on_best: Callable[[AbstractSparseModel], None] | None,
+    select: str,
+    state: FitState,
+    notify: Observer,
+) -> FitState:
+    model.eval()
+    values = evaluate(model)
+    model.train()
+    if select not in values:
+        raise ValueError(f"train.select is {select!r}; expected one of {', '.join(values)}")
+    notify(Event("evaluate", state.step, state.total_steps, values))
+    if state.best is None or values[select] < state.best.value:
+        state = msgspec.structs.replace(state, best=Best(values[select], state.step))
+        if on_best is not None:
+            on_best(model)
+    return state
+
+
+def _floats(loss: Loss) -> dict[str, float]:
+    named = {"loss": loss.total, **loss.parts, **loss.stats}
+    values = mean_over_ranks(torch.stack([value.detach().double() for value in named.values()]))
+    return dict(zip(named, values.tolist(), strict=True))
+
+
+def _non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None) -> NonFiniteLossError:
+    terms = [name for name, value in loss.parts.items() if not bool(torch.isfinite(value))]
+    kept = ""
+    if folder is not None:
+        file = folder / "nonfinite.safetensors"
+        write_atomic(file, save({"x": batch.x.detach().cpu().contiguous()}))
+        kept = f" The batch is in {file}."
+    bad = int((~torch.isfinite(batch.x)).flatten(1).any(dim=1).sum())
+    return NonFiniteLossError(
+        f"step {step}: the loss is not finite (terms: {', '.join(terms) or 'their sum'}; {bad} of {len(batch.x)} "
+        f"samples hold NaN or infinity).{kept} Lower the learning rate or look at the data."
+    )

@@ -1,0 +1,98 @@
+"""What watches a training: progress on the terminal, `metrics.jsonl`, TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from sparsecode.files import write_atomic
+from sparsecode.types import Event
+
+__all__ = ["MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
+
+
+class Observer(Protocol):
+    """Told of every event, in order, on the first process only."""
+
+    def __call__(self, event: Event) -> None: ...
+
+
+def read_metrics(path: Path) -> list[dict[str, float | str]]:
+    """The records of a `metrics.jsonl`; a last line cut off by a crash is left out."""
+    records: list[dict[str, float | str]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            records.append(msgspec.json.decode(line, type=dict[str, float | str]))
+        except msgspec.DecodeError:
+            break
+    return records
+
+
+class MetricsFile:
+    """One JSON object per line: kind, step and the event's values. Never opens twice what it can append to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "start":
+            # Lines after the resumed step (0 for a new run) belong to steps that will be taken again.
+            kept = [r for r in read_metrics(self.path) if float(r["step"]) <= event.step and event.step > 0]
+            write_atomic(self.path, b"".join(msgspec.json.encode(r) + b"\n" for r in kept))
+        elif event.kind in ("train", "evaluate"):
+            record = {"kind": event.kind, "step": event.step, **event.values}
+            with self.path.open("ab") as file:
+                file.write(msgspec.json.encode(record) + b"\n")
+
+
+class ProgressBar:
+    """A rich progress bar with the latest loss, and a line per validation."""
+
+    def __init__(self, console: Console, shown: tuple[str, ...]) -> None:
+        self.console, self.shown = console, shown
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task: TaskID | None = None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "start":
+            self.task = self.bar.add_task("", total=event.total_steps, completed=event.step)
+            self.bar.start()
+        elif self.task is not None and event.kind == "train":
+            text = " ".join(f"{name} {event.values[name]:.4g}" for name in ("loss", "l0") if name in event.values)
+            self.bar.update(self.task, completed=event.step, description=text)
+        elif event.kind == "evaluate":
+            values = "  ".join(f"{k} {v:.4g}" for k, v in event.values.items() if k.endswith(self.shown))
+            self.console.print(f"step {event.step}  {values}", highlight=False)
+        elif event.kind == "end":
+            self.bar.stop()
+
+
+class TensorBoard:
+    """Scalars for TensorBoard (extra `[tensorboard]`)."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:
+            raise ImportError("TensorBoard is not installed: pip install 'sparsecode[tensorboard]'") from None
+        self.folder, self.writer_class = folder, SummaryWriter
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "start":
+            self.writer = self.writer_class(str(self.folder), purge_step=event.step + 1)
+        elif event.kind in ("train", "evaluate"):
+            for name, value in event.values.items():
+                self.writer.add_scalar(f"{event.kind}/{name}", value, event.step)
+        elif event.kind == "end":
+            self.writer.close()

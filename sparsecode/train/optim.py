@@ -1,0 +1,124 @@
+"""Optimisers by named parameter group."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, NamedTuple
+
+import torch
+from msgspec import Meta
+from torch import nn
+
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.schedules import PositiveSchedule, at
+from sparsecode.specs import NonNegative, Positive, Spec
+
+__all__ = ["SGD", "Adam", "Clip", "Group", "Optim", "OptimiserGroup", "build", "clip_", "set_rates"]
+
+Rate = Annotated[PositiveSchedule, Meta(description="learning rate")]
+Beta = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Adam(Spec, tag="adam"):
+    """Adam; weight decay as L2 in the gradient, or decoupled (AdamW). Source: Kingma & Ba, ICLR 2015."""
+
+    lr: Rate = 1e-3
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    decoupled: bool = False
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(
+            params,
+            lr=at(self.lr, 0),
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=self.decoupled,
+            fused=True,  # on CPUs, too, several times faster than the default
+        )
+
+
+class SGD(Spec, tag="sgd"):
+    """Stochastic gradient descent with momentum: v <- momentum v + g; w <- w - lr v."""
+
+    lr: Rate = 1e-2
+    momentum: Beta = 0.0
+    weight_decay: NonNegative = 0.0
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(params, lr=at(self.lr, 0), momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+Group = Adam | SGD
+
+
+class Clip(Spec, tag="clip"):
+    """Gradients scaled down to a 2-norm of at most `norm`: of all together, or of each group alone."""
+
+    norm: Positive
+    per_group: bool = False
+
+
+class Optim(Spec, tag="optim"):
+    """Optimisers by pattern over the model's group names; the first that matches counts.
+
+    A pattern is a whole name (`decoder.weight`), a first part of one (`decoder`), or has wildcards (`*.bias`).
+    """
+
+    groups: dict[str, Group]
+    clip: Clip | None = None
+
+
+class OptimiserGroup(NamedTuple):
+    """The parameters that one pattern took, by name in the model, and their optimiser."""
+
+    spec: Group
+    params: dict[str, nn.Parameter]
+    optimiser: torch.optim.Optimizer
+
+
+def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
+    """An optimiser per pattern.
+
+    Raises ValueError for a group that no pattern matches and for a pattern that matches no group.
+    """
+    names = {id(param): name for name, param in model.named_parameters()}
+    taken: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in optim.groups}
+    for group, params in model.param_groups().items():
+        pattern = next((p for p in optim.groups if _matches(group, p)), None)
+        if pattern is None:
+            raise ValueError(f"optim.groups: no pattern of {list(optim.groups)} matches the model's group {group!r}")
+        taken[pattern].update({names[id(param)]: param for param in params})
+    for pattern, params in taken.items():
+        if not params:
+            raise ValueError(
+                f"optim.groups: pattern {pattern!r} matches none of the model's groups {list(model.param_groups())}"
+                " that an earlier pattern left"
+            )
+    return [
+        OptimiserGroup(optim.groups[pattern], params, optim.groups[pattern].build(list(params.values())))
+        for pattern, params in taken.items()
+    ]
+
+
+def _matches(group: str, pattern: str) -> bool:
+    return fnmatchcase(group, pattern) or group.startswith(pattern + ".")
+
+
+def set_rates(groups: list[OptimiserGroup], step: int) -> None:
+    """Learning rates of this step, a pure function of it."""
+    for group in groups:
+        for settings in group.optimiser.param_groups:
+            settings["lr"] = at(group.spec.lr, step)
+
+
+def clip_(groups: list[OptimiserGroup], clip: Clip | None) -> None:
+    """Scale gradients down to the clipping norm."""
+    if clip is None:
+        return
+    parts = [list(group.params.values()) for group in groups]
+    for params in parts if clip.per_group else [[p for part in parts for p in part]]:
+        torch.nn.utils.clip_grad_norm_(params, clip.norm)

@@ -1,0 +1,52 @@
+"""The records that cross the seams between rooms: named tuples, no logic."""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, NamedTuple, TypeVar
+
+from torch import Tensor
+
+__all__ = ["Batch", "Event", "Loss", "Solution"]
+
+ArrayT = TypeVar("ArrayT")
+
+
+class Batch(NamedTuple):
+    """One mini-batch: `x` [B, *F] in data space, class labels [B] where the data have them."""
+
+    x: Tensor
+    label: Tensor | None = None
+
+
+class Loss(NamedTuple):
+    """A training objective: `total` is differentiated and is the sum of `parts`; `stats` are only watched."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    stats: dict[str, Tensor]
+
+
+class Solution(NamedTuple, Generic[ArrayT]):
+    """Codes found by a solver, with a certificate per sample.
+
+    `z` [B, n_code]; `objective` [B], the energy at `z`; `gap` [B], the relative duality gap
+    (see `QuadraticEnergy.gap`); `steps` [B] taken; `converged` [B], whether `gap <= tol`.
+    """
+
+    z: ArrayT
+    objective: ArrayT
+    gap: ArrayT
+    steps: ArrayT
+    converged: ArrayT
+
+
+class Event(NamedTuple):
+    """What the training loop tells its observers.
+
+    `step` counts finished optimiser steps. `values` are plain floats, ready to be written down.
+    """
+
+    kind: Literal["start", "train", "evaluate", "end"]
+    step: int
+    total_steps: int
+    values: dict[str, float]
