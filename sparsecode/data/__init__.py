@@ -1,8 +1,8 @@
 """Data sources: each is a spec whose `load()` gives train, valid and test splits."""
 
 from sparsecode.data.arrays import Arrays
-from sparsecode.data.idx import MNIST
 from sparsecode.data.embedded import Digits, Photos
+from sparsecode.data.idx import MNIST
 from sparsecode.data.splits import Split, Splits
 
 __all__ = ["MNIST", "Arrays", "Data", "Digits", "Photos", "Split", "Splits"]
