@@ -8,9 +8,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TEMPORARY", "locked", "remove_leftovers", "write_atomic"]
+__all__ = ["LOCK", "TEMPORARY", "locked", "remove_leftovers", "write_atomic"]
 
-TEMPORARY = ".partial"
+TEMPORARY, LOCK = ".partial", ".lock"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -49,7 +49,7 @@ def locked(folder: Path) -> Generator[None]:
     Raises BlockingIOError if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

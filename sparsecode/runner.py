@@ -18,7 +18,7 @@ from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise, denoise
 from sparsecode.evaluate.score import score
-from sparsecode.files import locked
+from sparsecode.files import LOCK, locked
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import save_model
 from sparsecode.ops.streams import generator
@@ -27,11 +27,11 @@ from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
 from sparsecode.train.checkpoint import FitState
-from sparsecode.train.fit import clock, fit, launch
 from sparsecode.train.observers import MetricsFile, Observer
+from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
-__all__ = ["Result", "RunConflictError", "claim", "draw", "evaluate_model", "run"]
+__all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
 
 PICTURED = 10  # samples in a grid
 
@@ -49,10 +49,10 @@ class Result(NamedTuple):
     figures: list[Path]
 
 
-def claim(config: Run, folder: RunFolder) -> None:
+def _claim(config: Run, folder: RunFolder) -> None:
     """Make `folder` this run's: write the config, or find the same one there.
 
-    Raises RunConflictError if it holds another run, naming each difference, or files that are no run.
+    Raises RunConflictError if it holds another run, naming each difference.
     """
     if folder.exists:
         changes = differences(folder.config(), config)
@@ -61,12 +61,16 @@ def claim(config: Run, folder: RunFolder) -> None:
                 f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)
             )
         return
-    strangers = [p.name for p in folder.path.iterdir() if p.name != ".lock"] if folder.path.is_dir() else []
-    if strangers:
+    folder.write_config(config)
+
+
+def _refuse_strangers(folder: RunFolder) -> None:
+    """Before anything is written: a folder that is no run must be empty."""
+    strangers = [p.name for p in folder.path.iterdir() if p.name != LOCK] if folder.path.is_dir() else []
+    if strangers and not folder.exists:
         raise RunConflictError(
             f"{folder.path} is not empty and not a run (it holds {', '.join(sorted(strangers)[:5])})"
         )
-    folder.write_config(config)
 
 
 def run(
@@ -82,12 +86,16 @@ def run(
     Raises RunConflictError if `out` holds another run, BlockingIOError if another process trains in it,
     NonFiniteLossError if training diverges.
     """
+    from sparsecode.train.fit import fit, launch  # here, because Fabric is slow to import
+
     folder = RunFolder(out)
     fabric = launch(config.train.precision, accelerator, devices)
     first = fabric.is_global_zero
+    if first:
+        _refuse_strangers(folder)
     with locked(folder.path) if first else nullcontext():
         if first:
-            claim(config, folder)
+            _claim(config, folder)
         splits = config.data.load()
         ticks = clock(config.train, splits.train.n)
         # Schedules count in steps from here on, so that what is saved says what was done.
@@ -160,7 +168,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
 @torch.no_grad()
 def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
     weights = next(model.parameters())
-    x = splits.test.x[:PICTURED].to(weights.device, weights.dtype)
+    x = splits.test.x[_with_contrast(splits.test.x)].to(weights.device, weights.dtype)
     coders, how = model.coders(), config.evaluate
 
     def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
@@ -179,6 +187,13 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
             denoised, model.shape, splits.low, splits.high, f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
         ),
     }
+
+
+def _with_contrast(x: torch.Tensor) -> torch.Tensor:
+    """Rows to look at: evenly spaced through the upper half of the samples by contrast."""
+    order = x.flatten(1).std(dim=1).argsort(stable=True)
+    ranks = torch.linspace(len(order) // 2, len(order) - 1, min(PICTURED, len(order)))
+    return order[ranks.long()]
 
 
 def _is_image(shape: tuple[int, ...]) -> bool:

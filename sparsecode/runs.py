@@ -16,9 +16,9 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, load_model
 from sparsecode.specs import NonNegative, Positive, Spec, from_json, to_json
 from sparsecode.train.checkpoint import FitState, read_state
-from sparsecode.train.fit import STATE_FILE, Train
 from sparsecode.train.observers import read_metrics
 from sparsecode.train.optim import Optim
+from sparsecode.train.plan import STATE_FILE, Train
 
 __all__ = ["Evaluate", "Evaluation", "Run", "RunFolder", "Summary", "list_runs"]
 

@@ -73,7 +73,7 @@ def _code_of(problem: Exception) -> int | None:
     """The exit code for errors whose message is meant for the user; None for defects of ours."""
     from sparsecode.cli.options import UsageError
     from sparsecode.runner import RunConflictError
-    from sparsecode.train.fit import NonFiniteLossError
+    from sparsecode.train.plan import NonFiniteLossError
 
     if isinstance(problem, UsageError):
         return USAGE

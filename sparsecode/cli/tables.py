@@ -13,7 +13,7 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
     table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
-    for column in ("codes by", "PSNR dB", "explained var.", "objective", "L0", "active", "dead", "always on"):
+    for column in ("codes by", "PSNR dB", "expl. var.", "objective", "L0", "active", "dead", "always on"):
         table.add_column(column, justify="left" if column == "codes by" else "right")
     for name, s in evaluation.scores.items():
         table.add_row(
@@ -21,14 +21,13 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
             f"{s.psnr:.2f}",
             f"{s.explained_variance:.4f}",
             f"{s.objective:.4g}",
-            f"{s.l0:.2f} of {s.n_code}",
+            f"{s.l0:.2f}",
             f"{s.active_fraction:.1%}",
             str(s.dead),
             str(s.always_on),
         )
-    table.caption = (
-        f"PSNR for a data range of {any_score.data_range:.3g}; a code is active above |z| > {any_score.theta:g}"
-    )
+    psnr_range = f"PSNR for a data range of {any_score.data_range:.3g}"
+    table.caption = f"{psnr_range}; {any_score.n_code} atoms, active: |z| > {any_score.theta:g}"
     table.caption_justify = "left"
     return table
 
@@ -38,15 +37,11 @@ def denoising_table(evaluation: Evaluation) -> Table:
     rows = list(evaluation.denoising.values())
     unit = rows[0][0].unit if rows and rows[0] else "input"
     words = {"input": "of the model's normalised input", "range": "as a fraction of the data range"}[unit]
-    table = Table(title=f"denoising, PSNR in dB; sigma {words}", title_justify="left")
-    for column in (
-        "sigma",
-        "noisy input",
-        *(f"by {c}" for name in evaluation.denoising for c in (name, f"{name}, gain")),
-    ):
+    table = Table(title=f"denoising: PSNR in dB (gain); sigma {words}", title_justify="left")
+    for column in ("sigma", "noisy input", *(f"by {name}" for name in evaluation.denoising)):
         table.add_column(column, justify="right")
     for levels in zip(*rows, strict=True):
-        cells = [text for level in levels for text in (f"{level.psnr:.2f}", f"{level.margin:+.2f}")]
+        cells = [f"{level.psnr:.2f} ({level.margin:+.2f})" for level in levels]
         table.add_row(f"{levels[0].sigma:.3g}", f"{levels[0].noisy_psnr:.2f}", *cells)
     return table
 

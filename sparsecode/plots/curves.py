@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 __all__ = ["training_curves"]
@@ -16,6 +17,7 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     """A panel per quantity of `metrics.jsonl`: training values and, with the same last name, validation ones.
 
     `records` have "kind" ("train" or "evaluate"), "step" and values; validation names are `coder/quantity`.
+    A steep start may leave a panel's frame, so that the rest can be read.
     """
     series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for record in records:
@@ -38,9 +40,16 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     for axes, (quantity, lines) in zip(grid, series.items(), strict=False):
         for line, (steps, values) in lines.items():
             axes.plot(steps, values, label=line, linewidth=1, marker="." if len(values) < 20 else "")
+        axes.set_ylim(*_frame([value for _, values in lines.values() for value in values]))
         axes.set_title(quantity.replace("_", " "), fontsize=10)
         axes.tick_params(labelsize=8)
         axes.legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     figure.supxlabel("optimiser step", fontsize=9)
     return figure
+
+
+def _frame(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile([v for v in values if np.isfinite(v)] or [0.0], [1, 97])
+    margin = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
+    return float(low - margin), float(high + margin)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparsecode.recipes.sparse_coding import digits_sdl, mnist_sdl, photos_sdl
-from sparsecode.runner import Run
+from sparsecode.runs import Run
 
 __all__ = ["RECIPES"]
 

@@ -14,10 +14,10 @@ from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.normalisers import Standardise, Whiten
 from sparsecode.penalties import L1
-from sparsecode.runner import Evaluate, Run
+from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Cosine
-from sparsecode.train.fit import Train
 from sparsecode.train.optim import Adam, Optim
+from sparsecode.train.plan import Train
 
 __all__ = ["digits_sdl", "mnist_sdl", "photos_sdl"]
 
@@ -93,7 +93,7 @@ def photos_sdl() -> Run:
                 "decoder": Adam(lr=Cosine(start=2e-2, stop=2e-4, length=1.0, unit="fraction")),
             }
         ),
-        train=Train(epochs=10, batch_size=250, select="solver/objective"),
+        train=Train(epochs=8, batch_size=250, select="solver/objective"),
         evaluate=Evaluate(sigmas=(10 / 255, 25 / 255, 50 / 255), unit="range"),
         seed=0,
     )

@@ -2,64 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
 import msgspec
 import torch
 from lightning_fabric import Fabric
-from msgspec import Meta
 from safetensors.torch import save
 
-from sparsecode.data.batches import batches, steps_per_epoch
+from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
 from sparsecode.files import remove_leftovers, write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank, mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.schedules import Clock
-from sparsecode.specs import Count, Positive, Spec
 from sparsecode.train.checkpoint import Best, FitState, restore, save_state
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.observers import Observer
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
+from sparsecode.train.plan import STATE_FILE, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
 
-__all__ = ["NonFiniteLossError", "Train", "clock", "fit", "launch"]
+__all__ = ["fit", "launch"]
 
 INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
-STATE_FILE = "state.safetensors"
 
 
-class Train(Spec, tag="train"):
-    """How long, in what batches, and how often to look. The batch is global: all processes share it."""
-
-    epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
-    batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]
-    select: Annotated[str, Meta(description="validation value whose minimum picks the best model")]
-    evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
-    checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
-    log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
-    precision: Literal["32-true", "64-true"] = "32-true"
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The training loss became NaN or infinite."""
-
-
-def launch(precision: str, accelerator: str = "auto", devices: int | str = "auto") -> Fabric:
-    """A Fabric for this process; under torchrun or with several devices, one of a group."""
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # pyright: ignore[reportArgumentType]
+def launch(precision: Precision, accelerator: str = "auto", devices: int | str = "auto") -> Fabric:
+    """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group."""
+    nodes = 1
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    several = nodes > 1 or (isinstance(devices, int) and devices > 1)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if several else "auto",
+        precision=precision,
+    )
     fabric.launch()
     return fabric
-
-
-def clock(train: Train, n: int) -> Clock:
-    """Steps per epoch and in all for n training samples."""
-    per_epoch = steps_per_epoch(n, train.batch_size)
-    return Clock(per_epoch, max(1, round(train.epochs * per_epoch)))
 
 
 def fit(

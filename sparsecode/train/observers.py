@@ -73,7 +73,7 @@ class ProgressBar:
             self.bar.update(self.task, completed=event.step, description=text)
         elif event.kind == "evaluate":
             values = "  ".join(f"{k} {v:.4g}" for k, v in event.values.items() if k.endswith(self.shown))
-            self.console.print(f"step {event.step}  {values}", highlight=False)
+            self.console.print(f"step {event.step}  {values}", highlight=False, soft_wrap=True)
         elif event.kind == "end":
             self.bar.stop()
 

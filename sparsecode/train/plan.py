@@ -1,0 +1,38 @@
+"""How a training is planned, apart from the loop: importing this does not import Fabric, which takes a second."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from sparsecode.data.batches import steps_per_epoch
+from sparsecode.schedules import Clock
+from sparsecode.specs import Count, Positive, Spec
+
+__all__ = ["STATE_FILE", "NonFiniteLossError", "Precision", "Train", "clock"]
+
+STATE_FILE = "state.safetensors"
+Precision = Literal["32-true", "64-true"]
+
+
+class Train(Spec, tag="train"):
+    """How long, in what batches, and how often to look. The batch is global: all processes share it."""
+
+    epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
+    batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]
+    select: Annotated[str, Meta(description="validation value whose minimum picks the best model")]
+    evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
+    checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
+    log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
+    precision: Precision = "32-true"
+
+
+def clock(train: Train, n: int) -> Clock:
+    """Steps per epoch and in all for n training samples."""
+    per_epoch = steps_per_epoch(n, train.batch_size)
+    return Clock(per_epoch, max(1, round(train.epochs * per_epoch)))
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The training loss became NaN or infinite."""
