@@ -19,7 +19,7 @@ demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score i
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
 
 test: $(VENV)/installed ## the tests (under five minutes)
-	$(BIN)/pytest --numprocesses 2
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/installed ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow

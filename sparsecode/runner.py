@@ -161,7 +161,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     paths: list[Path] = []
     for title, figure in figures.items():
         paths.append(folder.figures / f"{title}.png")
-        figure.savefig(paths[-1], dpi=120)
+        figure.savefig(paths[-1], dpi=120, bbox_inches="tight")
     return paths
 
 

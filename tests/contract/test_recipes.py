@@ -1,0 +1,166 @@
+"""What must hold for every recipe; a new one joins by standing in RECIPES."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+from toys import toy
+
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.portable import load_model, save_model
+from sparsecode.ops.streams import Stream
+from sparsecode.recipes import RECIPES
+from sparsecode.runner import run
+from sparsecode.runs import Run
+from sparsecode.schedules import resolve
+from sparsecode.specs import from_json, to_json
+from sparsecode.train.optim import build
+from sparsecode.train.plan import clock
+from sparsecode.types import Batch, Event
+
+pytestmark = pytest.mark.parametrize("name", list(RECIPES))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
+    splits = config.data.load()
+    model = resolve(config, clock(config.train, splits.train.n)).model.build(splits.shape, config.seed)
+    model.initialise_(splits.train.x)
+    return model, Batch(splits.train.x[:20])
+
+
+def test_config_survives_json(name: str, folder: Path) -> None:
+    config = RECIPES[name]()
+    assert from_json(to_json(config), Run) == config
+
+
+def test_it_cites_its_source(name: str, folder: Path) -> None:
+    assert len((RECIPES[name].__doc__ or "").strip().splitlines()) > 1 or "`" in (RECIPES[name].__doc__ or "")
+
+
+def test_loss_is_the_finite_sum_of_its_parts(name: str, folder: Path) -> None:
+    model, batch = started(toy(name, folder))
+    loss = model.loss(batch, 0, Stream(0, 0))
+    assert math.isfinite(loss.total.item())
+    torch.testing.assert_close(loss.total, torch.stack(list(loss.parts.values())).sum())
+
+
+def test_every_parameter_is_in_one_group_and_gets_a_gradient(name: str, folder: Path) -> None:
+    config = toy(name, folder)
+    model, batch = started(config)
+    model.loss(batch, 0, Stream(0, 0)).total.backward()
+    grouped = [p for params in model.param_groups().values() for p in params]
+    assert sorted(map(id, grouped)) == sorted(map(id, model.parameters()))
+    for param_name, param in model.named_parameters():
+        assert param.grad is not None, param_name
+        assert bool((param.grad != 0).any()), param_name
+    optim = resolve(config.optim, clock(config.train, 1000))
+    assert len(build(optim, model)) == len(optim.groups)
+
+
+def test_codes_do_not_depend_on_the_batch_or_on_the_mode(name: str, folder: Path) -> None:
+    model, batch = started(toy(name, folder))
+    model.double()
+    x = batch.x.double()
+    for coder in model.coders().values():
+        whole = coder(x)
+        torch.testing.assert_close(torch.cat([coder(x[:7]), coder(x[7:8]), coder(x[8:])]), whole, rtol=0, atol=1e-12)
+        torch.testing.assert_close(coder(x.flip(0)).flip(0), whole, rtol=0, atol=1e-12)
+        model.eval()
+        assert torch.equal(coder(x), whole)
+        model.train()
+
+
+def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None:
+    model, batch = started(toy(name, folder))
+    model.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.loss(batch, 7, Stream(0, 7))
+    model.encode(batch.x)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_reconstruction_lives_in_data_space(name: str, folder: Path) -> None:
+    model, batch = started(toy(name, folder))
+    assert model.reconstruct(batch.x).shape == batch.x.shape
+    torch.testing.assert_close(model.denormalise(model.normalise(batch.x)), batch.x, rtol=0, atol=1e-5)
+
+
+def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
+    before = torch.get_rng_state()
+    model, batch = started(toy(name, folder))
+    model.loss(batch, 0, Stream(0, 0)).total.backward()
+    model.encode(batch.x)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_seed_decides_the_weights(name: str, folder: Path) -> None:
+    config = toy(name, folder)
+    shape = config.data.load().shape
+    one, same, other = (config.model.build(shape, seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[k], same[k]) for k in one)
+    assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+class InterruptAt:
+    """Ctrl-C in the middle of a training."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "train" and event.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def final_tensors(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "resume" / "state.safetensors")
+
+
+def without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+
+
+def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, tmp_path: Path) -> None:
+    config = toy(name, folder)
+    whole = run(config, tmp_path / "whole", accelerator="cpu")
+    halted = run(config, tmp_path / "parts", observers=[InterruptAt(7)], accelerator="cpu")
+    assert (halted.state.stopped_by, halted.state.step) == ("SIGINT", 7)
+    assert halted.evaluation is None
+    parts = run(config, tmp_path / "parts", accelerator="cpu")
+
+    assert whole.state == parts.state
+    assert whole.state.step == whole.state.total_steps == 10
+    ours, theirs = final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "parts")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert without_seconds(whole.folder.metrics()) == without_seconds(parts.folder.metrics())
+    assert whole.evaluation == parts.evaluation
+
+    losses = [float(r["loss"]) for r in whole.folder.metrics() if r["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in whole.figures)
+    assert {p.stem for p in whole.figures} == {"atoms", "curves", "denoising", "reconstructions"}
+
+
+def test_a_saved_model_gives_the_same_bits(name: str, folder: Path, tmp_path: Path) -> None:
+    model, batch = started(toy(name, folder))
+    model.loss(batch, 3, Stream(0, 3))
+    save_model(model, tmp_path, {})
+    again = load_model(tmp_path)
+    assert msgspec.to_builtins(again.spec) == msgspec.to_builtins(model.spec)
+    for coder, coder_again in zip(model.coders().values(), again.coders().values(), strict=True):
+        assert torch.equal(coder(batch.x), coder_again(batch.x))
+    assert torch.equal(model.reconstruct(batch.x), again.reconstruct(batch.x))

@@ -1,0 +1,253 @@
+"""The command line, in process: what it prints, what it refuses, how it exits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from sparsecode.cli import main
+from sparsecode.cli.main import COMMANDS
+from sparsecode.data import Digits
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import RunFolder
+
+SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "digits"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
+    return out
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["runs", "ls"], ["runs", "compare"]])
+def test_help_is_there(command: list[str], capsys: Capture) -> None:
+    assert main([*command, "--help"]) == 0
+    assert "sparsecode" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_has_an_option_per_number(name: str, capsys: Capture) -> None:
+    assert main(["train", name, "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in (
+        "--seed",
+        "--model.n-code",
+        "--model.weight",
+        "--train.epochs",
+        "--optim.groups.encoder.lr",
+        "--out",
+    ):
+        assert option in text
+
+
+def test_a_run_folder_holds_what_it_should(trained: Path) -> None:
+    names = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
+    assert {
+        "config.json", "metrics.jsonl", "eval.json", "resume/state.safetensors", "model/cfg.json",
+        "model/sae_weights.safetensors", "figures/atoms.png", "figures/curves.png", "figures/denoising.png",
+        "figures/reconstructions.png",
+    } <= names  # fmt: skip
+
+
+def test_options_and_variants_reach_the_config(tmp_path: Path) -> None:
+    arguments = ["--train.epochs", "0.2", "--model.weight", "0.5", "--optim.groups.decoder.lr", "0.01", "--seed", "3"]
+    variants = ["--set", 'model.inference.solver={"type":"ista"}', "evaluate.theta=0.25", "--accelerator", "cpu"]
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *arguments, *variants]) == 0
+    config = RunFolder(tmp_path / "run").config()
+    raw = msgspec.to_builtins(config)
+    assert (config.model.weight, config.seed, config.evaluate.theta) == (0.5, 3, 0.25)
+    assert raw["optim"]["groups"]["decoder"]["lr"] == 0.01
+    assert raw["model"]["inference"]["solver"]["type"] == "ista"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.weight", "-1"], "$.model.weight"),
+        (["--train.batch-size", "0"], "$.train.batch_size"),
+        (["--set", "model.penalty.nothing=1"], "model.penalty.nothing: no such place in the config; there is positive"),
+        (["--set", 'model.penalty={"type":"l7"}'], "$.model.penalty"),
+        (["--set", "model.penalty.positive=false"], "encoder.positive is True and penalty.positive is False"),
+        (["--train.epochs", "many"], "many"),
+    ],
+)
+def test_wrong_values_are_usage_errors_that_name_the_place(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err + captured.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_data_fails_before_training(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--train.batch-size", "9999"]) == 1
+    assert "train.batch_size is 9999, and there are 1437 training samples" in capsys.readouterr().err
+
+
+def test_unknown_commands_and_recipes_list_what_there_is(capsys: Capture) -> None:
+    assert main(["learn"]) == 2
+    assert main(["train", "nothing"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"sparsecode: no command 'learn'; there is {', '.join(COMMANDS)}",
+        f"sparsecode train: no recipe 'nothing'; there is {', '.join(RECIPES)}",
+    ]
+
+
+def test_a_finished_run_is_reported_and_left_alone(trained: Path, capsys: Capture) -> None:
+    before = (trained / "resume/state.safetensors").read_bytes()
+    assert main(["train", "digits-sdl", "--out", str(trained), *SHORT]) == 0
+    text = capsys.readouterr().out.replace("\n", " ")
+    assert "had already finished" in text
+    assert (trained / "resume/state.safetensors").read_bytes() == before
+
+
+def test_another_config_in_the_same_folder_is_refused_with_a_choice(trained: Path, capsys: Capture) -> None:
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    assert main(["train", "digits-sdl", "--out", str(trained), *SHORT, "--model.weight", "0.7"]) == 3
+    text = capsys.readouterr().err
+    for part in ("model.weight: 0.32 -> 0.7", f"--out {trained}-2", f"--resume {trained}", "Nothing was changed"):
+        assert part in text
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["train", "digits-sdl", "--out", str(tmp_path), *SHORT]) == 3
+    assert "thesis.txt" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_eval_scores_the_run_again(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["eval", str(trained), "--json", str(tmp_path / "scores.json")]) == 0
+    assert (tmp_path / "scores.json").read_bytes() == (trained / "eval.json").read_bytes()
+    assert main(["eval", str(trained), "--split", "valid", "--sigmas", "0.1", "0.2", "--unit", "range"]) == 0
+    assert "valid split, 179 samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("coder", ["solver", "encoder"])
+def test_encode_writes_the_models_codes(trained: Path, tmp_path: Path, coder: str) -> None:
+    x = Digits().load().test.x
+    np.save(tmp_path / "x.npy", x.numpy())
+    out = tmp_path / "codes.npz"
+    assert main(["encode", str(trained), str(tmp_path / "x.npy"), "--out", str(out), "--coder", coder]) == 0
+    expected = RunFolder(trained).best_model().coders()[coder](x)
+    np.testing.assert_array_equal(np.load(out)["z"], expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "code", "message"),
+    [
+        ((3, 8, 8), ["--out", "codes.txt"], 2, "ends in .npz"),
+        ((3, 8, 8), ["--out", "there.npz"], 2, "exists already"),
+        ((3, 8, 8), ["--out", "codes.npz", "--coder", "magic"], 2, "this model has solver, encoder"),
+        ((3, 9, 9), ["--out", "codes.npz"], 1, "samples of shape (9, 9); this run was trained on (8, 8)"),
+    ],
+)
+def test_encode_refuses(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    shape: tuple[int, ...],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros(shape, np.float32))
+    Path("there.npz").write_bytes(b"precious")
+    assert main(["encode", str(trained), "x.npy", *arguments]) == code
+    assert message in capsys.readouterr().err
+    assert Path("there.npz").read_bytes() == b"precious"
+    assert not Path("codes.npz").exists()
+
+
+def test_plot_draws_again(trained: Path, capsys: Capture) -> None:
+    (trained / "figures/atoms.png").unlink()
+    assert main(["plot", str(trained)]) == 0
+    assert (trained / "figures/atoms.png").exists()
+    assert "atoms.png" in capsys.readouterr().out
+
+
+def test_runs_are_listed_shown_and_compared(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["runs", "ls", str(trained.parent)]) == 0
+    assert "14 of 14" in capsys.readouterr().out
+    assert main(["runs", "show", str(trained)]) == 0
+    text = capsys.readouterr().out
+    assert '"n_code": 64' in text
+    assert "lowest validation solver/objective" in text
+    other = tmp_path / "other"
+    assert main(["train", "digits-sdl", "--out", str(other), *SHORT, "--model.weight", "0.7"]) == 0
+    capsys.readouterr()
+    assert main(["runs", "compare", str(trained), str(other)]) == 0
+    assert "model.weight: 0.32 -> 0.7" in capsys.readouterr().out
+    assert main(["runs", "ls", str(tmp_path / "nowhere")]) == 1
+    assert main(["runs", "show", str(tmp_path)]) == 1
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_and_printed(capsys: Capture) -> None:
+    assert main(["recipes"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in RECIPES)
+    assert main(["recipes", "mnist-sdl"]) == 0
+    assert msgspec.json.decode(capsys.readouterr().out)["spec"]["model"]["n_code"] == 128
+
+
+@pytest.mark.parametrize("cut", [10, 1000, -1])
+def test_a_truncated_checkpoint_is_named_and_nothing_is_lost(
+    trained: Path, tmp_path: Path, cut: int, capsys: Capture
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
+    state = out / "resume/state.safetensors"
+    state.write_bytes(state.read_bytes()[:cut])
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+    capsys.readouterr()
+    assert main(["train", "--resume", str(out)]) == 1
+    assert f"{state}: damaged or cut short" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_nan_in_the_data_is_refused_with_its_row(tmp_path: Path, capsys: Capture) -> None:
+    x = np.random.default_rng(0).random((200, 8, 8), np.float32)
+    x[17, 3, 3] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--set", data]) == 1
+    assert "first in row 17" in capsys.readouterr().err
+
+
+def test_a_diverging_run_stops_with_the_step_and_keeps_the_batch(tmp_path: Path, capsys: Capture) -> None:
+    x = np.random.default_rng(0).random((200, 8, 8), np.float32)
+    x[:, 0, 0] = 3e38  # its square is infinite in float32
+    np.save(tmp_path / "x.npy", x)
+    data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--set", data, "--accelerator", "cpu"]) == 1
+    assert "step 0: the loss is not finite" in capsys.readouterr().err
+    assert load_file(tmp_path / "run/resume/nonfinite.safetensors")["x"].shape == (100, 8, 8)
+
+
+def test_tensorboard_gets_the_scalars(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--tensorboard", "True"]) == 0
+    assert list((out / "tensorboard").glob("events.out.tfevents*"))
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = (
+        "import sys, sparsecode; heavy = {'torch', 'sklearn', 'matplotlib', 'lightning_fabric', 'tyro', 'rich'};"
+        "print(sorted(heavy & set(sys.modules))); sparsecode.sparse_encode; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["[]", "['torch']"]

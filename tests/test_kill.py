@@ -1,0 +1,165 @@
+"""A run killed at any moment, in real processes, ends in the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparsecode.runs import RunFolder
+
+EPOCHS, STEPS = 3, 28  # steps per epoch
+COMMAND = [
+    sys.executable, "-m", "sparsecode", "train", "digits-sdl", "--accelerator", "cpu", "--train.epochs", str(EPOCHS),
+    "--train.batch-size", "50", "--train.log-every", "1", "--train.evaluate-every", "0.5",
+    "--train.checkpoint-every", "0.1", "--evaluate.sigmas", "0.5",
+]  # fmt: skip
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def train(out: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "--out", str(out), *options],
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finish(out: Path) -> str:
+    process = train(out)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, text
+    return text
+
+
+def logged_step(folder: RunFolder) -> int:
+    records = folder.metrics()
+    return int(records[-1]["step"]) if records else 0
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for file in ("resume/state.safetensors", "model/sae_weights.safetensors"):
+        a, b = load_file(one / file), load_file(other / file)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a), file
+    records = [[{k: v for k, v in r.items() if k != "seconds"} for r in RunFolder(p).metrics()] for p in (one, other)]
+    assert records[0] == records[1]
+    assert RunFolder(one).evaluation() == RunFolder(other).evaluation()
+    assert not list(other.rglob("*.partial"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    finish(out)
+    return out
+
+
+def kill_at_random_steps(out: Path, kills: int, seed: int) -> list[int]:
+    folder, dice, killed_at = RunFolder(out), random.Random(seed), list[int]()
+    for _ in range(kills):
+        before = logged_step(folder)
+        process = train(out)
+        target = before + dice.randint(1, max(1, (EPOCHS * STEPS - before) // 4))
+        while logged_step(folder) < target and process.poll() is None:
+            time.sleep(0.005)
+        process.kill()
+        text, _ = process.communicate(timeout=20)
+        assert process.returncode == -signal.SIGKILL, text
+        killed_at.append(logged_step(folder))
+    return killed_at
+
+
+def test_killed_at_random_steps_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
+    kill_at_random_steps(tmp_path / "run", kills=2, seed=0)
+    finish(tmp_path / "run")
+    assert_same_run(undisturbed, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
+    killed_at = kill_at_random_steps(tmp_path / "run", kills=10, seed=1)
+    assert len(set(killed_at)) > 5, killed_at
+    finish(tmp_path / "run")
+    assert_same_run(undisturbed, tmp_path / "run")
+
+
+# Runs the command line with a bomb in one call of the operating system: the process kills itself, hard, at the
+# n-th time that call is reached, which is in the middle of a save.
+BOMB = """
+import os, signal, sys
+from pathlib import Path
+call, n = sys.argv[1], int(sys.argv[2])
+home = Path if call == "replace" else os
+real, seen = getattr(home, call), 0
+def bomb(*arguments):
+    global seen
+    seen += 1
+    if seen == n:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+setattr(home, call, bomb)
+from sparsecode.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize(("call", "n"), [("fsync", 21), ("replace", 20)])
+def test_killed_in_the_middle_of_a_save_the_run_still_loads(
+    undisturbed: Path, tmp_path: Path, call: str, n: int
+) -> None:
+    out = tmp_path / "run"
+    arguments = [sys.executable, "-c", BOMB, call, str(n), *COMMAND[3:], "--out", str(out)]
+    process = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert list(out.rglob("*.partial")), "the kill was not inside a save"
+    state = RunFolder(out).state()
+    assert state is not None
+    assert 0 < state.step < state.total_steps
+    RunFolder(out).best_model()
+    assert f"going on with {out} at step {state.step}" in finish(out).replace("\n", "")
+    assert_same_run(undisturbed, out)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path: Path, kind: signal.Signals) -> None:
+    out = tmp_path / "run"
+    process = train(out)
+    while logged_step(RunFolder(out)) < 30:
+        time.sleep(0.005)
+    process.send_signal(kind)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + kind
+    state = RunFolder(out).state()
+    assert state is not None
+    assert 30 <= state.step < state.total_steps
+    assert f"sparsecode train --resume {out}" in text
+    resumed = subprocess.run(
+        [*COMMAND[:4], "--resume", str(out)], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(undisturbed, out)
+
+
+def test_a_second_training_in_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = train(out, "--train.epochs", "1000")
+    while logged_step(RunFolder(out)) < 1:
+        time.sleep(0.005)
+    second = train(out, "--train.epochs", "1000")
+    text, _ = second.communicate(timeout=60)
+    assert process.poll() is None, "the first training has ended too early"
+    process.kill()
+    process.communicate()
+    assert second.returncode == 3
+    assert "another process is training here" in text

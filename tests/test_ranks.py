@@ -1,0 +1,57 @@
+"""Two processes train the model that one trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from toys import big_digits, toy
+
+from sparsecode.recipes import RECIPES
+from sparsecode.runner import run
+from sparsecode.runs import RunFolder
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("two")
+    big_digits(data)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(HERE / "rank_worker.py"), str(data), str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}:{HERE.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return data, out
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_two_ranks_equal_one(folders: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    data, two = folders
+    config = toy(name, data)
+    run(config, tmp_path / "one", accelerator="cpu")
+    state = "resume/state.safetensors"
+    one, other = load_file(tmp_path / "one" / state), load_file(two / name / state)
+    shape = config.data.load().shape
+    start = config.model.build(shape, config.seed).state_dict()
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if key.startswith("model/") and value.is_floating_point():
+            moved = float((value - start[key.removeprefix("model/")]).norm())
+            # codes stop within tol of the optimum, and where exactly depends on the rounding of other shapes
+            assert float((value - other[key]).norm()) <= 1e-3 * moved + 1e-7, key
+    losses = [
+        [float(r["loss"]) for r in RunFolder(p).metrics() if r["kind"] == "train"]
+        for p in (tmp_path / "one", two / name)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -1,0 +1,50 @@
+"""Every recipe at toy size, on real images, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from sparsecode.data import MNIST, Arrays, Digits, Photos
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import Run
+
+replace = msgspec.structs.replace
+
+EMBEDDED = {"digits-sdl", "photos-sdl"}
+
+
+def big_digits(folder: Path) -> Path:
+    """300 handwritten digits as [1, 28, 28] images: scikit-learn's, each pixel tripled, with a border of 2."""
+    path = folder / "digits28.npy"
+    if not path.exists():
+        x = Digits().load().train.x[:300].numpy()
+        np.save(path, np.pad(np.kron(x, np.ones((1, 3, 3), np.float32)), ((0, 0), (2, 2), (2, 2)))[:, None])
+    return path
+
+
+def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
+    """Recipe `name` for a few steps of 20 samples with 24 atoms; every step is logged."""
+    run = RECIPES[name]()
+    data = run.data
+    if isinstance(data, MNIST):
+        data = Arrays(path=str(big_digits(folder)))
+    if isinstance(data, Photos):
+        data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)
+    n = data.load().train.n
+    settings = {
+        "epochs": steps / (n // 20),
+        "batch_size": 20,
+        "evaluate_every": 5 / (n // 20),
+        "checkpoint_every": 5 / (n // 20),
+        "log_every": 1,
+    }
+    return replace(
+        run,
+        data=data,
+        model=replace(run.model, n_code=24),
+        train=replace(run.train, **(settings | train)),
+        evaluate=replace(run.evaluate, sigmas=run.evaluate.sigmas[:1]),
+    )
