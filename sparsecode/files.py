@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["LOCK", "TEMPORARY", "locked", "remove_leftovers", "write_atomic"]
+__all__ = ["LOCK", "TEMPORARY", "locked", "remove_leftovers", "save_atomic", "write_atomic"]
 
 TEMPORARY, LOCK = ".partial", ".lock"
 
@@ -27,7 +29,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -42,14 +45,31 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink()
 
 
+class Savable(Protocol):
+    """Something that writes itself to an open binary file."""
+
+    def __call__(self, file: BytesIO, /) -> object: ...
+
+
+def save_atomic(path: Path, save: Savable) -> None:
+    """`write_atomic` of what `save(file)` writes."""
+    buffer = BytesIO()
+    save(buffer)
+    write_atomic(path, buffer.getvalue())
+
+
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
 
     Raises BlockingIOError if another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("w")
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

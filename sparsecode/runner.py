@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise, denoise
-from sparsecode.evaluate.score import score
-from sparsecode.files import LOCK, locked
+from sparsecode.evaluate.score import HIGHER_IS_BETTER, VALIDATED, score
+from sparsecode.files import LOCK, locked, save_atomic
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import save_model
+from sparsecode.models.portable import ModelSpec, save_model
+from sparsecode.ops.collective import any_rank
 from sparsecode.ops.streams import generator
-from sparsecode.plots import atoms_mosaic, image_grid, training_curves
+from sparsecode.plots import atoms_mosaic, image_grid, is_grey_image, training_curves
 from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
@@ -49,27 +50,17 @@ class Result(NamedTuple):
     figures: list[Path]
 
 
-def _claim(config: Run, folder: RunFolder) -> None:
-    """Make `folder` this run's: write the config, or find the same one there.
-
-    Raises RunConflictError if it holds another run, naming each difference.
-    """
-    if folder.exists:
-        changes = differences(folder.config(), config)
-        if changes:
-            raise RunConflictError(
-                f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)
-            )
+def _refuse_what_is_there(config: Run, folder: RunFolder) -> None:
+    """Before anything is written: the folder must be empty, or hold this run, or one that never began."""
+    if not folder.exists:
+        strangers = [p.name for p in folder.path.iterdir() if p.name != LOCK] if folder.path.is_dir() else []
+        if strangers:
+            held = ", ".join(sorted(strangers)[:5])
+            raise RunConflictError(f"{folder.path} is not empty and not a run (it holds {held})")
         return
-    folder.write_config(config)
-
-
-def _refuse_strangers(folder: RunFolder) -> None:
-    """Before anything is written: a folder that is no run must be empty."""
-    strangers = [p.name for p in folder.path.iterdir() if p.name != LOCK] if folder.path.is_dir() else []
-    if strangers and not folder.exists:
+    if folder.begun and (changes := differences(folder.config(), config)):
         raise RunConflictError(
-            f"{folder.path} is not empty and not a run (it holds {', '.join(sorted(strangers)[:5])})"
+            f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)
         )
 
 
@@ -79,58 +70,95 @@ def run(
     *,
     observers: Sequence[Observer] = (),
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int = 1,
 ) -> Result:
     """Train, evaluate on the test split and draw figures in folder `out`; a run that was begun there goes on.
 
-    Raises RunConflictError if `out` holds another run, BlockingIOError if another process trains in it,
-    NonFiniteLossError if training diverges.
+    A run that has finished is left as it is. Raises RunConflictError if `out` holds another run, BlockingIOError if
+    another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
     from sparsecode.train.fit import fit, launch  # here, because Fabric is slow to import
 
     folder = RunFolder(out)
     fabric = launch(config.train.precision, accelerator, devices)
     first = fabric.is_global_zero
-    if first:
-        _refuse_strangers(folder)
-    with locked(folder.path) if first else nullcontext():
+    threads = torch.get_num_threads()
+    with ExitStack() as held:
+        problem: Exception | None = None
         if first:
-            _claim(config, folder)
+            try:
+                _refuse_what_is_there(config, folder)
+                held.enter_context(locked(folder.path))
+            except (RunConflictError, OSError, ValueError) as error:
+                problem = error
+        if any_rank(problem is not None, fabric.device):  # all leave together, or the others would wait for ever
+            raise problem or RunConflictError(f"{folder.path}: refused by the first process")
+        state, evaluation = folder.state(), folder.evaluation()
+        if state and state.step >= state.total_steps and evaluation:
+            return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
         splits = config.data.load()
-        ticks = clock(config.train, splits.train.n)
         # Schedules count in steps from here on, so that what is saved says what was done.
-        planned = resolve(config, ticks)
-        model = planned.model.build(splits.shape, config.seed)
+        planned = resolve(config, clock(config.train, splits.train.n, fabric.world_size))
+        model = _build(planned.model, splits.shape, config.seed)
+        selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in VALIDATED]
+        if config.train.select not in (*selectable, "last"):
+            raise ValueError(
+                f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}"
+            )
+        if first:
+            folder.write_config(config)
         dtype = torch.float64 if config.train.precision.startswith("64") else torch.float32
         valid = splits.valid.to(fabric.device, dtype)
-        provenance = {"sparsecode": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-
-        state = fit(
-            model,
-            splits,
-            planned.optim,
-            config.train,
-            config.seed,
-            fabric=fabric,
-            observers=[MetricsFile(folder.metrics_file), *observers],
-            evaluate=lambda m: _validation(m, valid, splits.data_range, config.evaluate),
-            on_best=lambda m: save_model(m, folder.model, provenance),
-            resume=folder.resume,
-        )
+        provenance = {
+            "sparsecode": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+            "data": splits.fingerprint(),
+            "data_range": [splits.low, splits.high],
+        }
+        try:
+            state = fit(
+                model,
+                splits,
+                planned.optim,
+                config.train,
+                config.seed,
+                fabric=fabric,
+                observers=[MetricsFile(folder.metrics_file), *observers],
+                evaluate=lambda m: _validation(m, valid, splits.data_range, config.evaluate),
+                on_best=lambda m: save_model(m, folder.model, provenance),
+                higher_is_better=config.train.select.endswith(HIGHER_IS_BETTER),
+                resume=folder.resume,
+            )
+        finally:
+            torch.set_num_threads(threads)
         if state.stopped_by or not first:
             return Result(folder, state, None, [])
         best = folder.best_model().to(fabric.device)
         evaluation = evaluate_model(best, splits, config.evaluate, config.seed)
+        figures = draw(folder, best, splits, config)
         folder.write_evaluation(evaluation)
-        return Result(folder, state, evaluation, draw(folder, best, splits, config))
+        return Result(folder, state, evaluation, figures)
+
+
+def _build(spec: ModelSpec, shape: tuple[int, ...], seed: int) -> AbstractSparseModel:
+    try:
+        return spec.build(shape, seed)
+    except RuntimeError as error:  # torch has no error of its own for it on the CPU
+        if "allocate" not in str(error):
+            raise
+        raise ValueError(
+            f"model.n_code is {spec.n_code}: a model for samples of {shape} does not fit in memory"
+        ) from None
 
 
 def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, coder in model.coders().items():
         scores = score(model, coder, valid, data_range, how.theta)
-        for quantity in ("objective", "psnr", "explained_variance", "l0", "dead"):
-            values[f"{name}/{quantity}"] = float(getattr(scores, quantity))
+        for quantity in VALIDATED:
+            value = getattr(scores, quantity)
+            values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
     return values
 
 
@@ -155,13 +183,12 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     """Write the run's figures and return their paths; data that are not images get the curves alone."""
     name = folder.path.name
     figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
-    if _is_image(model.shape):
+    if is_grey_image(model.shape):
         figures |= _pictures(model, splits, config, name)
-    folder.figures.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for title, figure in figures.items():
         paths.append(folder.figures / f"{title}.png")
-        figure.savefig(paths[-1], dpi=120, bbox_inches="tight")
+        save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120, bbox_inches="tight"))
     return paths
 
 
@@ -175,18 +202,19 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
         return _array(model.denormalise(model.decode(coder(samples))))
 
     clean = {"test sample": _array(x), **{f"by {c}": through(f, x) for c, f in coders.items()}}
-    sigma = how.sigmas[len(how.sigmas) // 2]
-    noisy = add_noise(model, x, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
-    denoised = {"clean": _array(x), "noisy": _array(noisy), **{f"by {c}": through(f, noisy) for c, f in coders.items()}}
     codes = torch.eye(config.model.n_code).to(weights)
     atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
-    return {
+    figures = {
         "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms"),
         "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
-        "denoising": image_grid(
-            denoised, model.shape, splits.low, splits.high, f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
-        ),
     }
+    if how.sigmas:
+        sigma = how.sigmas[len(how.sigmas) // 2]
+        noisy = add_noise(model, x, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+        rows = {"clean": _array(x), "noisy": _array(noisy), **{f"by {c}": through(f, noisy) for c, f in coders.items()}}
+        title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
+        figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
+    return figures
 
 
 def _with_contrast(x: torch.Tensor) -> torch.Tensor:
@@ -194,10 +222,6 @@ def _with_contrast(x: torch.Tensor) -> torch.Tensor:
     order = x.flatten(1).std(dim=1).argsort(stable=True)
     ranks = torch.linspace(len(order) // 2, len(order) - 1, min(PICTURED, len(order)))
     return order[ranks.long()]
-
-
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) >= 2 and math.prod(shape[:-2]) == 1
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:

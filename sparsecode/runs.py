@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from sparsecode.data import Data
+from sparsecode.data import Data, Splits
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
 from sparsecode.evaluate.score import Score
 from sparsecode.files import write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, load_model
+from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import NonNegative, Positive, Spec, from_json, to_json
 from sparsecode.train.checkpoint import FitState, read_state
-from sparsecode.train.observers import read_metrics
+from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
 __all__ = ["Evaluate", "Evaluation", "Run", "RunFolder", "Summary", "list_runs"]
+
+
+MOVING = (Linear, Cosine, Exponential, Piecewise)
 
 
 class Evaluate(Spec, tag="evaluate"):
@@ -41,7 +45,16 @@ class Run(Spec, tag="run"):
     optim: Optim
     train: Train
     evaluate: Evaluate = Evaluate()
-    seed: int = 0
+    seed: Annotated[int, Meta(description="decides initial weights and the order of samples")] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        moving = [n for n in self.model.__struct_fields__ if isinstance(getattr(self.model, n), MOVING)]
+        if moving and self.train.select.endswith("objective"):
+            raise ValueError(
+                f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves by a schedule, so that objectives "
+                "of different steps cannot be compared; choose another value, or `last` for the latest model"
+            )
 
 
 class Evaluation(Spec, tag="evaluation"):
@@ -68,6 +81,24 @@ class RunFolder:
     def exists(self) -> bool:
         return self.config_file.is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything came of it: before that, a config that turned out wrong may be replaced."""
+        return any(p.exists() for p in (self.metrics_file, self.model, self.resume, self.eval_file))
+
+    def check_data(self, splits: Splits) -> None:
+        """Raise ValueError if the samples are not those that this run was trained on."""
+        trained_on, found = self.provenance().get("data"), splits.fingerprint()
+        if trained_on != found:
+            raise ValueError(
+                f"{self.path}: trained on other samples than its data source gives now (fingerprint {trained_on}, now {found}); "
+                "put the old data back"
+            )
+
+    def provenance(self) -> dict[str, Any]:
+        """What the model's `cfg.json` says about where it comes from."""
+        return msgspec.json.decode((self.model / "cfg.json").read_bytes())["metadata"]["sparsecode"]["provenance"]
+
     def config(self) -> Run:
         """The stored config. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
         if not self.exists:
@@ -86,6 +117,9 @@ class RunFolder:
         """The model with the lowest validation value, on the CPU."""
         self.config()
         if not (self.model / "cfg.json").is_file():
+            state = self.state()
+            if state is not None and state.step >= state.total_steps:
+                raise FileNotFoundError(f"{self.model}: the model of this finished run is gone; restore it from a copy")
             raise FileNotFoundError(f"{self.path}: no model yet; it is saved at the first validation")
         return load_model(self.model)
 
@@ -97,30 +131,34 @@ class RunFolder:
     def write_evaluation(self, evaluation: Evaluation) -> None:
         write_atomic(self.eval_file, to_json(evaluation))
 
-    def metrics(self) -> list[dict[str, float | str]]:
+    def metrics(self) -> list[Record]:
         return read_metrics(self.metrics_file)
 
 
 class Summary(NamedTuple):
-    """A run in one line."""
+    """A run in one line; `problem` says why the rest is empty."""
 
     name: str
-    data: str
-    model: str
-    step: int
-    total_steps: int
-    evaluation: Evaluation | None
+    data: str = ""
+    model: str = ""
+    step: int = 0
+    total_steps: int = 0
+    evaluation: Evaluation | None = None
+    problem: str = ""
 
 
 def list_runs(root: Path) -> list[Summary]:
-    """Every run folder directly in `root`, by name."""
-    summaries: list[Summary] = []
-    for path in sorted(root.iterdir()) if root.is_dir() else []:
-        folder = RunFolder(path)
-        if not folder.exists:
-            continue
+    """Every run folder directly in `root`, by name, damaged ones too."""
+    folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
+    return [_summary(folder) for folder in folders if folder.exists]
+
+
+def _summary(folder: RunFolder) -> Summary:
+    name = folder.path.name
+    try:
         config, state = folder.config(), folder.state()
         data, model = (msgspec.to_builtins(part)["type"] for part in (config.data, config.model))
         step, total = (state.step, state.total_steps) if state else (0, 0)
-        summaries.append(Summary(path.name, data, model, step, total, folder.evaluation()))
-    return summaries
+        return Summary(name, data, model, step, total, folder.evaluation())
+    except (OSError, ValueError) as problem:
+        return Summary(name, problem=str(problem))

@@ -23,7 +23,8 @@ class Clock(NamedTuple):
     total_steps: int
 
     def steps(self, amount: float, unit: Unit) -> float:
-        return amount * {"step": 1, "epoch": self.steps_per_epoch, "fraction": self.total_steps}[unit]
+        steps = amount * {"step": 1, "epoch": self.steps_per_epoch, "fraction": self.total_steps}[unit]
+        return float(round(steps)) if abs(steps - round(steps)) < 1e-6 else steps  # 0.55 of 100 steps is step 55
 
 
 class Constant(Spec, tag="constant"):
@@ -33,6 +34,9 @@ class Constant(Spec, tag="constant"):
 
     def __call__(self, step: int) -> float:  # noqa: ARG002 - the step is every schedule's argument
         return self.value
+
+    def extremes(self) -> tuple[float, ...]:
+        return (self.value,)
 
 
 class Linear(Spec, tag="linear"):
@@ -47,6 +51,9 @@ class Linear(Spec, tag="linear"):
     def __call__(self, step: int) -> float:
         return self.start + (self.stop - self.start) * _progress(self, step)
 
+    def extremes(self) -> tuple[float, ...]:
+        return (self.start, self.stop)
+
 
 class Cosine(Spec, tag="cosine"):
     """From `start` along half a cosine to `stop`, over `length` units after a wait of `delay` units."""
@@ -59,6 +66,9 @@ class Cosine(Spec, tag="cosine"):
 
     def __call__(self, step: int) -> float:
         return self.stop + (self.start - self.stop) * (1 + math.cos(math.pi * _progress(self, step))) / 2
+
+    def extremes(self) -> tuple[float, ...]:
+        return (self.start, self.stop)
 
 
 class Exponential(Spec, tag="exponential"):
@@ -73,6 +83,10 @@ class Exponential(Spec, tag="exponential"):
     def __call__(self, step: int) -> float:
         periods = step / _in_steps(self, self.every)
         return self.start * self.factor ** (math.floor(periods) if self.stairs else periods)
+
+    def extremes(self) -> tuple[float, ...]:
+        """The start alone: a factor > 0 keeps its sign."""
+        return (self.start,)
 
 
 class Piecewise(Spec, tag="piecewise"):
@@ -92,6 +106,9 @@ class Piecewise(Spec, tag="piecewise"):
 
     def __call__(self, step: int) -> float:
         return self.values[sum(step >= _in_steps(self, b) for b in self.boundaries)]
+
+    def extremes(self) -> tuple[float, ...]:
+        return self.values
 
 
 Schedule = Constant | Linear | Cosine | Exponential | Piecewise

@@ -6,7 +6,7 @@ import math
 import typing
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,6 @@ S = TypeVar("S")
 
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -41,14 +40,29 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
             given = getattr(self, name)
-            try:
-                value = msgspec.convert(given, hint)
-            except msgspec.ValidationError as error:
-                raise ValueError(f"{type(self).__name__}.{name}: got {given!r}; {error}") from None
+            where = f"{type(self).__name__}.{name}"
+            value = _converted(given, hint, f"{where}: got {given!r}")
+            if isinstance(value, Extremes):  # a schedule must keep to the field's range all the way
+                for number in value.extremes():
+                    _converted(number, hint, f"{where}: the schedule reaches {number:g}")
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, float) and not math.isfinite(number):
-                    raise ValueError(f"{type(self).__name__}.{name}: got {given!r}; expected a finite number")
+                    raise ValueError(f"{where}: got {given!r}; expected a finite number")
             msgspec.structs.force_setattr(self, name, value)  # 1 becomes 1.0 where a float is declared
+
+
+@runtime_checkable
+class Extremes(Protocol):
+    """A value that moves, and knows between which numbers."""
+
+    def extremes(self) -> tuple[float, ...]: ...
+
+
+def _converted(value: Any, hint: Any, context: str) -> Any:
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{context}; {error}") from None
 
 
 def pack(spec: Spec) -> dict[str, Any]:

@@ -235,12 +235,12 @@ def test_a_diverging_run_stops_with_the_step_and_keeps_the_batch(tmp_path: Path,
     data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--set", data, "--accelerator", "cpu"]) == 1
     assert "step 0: the loss is not finite" in capsys.readouterr().err
-    assert load_file(tmp_path / "run/resume/nonfinite.safetensors")["x"].shape == (100, 8, 8)
+    assert load_file(tmp_path / "run/resume/nonfinite-0.safetensors")["x"].shape == (100, 8, 8)
 
 
 def test_tensorboard_gets_the_scalars(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--tensorboard", "True"]) == 0
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--tensorboard"]) == 0
     assert list((out / "tensorboard").glob("events.out.tfevents*"))
 
 

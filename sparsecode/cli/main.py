@@ -62,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as problem:
+        from sparsecode.cli.processes import is_first_process
+
         code = _code_of(problem)
+        if code is not None and not is_first_process():
+            return code
         if code is None or os.environ.get("SPARSECODE_TRACEBACK"):
             raise
         error.print(f"sparsecode {name}: {problem}", highlight=False, markup=False)

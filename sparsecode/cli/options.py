@@ -31,18 +31,25 @@ def assign(config: Run, assignments: tuple[str, ...]) -> Run:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f'--set {assignment}: expected PATH=JSON, such as model.penalty=\'{{"type":"l1"}}\'')
-        *parents, last = path.split(".")
-        place = raw
-        for name in parents:
-            place = place.get(name) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
-            known = f"; there is {', '.join(k for k in place if k != 'type')}" if isinstance(place, dict) else ""
-            raise UsageError(f"--set {path}: no such place in the config{known}")
+        place, last = _find(raw, path)
         try:
             place[last] = msgspec.json.decode(text)
         except msgspec.DecodeError:
             place[last] = text  # a bare word is a string
     return _to_run(raw)
+
+
+def _find(raw: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """The dictionary and key that a dotted path means; a key may hold dots itself (`optim.groups.*.bias`)."""
+    place, rest = raw, path
+    while rest not in place:
+        key = next((k for k, v in place.items() if rest.startswith(f"{k}.") and isinstance(v, dict)), None)
+        if key is None:
+            known = ", ".join(k for k in place if k != "type")
+            variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
+            raise UsageError(f"--set {path}: no such place in the config; there is {known}{variant}")
+        place, rest = place[key], rest.removeprefix(f"{key}.")
+    return place, rest
 
 
 def options_of(config: Run) -> type:

@@ -13,14 +13,15 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
     table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
-    for column in ("codes by", "PSNR dB", "expl. var.", "objective", "L0", "active", "dead", "always on"):
+    for column in ("codes by", "PSNR dB", "expl. var.", "objective", "max gap", "L0", "active", "dead", "always on"):
         table.add_column(column, justify="left" if column == "codes by" else "right")
     for name, s in evaluation.scores.items():
         table.add_row(
             name,
             f"{s.psnr:.2f}",
-            f"{s.explained_variance:.4f}",
+            "-" if s.explained_variance is None else f"{s.explained_variance:.4f}",
             f"{s.objective:.4g}",
+            "-" if s.gap_max is None else f"{s.gap_max:.1e}",
             f"{s.l0:.2f}",
             f"{s.active_fraction:.1%}",
             str(s.dead),
@@ -52,6 +53,9 @@ def runs_table(summaries: list[Summary]) -> Table:
     for column in ("run", "data", "model", "steps", "codes by", "PSNR dB", "objective", "L0"):
         table.add_column(column, justify="left" if column in ("run", "data", "model", "codes by") else "right")
     for s in summaries:
+        if s.problem:
+            table.add_row(s.name, f"unreadable: {s.problem}")
+            continue
         steps = f"{s.step} of {s.total_steps}" if s.total_steps else "not begun"
         scored = ["", "", "", ""]
         if s.evaluation:

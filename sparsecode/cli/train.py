@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import shlex
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from sparsecode.cli.options import UsageError, assign, options_of, with_options
+from sparsecode.cli.processes import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import denoising_table, scores_table
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import Result, RunConflictError, run
@@ -32,8 +33,10 @@ class Place:
         tuple[str, ...],
         tyro.conf.arg(help="PATH=JSON: any part of the config, whole variants too", metavar="PATH=JSON"),
     ] = ()
-    accelerator: Annotated[str, tyro.conf.arg(help="auto, cpu, cuda or mps")] = "auto"
-    devices: Annotated[str, tyro.conf.arg(help="how many, or auto; several train as one (DDP)")] = "auto"
+    accelerator: Annotated[
+        Literal["auto", "cpu", "cuda"], tyro.conf.arg(help="auto: cuda where there is one, else cpu")
+    ] = "auto"
+    devices: Annotated[int, tyro.conf.arg(help="several train one model together (DDP)")] = 1
     tensorboard: Annotated[bool, tyro.conf.arg(help="also write TensorBoard files (extra [tensorboard])")] = False
 
 
@@ -47,7 +50,7 @@ class Resume(Place):
 def train_command(argv: list[str]) -> int:
     """Train a recipe into a folder, or go on there."""
     console = Console()
-    if any(a == "--resume" or a.startswith("--resume=") for a in argv):
+    if argv and argv[0].partition("=")[0] == "--resume":
         place = tyro.cli(Resume, args=argv, prog="sparsecode train", description=Resume.__doc__)
         if place.set or place.out:
             raise UsageError("--resume takes the stored config: --set and --out do not go with it")
@@ -64,11 +67,14 @@ def train_command(argv: list[str]) -> int:
         return 0
     name, *rest = argv
     if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")
+        first = "the recipe comes first" if name.startswith("-") else f"no recipe {name!r}"
+        raise UsageError(f"{first}; there is {', '.join(RECIPES)}")
+    if any(word.partition("=")[0] == "--resume" for word in rest):
+        raise UsageError("--resume takes the stored config, not a recipe: sparsecode train --resume FOLDER")
     config = assign(RECIPES[name](), _assignments(rest))
     options: Any = dataclasses.make_dataclass("Options", [], bases=(options_of(config), Place))
     options.__doc__ = (RECIPES[name].__doc__ or "").split("\n")[0]
-    chosen = tyro.cli(options, args=rest, prog=f"sparsecode train {name}", config=(tyro.conf.FlagConversionOff,))
+    chosen = tyro.cli(options, args=rest, prog=f"sparsecode train {name}")
     config = with_options(config, _only_config(chosen, config))
     return _train(config, chosen.out or Path("runs") / name, chosen, console)
 
@@ -78,7 +84,10 @@ def _assignments(argv: list[str]) -> tuple[str, ...]:
     found: list[str] = []
     taking = False
     for word in argv:
-        if word.startswith("--"):
+        if word.startswith("--set="):
+            found.append(word.removeprefix("--set="))
+            taking = True
+        elif word.startswith("--"):
             taking = word == "--set"
         elif taking:
             found.append(word)
@@ -94,34 +103,46 @@ def _only_config(chosen: Any, config: Run) -> Any:
 def _train(config: Run, out: Path, place: Place, console: Console) -> int:
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
-    if before is not None and before.step < before.total_steps:
-        console.print(f"going on with {out} at step {before.step} of {before.total_steps}", highlight=False)
     observers: list[Observer] = [ProgressBar(console, WATCHED)]
     if place.tensorboard:
         observers.append(TensorBoard(out / "tensorboard"))
-    devices = int(place.devices) if place.devices.isdigit() else place.devices
     done = before is not None and before.step >= before.total_steps and folder.evaluation() is not None
+    if before is not None and not done:
+        console.print(f"going on with {out} at step {before.step} of {before.total_steps}", highlight=False)
     try:
-        result = run(config, out, observers=observers, accelerator=place.accelerator, devices=devices)
+        with terminable():
+            result = run(config, out, observers=observers, accelerator=place.accelerator, devices=place.devices)
     except RunConflictError as conflict:
         raise RunConflictError(
-            f"{conflict}\nNothing was changed. Choose another folder with --out {_free_name(out)}"
-            + (f", or go on with the run as it is: sparsecode train --resume {out}" if folder.exists else "")
+            f"{conflict}\nNothing was changed. Choose another folder with --out {shlex.quote(str(_free_name(out)))}"
+            + (f", or go on with the run as it is: {_resume_command(out)}" if folder.exists else "")
         ) from None
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:
+    except Terminated as stop:
+        if folder.begun:
+            console.print(
+                f"stopped outside training. To go on: {_resume_command(out)}", highlight=False, soft_wrap=True
+            )
+        return stop.code
+    if not is_first_process():
         return 0
     if result.state.stopped_by:
         console.print(
             f"stopped by {result.state.stopped_by} at step {result.state.step} of {result.state.total_steps}; all is "
-            f"saved. To go on: sparsecode train --resume {out}",
+            f"saved. To go on: {_resume_command(out)}",
             highlight=False,
             soft_wrap=True,
         )
         return 128 + (signal.SIGTERM if result.state.stopped_by == "SIGTERM" else signal.SIGINT)
     if done:
-        console.print(f"{out} had already finished; to train anew: --out {_free_name(out)}", highlight=False)
+        console.print(
+            f"{out} had already finished and was left as it is; to train anew: --out {_free_name(out)}", highlight=False
+        )
     _report(result, console)
     return 0
+
+
+def _resume_command(out: Path) -> str:
+    return f"sparsecode train --resume {shlex.quote(str(out))}"
 
 
 def _free_name(out: Path) -> Path:

@@ -16,7 +16,7 @@ from sparsecode.cli.options import UsageError
 from sparsecode.cli.tables import denoising_table, scores_table
 from sparsecode.data.arrays import read_array
 from sparsecode.evaluate.denoise import NoiseUnit
-from sparsecode.files import write_atomic
+from sparsecode.files import save_atomic, write_atomic
 from sparsecode.runner import draw, evaluate_model
 from sparsecode.runs import RunFolder
 from sparsecode.specs import to_json
@@ -50,6 +50,7 @@ def _eval(
     unit: NoiseUnit | None = None,
     theta: float | None = None,
     json: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Score the run's best model.
 
@@ -60,12 +61,23 @@ def _eval(
         unit: sigma in the model's normalised input, or in fractions of the data range
         theta: a code is active above this magnitude
         json: also write the scores to this file
+        force: write over an existing file
     """
     folder = RunFolder(run)
     config, console = folder.config(), Console()
     asked = {name: value for name, value in (("sigmas", sigmas), ("unit", unit), ("theta", theta)) if value is not None}
-    how = msgspec.structs.replace(config.evaluate, **asked)
-    evaluation = evaluate_model(folder.best_model(), config.data.load(), how, config.seed, split)
+    try:
+        how = msgspec.structs.replace(config.evaluate, **asked)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if json is not None:
+        _refuse_to_overwrite("--json", json, force)
+    model, splits = folder.best_model(), config.data.load()
+    folder.check_data(splits)
+    state = folder.state()
+    if state is not None and state.step < state.total_steps:
+        console.print(f"{run} is unfinished, at step {state.step} of {state.total_steps}", highlight=False)
+    evaluation = evaluate_model(model, splits, how, config.seed, split)
     console.print(scores_table(evaluation, f"{run.name}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))
@@ -95,9 +107,9 @@ def _encode(
     """
     if out.suffix != ".npz":
         raise UsageError(f"--out {out}: expected a name that ends in .npz")
-    if out.exists() and not force:
-        raise UsageError(f"--out {out}: exists already; choose another name, or write over it with --force")
-    model = RunFolder(run).best_model()
+    _refuse_to_overwrite("--out", out, force)
+    folder = RunFolder(run)
+    model = folder.best_model()
     coders = model.coders()
     if coder is not None and coder not in coders:
         raise UsageError(f"--coder {coder}: this model has {', '.join(coders)}")
@@ -105,21 +117,36 @@ def _encode(
     x = read_array(samples, key)
     if x.shape[1:] != model.shape:
         raise ValueError(f"{samples}: samples of shape {x.shape[1:]}; this run was trained on {model.shape}")
+    low, high = folder.provenance()["data_range"]
+    beyond = 0.1 * (high - low)
+    console = Console()
+    if x.min() < low - beyond or x.max() > high + beyond:
+        console.print(
+            f"warning: values from {x.min():.4g} to {x.max():.4g}, and the run was trained on {low:.4g} to {high:.4g}: "
+            "are they in the same units?",
+            highlight=False,
+            soft_wrap=True,
+        )
     weights = next(model.parameters())
     parts = [
         coders[name](torch.from_numpy(x[start : start + CHUNK]).to(weights.dtype)).numpy()
         for start in track(range(0, len(x), CHUNK), description="encoding")
     ]
     z = np.concatenate(parts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(out.name + ".partial.npz")
-    np.savez_compressed(aside, z=z)
-    aside.replace(out)
-    Console().print(
-        f"{out}: z {z.shape} {z.dtype} by {name}, {np.count_nonzero(z) / len(z):.2f} of {z.shape[1]} active per sample",
+    save_atomic(out, lambda file: np.savez_compressed(file, z=z))
+    gap = model.gap(torch.from_numpy(x).to(weights.dtype), torch.from_numpy(z))
+    certificate = "" if gap is None else f", largest relative gap {float(gap.max()):.1e}"
+    console.print(
+        f"{out}: z {z.shape} {z.dtype} by {name}, {np.count_nonzero(z) / len(z):.2f} of {z.shape[1]} active per "
+        f"sample{certificate}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _refuse_to_overwrite(option: str, path: Path, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError(f"{option} {path}: exists already; choose another name, or write over it with --force")
 
 
 def _plot(run: RunPath, /) -> None:
@@ -130,5 +157,7 @@ def _plot(run: RunPath, /) -> None:
     """
     folder = RunFolder(run)
     config = folder.config()
-    for path in draw(folder, folder.best_model(), config.data.load(), config):
+    splits = config.data.load()
+    folder.check_data(splits)
+    for path in draw(folder, folder.best_model(), splits, config):
         Console().print(str(path), highlight=False, soft_wrap=True)

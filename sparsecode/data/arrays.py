@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
@@ -29,6 +31,11 @@ class Arrays(Spec, tag="arrays"):
     valid: Annotated[Share, Meta(description="share of the samples for validation")] = 0.1
     test: Annotated[Share, Meta(description="share of the samples for test")] = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # The run must find the same file from wherever it is resumed.
+        msgspec.structs.force_setattr(self, "path", str(Path(self.path).absolute()))
 
     def load(self) -> Splits:
         x = read_array(self.path, self.key)
@@ -56,27 +63,31 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a .npy or .npz file")
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded as archive:
-                array = np.asarray(archive[_choose(path, archive.files, key)])
-        else:
-            array = np.asarray(loaded)
-    except (BadZipFile, EOFError, KeyError) as error:
+        with path.open("rb") as file:  # which closes, whatever happens
+            loaded: Any = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                array = np.asarray(loaded[_choose(path, loaded.files, key)])
+            else:
+                array = np.asarray(loaded)
+    except (BadZipFile, EOFError, KeyError, zlib.error) as error:
         raise ValueError(f"{path}: damaged or cut short ({error})") from None
     except ValueError as error:
-        raise ValueError(
-            str(error) if str(path) in str(error) else f"{path}: not a .npy or .npz file ({error})"
-        ) from None
+        if str(path) in str(error):
+            raise
+        if "Object arrays" in str(error):
+            raise ValueError(f"{path}: holds Python objects; expected real numbers") from None
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise ValueError(f"{path}: not a .npy or .npz file, or cut short{reason}") from None
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: values of type {array.dtype}; expected real numbers")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{path}: shape {array.shape}; expected [n_samples, ...features], none of them 0")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
+        array = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"{path}: {int((~finite).sum())} samples with NaN or infinity, first in row {int(np.argmin(finite))}"
+            f"{path}: {int((~finite).sum())} samples with NaN, infinity or values beyond float32, first in row {int(np.argmin(finite))}"
         )
     return array
 

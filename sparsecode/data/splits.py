@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,14 @@ class Splits(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         """The shape *F of one sample."""
         return tuple(self.train.x.shape[1:])
+
+    def fingerprint(self) -> str:
+        """A short hash of all samples in order."""
+        hasher = hashlib.blake2b(digest_size=8)
+        for split in (self.train, self.valid, self.test):
+            hasher.update(str(tuple(split.x.shape)).encode())
+            hasher.update(np.ascontiguousarray(split.x.numpy()).data)
+        return hasher.hexdigest()
 
     @property
     def data_range(self) -> float:

@@ -39,7 +39,7 @@ def add_noise(
 
     unit "input": sigma counts in the model's normalised space; "range": in fractions of the data range.
     """
-    noise = torch.randn(x.shape, generator=rng, dtype=x.dtype).to(x.device)
+    noise = torch.randn(x.shape, generator=rng).to(x)  # drawn in float32: the same whatever the precision
     if unit == "range":
         return x + sigma * data_range * noise
     return model.denormalise(model.normalise(x) + sigma * noise.flatten(1))

@@ -14,12 +14,12 @@ __all__ = ["PSNR_CAP", "CodeUse", "ExplainedVariance", "l0", "mean_squared_error
 PSNR_CAP = 100.0
 
 
-def mean_squared_error(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> Float[Tensor, "b"]:
+def mean_squared_error(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> Float[Tensor, " b"]:
     """The mean over features of (x - y)^2."""
     return (x - y).flatten(1).square().mean(dim=1)
 
 
-def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) -> Float[Tensor, "b"]:
+def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) -> Float[Tensor, " b"]:
     """10 log10(data_range^2 / mse) per sample in dB, nothing clipped; at most 100 dB (equal samples).
 
     The mean over samples is a mean of decibels, not the decibels of a mean.
@@ -28,7 +28,7 @@ def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
     return -10 * torch.log10(ratio.clamp(min=10 ** (-PSNR_CAP / 10)))
 
 
-def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, "b"]:
+def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, " b"]:
     """How many |z_j| > theta, per sample."""
     return (z.abs() > theta).sum(dim=1).to(z.dtype)
 

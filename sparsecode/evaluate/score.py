@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,19 +13,28 @@ from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, l0, psnr
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 
-__all__ = ["CHUNK", "Score", "score"]
+__all__ = ["CHUNK", "HIGHER_IS_BETTER", "VALIDATED", "Score", "score"]
 
 CHUNK = 1000  # samples coded together
+# What validation during training reports of each coder, and which of it is better when it is higher.
+VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")
+HIGHER_IS_BETTER = ("psnr", "explained_variance")
 
 
 class Score(Spec, tag="score"):
-    """Means over the samples of a split; `theta` is the level above which a code counts as active."""
+    """Means over the samples of a split; `theta` is the level above which a code counts as active.
+
+    `explained_variance` is None where the data do not vary. `gap_mean` and `gap_max` bound how far the codes' objective
+    is from the least there is, relative to that of z = 0; None for models without such a bound.
+    """
 
     n: int
     psnr: float
     data_range: float
-    explained_variance: float
+    explained_variance: float | None
     objective: float
+    gap_mean: float | None
+    gap_max: float | None
     l0: float
     theta: float
     active_fraction: float
@@ -45,6 +55,7 @@ def score(
     variance = ExplainedVariance()
     use: CodeUse | None = None
     quality, objective, count = 0.0, 0.0, 0.0
+    gaps: list[Tensor] = []
     for start in range(0, split.n, CHUNK):
         x = split.x[start : start + CHUNK]
         z = coder(x)
@@ -55,15 +66,21 @@ def score(
         quality += float(psnr(x, y, data_range).double().sum())
         objective += float(model.energy(x, z).double().sum())
         count += float(l0(z, theta).double().sum())
+        gap = model.gap(x, z)
+        if gap is not None:
+            gaps.append(gap.double())
     if use is None:
         raise ValueError("split holds no samples; expected at least one")
-    usage, n = use.result(), split.n
+    usage, n, explained = use.result(), split.n, variance.result()
+    gap = torch.cat(gaps) if gaps else None
     return Score(
         n=n,
         psnr=quality / n,
         data_range=data_range,
-        explained_variance=variance.result(),
+        explained_variance=None if math.isnan(explained) else explained,
         objective=objective / n,
+        gap_mean=None if gap is None else float(gap.mean()),
+        gap_max=None if gap is None else float(gap.max()),
         l0=count / n,
         theta=theta,
         active_fraction=count / n / len(usage.frequency),

@@ -52,6 +52,10 @@ class AbstractSparseModel(nn.Module, ABC):
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
         """What a code of x is judged by [B]: the objective that inference minimises."""
 
+    def gap(self, x: Tensor, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
+        """A bound on how far `energy` at z is from its least value, relative to that at 0 [B]; None without one."""
+        return None
+
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """decode(encode(x)) [B, *F] in data space."""

@@ -18,9 +18,8 @@ from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.penalties import L1, Penalty
 from sparsecode.schedules import PositiveSchedule, at
-from sparsecode.solvers.energy import quadratic_energy
-from sparsecode.solvers.gradient import FISTA, Solver
-from sparsecode.solvers.solve import solve
+from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.solve import Solver, solve
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss, Solution
 
@@ -30,7 +29,7 @@ __all__ = ["Inference", "Iterative", "IterativeModel"]
 class Inference(Spec, tag="inference"):
     """How codes are solved for: algorithm, where it starts, when it stops."""
 
-    solver: Solver = FISTA()
+    solver: Annotated[Solver | None, Meta(description="default: coordinate descent on a CPU, FISTA elsewhere")] = None
     start: Annotated[
         Literal["encoder", "zero"], Meta(description="start from the encoder's prediction or from zero")
     ] = "encoder"
@@ -41,8 +40,9 @@ class Inference(Spec, tag="inference"):
 class Iterative(Spec, tag="iterative"):
     """z = argmin 1/2 |x - decode(z)|^2 + weight * penalty(z) + proximity / 2 |z - encoder(x)|^2, detached.
 
-    x in model space. Training loss, mean over the batch: |decode(z) - x|^2 + |encoder(x) - z|^2: with
-    detached codes, decoder and encoder each learn from their own term.
+    x in model space; the pull to the encoder acts in training alone, `encode` minimises the rest. Training loss, mean
+    over the batch: |decode(z) - x|^2 + |encoder(x) - z|^2: with detached codes, decoder and encoder each learn from
+    their own term.
     Source: SDL in Evtimova & LeCun, TMLR 2022; Olshausen & Field, Nature 1996.
     """
 
@@ -94,9 +94,9 @@ class IterativeModel(AbstractSparseModel):
 
     @torch.no_grad()
     def infer(self, x: Tensor) -> Solution[Tensor]:
-        """The solved codes of x [B, *F] in data space, with their certificates."""
+        """The codes of x [B, *F] in data space that minimise `energy`, with their certificates."""
         rows = self.normalise(x)
-        return self._infer(rows, self.encoder(rows), float(self.weight))
+        return self._solve(self._energy(rows, float(self.weight)), self.encoder(rows))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.infer(x).z
@@ -114,8 +114,12 @@ class IterativeModel(AbstractSparseModel):
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
-        """1/2 |x - decode(z)|^2 + weight * penalty(z) [B], x in model space; without the pull to the encoder."""
-        return squared_error(self.decode(z), self.normalise(x)) / 2 + float(self.weight) * self.spec.penalty.value(z)
+        """1/2 |x - decode(z)|^2 + weight * penalty(z) [B], x in model space."""
+        return self._energy(self.normalise(x), float(self.weight)).per_sample(z)
+
+    @torch.no_grad()
+    def gap(self, x: Tensor, z: Tensor) -> Tensor:
+        return self._energy(self.normalise(x), float(self.weight)).gap(z)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:  # noqa: ARG002 - nothing here is random
         x = self.normalise(batch.x)
@@ -123,7 +127,8 @@ class IterativeModel(AbstractSparseModel):
         if self.training:
             self.weight.fill_(weight)
         predicted = self.encoder(x)
-        found = self._infer(x, predicted.detach(), weight)
+        energy, guess = self._energy(x, weight), predicted.detach()
+        found = self._solve(energy.pulled_to(guess, self.spec.proximity) if self.spec.proximity else energy, guess)
         parts = {
             "fidelity": squared_error(self.decode(found.z), x).mean(),
             "amortise": squared_error(predicted, found.z).mean(),
@@ -144,17 +149,16 @@ class IterativeModel(AbstractSparseModel):
         self.encoder.constrain_()
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
         return {
-            "encoder.weight": [self.encoder.weight, self.encoder.lateral],
-            "encoder.bias": [self.encoder.bias],
-            "decoder.weight": [self.decoder.atoms],
+            f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
         }
 
+    def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy:
+        return QuadraticEnergy(x, self.decoder.atoms.detach(), self.spec.penalty, weight)
+
     @torch.no_grad()
-    def _infer(self, x: Tensor, predicted: Tensor, weight: float) -> Solution[Tensor]:
-        how, pull, atoms = self.spec.inference, self.spec.proximity, self.decoder.atoms
-        energy = quadratic_energy(x, atoms, self.spec.penalty, weight)
-        if pull > 0:
-            energy = energy.pulled_to(predicted, pull)
+    def _solve(self, energy: QuadraticEnergy, predicted: Tensor) -> Solution[Tensor]:
+        how = self.spec.inference
         start = predicted if how.start == "encoder" else torch.zeros_like(predicted)
         return solve(energy, how.solver, start, max_steps=how.max_steps, tol=how.tol)

@@ -69,7 +69,6 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
         config = msgspec.json.decode((folder / CONFIG).read_bytes())
         own = config["metadata"]["sparsecode"]
         shape = tuple(int(n) for n in own["shape"])
-        dtype = {"float32": torch.float32, "float64": torch.float64}[config["dtype"]]
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / CONFIG}: not a sparsecode model ({error!r})") from None
     model = unpack(own, ModelSpec, str(folder / CONFIG)).build(shape, seed=0)
@@ -82,6 +81,10 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
             f"{folder / WEIGHTS}: tensors do not fit {CONFIG}: "
             + "; ".join(f"{n} is {given.get(n, 'missing')}, expected {expected.get(n, 'none')}" for n in wrong)
         )
-    model.to(dtype)
-    model.load_state_dict(tensors)
+    broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ValueError(
+            f"{folder / WEIGHTS}: NaN or infinity in {', '.join(broken)}; restore it from a copy or train again"
+        )
+    model.load_state_dict(tensors, assign=True)  # each tensor in the dtype it was saved in
     return model.eval()

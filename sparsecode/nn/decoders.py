@@ -37,6 +37,9 @@ class LinearDictionaryModule(nn.Module):
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
         return z @ self.atoms
 
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"weight": [self.atoms]}
+
     def constrain_(self) -> None:
         self.spec.constraint.apply_(self.atoms)
 

@@ -49,6 +49,9 @@ class LISTAModule(nn.Module):
         if not self.spec.positive:
             self.bias.clamp_(max=0)
 
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"weight": [self.weight, self.lateral], "bias": [self.bias]}
+
     def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
         drive = x @ self.weight.T
         if self.spec.positive:

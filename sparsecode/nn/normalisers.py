@@ -39,16 +39,30 @@ class Identity(Spec, tag="identity"):
 
 
 class Standardise(Spec, tag="standardise"):
-    """(x - mean) / std with the same two numbers for every feature."""
+    """(x - mean) / std with the same two numbers for every feature; those not given come from training samples."""
 
-    mean: float
-    std: Positive
+    mean: float | None = None
+    std: Positive | None = None
 
-    def build(self, n_features: int) -> NormaliserModule:
-        module = NormaliserModule(n_features)
-        module.shift.fill_(self.mean)
-        module.scale.fill_(self.std)
-        return module
+    def build(self, n_features: int) -> StandardiseModule:
+        return StandardiseModule(self, n_features)
+
+
+class StandardiseModule(NormaliserModule):
+    """The numbers of a `Standardise`, repeated for every feature."""
+
+    def __init__(self, spec: Standardise, n_features: int) -> None:
+        super().__init__(n_features)
+        self.spec = spec
+        self.shift.fill_(spec.mean or 0.0)
+        self.scale.fill_(spec.std or 1.0)
+
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        deviation = float(sample.double().std(correction=0))
+        if self.spec.std is None and not deviation > 0:
+            raise ValueError(f"Standardise: the {len(sample)} training samples are all equal; expected data that vary")
+        self.shift.fill_(float(sample.double().mean()) if self.spec.mean is None else self.spec.mean)
+        self.scale.fill_(deviation if self.spec.std is None else self.spec.std)
 
 
 class Whiten(Spec, tag="whiten"):
@@ -65,6 +79,8 @@ class Whiten(Spec, tag="whiten"):
 
 
 class WhitenModule(NormaliserModule):
+    """The matrix of a `Whiten` and its inverse."""
+
     def __init__(self, spec: Whiten, n_features: int) -> None:
         super().__init__(n_features)
         self.spec = spec
@@ -77,7 +93,8 @@ class WhitenModule(NormaliserModule):
         rows = sample.double()
         mean = rows.mean(dim=0)
         variances, directions = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        if not bool(variances.mean() > 0):
+        # Rounding alone leaves variances of about eps times the squared values.
+        if not bool(variances.mean() > 1e-10 * rows.square().mean()):
             raise ValueError(f"Whiten: the {len(sample)} training samples are all equal; expected data that vary")
         deviation = (variances.clamp(min=0) + self.spec.floor * variances.mean()).sqrt()
         self.shift.copy_(mean)

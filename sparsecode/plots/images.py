@@ -10,17 +10,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["atoms_mosaic", "image_grid"]
+__all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
 
 Array = NDArray[np.floating[Any]]
 
 
+def is_grey_image(shape: Sequence[int]) -> bool:
+    """Whether samples of this shape are grey images, [h, w] or [1, h, w]."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)
+
+
 def _plane(shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width of a grey image [h, w] or [1, h, w]."""
-    plane = tuple(shape[1:]) if len(shape) == 3 and shape[0] == 1 else tuple(shape)
-    if len(plane) != 2:
+    if not is_grey_image(shape):
         raise ValueError(f"samples have shape {tuple(shape)}; expected grey images [h, w] or [1, h, w] for a picture")
-    return plane[0], plane[1]
+    return shape[-2], shape[-1]
 
 
 def atoms_mosaic(atoms: Array, shape: Sequence[int], *, most: int = 256, title: str = "") -> Figure:
@@ -29,6 +32,10 @@ def atoms_mosaic(atoms: Array, shape: Sequence[int], *, most: int = 256, title: 
     With more than `most` atoms the first ones are shown, and the title says so.
     """
     height, width = _plane(shape)
+    if atoms.ndim != 2 or not len(atoms) or atoms.shape[1] != height * width:
+        raise ValueError(
+            f"atoms have shape {atoms.shape}; expected [n_code, {height * width}] for images of {height} x {width}"
+        )
     shown = atoms[:most].reshape(-1, height, width)
     scale = np.abs(shown).max(axis=(1, 2), keepdims=True)
     tiles = np.divide(shown, scale, out=np.zeros_like(shown), where=scale > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Protocol, Self
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import Penalty
 
-__all__ = ["Energy", "QuadraticEnergy", "quadratic_energy"]
+__all__ = ["Energy", "QuadraticEnergy"]
 
 
 class Energy(Protocol):
@@ -38,32 +39,41 @@ class Energy(Protocol):
         ...
 
     def rows(self, keep: Tensor) -> Self:
-        """The same energy for some of its rows (a boolean mask [B])."""
+        """The same energy for some of its rows: a boolean mask [B] or indices."""
         ...
 
 
 class QuadraticEnergy:
-    """1/2 |x - z D|^2 + weight * penalty(z), from the Gram matrix: the data are not touched again.
+    """1/2 |x - z D|^2 + weight * penalty(z), solved by the Gram matrix: steps do not touch the data.
 
-    `gram` = D D^T [n_code, n_code], `corr` = x D^T [B, n_code], `half_square` = 1/2 |x|^2 [B].
+    `x` [B, f], atoms `D` [k, f], `gram` = D D^T [k, k]; `gram` and its eigenvalue `bound` may be given where many
+    batches share one dictionary.
     """
 
     def __init__(
         self,
-        gram: Float[Tensor, "k k"],
-        corr: Float[Tensor, "b k"],
-        half_square: Float[Tensor, "b"],
+        x: Float[Tensor, "b f"],
+        dictionary: Float[Tensor, "k f"],
         penalty: Penalty,
         weight: float,
+        gram: Float[Tensor, "k k"] | None = None,
         bound: float | None = None,
     ) -> None:
-        self.gram, self.corr, self.half_square = gram, corr, half_square
-        self.penalty, self.weight = penalty, weight
+        self.x, self.dictionary, self.penalty, self.weight = x, dictionary, penalty, weight
+        self.gram = dictionary @ dictionary.T if gram is None else gram
+        self.corr = x @ dictionary.T
+        self.half_square = x.square().sum(dim=1) / 2
+        self.scale = self.half_square  # what gaps are relative to: the data's part of the energy at z = 0
+        self.target: Tensor | None = None
+        self.stiffness = 0.0
         self._bound = bound
 
-    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b"]:
-        smooth = self.half_square + (z * (z @ self.gram / 2 - self.corr)).sum(dim=1)
-        return smooth.clamp(min=0) + self.weight * self.penalty.value(z)
+    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """From the residual itself: sums of Gram products would cancel in float32."""
+        energy = (self.x - z @ self.dictionary).square().sum(dim=1) / 2 + self.weight * self.penalty.value(z)
+        if self.target is not None:
+            energy += self.stiffness / 2 * (z - self.target).square().sum(dim=1)
+        return energy
 
     def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.addmm(self.corr, z, self.gram, beta=-1)
@@ -76,51 +86,36 @@ class QuadraticEnergy:
             self._bound = largest_eigenvalue_bound(self.gram)
         return self._bound
 
-    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b"]:
-        """The duality gap divided by 1/2 |x|^2, an upper bound on the relative suboptimality of `z`.
+    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """The duality gap divided by 1/2 |x|^2: an upper bound on the relative suboptimality of `z` in the domain.
 
-        With residual r = x - z D, the dual point s r (s the best feasible multiple) has the value
-        1/2 |x|^2 - 1/2 |x - s r|^2, so gap = 1/2 |r|^2 + weight * penalty(z) - s x.r + s^2/2 |r|^2.
-        In float32 it cannot be told from 0 below about 1e-6. Source: Massias et al., JMLR 2020, section 2.
+        With residual r = x - z D, u = D r and s <= 1 the largest feasible scale, s r is a dual point, so
+        gap = 1/2 |r|^2 + w p(z) - s x.r + s^2/2 |r|^2 + (w p)*(s u). In float32 it cannot be told from 0 below
+        about 1e-6. Source: Massias et al., JMLR 2020, section 2.
         """
-        z_gram = z @ self.gram
+        u = torch.addmm(self.corr, z, self.gram, alpha=-1)
         explained = (z * self.corr).sum(dim=1)
         x_dot_r = 2 * self.half_square - explained
-        r_dot_r = (x_dot_r - explained + (z * z_gram).sum(dim=1)).clamp(min=0)
-        largest = self.penalty.dual_scale(self.corr - z_gram, self.weight)
-        tiny = torch.finfo(z.dtype).tiny
-        scale = torch.minimum(largest, (x_dot_r / r_dot_r.clamp(min=tiny)).clamp(min=0))
+        r_dot_r = (x_dot_r - (z * u).sum(dim=1)).clamp(min=0)
+        # s = 1 at the optimum. A larger one could only be had where r, and so s r, is little but rounding.
+        s = self.penalty.dual_scale(u, self.weight).clamp(max=1)
         primal = r_dot_r / 2 + self.weight * self.penalty.value(z)
-        gap = primal - scale * x_dot_r + scale.square() * r_dot_r / 2
-        return gap.clamp(min=0) / self.half_square.clamp(min=tiny)
+        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + self.penalty.conjugate(s[:, None] * u, self.weight)
+        return gap.clamp(min=0) / self.scale.clamp(min=torch.finfo(z.dtype).tiny)
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> QuadraticEnergy:
         """This energy plus stiffness / 2 |z - target|^2: quadratic again, so it keeps its certificate."""
-        return QuadraticEnergy(
-            self.gram + stiffness * torch.eye(len(self.gram)).to(self.gram),
-            self.corr + stiffness * target,
-            self.half_square + stiffness / 2 * target.square().sum(dim=1),
-            self.penalty,
-            self.weight,
-        )
+        pulled = copy(self)
+        pulled.gram = self.gram + stiffness * torch.eye(len(self.gram)).to(self.gram)
+        pulled.corr = self.corr + stiffness * target
+        pulled.half_square = self.half_square + stiffness / 2 * target.square().sum(dim=1)
+        pulled.target, pulled.stiffness, pulled._bound = target, stiffness, None
+        return pulled
 
     def rows(self, keep: Tensor) -> QuadraticEnergy:
-        return QuadraticEnergy(
-            self.gram, self.corr[keep], self.half_square[keep], self.penalty, self.weight, self.lipschitz()
-        )
-
-
-def quadratic_energy(
-    x: Float[Tensor, "b f"],
-    dictionary: Float[Tensor, "k f"],
-    penalty: Penalty,
-    weight: float,
-    gram: Float[Tensor, "k k"] | None = None,
-    bound: float | None = None,
-) -> QuadraticEnergy:
-    """1/2 |x - z D|^2 + weight * penalty(z) for rows x and atoms in the rows of D.
-
-    `gram` and its eigenvalue `bound` may be given where many batches share one dictionary.
-    """
-    gram = dictionary @ dictionary.T if gram is None else gram
-    return QuadraticEnergy(gram, x @ dictionary.T, x.square().sum(dim=1) / 2, penalty, weight, bound)
+        part = copy(self)
+        part._bound = self.lipschitz()
+        part.x, part.corr, part.half_square = self.x[keep], self.corr[keep], self.half_square[keep]
+        part.scale = self.scale[keep]
+        part.target = None if self.target is None else self.target[keep]
+        return part

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsecode.solvers.energy import Energy
 from sparsecode.specs import Spec
 
-__all__ = ["FISTA", "ISTA", "Algorithm", "Solver"]
+__all__ = ["FISTA", "ISTA", "Algorithm"]
 
 StepSize = Annotated[float, Meta(gt=0, description="gradient step; default 1 / Lipschitz bound, always safe")]
 
@@ -81,6 +81,3 @@ class FISTA(Spec, tag="fista"):
         new = energy.prox(y - eta * energy.grad(y), eta)
         t = (1 + torch.sqrt(1 + 4 * state.t.square())) / 2
         return new, FistaState(eta, new + (state.t - 1) / t * (new - z), t)
-
-
-Solver = ISTA | FISTA

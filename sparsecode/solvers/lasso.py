@@ -13,9 +13,8 @@ from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import L1
-from sparsecode.solvers.energy import quadratic_energy
-from sparsecode.solvers.gradient import FISTA, Solver
-from sparsecode.solvers.solve import solve
+from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.solve import Solver, solve
 from sparsecode.types import Solution
 
 __all__ = ["sparse_encode"]
@@ -64,7 +63,7 @@ def sparse_encode(
     alpha: float,
     *,
     positive: bool = False,
-    solver: Solver | None = None,
+    solver: Any = None,
     tol: float = 1e-4,
     max_steps: int | None = None,
     z0: Any = None,
@@ -83,7 +82,7 @@ def sparse_encode(
     x: samples [n, n_features], a NumPy array (memory-mapped ones are read chunk by chunk) or a torch tensor.
     D: atoms in rows [n_code, n_features], any norm; follows the type and device of `x`.
     alpha: penalty weight > 0, in the units of x times the atom norm.
-    solver: `FISTA()` (default) or `ISTA()`, optionally with a fixed `step_size`.
+    solver: `CoordinateDescent()` (default on a CPU), `FISTA()` (default elsewhere) or `ISTA()`.
     tol: a row stops when its duality gap is at most tol * 1/2 |x|^2. In float32, 1e-6 is about the least.
     max_steps: bound on steps per row, default 10 000. Rows that reach it raise a ConvergenceWarning.
     z0: codes to start from [n, n_code], default zeros.
@@ -103,8 +102,10 @@ def sparse_encode(
     """
     is_torch = isinstance(x, Tensor)
     x = _matrix("x", x)
-    atoms = torch.as_tensor(np.array(D) if isinstance(D, np.ndarray) else _matrix("D", D))
-    atoms = _matrix("D", atoms).to(device=x.device if is_torch else "cpu", dtype=_working_dtype(x))
+    atoms = _matrix("D", D)
+    if not len(atoms):
+        raise ValueError("D has no rows; expected at least one atom")
+    atoms = torch.as_tensor(_native(atoms)).to(device=x.device if is_torch else "cpu", dtype=_working_dtype(x))
     n, n_code = len(x), len(atoms)
     if atoms.shape[1] != x.shape[1]:
         raise ValueError(
@@ -113,14 +114,16 @@ def sparse_encode(
         )
     if not bool(torch.isfinite(atoms).all()):
         raise ValueError("D contains NaN or infinity; expected finite atoms")
-    _in_range("alpha", alpha)
-    _in_range("tol", tol)
+    alpha, tol = _in_range("alpha", alpha), _in_range("tol", tol)
+    if solver is not None and not isinstance(solver, Solver):
+        raise TypeError(
+            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
+        )
     max_steps = MAX_STEPS if max_steps is None else _count("max_steps", max_steps)
     chunk = CHUNK if chunk is None else _count("chunk", chunk)
     z0 = None if z0 is None else _like("z0", z0, x, n_code)
     codes = _empty(x, (n, n_code), x.dtype) if out is None else _like("out", out, x, n_code)
 
-    solver = FISTA() if solver is None else solver
     penalty = L1(positive=positive)
     gram = atoms @ atoms.T
     bound = largest_eigenvalue_bound(gram)
@@ -132,11 +135,14 @@ def sparse_encode(
             bad = int(torch.nonzero(~torch.isfinite(rows).all(dim=1))[0]) + start
             raise ValueError(f"x contains NaN or infinity, first in row {bad}; expected finite samples")
         first = rows.new_zeros(stop - start, n_code) if z0 is None else _tensor(z0[start:stop], atoms)
-        energy = quadratic_energy(rows, atoms, penalty, alpha, gram, bound)
+        if not bool(torch.isfinite(first).all()):
+            raise ValueError("z0 contains NaN or infinity; expected finite codes")
+        energy = QuadraticEnergy(rows, atoms, penalty, alpha, gram, bound)
         solution = solve(energy, solver, first, max_steps=max_steps, tol=tol)
         codes[start:stop] = solution.z if is_torch else solution.z.numpy()
         parts.append(solution._replace(z=solution.z[:0]))
-    joined = [torch.cat([part[i] for part in parts]) if parts else atoms.new_zeros(0) for i in range(1, 5)]
+    kinds = (atoms.dtype, atoms.dtype, torch.long, torch.bool)
+    joined = [torch.cat([p[i] for p in parts] or [atoms.new_zeros(0, dtype=k)]) for i, k in enumerate(kinds, start=1)]
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
     _warn_if_unfinished(joined[1], joined[3].bool(), tol, max_steps)
     return result if return_solution else codes
@@ -154,16 +160,24 @@ def _matrix(name: str, value: Any) -> Any:
     floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
     if not floating:
         raise TypeError(f"{name} has dtype {array.dtype}; expected a floating-point type: convert it to float32 first")
+    if isinstance(array, np.ndarray) and array.dtype.itemsize > 8:
+        raise TypeError(f"{name} has dtype {array.dtype}; float64 is the widest that can be solved: convert it first")
     return array
 
 
+def _native(array: Any) -> Any:
+    """A copy in this machine's byte order (torch knows no other); tensors as they are."""
+    return array.astype(array.dtype.newbyteorder("=")) if isinstance(array, np.ndarray) else array
+
+
 def _working_dtype(x: Any) -> torch.dtype:
-    return torch.float64 if str(x.dtype) in ("float64", "torch.float64") else torch.float32
+    double = x.dtype == torch.float64 if isinstance(x, Tensor) else x.dtype.itemsize >= 8
+    return torch.float64 if double else torch.float32
 
 
 def _tensor(rows: Any, like: Tensor) -> Tensor:
-    # np.array copies: a chunk of a read-only memory map cannot back a tensor
-    return torch.as_tensor(np.array(rows) if isinstance(rows, np.ndarray) else rows).to(like)
+    # a copy, too: a chunk of a read-only memory map cannot back a tensor
+    return torch.as_tensor(_native(rows)).to(like)
 
 
 def _empty(x: Any, shape: tuple[int, int], dtype: Any) -> Any:
@@ -177,12 +191,18 @@ def _like(name: str, value: Any, x: Any, n_code: int) -> Any:
         raise TypeError(f"{name} is a {given}; expected the kind and dtype of x: {type(x).__name__}, {x.dtype}")
     if tuple(value.shape) != (len(x), n_code):
         raise ValueError(f"{name} has shape {tuple(value.shape)}; expected [n_samples, n_code] = {(len(x), n_code)}")
+    if name == "out" and isinstance(value, np.ndarray) and not value.flags.writeable:
+        raise ValueError(
+            "out is read-only; expected an array that can be written (a memory map opened with mode r+ or w+)"
+        )
     return value
 
 
-def _in_range(name: str, value: Any) -> None:
-    if not (isinstance(value, int | float | np.floating) and math.isfinite(value) and value > 0):
+def _in_range(name: str, value: Any) -> float:
+    number = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
+    if not (isinstance(number, int | float) and math.isfinite(number) and number > 0):
         raise ValueError(f"{name} is {value!r}; expected a finite number > 0")
+    return float(number)
 
 
 def _count(name: str, value: Any) -> int:
@@ -205,6 +225,14 @@ def _warn_if_unfinished(gap: Tensor, converged: Tensor, tol: float, max_steps: i
     from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
 
     left = ~converged
+    if not bool(torch.isfinite(gap).all()):
+        warnings.warn(
+            f"{int((~torch.isfinite(gap)).sum())} of {len(gap)} codes are not finite: x or D is too large for its dtype, or "
+            "a fixed step_size is too long",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+        return
     warnings.warn(
         f"{int(left.sum())} of {len(gap)} codes stopped at max_steps={max_steps} with relative duality gaps up to "
         f"{float(gap[left].max()):.1e}, above tol={tol:g}; raise max_steps or tol"

@@ -21,18 +21,22 @@ __all__ = ["Best", "FitState", "read_state", "restore", "save_state"]
 
 
 class Best(Spec, tag="best"):
-    """The lowest validation value so far and the step it was seen at."""
+    """The best validation value so far and the step it was seen at."""
 
     value: float
     step: int
 
 
 class FitState(Spec, tag="fit_state"):
-    """Where a training stands. `threads` changes the order of sums, so resuming takes it over."""
+    """Where a training stands. `threads` changes the order of sums, so resuming takes it over.
+
+    `data` is the fingerprint of the samples: going on with others would be another experiment.
+    """
 
     step: Annotated[int, Meta(ge=0)]
     total_steps: int
     threads: int
+    data: str
     best: Best | None = None
     stopped_by: str | None = None
 
@@ -59,9 +63,14 @@ def read_state(path: Path) -> FitState:
     return from_json(metadata.get("sparsecode", "null").encode(), FitState, str(path))
 
 
-def restore(path: Path, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> FitState:
+def restore(path: Path, data: str, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> FitState:
     """Load what `save_state` wrote into a fresh model and fresh optimisers; sets torch's thread count."""
     state = read_state(path)
+    if state.data != data:
+        raise ValueError(
+            f"{path}: this run was trained on other samples (fingerprint {state.data}, now {data}); put the old "
+            "data back, or train on the new ones in another folder"
+        )
     with safe_open(path, framework="pt") as file:
         tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}

@@ -30,20 +30,25 @@ __all__ = ["fit", "launch"]
 INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
 
 
-def launch(precision: Precision, accelerator: str = "auto", devices: int | str = "auto") -> Fabric:
-    """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group."""
+def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) -> Fabric:
+    """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group.
+
+    "auto" is CUDA where there is one, else the CPU. Raises ValueError for what this machine does not have.
+    """
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"accelerator is {accelerator!r}; expected auto, cpu or cuda")
+    if accelerator == "cuda" and not cards:
+        raise ValueError("accelerator is 'cuda', and torch sees no CUDA device here; expected auto or cpu")
+    accelerator = ("cuda" if cards else "cpu") if accelerator == "auto" else accelerator
     nodes = 1
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    several = nodes > 1 or (isinstance(devices, int) and devices > 1)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if several else "auto",
-        precision=precision,
-    )
+    if devices < 1 or (accelerator == "cuda" and devices > cards):
+        raise ValueError(f"devices is {devices}; expected 1 to {cards if accelerator == 'cuda' else 'as many as fit'}")
+    strategy = "ddp" if nodes * devices > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
@@ -59,18 +64,20 @@ def fit(
     observers: Sequence[Observer] = (),
     evaluate: Callable[[AbstractSparseModel], dict[str, float]] | None = None,
     on_best: Callable[[AbstractSparseModel], None] | None = None,
+    higher_is_better: bool = False,
     resume: Path | None = None,
 ) -> FitState:
     """Train `model` in place and return where it stands.
 
     With a folder `resume`, the state is saved there at every checkpoint and on SIGINT or SIGTERM (the current
     step is finished first), and a state found there is continued: on one CPU the weights are then bit for bit
-    those of an uninterrupted run. `evaluate` gives validation values; whenever the value named `train.select`
-    is the lowest so far, `on_best` is called.
+    those of an uninterrupted run. `evaluate` gives validation values; whenever the one named `train.select` is the
+    lowest (highest, if `higher_is_better`) so far, `on_best` is called; at every validation if it is `last`.
 
-    Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite.safetensors`.
+    Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite-RANK.safetensors`.
     """
-    ticks = clock(train, splits.train.n)
+    ticks = clock(train, splits.train.n, fabric.world_size)
+    data = splits.fingerprint()
     every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
     every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
     module = fabric.setup_module(model)
@@ -80,11 +87,11 @@ def fit(
     groups = build(optim, model)
 
     path = None if resume is None else resume / STATE_FILE
-    state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads())
+    state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
     if path is not None and path.exists():
         if fabric.is_global_zero:
             remove_leftovers(path.parent)
-        state = restore(path, model, groups)
+        state = restore(path, data, model, groups)
     else:
         order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
         model.initialise_(train_split.x[order.to(fabric.device)])
@@ -108,8 +115,9 @@ def fit(
         with Interrupts() as interrupts:
             for step, batch in steps:
                 loss: Loss = module.loss(batch, step, Stream(seed, step))
-                if any_rank(not bool(torch.isfinite(loss.total)), fabric.device):
-                    raise _non_finite(loss, batch, step, resume)
+                broken = not bool(torch.isfinite(loss.total))
+                if any_rank(broken, fabric.device):
+                    raise _non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
                 _update(model, fabric, loss, groups, optim, step)
                 state = msgspec.structs.replace(state, step=step + 1)
                 last = state.step == state.total_steps
@@ -117,7 +125,12 @@ def fit(
                     values = {**_floats(loss), "seconds": time.monotonic() - began}
                     notify(Event("train", state.step, state.total_steps, values))
                 if evaluate and fabric.is_global_zero and (state.step % every_evaluate == 0 or last):
-                    state = _validate(model, evaluate, on_best, train.select, state, notify)
+                    values = _validate(model, evaluate, state, notify)
+                    best = Best(values.get(train.select, 0.0), state.step)
+                    if train.select == "last" or state.best is None or _better(best, state.best, higher_is_better):
+                        state = msgspec.structs.replace(state, best=best)
+                        if on_best is not None:
+                            on_best(model)
                 caught = interrupts.caught
                 stopped = any_rank(caught is not None, fabric.device) and not last
                 if stopped:
@@ -149,22 +162,18 @@ def _update(
 def _validate(
     model: AbstractSparseModel,
     evaluate: Callable[[AbstractSparseModel], dict[str, float]],
-    on_best: Callable[[AbstractSparseModel], None] | None,
-    select: str,
     state: FitState,
     notify: Observer,
-) -> FitState:
+) -> dict[str, float]:
     model.eval()
     values = evaluate(model)
     model.train()
-    if select not in values:
-        raise ValueError(f"train.select is {select!r}; expected one of {', '.join(values)}")
     notify(Event("evaluate", state.step, state.total_steps, values))
-    if state.best is None or values[select] < state.best.value:
-        state = msgspec.structs.replace(state, best=Best(values[select], state.step))
-        if on_best is not None:
-            on_best(model)
-    return state
+    return values
+
+
+def _better(new: Best, old: Best, higher_is_better: bool) -> bool:
+    return new.value > old.value if higher_is_better else new.value < old.value
 
 
 def _floats(loss: Loss) -> dict[str, float]:
@@ -173,15 +182,15 @@ def _floats(loss: Loss) -> dict[str, float]:
     return dict(zip(named, values.tolist(), strict=True))
 
 
-def _non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None) -> NonFiniteLossError:
+def _non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None, rank: int) -> NonFiniteLossError:
     terms = [name for name, value in loss.parts.items() if not bool(torch.isfinite(value))]
     kept = ""
     if folder is not None:
-        file = folder / "nonfinite.safetensors"
+        file = folder / f"nonfinite-{rank}.safetensors"
         write_atomic(file, save({"x": batch.x.detach().cpu().contiguous()}))
         kept = f" The batch is in {file}."
     bad = int((~torch.isfinite(batch.x)).flatten(1).any(dim=1).sum())
     return NonFiniteLossError(
-        f"step {step}: the loss is not finite (terms: {', '.join(terms) or 'their sum'}; {bad} of {len(batch.x)} "
-        f"samples hold NaN or infinity).{kept} Lower the learning rate or look at the data."
+        f"step {step}: the loss is not finite (process {rank}: terms {', '.join(terms) or 'none'}; {bad} of "
+        f"{len(batch.x)} samples hold NaN or infinity).{kept} Lower the learning rate or look at the data."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -31,3 +32,4 @@ class Interrupts:
         if self.caught and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.caught = signal.Signals(number).name
+        print(f"{self.caught}: finishing this step, then saving", file=sys.stderr)  # noqa: T201 - or people press again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from rich.console import Console
@@ -21,28 +21,42 @@ class Observer(Protocol):
     def __call__(self, event: Event) -> None: ...
 
 
-def read_metrics(path: Path) -> list[dict[str, float | str]]:
-    """The records of a `metrics.jsonl`; a last line cut off by a crash is left out."""
-    records: list[dict[str, float | str]] = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+Record = dict[str, Any]
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """The records of a `metrics.jsonl`; a last line that a crash cut off is left out, NaN is None.
+
+    Raises ValueError naming the line if another one is damaged.
+    """
+    return [record for record, _ in _lines(path)]
+
+
+def _lines(path: Path) -> list[tuple[Record, bytes]]:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    found: list[tuple[Record, bytes]] = []
+    for number, line in enumerate(lines, start=1):
         try:
-            records.append(msgspec.json.decode(line, type=dict[str, float | str]))
-        except msgspec.DecodeError:
-            break
-    return records
+            found.append((msgspec.json.decode(line, type=Record), line))
+        except msgspec.DecodeError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise ValueError(f"{path}, line {number}: damaged ({error}); mend or delete that line") from None
+    return found
 
 
 class MetricsFile:
-    """One JSON object per line: kind, step and the event's values. Never opens twice what it can append to."""
+    """A line of JSON per event: kind, step and the event's values."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __call__(self, event: Event) -> None:
         if event.kind == "start":
-            # Lines after the resumed step (0 for a new run) belong to steps that will be taken again.
-            kept = [r for r in read_metrics(self.path) if float(r["step"]) <= event.step and event.step > 0]
-            write_atomic(self.path, b"".join(msgspec.json.encode(r) + b"\n" for r in kept))
+            # Lines after the resumed step belong to steps that will be taken again.
+            kept = b"".join(line for record, line in _lines(self.path) if int(record["step"] or 0) <= event.step)
+            if not self.path.exists() or kept != self.path.read_bytes():
+                write_atomic(self.path, kept)
         elif event.kind in ("train", "evaluate"):
             record = {"kind": event.kind, "step": event.step, **event.values}
             with self.path.open("ab") as file:

@@ -21,15 +21,20 @@ class Train(Spec, tag="train"):
 
     epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
     batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]
-    select: Annotated[str, Meta(description="validation value whose minimum picks the best model")]
+    select: Annotated[str, Meta(description="validation value that picks the best model, or `last` for the latest one")]
     evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
     checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
     log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
     precision: Precision = "32-true"
 
 
-def clock(train: Train, n: int) -> Clock:
-    """Steps per epoch and in all for n training samples."""
+def clock(train: Train, n: int, processes: int = 1) -> Clock:
+    """Steps per epoch and in all for n training samples.
+
+    Raises ValueError if there are fewer samples than one batch, or if the processes cannot share a batch evenly.
+    """
+    if train.batch_size % processes:
+        raise ValueError(f"train.batch_size is {train.batch_size}; expected a multiple of the {processes} processes")
     per_epoch = steps_per_epoch(n, train.batch_size)
     return Clock(per_epoch, max(1, round(train.epochs * per_epoch)))
 

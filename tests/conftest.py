@@ -1,0 +1,60 @@
+"""Shapes in signatures are checked while testing: the hook must stand before the first import of sparsecode."""
+
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Generator
+from typing import Any, Self, get_args, get_origin
+
+import numpy as np
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from jaxtyping import config, install_import_hook
+
+
+def unknown_to_beartype(hint: Any) -> bool:
+    """`Self` on a method by itself, protocols that are not `runtime_checkable`, and generic named tuples."""
+    kind = get_origin(hint) or hint
+    protocol = getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
+    generic_tuple = hasattr(kind, "_fields") and kind is not hint
+    return kind is Self or protocol or generic_tuple or any(unknown_to_beartype(part) for part in get_args(hint))
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` under beartype, without the hints that make it raise on decoration."""
+    for name, hint in function.__annotations__.items():
+        if unknown_to_beartype(hint):
+            function.__annotations__[name] = Any
+    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # an int may stand where a float is declared
+
+
+# The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
+folders = importlib.util.find_spec("sparsecode").submodule_search_locations  # pyright: ignore[reportOptionalMemberAccess] - it is installed
+rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
+install_import_hook(rooms, f"{__name__}.{checked.__name__}")
+torch.set_num_threads(1)  # parallel workers would fight over the cores
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations unenforced, as for users: for tests of what a function itself says to arguments of a wrong type."""
+    monkeypatch.setattr(config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """Random numbers for a test's own data, the same on every run."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def global_rng_untouched() -> Generator[None]:
+    """Fails the test if it moves NumPy's or torch's global generator (beartype itself draws from Python's)."""
+
+    def states() -> tuple[Any, ...]:
+        name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one is what is watched
+        return name, np.asarray(keys).tolist(), rest, torch.get_rng_state().tolist()
+
+    before = states()
+    yield
+    assert states() == before

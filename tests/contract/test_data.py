@@ -1,0 +1,128 @@
+"""What every data source promises: three disjoint float32 splits, a function of its spec alone."""
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sparsecode.data import Digits, Photos, Splits
+from sparsecode.specs import from_json, to_json
+
+
+class Case(NamedTuple):
+    """A source, the shape of a sample, the sizes of its splits and how many classes it labels (0: none)."""
+
+    source: Digits | Photos
+    shape: tuple[int, ...]
+    sizes: tuple[int, int, int]
+    classes: int
+
+
+CASES = [
+    Case(Digits(), (8, 8), (1437, 179, 181), 10),
+    Case(Photos(size=8, n_train=301, n_valid=40, n_test=1), (8, 8), (301, 40, 1), 0),
+    Case(Photos(size=30, shrink=1, n_train=20, n_valid=20, n_test=20), (30, 30), (20, 20, 20), 0),
+]
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: type(case.source).__name__)
+
+
+def samples(splits: Splits) -> list[Tensor]:
+    return [splits.train.x, splits.valid.x, splits.test.x]
+
+
+@every_case
+@pytest.mark.usefixtures("global_rng_untouched")
+def test_splits_have_the_announced_shapes(case: Case) -> None:
+    splits = case.source.load()
+    assert splits.shape == case.shape
+    assert [tuple(x.shape) for x in samples(splits)] == [(n, *case.shape) for n in case.sizes]
+    assert {x.dtype for x in samples(splits)} == {torch.float32}
+    for split in splits[:3]:
+        assert (split.label is not None) == (case.classes > 0)
+        if split.label is not None:
+            assert split.label.dtype == torch.int64
+            assert sorted(set(split.label.tolist())) == list(range(case.classes))
+
+
+@every_case
+def test_values_are_finite_and_fill_the_range(case: Case) -> None:
+    """The range is the one of pixels: a patch less its mean may leave its ends by a little, seldom."""
+    splits = case.source.load()
+    x = torch.cat(samples(splits))
+    assert torch.isfinite(x).all()
+    assert splits.data_range == 1.0
+    assert ((x >= splits.low) & (x <= splits.high)).float().mean() > 0.99
+    assert x.max() - x.min() > splits.data_range / 2
+
+
+@every_case
+def test_no_sample_is_in_two_splits(case: Case) -> None:
+    parts = [{row.numpy().tobytes() for row in x} for x in samples(case.source.load())]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+
+
+@every_case
+def test_loading_is_a_function_of_the_spec(case: Case) -> None:
+    first, again = case.source.load(), from_json(to_json(case.source), type(case.source)).load()
+    other = msgspec.structs.replace(case.source, seed=1).load()
+    assert all(map(torch.equal, samples(first), samples(again)))
+    assert not any(map(torch.equal, samples(first), samples(other)))
+
+
+def test_digits_are_all_there_with_their_labels() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    label_of = {np.float32(row / 16).tobytes(): label for row, label in zip(pixels, target, strict=True)}
+    splits = Digits().load()
+    found = {
+        x.numpy().tobytes(): int(label)
+        for split in splits[:3]
+        if split.label is not None
+        for x, label in zip(split.x, split.label, strict=True)
+    }
+    assert found == label_of
+
+
+def test_patches_have_mean_zero() -> None:
+    x = Photos(n_train=500).load().train.x
+    assert x.mean(dim=(1, 2)).abs().max() < 1e-6
+    assert (x.var(dim=(1, 2)) > 0).all()
+
+
+class Ramp(NamedTuple):
+    """Photographs whose horizontal steps tell where they are: grey is column^2 / 1000, or minus that."""
+
+    images: list[np.ndarray]
+
+
+def columns_seen(x: Tensor, shrink: int, width: int) -> set[int]:
+    """The columns that patches of a `Ramp` come from, of the photograph shrunk by averaging."""
+    centres = (np.arange(width * shrink) ** 2).reshape(width, shrink).mean(axis=1) / 1000 / 255
+    steps = np.diff(centres)
+    first = np.abs(np.abs((x[:, 0, 1] - x[:, 0, 0]).numpy())[:, None] - steps).argmin(axis=1)
+    return {int(c) + i for c in first for i in range(x.shape[2])}
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_patches_of_different_splits_share_no_pixel(shrink: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = np.arange(640.0) ** 2 / 1000
+    ramp = Ramp([np.broadcast_to(sign * row[None, :, None], (427, 640, 3)) for sign in (1, -1)])
+    monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: ramp)
+    splits = Photos(size=12, shrink=shrink, n_train=4000, n_valid=1000, n_test=1000).load()
+    train, valid, test = (columns_seen(x, shrink, 640 // shrink) for x in samples(splits))
+    assert train == set(range(512 // shrink))
+    assert valid == set(range(512 // shrink, 576 // shrink))
+    assert test == set(range(576 // shrink, 640 // shrink))
+
+
+def test_patches_come_from_every_photograph_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = np.arange(640.0)
+    ramp = Ramp([np.broadcast_to(sign * row[None, :, None], (427, 640, 3)) for sign in (1, -1)])
+    monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: ramp)
+    x = Photos(n_train=10).load().train.x
+    assert (x[:, 0, -1] > x[:, 0, 0]).tolist() == [True, False] * 5

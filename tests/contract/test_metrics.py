@@ -1,0 +1,177 @@
+"""What every metric promises: its closed-form cases, whatever the batches, the order or the dtype."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsecode.data import Split
+from sparsecode.evaluate.metrics import PSNR_CAP, CodeUse, ExplainedVariance, l0, mean_squared_error, psnr
+from sparsecode.evaluate.score import score
+from sparsecode.models.iterative import Iterative
+
+Batches = list[tuple[Tensor, Tensor]]
+
+
+def explained_variance(batches: Batches) -> list[float]:
+    total = ExplainedVariance()
+    for x, y in batches:
+        total.update(x, y)
+    return [total.result()]
+
+
+def mean_psnr(batches: Batches) -> list[float]:
+    return [float(torch.cat([psnr(x, y, data_range=2.0) for x, y in batches]).mean())]
+
+
+def mean_l0(batches: Batches) -> list[float]:
+    return [float(torch.cat([l0(y.flatten(1), theta=0.5) for _, y in batches]).mean())]
+
+
+def code_use(batches: Batches) -> list[float]:
+    use = CodeUse(12, theta=2.5)
+    for _, y in batches:
+        use.update(y.flatten(1))
+    frequency, dead, always_on = use.result()
+    return [*frequency.tolist(), dead, always_on]
+
+
+METRICS: list[Callable[[Batches], list[float]]] = [explained_variance, mean_psnr, mean_l0, code_use]
+
+every_metric = pytest.mark.parametrize("metric", METRICS)
+
+
+@pytest.fixture
+def pair(rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """60 samples [3, 4] and a noisy copy of them."""
+    x = torch.randn(60, 3, 4, generator=rng, dtype=torch.float64) + 5 * torch.rand(3, 4, generator=rng)
+    return x, x + 0.3 * torch.randn(60, 3, 4, generator=rng, dtype=torch.float64)
+
+
+@every_metric
+@pytest.mark.parametrize("sizes", [[1, 59], [20, 20, 20], [59, 1], [7] * 8 + [4]])
+def test_batches_do_not_matter(
+    metric: Callable[[Batches], list[float]], sizes: list[int], pair: tuple[Tensor, Tensor]
+) -> None:
+    x, y = pair
+    parts = list(zip(x.split(sizes), y.split(sizes), strict=True))
+    assert metric(parts) == pytest.approx(metric([(x, y)]), rel=1e-12)
+
+
+@every_metric
+def test_order_does_not_matter(metric: Callable[[Batches], list[float]], pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    assert metric([(x.flip(0), y.flip(0))]) == pytest.approx(metric([(x, y)]), rel=1e-12)
+
+
+@every_metric
+def test_precision_does_not_matter(metric: Callable[[Batches], list[float]], pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    assert metric([(x.float(), y.float())]) == pytest.approx(metric([(x, y)]), rel=1e-5)
+
+
+def test_units_do_not_matter_to_explained_variance_nor_offsets(pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    assert explained_variance([(7 * x + 3, 7 * y + 3)]) == pytest.approx(explained_variance([(x, y)]), rel=1e-12)
+
+
+def test_units_do_not_matter_to_psnr_if_the_range_has_them_too(pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    torch.testing.assert_close(psnr(255 * x, 255 * y, 255.0), psnr(x, y, 1.0))
+
+
+def test_predicting_the_mean_explains_nothing(pair: tuple[Tensor, Tensor]) -> None:
+    x, _ = pair
+    assert explained_variance([(x, x.mean(dim=0).expand_as(x))]) == [pytest.approx(0, abs=1e-12)]
+
+
+def test_predicting_one_mean_for_all_features_explains_less_than_nothing(pair: tuple[Tensor, Tensor]) -> None:
+    x, _ = pair
+    assert explained_variance([(x, x.mean().expand_as(x))])[0] < -0.1
+
+
+def test_a_perfect_reconstruction_explains_everything(pair: tuple[Tensor, Tensor]) -> None:
+    x, _ = pair
+    assert explained_variance([(x, x.clone())]) == [1.0]
+
+
+def test_half_the_deviation_explains_three_quarters(pair: tuple[Tensor, Tensor]) -> None:
+    x, _ = pair
+    assert explained_variance([(x, (x + x.mean(dim=0)) / 2)]) == [pytest.approx(0.75, abs=1e-12)]
+
+
+def test_explained_variance_survives_data_far_from_zero(pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    far = 1e7 * torch.arange(12, dtype=torch.float64).reshape(3, 4)
+    assert explained_variance([(x + far, y + far)]) == pytest.approx(explained_variance([(x, y)]), rel=1e-6)
+
+
+def test_explained_variance_of_data_that_do_not_vary_is_undefined() -> None:
+    x = torch.full((7, 3), 0.1, dtype=torch.float64)
+    for batches in ([(x, x + 1)], [(x[:3], x[:3] + 1), (x[3:], x[3:] + 1)], []):
+        assert explained_variance(batches) == [pytest.approx(float("nan"), nan_ok=True)]
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0])
+def test_psnr_of_known_noise(sigma: float, rng: torch.Generator) -> None:
+    x = torch.rand(20, 100_000, generator=rng)
+    noisy = x + sigma * torch.randn(x.shape, generator=rng)
+    expected = -20 * torch.log10(torch.tensor(sigma))
+    torch.testing.assert_close(psnr(x, noisy, 1.0), expected.expand(20), rtol=0, atol=0.1)
+    torch.testing.assert_close(psnr(x, x + sigma, 1.0), expected.expand(20), rtol=1e-5, atol=1e-5)
+
+
+def test_psnr_of_equal_samples_is_the_cap(pair: tuple[Tensor, Tensor]) -> None:
+    x, _ = pair
+    assert PSNR_CAP == 100
+    assert psnr(x, x.clone(), 1.0).tolist() == [pytest.approx(100.0)] * 60
+
+
+def test_mean_squared_error_by_hand() -> None:
+    x, y = torch.zeros(2, 1, 2), torch.tensor([[[1.0, 3.0]], [[0.0, 0.0]]])
+    assert mean_squared_error(x, y).tolist() == [5.0, 0.0]
+
+
+@pytest.mark.parametrize(("theta", "expected"), [(0.0, [3.0, 0.0]), (0.5, [2.0, 0.0]), (5.0, [0.0, 0.0])])
+def test_l0_by_hand(theta: float, expected: list[float]) -> None:
+    z = torch.tensor([[0.0, -0.5, 2.0, -3.0], [0.0, 0.0, 0.0, 0.0]])
+    assert l0(z, theta).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("theta", "frequency", "dead", "always_on"),
+    [(0.0, [1.0, 0.5, 0.0, 0.75], 1, 1), (1.0, [0.75, 0.0, 0.0, 0.5], 2, 0)],
+)
+def test_code_use_by_hand(theta: float, frequency: list[float], dead: int, always_on: int) -> None:
+    use = CodeUse(4, theta)
+    use.update(torch.tensor([[1.0, 0.0, 0.0, 2.0], [-2.0, 0.5, 0.0, 0.0]]))
+    use.update(torch.tensor([[3.0, -1.0, 0.0, 0.5], [4.0, 0.0, 0.0, -2.0]]))
+    found = use.result()
+    assert found.frequency.tolist() == frequency
+    assert (found.dead, found.always_on) == (dead, always_on)
+
+
+@pytest.mark.parametrize("n", [5, 1001])  # few, and more than are coded together
+def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
+    model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
+    with torch.no_grad():
+        model.decoder.atoms.copy_(torch.eye(3))
+    x = torch.rand(n, 3, generator=rng)
+
+    def coder(x: Tensor) -> Tensor:
+        return torch.stack([x[:, 0], 0 * x[:, 1], x[:, 2]], dim=1)  # decodes to itself, feature 1 lost
+
+    found = score(model, coder, Split(x), data_range=1.0)
+    assert (found.n, found.n_code, found.l0, found.dead, found.always_on) == (n, 3, 2.0, 1, 2)
+    assert found.psnr == pytest.approx(float(psnr(x, coder(x), 1.0).mean()), rel=1e-5)
+    assert found.active_fraction == pytest.approx(2 / 3)
+    expected = x[:, 1].square() / 2 + 0.5 * (x[:, 0] + x[:, 2])
+    assert found.objective == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
+def test_a_split_of_one_sample_can_be_scored(rng: torch.Generator) -> None:
+    """It does not vary, so its explained variance is undefined; the other scores are not."""
+    model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
+    found = score(model, model.encode, Split(torch.rand(1, 3, generator=rng)), data_range=1.0)
+    assert found.n == 1

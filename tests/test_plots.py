@@ -1,0 +1,168 @@
+"""Figures are made of the arrays given, each value where it belongs, and render without a display."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from sparsecode.plots import atoms_mosaic, image_grid, training_curves
+
+Array = NDArray[Any]
+
+
+def shown(figure: Figure, i: int = 0) -> Array:
+    """The pixels of the i-th image in a figure, NaN where nothing is drawn."""
+    return np.ma.filled(figure.axes[i].images[0].get_array().astype(float), np.nan)  # pyright: ignore[reportOptionalMemberAccess] - an image has an array
+
+
+def rendered(figure: Figure) -> Array:
+    """The figure through PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=50)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+RECORDS = [
+    {"kind": "train", "step": 10, "loss": 3.0, "seconds": 0.1},
+    {"kind": "evaluate", "step": 10, "solver/loss": 4.0, "encoder/loss": 5.0, "solver/psnr": 20.0},
+    {"kind": "train", "step": 20, "loss": 2.0, "seconds": 0.2},
+    {"kind": "evaluate", "step": 20, "solver/loss": 3.0, "encoder/loss": 4.0, "solver/psnr": 21.0},
+]
+ATOMS = np.random.default_rng(0).normal(size=(5, 12))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: atoms_mosaic(ATOMS, (3, 4), title="atoms"),
+        lambda: atoms_mosaic(np.zeros((1, 4)), (2, 2), title="grey"),
+        lambda: image_grid({"clean": ATOMS, "by a long name": ATOMS}, (1, 3, 4), -1, 1, "samples"),
+        lambda: image_grid({"one": ATOMS[:1]}, (3, 4), -1, 1),
+        lambda: training_curves(RECORDS, "curves"),
+        lambda: training_curves([{"kind": "train", "step": 1, "loss": float("nan")}]),
+    ],
+    ids=["mosaic", "grey mosaic", "grid", "narrow grid", "curves", "curve of NaN"],
+)
+def test_figures_render_without_warnings(draw: Callable[[], Figure]) -> None:
+    pixels = rendered(draw())
+    assert pixels.min() < 100
+    assert pixels.max() == 255
+
+
+def test_figures_need_no_display() -> None:
+    code = "import sys, sparsecode.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_atom_has_its_tile_scaled_by_its_own_largest_magnitude() -> None:
+    canvas = shown(atoms_mosaic(ATOMS, (3, 4)))
+    assert canvas.shape == (2 * 4 + 1, 3 * 5 + 1)  # 2 rows and 3 columns of tiles with lines between them
+    tiles = {(i // 3, i % 3): atom.reshape(3, 4) / np.abs(atom).max() for i, atom in enumerate(ATOMS)}
+    for (row, column), tile in tiles.items():
+        top, left = 4 * row + 1, 5 * column + 1
+        np.testing.assert_allclose(canvas[top : top + 3, left : left + 4], tile)
+    assert np.isnan(canvas[::4]).all()
+    assert np.isnan(canvas[:, ::5]).all()
+    assert np.isfinite(canvas).sum() == ATOMS.size
+    assert np.nanmax(np.abs(canvas)) == 1
+
+
+def test_grey_is_zero() -> None:
+    image = atoms_mosaic(ATOMS, (3, 4)).axes[0].images[0]
+    assert image.get_clim() == (-1, 1)
+
+
+def test_an_atom_of_zeros_is_grey() -> None:
+    canvas = shown(atoms_mosaic(np.array([[0.0] * 4, [0.0, 0.0, 0.0, 2.0]]), (2, 2)))
+    np.testing.assert_array_equal(canvas[1:3, 1:3], np.zeros((2, 2)))
+    np.testing.assert_array_equal(canvas[1:3, 4:6], [[0, 0], [0, 1]])
+
+
+def test_atoms_are_left_as_they_were() -> None:
+    atoms = ATOMS.copy()
+    atoms_mosaic(atoms, (3, 4))
+    np.testing.assert_array_equal(atoms, ATOMS)
+
+
+def test_atoms_beyond_most_are_left_out_and_the_title_says_so() -> None:
+    figure = atoms_mosaic(ATOMS, (3, 4), most=4, title="atoms")
+    assert figure.axes[0].get_title() == "atoms (first 4 of 5)"
+    assert np.isfinite(shown(figure)).sum() == 4 * 12
+    assert atoms_mosaic(ATOMS, (3, 4), most=5, title="atoms").axes[0].get_title() == "atoms"
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 2, 2), (1, 1, 3, 4), ()])
+def test_what_is_no_grey_image_is_refused(shape: tuple[int, ...]) -> None:
+    message = r"expected grey images \[h, w\] or \[1, h, w\]"
+    with pytest.raises(ValueError, match=message):
+        atoms_mosaic(ATOMS, shape)
+    with pytest.raises(ValueError, match=message):
+        image_grid({"a": ATOMS}, shape, 0, 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (4, 6)])
+def test_atoms_that_do_not_fit_the_shape_are_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="12"):
+        atoms_mosaic(ATOMS[:4], shape)
+
+
+def test_grid_has_a_labelled_row_per_entry_and_a_column_per_sample() -> None:
+    images = np.random.default_rng(1).uniform(size=(3, 2, 2))
+    figure = image_grid({"clean": images, "noisy": 2 * images}, (1, 2, 2), -0.5, 1.5, "title")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "noisy"]
+    assert figure.get_suptitle() == "title"
+    for i, factor in enumerate((1, 2)):
+        row = shown(figure, i)
+        assert row.shape == (2, 9)
+        for j in range(3):
+            np.testing.assert_allclose(row[:, 3 * j : 3 * j + 2], factor * images[j])
+        np.testing.assert_array_equal(row[:, 2::3], 1.5)
+        assert figure.axes[i].images[0].get_clim() == (-0.5, 1.5)
+
+
+def curves(figure: Figure) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Steps and values by panel and line."""
+    return {
+        axes.get_title(): {
+            str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+            for line in axes.lines
+        }
+        for axes in figure.axes
+        if axes.lines
+    }
+
+
+def test_training_and_validation_of_a_quantity_share_a_panel() -> None:
+    assert curves(training_curves(RECORDS)) == {
+        "loss": {
+            "train": ([10, 20], [3, 2]),
+            "valid, solver": ([10, 20], [4, 3]),
+            "valid, encoder": ([10, 20], [5, 4]),
+        },
+        "psnr": {"valid, solver": ([10, 20], [20, 21])},
+    }
+
+
+def test_validation_without_a_coder_is_a_line_of_its_own() -> None:
+    records = [{"kind": "train", "step": 1, "l0": 1.0}, {"kind": "evaluate", "step": 1, "l0": 2.0}]
+    assert curves(training_curves(records)) == {"l0": {"train": ([1], [1]), "valid": ([1], [2])}}
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 7])
+def test_panels_stand_in_rows_of_three(n: int) -> None:
+    figure = training_curves([{"kind": "train", "step": 1} | {f"quantity_{i}": float(i) for i in range(n)}])
+    assert list(curves(figure)) == [f"quantity {i}" for i in range(n)]
+    assert [axes.axison for axes in figure.axes] == [i < n for i in range(len(figure.axes))]
+
+
+@pytest.mark.parametrize("records", [[], [{"kind": "train", "step": 1, "seconds": 2.0}]])
+def test_records_without_values_are_refused(records: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match=r"records hold no values; expected the lines of a metrics\.jsonl"):
+        training_curves(records)

@@ -1,0 +1,270 @@
+"""`sparse_encode`: arrays in, arrays of the same kind out, and a certificate that can be recomputed by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from sparsecode import sparse_encode
+from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, Solver
+
+Array = NDArray[Any]
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(9, 6))
+D = RNG.normal(size=(10, 6))
+ALPHA = 1.0
+for fixed in (X, D):
+    fixed.flags.writeable = False
+
+
+def objective(x: Array, z: Array, atoms: Array = D) -> Array:
+    return np.square(x - z @ atoms).sum(axis=1) / 2 + ALPHA * np.abs(z).sum(axis=1)
+
+
+@pytest.fixture(scope="module")
+def codes() -> Array:
+    return sparse_encode(X, D, ALPHA, tol=1e-10)
+
+
+def test_codes_are_sparse_and_optimal(codes: Array) -> None:
+    assert codes.shape == (9, 10)
+    assert 0 < (codes != 0).mean() < 0.8
+    grad = (codes @ D - X) @ D.T
+    on = codes != 0
+    np.testing.assert_allclose(grad[on], -ALPHA * np.sign(codes[on]), atol=1e-3)
+    assert (np.abs(grad[~on]) <= ALPHA + 1e-3).all()
+
+
+@pytest.mark.parametrize("solver", [FISTA(), ISTA(), FISTA(step_size=0.02), CoordinateDescent()], ids=repr)
+def test_every_solver_finds_the_same_codes(solver: Solver, codes: Array) -> None:
+    np.testing.assert_allclose(sparse_encode(X, D, ALPHA, tol=1e-8, solver=solver), codes, atol=1e-3)
+
+
+def test_positive_codes_are_positive_and_optimal() -> None:
+    codes = sparse_encode(X, D, ALPHA, positive=True, tol=1e-10)
+    assert (codes >= 0).all()
+    assert (codes > 0).any(axis=1).sum() > 5
+    grad = (codes @ D - X) @ D.T
+    np.testing.assert_allclose(grad[codes > 0], -ALPHA, atol=1e-3)
+    assert (grad >= -ALPHA - 1e-3).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_numpy_in_numpy_out(dtype: Any, codes: Array) -> None:
+    found = sparse_encode(X.astype(dtype), D, ALPHA)
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, codes, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_torch_in_torch_out(dtype: torch.dtype, codes: Array) -> None:
+    found = sparse_encode(torch.tensor(X, dtype=dtype), D, ALPHA)
+    assert isinstance(found, torch.Tensor)
+    assert found.dtype == dtype
+    assert not found.requires_grad
+    np.testing.assert_allclose(found.double().numpy(), codes, atol=0.05)
+
+
+def test_the_dictionary_follows_the_data() -> None:
+    x = X.astype(np.float32)
+    expected = sparse_encode(x, D.astype(np.float32), ALPHA)
+    for atoms in (D, torch.tensor(D), torch.tensor(D).float()):
+        np.testing.assert_array_equal(sparse_encode(x, atoms, ALPHA), expected)
+        np.testing.assert_array_equal(sparse_encode(torch.tensor(x), atoms, ALPHA).numpy(), expected)
+
+
+def test_half_precision_is_solved_in_single() -> None:
+    half = X.astype(np.float16)
+    found = sparse_encode(half, D, ALPHA, return_solution=True)
+    expected = sparse_encode(half.astype(np.float32), D, ALPHA, return_solution=True)
+    np.testing.assert_array_equal(found.z, expected.z.astype(np.float16))
+    np.testing.assert_array_equal(found.objective, expected.objective)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 9, 1000])
+def test_chunks_do_not_matter(chunk: int) -> None:
+    found = sparse_encode(X, D, ALPHA, chunk=chunk, return_solution=True)
+    expected = sparse_encode(X, D, ALPHA, return_solution=True)
+    for part, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, whole, rtol=0, atol=1e-12)
+
+
+def test_out_is_filled_and_returned(codes: Array) -> None:
+    out = np.full((9, 10), np.nan)
+    assert sparse_encode(X, D, ALPHA, tol=1e-10, out=out) is out
+    np.testing.assert_array_equal(out, codes)
+    tensor = torch.full((9, 10), torch.nan, dtype=torch.float64)
+    assert sparse_encode(torch.tensor(X), D, ALPHA, tol=1e-10, out=tensor) is tensor
+    np.testing.assert_array_equal(tensor.numpy(), codes)
+
+
+def test_memory_maps_are_read_and_written_in_chunks(tmp_path: Path, codes: Array) -> None:
+    np.save(tmp_path / "x.npy", X)
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "z.npy", mode="w+", dtype=np.float64, shape=(9, 10))
+    assert sparse_encode(x, D, ALPHA, tol=1e-10, out=out, chunk=2) is out
+    out.flush()
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), codes, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), X)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_a_start_at_the_codes_takes_no_steps(kind: Callable[[Array], Any], codes: Array) -> None:
+    start = kind(codes.copy())
+    found = sparse_encode(kind(X.copy()), D, ALPHA, tol=1e-8, z0=start, chunk=4, return_solution=True)
+    assert (np.asarray(found.steps) == 0).all()
+    np.testing.assert_array_equal(np.asarray(found.z), codes)
+
+
+def test_a_far_start_reaches_the_same_codes_and_is_left_alone(codes: Array) -> None:
+    start = 5 * np.random.default_rng(1).normal(size=(9, 10))
+    before = start.copy()
+    np.testing.assert_allclose(sparse_encode(X, D, ALPHA, tol=1e-10, z0=start), codes, atol=1e-4)
+    np.testing.assert_array_equal(start, before)
+
+
+def test_a_negative_start_of_positive_codes_is_no_solution(codes: Array) -> None:
+    found = sparse_encode(X, D, ALPHA, positive=True, z0=codes)
+    assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_the_certificate_is_what_its_formulas_say(positive: bool) -> None:
+    tol = 1e-3
+    found = sparse_encode(X, D, ALPHA, positive=positive, tol=tol, return_solution=True)
+    half = np.square(X).sum(axis=1) / 2
+    residual = X - found.z @ D
+    corr = residual @ D.T
+    largest = np.maximum(corr, 0).max(axis=1) if positive else np.abs(corr).max(axis=1)
+    scale = np.minimum(ALPHA / largest, (X * residual).sum(axis=1) / np.square(residual).sum(axis=1))
+    dual = half - np.square(X - scale[:, None] * residual).sum(axis=1) / 2
+    np.testing.assert_allclose(found.objective, objective(X, found.z), rtol=1e-12)
+    np.testing.assert_allclose(found.gap, (found.objective - dual) / half, rtol=1e-9, atol=1e-15)
+    assert found.converged.all()
+    assert (found.gap <= tol).all()
+    assert (found.steps > 0).all()
+    best = sparse_encode(X, D, ALPHA, positive=positive, tol=1e-12)
+    assert (found.objective - objective(X, best) <= found.gap * half + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "integer", "boolean"),
+    [(np.asarray, np.dtype(np.int64), np.dtype(np.bool_)), (torch.tensor, torch.int64, torch.bool)],
+    ids=["numpy", "torch"],
+)
+@pytest.mark.parametrize("n", [9, 0])
+def test_the_certificate_has_the_kind_of_the_data(
+    kind: Callable[[Array], Any], integer: Any, boolean: Any, n: int
+) -> None:
+    x = kind(X[:n].astype(np.float32))
+    found = sparse_encode(x, D, ALPHA, return_solution=True)
+    assert {type(part) for part in found} == {type(x)}
+    assert [tuple(part.shape) for part in found] == [(n, 10), (n,), (n,), (n,), (n,)]
+    assert [part.dtype for part in found] == [x.dtype, x.dtype, x.dtype, integer, boolean]
+
+
+def test_no_samples_have_no_codes() -> None:
+    assert sparse_encode(X[:0], D, ALPHA).shape == (0, 10)
+    assert sparse_encode(torch.empty(0, 6), D, ALPHA).shape == (0, 10)
+
+
+def test_a_sample_of_zeros_has_a_code_of_zeros() -> None:
+    found = sparse_encode(np.zeros((2, 6)), D, ALPHA, return_solution=True)
+    assert (found.z == 0).all()
+    assert (found.gap == 0).all()
+
+
+def test_a_large_alpha_leaves_nothing() -> None:
+    at_zero = np.abs(X @ D.T).max()
+    assert (sparse_encode(X, D, float(at_zero) * 1.001) == 0).all()
+    assert (sparse_encode(X, D, float(at_zero) * 0.9, tol=1e-9) != 0).any()
+
+
+def test_unfinished_codes_raise_a_warning_that_counts_them() -> None:
+    message = r"^9 of 9 codes stopped at max_steps=3 with relative duality gaps up to \d\.\de-0\d, above tol=1e-09; "
+    with pytest.warns(ConvergenceWarning, match=message + "raise max_steps or tol$"):
+        found = sparse_encode(X, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), return_solution=True)
+    assert not found.converged.any()
+    assert (found.steps == 3).all()
+    assert (found.gap > 1e-9).all()
+
+
+def test_only_unfinished_codes_are_counted() -> None:
+    x = np.concatenate([X[:4], np.zeros((3, 6))])
+    with pytest.warns(ConvergenceWarning, match="^4 of 7 codes"):
+        found = sparse_encode(x, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), chunk=2, return_solution=True)
+    assert found.converged.tolist() == [False] * 4 + [True] * 3
+
+
+def test_single_precision_at_its_limit_is_pointed_out() -> None:
+    with pytest.warns(ConvergenceWarning, match="pass x as float64"):
+        sparse_encode(X.astype(np.float32), D, ALPHA, tol=1e-12, max_steps=3, solver=FISTA())
+
+
+def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -> None:
+    sparse_encode(X, D, ALPHA, chunk=3)
+    assert capsys.readouterr().out == ""
+    sparse_encode(X, D, ALPHA, chunk=3, progress=True)
+    assert "encoding" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("alpha", [1, 1.0, np.float32(1), np.int64(1)], ids=lambda a: type(a).__name__)
+def test_alpha_is_any_real_number(alpha: Any, codes: Array) -> None:
+    np.testing.assert_allclose(sparse_encode(X, D, alpha, tol=1e-10), codes, atol=1e-12)
+
+
+NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": X.tolist()}, TypeError, "^x is a list; expected a NumPy array or a torch tensor"),
+        ({"x": X[0]}, ValueError, r"^x has shape \(6,\); expected two axes"),
+        ({"x": X.astype(int)}, TypeError, "^x has dtype int64; expected a floating-point type"),
+        ({"x": X.astype(complex)}, TypeError, "^x has dtype complex128"),
+        ({"x": NAN_IN_ROW_5}, ValueError, "^x contains NaN or infinity, first in row 5"),
+        ({"x": NAN_IN_ROW_5, "chunk": 2}, ValueError, "^x contains NaN or infinity, first in row 5"),
+        ({"x": X.astype(np.longdouble)}, TypeError, "^x "),
+        ({"D": D.tolist()}, TypeError, "^D is a list"),
+        ({"D": D[0]}, ValueError, r"^D has shape \(6,\)"),
+        ({"D": D.astype(int)}, TypeError, "^D has dtype"),
+        ({"D": D.astype(object)}, TypeError, "^D "),
+        ({"D": D.T}, ValueError, r"^D has 10 columns and x has 6; .*did you pass D transposed"),
+        ({"D": D[:, :5]}, ValueError, r"^D has 5 columns and x has 6; expected as many: D is \[n_code, n_features\]"),
+        ({"D": D[:0]}, ValueError, "^D "),
+        ({"D": np.full_like(D, np.inf)}, ValueError, "^D contains NaN or infinity"),
+        ({"alpha": 0}, ValueError, "^alpha is 0; expected a finite number > 0"),
+        ({"alpha": -1.0}, ValueError, "^alpha is -1"),
+        ({"alpha": float("nan")}, ValueError, "^alpha is nan"),
+        ({"alpha": "1"}, ValueError, "^alpha is '1'"),
+        ({"tol": 0.0}, ValueError, r"^tol is 0\.0; expected a finite number > 0"),
+        ({"max_steps": 0}, ValueError, "^max_steps is 0; expected a whole number >= 1"),
+        ({"max_steps": 2.5}, ValueError, r"^max_steps is 2\.5"),
+        ({"chunk": 0}, ValueError, "^chunk is 0; expected a whole number >= 1"),
+        ({"z0": np.zeros((9, 6))}, ValueError, r"^z0 has shape \(9, 6\); expected \[n_samples, n_code\] = \(9, 10\)"),
+        ({"z0": torch.zeros(9, 10)}, TypeError, "^z0 is a Tensor .*expected the kind and dtype of x: ndarray, float64"),
+        ({"out": np.empty((10, 9))}, ValueError, r"^out has shape \(10, 9\)"),
+        ({"out": np.empty((9, 10), np.float32)}, TypeError, "^out is a ndarray of dtype float32"),
+        ({"out": [[0.0]]}, TypeError, "^out is a list"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_errors_name_the_argument(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"x": X, "D": D, "alpha": ALPHA} | change
+    with pytest.raises(error, match=message):
+        sparse_encode(arguments.pop("x"), arguments.pop("D"), arguments.pop("alpha"), **arguments)
+
+
+def test_arrays_of_foreign_byte_order_are_read() -> None:
+    swapped = sparse_encode(X.astype(">f8"), D.astype(">f8"), ALPHA)
+    np.testing.assert_array_equal(swapped, sparse_encode(X, D, ALPHA))
