@@ -9,22 +9,28 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 # --constraint pins every version, torch's CPU build among them.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/tools: $(VENV)/installed
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score it, draw pictures (two minutes)
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
 
-test: $(VENV)/installed ## the tests (under five minutes)
+test: $(VENV)/tools ## the tests (under five minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
-test-slow: $(VENV)/installed ## the long tests (MNIST needs SPARSECODE_DATA or the network)
+test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow
 
-check: $(VENV)/installed ## style, types, import order, dependencies
+check: $(VENV)/tools ## style, types, import order, dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright

@@ -185,6 +185,17 @@ def test_the_key_reaches_the_archive(write: Callable[[bytes], Path]) -> None:
     assert Arrays(path=path, key="b").load().shape == (2, 3)
 
 
+def test_a_relative_path_holds_wherever_the_run_goes_on(
+    write: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write(npy(A))
+    monkeypatch.chdir(tmp_path)
+    source = Arrays(path=path.name)
+    monkeypatch.chdir("/")
+    assert source.path == str(path)
+    assert source.load().shape == (2, 3)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
 def test_shares_are_between_nothing_and_all(share: float) -> None:
     with pytest.raises(ValueError, match=r"^Arrays\.valid: got"):

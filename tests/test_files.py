@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from sparsecode.files import TEMPORARY, locked, remove_leftovers, write_atomic
+from sparsecode.files import TEMPORARY, locked, remove_leftovers, save_atomic, write_atomic
 
 
 def listing(folder: Path) -> list[str]:
@@ -72,6 +73,18 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "run").read_bytes() == b"not a folder"
 
 
+def test_what_fails_while_saving_leaves_the_old_file(tmp_path: Path) -> None:
+    def half(file: BytesIO) -> None:
+        file.write(b"ha")
+        raise RuntimeError
+
+    save_atomic(tmp_path / "figure.png", lambda file: file.write(b"whole"))
+    with pytest.raises(RuntimeError):
+        save_atomic(tmp_path / "figure.png", half)
+    assert (tmp_path / "figure.png").read_bytes() == b"whole"
+    assert listing(tmp_path) == ["figure.png"]
+
+
 def test_only_leftovers_are_removed(tmp_path: Path) -> None:
     for name in ("a.json", f"a.json{TEMPORARY}", f"{TEMPORARY}.txt", f"deep/er/b{TEMPORARY}"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +135,13 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         other.wait(timeout=60)
         with locked(tmp_path):
             pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write to .*file/run: .*; choose another folder") as caught:
+        locked(tmp_path / "file" / "run").__enter__()
+    assert not isinstance(caught.value, BlockingIOError)
 
 
 def test_folders_are_locked_one_by_one(tmp_path: Path) -> None:

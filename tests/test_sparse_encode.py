@@ -208,6 +208,21 @@ def test_single_precision_at_its_limit_is_pointed_out() -> None:
         sparse_encode(X.astype(np.float32), D, ALPHA, tol=1e-12, max_steps=3, solver=FISTA())
 
 
+@pytest.mark.parametrize(
+    ("x", "solver"), [(X.astype(np.float32) * 1e25, CoordinateDescent()), (X, FISTA(step_size=10.0))]
+)
+def test_codes_that_overflow_raise_a_warning_that_says_why(x: Array, solver: Solver) -> None:
+    with pytest.warns(ConvergenceWarning, match="9 of 9 codes are not finite: x or D is too large"):
+        found = sparse_encode(x, D, ALPHA, solver=solver, max_steps=300, return_solution=True)
+    assert not found.converged.any()
+
+
+def test_a_start_for_a_sample_of_zeros_is_not_called_infinite() -> None:
+    with pytest.warns(ConvergenceWarning, match="2 of 2 codes stopped at max_steps=1"):
+        found = sparse_encode(np.zeros((2, 6)), D, ALPHA, z0=np.ones((2, 10)), solver=FISTA(), max_steps=1)
+    assert np.isfinite(found).all()
+
+
 def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -> None:
     sparse_encode(X, D, ALPHA, chunk=3)
     assert capsys.readouterr().out == ""
@@ -256,6 +271,9 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"out": np.empty((10, 9))}, ValueError, r"^out has shape \(10, 9\)"),
         ({"out": np.empty((9, 10), np.float32)}, TypeError, "^out is a ndarray of dtype float32"),
         ({"out": [[0.0]]}, TypeError, "^out is a list"),
+        ({"out": np.broadcast_to(0.0, (9, 10))}, ValueError, "^out is read-only"),
+        ({"z0": np.full((9, 10), np.nan)}, ValueError, "^z0 contains NaN or infinity"),
+        ({"solver": "fista"}, TypeError, r"^solver is 'fista'; expected CoordinateDescent\(\), FISTA\(\) or ISTA\(\)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

@@ -13,7 +13,7 @@ from sparsecode.nn.normalisers import Standardise
 from sparsecode.penalties import L1
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
-from sparsecode.schedules import Constant, Linear, Piecewise
+from sparsecode.schedules import Constant, Exponential, Linear, Piecewise, Schedule
 from sparsecode.specs import (
     FORMAT,
     MIGRATIONS,
@@ -112,6 +112,25 @@ def test_the_same_range_holds_from_a_file_and_from_python() -> None:
 def test_non_finite_numbers_are_refused(build: Callable[[float], Spec], field: str, bad: float) -> None:
     with pytest.raises(ValueError, match=rf"^{field}: got .*; expected a finite number"):
         build(bad)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Constant(value=-1.0),
+        Linear(start=1.0, stop=-1.0, length=3.0),
+        Piecewise(values=(1.0, -1.0, 2.0), boundaries=(1.0, 2.0)),
+        Exponential(start=-1.0, factor=2.0, every=1.0),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_schedules_keep_to_the_range_of_their_field(schedule: Schedule) -> None:
+    message = r"the schedule reaches -1; Expected `float` > 0\.0"
+    with pytest.raises(ValueError, match=rf"^Adam\.lr: {message}"):
+        Adam(lr=schedule)
+    body = {"type": "sgd", "lr": msgspec.to_builtins(schedule)}
+    with pytest.raises(ValueError, match=rf"^config: SGD\.lr: {message}"):
+        from_json(msgspec.json.encode({"format": FORMAT, "spec": body}), SGD)
 
 
 def test_non_finite_numbers_in_range_are_refused_too() -> None:

@@ -56,7 +56,11 @@ def _ls(root: Annotated[Path, tyro.conf.Positional] = Path("runs"), /) -> None:
     summaries = list_runs(root)
     if not summaries:
         raise FileNotFoundError(f"no runs in {root}; train one: sparsecode train digits-sdl")
-    Console().print(runs_table(summaries))
+    console = Console()
+    console.print(runs_table(summaries))
+    for summary in summaries:
+        if summary.problem:
+            console.print(f"{summary.name}: {summary.problem}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _show(run: Annotated[Path, tyro.conf.Positional], /) -> None:

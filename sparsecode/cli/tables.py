@@ -13,8 +13,8 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
     table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
-    for column in ("codes by", "PSNR dB", "expl. var.", "objective", "max gap", "L0", "active", "dead", "always on"):
-        table.add_column(column, justify="left" if column == "codes by" else "right")
+    for column in ("codes by", "PSNR", "EV", "objective", "gap", "L0", "active", "dead", "on"):
+        table.add_column(column, justify="left" if column == "codes by" else "right", no_wrap=True)
     for name, s in evaluation.scores.items():
         table.add_row(
             name,
@@ -27,8 +27,10 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
             str(s.dead),
             str(s.always_on),
         )
-    psnr_range = f"PSNR for a data range of {any_score.data_range:.3g}"
-    table.caption = f"{psnr_range}; {any_score.n_code} atoms, active: |z| > {any_score.theta:g}"
+    table.caption = (
+        f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance; gap: the largest,\n"
+        f"relative; active: |z| > {any_score.theta:g}; dead, on: of {any_score.n_code} codes, active on no, on every sample"
+    )
     table.caption_justify = "left"
     return table
 
@@ -54,7 +56,7 @@ def runs_table(summaries: list[Summary]) -> Table:
         table.add_column(column, justify="left" if column in ("run", "data", "model", "codes by") else "right")
     for s in summaries:
         if s.problem:
-            table.add_row(s.name, f"unreadable: {s.problem}")
+            table.add_row(s.name, "unreadable")
             continue
         steps = f"{s.step} of {s.total_steps}" if s.total_steps else "not begun"
         scored = ["", "", "", ""]

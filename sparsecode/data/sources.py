@@ -17,9 +17,10 @@ VARIABLE = "SPARSECODE_DATA"
 
 
 class Remote(NamedTuple):
-    """A gzipped file: its name, the folder it is kept in, where to get it, and two SHA-256 sums.
+    """A gzipped file: its name, the folder it is kept in, where to get it, and two checksums.
 
-    `packed` is of the file as published; `content` of what is inside, the same however it was packed.
+    `packed` ("sha256:..." or "md5:...") is of the file as published; `content` is the SHA-256 sum of what is inside, the
+    same however it was packed.
     """
 
     name: str
@@ -64,7 +65,7 @@ def _locate(remote: Remote) -> tuple[Path, str]:
         )
     cache = Path(pooch.os_cache("sparsecode")) / remote.folder
     try:
-        path = pooch.retrieve(remote.url, f"sha256:{remote.packed}", fname=remote.name, path=cache, progressbar=False)
+        path = pooch.retrieve(remote.url, remote.packed, fname=remote.name, path=cache, progressbar=False)
     except Exception as error:  # requests and pooch raise many kinds; each means that there is no file
         raise FileNotFoundError(
             f"{remote.name}: not in {cache}, and the download from {remote.url} failed ({type(error).__name__}). "

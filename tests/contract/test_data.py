@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparsecode.data import Digits, Photos, Splits
+from sparsecode.data import Digits, Photos, Split, Splits
 from sparsecode.specs import from_json, to_json
 
 
@@ -71,6 +71,22 @@ def test_loading_is_a_function_of_the_spec(case: Case) -> None:
     other = msgspec.structs.replace(case.source, seed=1).load()
     assert all(map(torch.equal, samples(first), samples(again)))
     assert not any(map(torch.equal, samples(first), samples(other)))
+
+
+@every_case
+def test_the_fingerprint_knows_every_sample_and_its_place(case: Case) -> None:
+    splits = case.source.load()
+    mark = splits.fingerprint()
+    assert case.source.load().fingerprint() == mark
+    changed = splits.train.x.clone()
+    changed[-1, -1, -1] += 1
+    for other in (
+        splits._replace(train=Split(changed)),
+        splits._replace(train=Split(splits.train.x.flip(0))),
+        splits._replace(train=splits.valid, valid=splits.train),
+        splits._replace(test=Split(splits.test.x.flatten(1))),
+    ):
+        assert other.fingerprint() != mark
 
 
 def test_digits_are_all_there_with_their_labels() -> None:

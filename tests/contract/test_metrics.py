@@ -166,6 +166,10 @@ def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     assert (found.n, found.n_code, found.l0, found.dead, found.always_on) == (n, 3, 2.0, 1, 2)
     assert found.psnr == pytest.approx(float(psnr(x, coder(x), 1.0).mean()), rel=1e-5)
     assert found.active_fraction == pytest.approx(2 / 3)
+    assert found.explained_variance == pytest.approx(explained_variance([(x, coder(x))])[0], rel=1e-6)
+    gap = model.gap(x, coder(x))
+    assert (found.gap_mean, found.gap_max) == pytest.approx((float(gap.mean()), float(gap.max())), rel=1e-5)
+    assert 0 < float(gap.mean()) < float(gap.max())
     expected = x[:, 1].square() / 2 + 0.5 * (x[:, 0] + x[:, 2])
     assert found.objective == pytest.approx(float(expected.mean()), rel=1e-5)
 
@@ -175,3 +179,4 @@ def test_a_split_of_one_sample_can_be_scored(rng: torch.Generator) -> None:
     model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
     found = score(model, model.encode, Split(torch.rand(1, 3, generator=rng)), data_range=1.0)
     assert found.n == 1
+    assert found.explained_variance is None

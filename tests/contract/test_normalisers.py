@@ -6,7 +6,13 @@ from torch import Tensor
 
 from sparsecode.nn.normalisers import Identity, Normaliser, NormaliserModule, Standardise, Whiten
 
-NORMALISERS: list[Normaliser] = [Identity(), Standardise(mean=0.3, std=0.5), Whiten(), Whiten(floor=0.3)]
+NORMALISERS: list[Normaliser] = [
+    Identity(),
+    Standardise(mean=0.3, std=0.5),
+    Standardise(),
+    Whiten(),
+    Whiten(floor=0.3),
+]
 
 every_normaliser = pytest.mark.parametrize("spec", NORMALISERS, ids=repr)
 
@@ -55,6 +61,14 @@ def test_standardise_uses_its_two_numbers(x: Tensor) -> None:
     torch.testing.assert_close(built(Standardise(mean=2.0, std=4.0), x)(x), (x - 2) / 4)
 
 
+@pytest.mark.parametrize(("mean", "std"), [(None, None), (2.0, None), (None, 4.0)])
+def test_standardise_takes_from_the_samples_what_it_was_not_given(
+    mean: float | None, std: float | None, x: Tensor
+) -> None:
+    expected = (x - (x.mean() if mean is None else mean)) / (x.std(correction=0) if std is None else std)
+    torch.testing.assert_close(built(Standardise(mean=mean, std=std), x)(x), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_whitening_with_a_small_floor_gives_identity_covariance(x: Tensor) -> None:
     y = built(Whiten(floor=1e-9), x)(x)
     torch.testing.assert_close(torch.cov(y.T, correction=0), torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-5)
@@ -83,8 +97,9 @@ def test_whitening_survives_a_feature_that_never_varies(x: Tensor) -> None:
     torch.testing.assert_close(module.undo(module(x)), x)
 
 
+@pytest.mark.parametrize("spec", [Standardise(), Standardise(mean=0.0), Whiten()], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 3, 7])
-def test_whitening_refuses_data_that_do_not_vary(n: int, dtype: torch.dtype) -> None:
-    with pytest.raises(ValueError, match=f"Whiten: the {n} training samples are all equal"):
-        Whiten().build(6).initialise_(torch.full((n, 6), 0.1, dtype=dtype))
+def test_data_that_do_not_vary_are_refused(spec: Normaliser, n: int, dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"{type(spec).__name__}: the {n} training samples are all equal"):
+        spec.build(6).initialise_(torch.full((n, 6), 0.1, dtype=dtype))

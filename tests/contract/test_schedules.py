@@ -42,6 +42,17 @@ def test_units_stretch_time(schedule: Any, unit: str, steps: int) -> None:
 
 
 @every_schedule
+def test_values_stay_within_the_extremes(schedule: Schedule) -> None:
+    """Or, where there is no end, keep the sign of the start."""
+    low, high = min(schedule.extremes()), max(schedule.extremes())
+    values = [schedule(step) for step in range(12)]
+    if isinstance(schedule, Exponential):
+        assert all(value * schedule.start > 0 for value in values)
+    else:
+        assert (min(values), max(values)) == (low, high)
+
+
+@every_schedule
 def test_resolving_twice_changes_nothing_more(schedule: Schedule) -> None:
     assert resolve(schedule, CLOCK) == schedule
 
@@ -63,6 +74,13 @@ def test_schedules_are_resolved_wherever_they_stand() -> None:
     assert (rate.length, rate.unit) == (40.0, "step")
     assert resolved.model.weight == Linear(start=0.1, stop=1.0, length=20.0)
     assert (resolved.data, resolved.train) == (run.data, run.train)
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.55, 55), (0.07, 7), (0.551, 55.1), (1 / 3, 100 / 3)])
+def test_shares_of_a_run_fall_on_whole_steps_where_they_mean_to(share: float, step: float) -> None:
+    resolved = resolve(Piecewise(values=(1.0, 2.0), boundaries=(share,), unit="fraction"), Clock(10, 100))
+    assert resolved.boundaries == pytest.approx((step,), rel=1e-12)
+    assert resolved(55) == (1.0 if step > 55 else 2.0)
 
 
 def test_linear_by_hand() -> None:

@@ -12,7 +12,7 @@ from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
-from sparsecode.penalties import L1
+from sparsecode.penalties import L1, ElasticNet
 from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, QuadraticEnergy, Solver, solve
 from sparsecode.types import Solution
 
@@ -68,7 +68,8 @@ def optimum(positive: bool = False) -> Solution[Tensor]:
 @cache
 def slow_optimum() -> tuple[float, float]:
     """The least energy of `slow_energy`, and L |z*|^2."""
-    best = solved(slow_energy())
+    best = solved(slow_energy(), CoordinateDescent())
+    assert best.converged.all()
     return float(best.objective), slow_energy().lipschitz() * float(best.z.square().sum())
 
 
@@ -274,6 +275,28 @@ def test_a_sample_of_zeros_has_a_code_of_zeros(solver: Solver) -> None:
     found = solve(energy, solver, torch.ones(2, 30, dtype=torch.float64), max_steps=5_000, tol=1e-5)
     assert (found.z == 0).all()
     assert found.converged.all()
+
+
+def test_coordinate_descent_gives_the_same_codes_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    energy = lasso_energy(rows=4001)
+    one = solved(energy, CoordinateDescent(), tol=1e-4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    three = solved(energy, CoordinateDescent(), tol=1e-4)
+    assert all(map(torch.equal, one, three))
+
+
+def test_coordinate_descent_refuses_what_it_cannot_descend() -> None:
+    energy = QuadraticEnergy(*data(), ElasticNet(), ALPHA)
+    with pytest.raises(TypeError, match="CoordinateDescent needs a quadratic energy with an L1 penalty; use FISTA"):
+        solved(energy, CoordinateDescent())
+
+
+@pytest.mark.parametrize("penalty", [L1(), ElasticNet()], ids=repr)
+def test_without_a_solver_one_that_fits_is_taken(penalty: L1 | ElasticNet) -> None:
+    energy = QuadraticEnergy(*data(), penalty, ALPHA)
+    found = solve(energy, None, torch.zeros_like(energy.corr), max_steps=20_000, tol=1e-8)
+    assert found.converged.all()
+    torch.testing.assert_close(found.objective, solved(energy, FISTA()).objective)
 
 
 def test_energy_from_the_gram_matrix_is_that_of_the_data(rng: torch.Generator) -> None:
