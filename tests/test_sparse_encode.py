@@ -212,7 +212,7 @@ def test_single_precision_at_its_limit_is_pointed_out() -> None:
     ("x", "solver"), [(X.astype(np.float32) * 1e25, CoordinateDescent()), (X, FISTA(step_size=10.0))]
 )
 def test_codes_that_overflow_raise_a_warning_that_says_why(x: Array, solver: Solver) -> None:
-    with pytest.warns(ConvergenceWarning, match="9 of 9 codes are not finite: x or D is too large"):
+    with pytest.warns(ConvergenceWarning, match="9 of 9 codes overflowed: x or D is too large"):
         found = sparse_encode(x, D, ALPHA, solver=solver, max_steps=300, return_solution=True)
     assert not found.converged.any()
 

@@ -125,7 +125,7 @@ def test_non_finite_numbers_are_refused(build: Callable[[float], Spec], field: s
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_schedules_keep_to_the_range_of_their_field(schedule: Schedule) -> None:
-    message = r"the schedule reaches -1; Expected `float` > 0\.0"
+    message = r"the schedule reaches -1; Expected `float` >= 0\.0"
     with pytest.raises(ValueError, match=rf"^Adam\.lr: {message}"):
         Adam(lr=schedule)
     body = {"type": "sgd", "lr": msgspec.to_builtins(schedule)}

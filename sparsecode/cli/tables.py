@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.table import Table
 
 from sparsecode.runs import Evaluation, Summary
@@ -51,9 +52,10 @@ def denoising_table(evaluation: Evaluation) -> Table:
 
 def runs_table(summaries: list[Summary]) -> Table:
     """A row per run, scored by its first coder."""
-    table = Table()
-    for column in ("run", "data", "model", "steps", "codes by", "PSNR dB", "objective", "L0"):
-        table.add_column(column, justify="left" if column in ("run", "data", "model", "codes by") else "right")
+    table = Table(box=box.SIMPLE)
+    for column in ("run", "data", "model", "steps", "by", "PSNR", "objective", "L0"):
+        justify = "left" if column in ("run", "data", "model", "by") else "right"
+        table.add_column(column, justify=justify, no_wrap=True)
     for s in summaries:
         if s.problem:
             table.add_row(s.name, "unreadable")

@@ -11,6 +11,10 @@ from sparsecode.specs import Positive, Spec
 __all__ = ["Identity", "Normaliser", "NormaliserModule", "Standardise", "Whiten"]
 
 
+# Samples whose variance is less than this share of their squares are taken to be all equal.
+ROUNDING = 1e-10
+
+
 class NormaliserModule(nn.Module):
     """x -> (x - shift) / scale, or (x - shift) M with a matrix M, and back. State: buffers only."""
 
@@ -59,7 +63,7 @@ class StandardiseModule(NormaliserModule):
 
     def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
         deviation = float(sample.double().std(correction=0))
-        if self.spec.std is None and not deviation > 0:
+        if self.spec.std is None and not deviation**2 > ROUNDING * float(sample.double().square().mean()):
             raise ValueError(f"Standardise: the {len(sample)} training samples are all equal; expected data that vary")
         self.shift.fill_(float(sample.double().mean()) if self.spec.mean is None else self.spec.mean)
         self.scale.fill_(deviation if self.spec.std is None else self.spec.std)
@@ -93,8 +97,7 @@ class WhitenModule(NormaliserModule):
         rows = sample.double()
         mean = rows.mean(dim=0)
         variances, directions = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        # Rounding alone leaves variances of about eps times the squared values.
-        if not bool(variances.mean() > 1e-10 * rows.square().mean()):
+        if not bool(variances.mean() > ROUNDING * rows.square().mean()):
             raise ValueError(f"Whiten: the {len(sample)} training samples are all equal; expected data that vary")
         deviation = (variances.clamp(min=0) + self.spec.floor * variances.mean()).sqrt()
         self.shift.copy_(mean)

@@ -128,6 +128,7 @@ def sparse_encode(
     gram = atoms @ atoms.T
     bound = largest_eigenvalue_bound(gram)
     parts: list[Solution[Tensor]] = []
+    overflows = 0
     for start in _track(range(0, n, chunk), progress):
         stop = min(start + chunk, n)
         rows = _tensor(x[start:stop], atoms)
@@ -140,11 +141,13 @@ def sparse_encode(
         energy = QuadraticEnergy(rows, atoms, penalty, alpha, gram, bound)
         solution = solve(energy, solver, first, max_steps=max_steps, tol=tol)
         codes[start:stop] = solution.z if is_torch else solution.z.numpy()
+        # A gap may be infinite for a sample of zeros; NaN always means that numbers overflowed on the way.
+        overflows += int((solution.gap.isnan() | ~solution.z.isfinite().all(dim=1)).sum())
         parts.append(solution._replace(z=solution.z[:0]))
     kinds = (atoms.dtype, atoms.dtype, torch.long, torch.bool)
     joined = [torch.cat([p[i] for p in parts] or [atoms.new_zeros(0, dtype=k)]) for i, k in enumerate(kinds, start=1)]
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
-    _warn_if_unfinished(joined[1], joined[3].bool(), tol, max_steps)
+    _warn_if_unfinished(joined[1], joined[3], overflows, tol, max_steps)
     return result if return_solution else codes
 
 
@@ -219,16 +222,15 @@ def _track(starts: range, progress: bool) -> Any:
     return track(starts, description="encoding")
 
 
-def _warn_if_unfinished(gap: Tensor, converged: Tensor, tol: float, max_steps: int) -> None:
+def _warn_if_unfinished(gap: Tensor, converged: Tensor, overflows: int, tol: float, max_steps: int) -> None:
     if bool(converged.all()):
         return
     from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
 
     left = ~converged
-    if not bool(torch.isfinite(gap).all()):
+    if overflows:
         warnings.warn(
-            f"{int((~torch.isfinite(gap)).sum())} of {len(gap)} codes are not finite: x or D is too large for its dtype, or "
-            "a fixed step_size is too long",
+            f"{overflows} of {len(gap)} codes overflowed: x or D is too large for its dtype, or a fixed step_size is too long",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -10,12 +10,13 @@ from msgspec import Meta
 from torch import nn
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.schedules import PositiveSchedule, at
+from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Positive, Spec
 
 __all__ = ["SGD", "Adam", "Clip", "Group", "Optim", "OptimiserGroup", "build", "clip_", "set_rates"]
 
-Rate = Annotated[PositiveSchedule, Meta(description="learning rate")]
+# 0 is allowed for schedules that start or end there
+Rate = Annotated[Annotated[float, Meta(ge=0)] | Schedule, Meta(description="learning rate")]
 Beta = Annotated[float, Meta(ge=0, lt=1)]
 
 

@@ -107,6 +107,10 @@ def test_the_gap_closes_at_the_optimum(penalty: Penalty) -> None:
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
     found = solve(energy, FISTA(), torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
     assert found.converged.all()
+    eta = 1 / energy.lipschitz()
+    torch.testing.assert_close(
+        penalty.prox(found.z - eta * energy.grad(found.z), eta * 0.5), found.z, rtol=0, atol=1e-4
+    )
     for size in (1e-6, 1e-3, 1e-1):  # and the gap bounds how much worse anything else in the domain is
         z = domain(penalty, found.z + size * normal(2, 20, 9))
         worse = (energy.per_sample(z) - found.objective) / energy.scale
