@@ -140,7 +140,6 @@ class Summary(NamedTuple):
 
     name: str
     data: str = ""
-    model: str = ""
     step: int = 0
     total_steps: int = 0
     evaluation: Evaluation | None = None
@@ -157,8 +156,8 @@ def _summary(folder: RunFolder) -> Summary:
     name = folder.path.name
     try:
         config, state = folder.config(), folder.state()
-        data, model = (msgspec.to_builtins(part)["type"] for part in (config.data, config.model))
+        data = msgspec.to_builtins(config.data)["type"]
         step, total = (state.step, state.total_steps) if state else (0, 0)
-        return Summary(name, data, model, step, total, folder.evaluation())
+        return Summary(name, data, step, total, folder.evaluation())
     except (OSError, ValueError) as problem:
         return Summary(name, problem=str(problem))

@@ -53,8 +53,8 @@ def denoising_table(evaluation: Evaluation) -> Table:
 def runs_table(summaries: list[Summary]) -> Table:
     """A row per run, scored by its first coder."""
     table = Table(box=box.SIMPLE)
-    for column in ("run", "data", "model", "steps", "by", "PSNR", "objective", "L0"):
-        justify = "left" if column in ("run", "data", "model", "by") else "right"
+    for column in ("run", "data", "steps", "by", "PSNR", "objective", "L0"):
+        justify = "left" if column in ("run", "data", "by") else "right"
         table.add_column(column, justify=justify, no_wrap=True)
     for s in summaries:
         if s.problem:
@@ -65,5 +65,5 @@ def runs_table(summaries: list[Summary]) -> Table:
         if s.evaluation:
             coder, first = next(iter(s.evaluation.scores.items()))
             scored = [coder, f"{first.psnr:.2f}", f"{first.objective:.4g}", f"{first.l0:.1f}"]
-        table.add_row(s.name, s.data, s.model, steps, *scored)
+        table.add_row(s.name, s.data, steps, *scored)
     return table
