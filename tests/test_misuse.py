@@ -1,0 +1,124 @@
+"""What can go wrong between a command and its result: wrong settings, changed data, damaged files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsecode.cli import main
+from sparsecode.data import Digits
+from sparsecode.runs import RunFolder
+
+SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "digits"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
+    return out
+
+
+@pytest.mark.parametrize("form", [["--set", "model.weight=0.9"], ["--set=model.weight=0.9"]])
+def test_set_works_in_both_spellings(form: list[str], tmp_path: Path) -> None:
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *form]) == 0
+    assert RunFolder(tmp_path / "run").config().model.weight == 0.9
+
+
+def test_the_best_model_is_best_in_the_right_direction(tmp_path: Path) -> None:
+    arguments = ["--train.select", "solver/psnr", "--train.evaluate-every", "0.5"]
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *arguments]) == 0
+    folder = RunFolder(tmp_path / "run")
+    seen = {int(r["step"]): float(r["solver/psnr"]) for r in folder.metrics() if r["kind"] == "evaluate"}
+    state = folder.state()
+    assert state is not None
+    assert state.best is not None
+    assert (state.best.step, state.best.value) == max(seen.items(), key=lambda item: item[1])
+
+
+def test_what_cannot_be_selected_is_refused_before_training(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "beauty"]) == 1
+    assert "train.select is 'beauty'; expected last or one of solver/objective" in capsys.readouterr().err
+    # and the folder is free for the corrected command
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "last"]) == 0
+
+
+def test_objectives_under_a_moving_weight_are_not_compared(tmp_path: Path, capsys: Capture) -> None:
+    moving = 'model.weight={"type":"linear","start":0.1,"stop":1,"length":1,"unit":"fraction"}'
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, "--set", moving]) == 2
+    assert "moves by a schedule" in capsys.readouterr().err
+    last = ["--set", moving, "train.select=last"]
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *last]) == 0
+    model = RunFolder(tmp_path / "run").best_model()
+    assert float(model.state_dict()["weight"]) == pytest.approx(0.1 + 0.9 * 13 / 14)
+
+
+def test_a_schedule_may_not_leave_the_range_of_its_field(tmp_path: Path, capsys: Capture) -> None:
+    negative = 'model.weight={"type":"linear","start":0.1,"stop":-1,"length":1}'
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--set", negative]) == 2
+    assert "the schedule reaches -1; Expected `float` > 0" in capsys.readouterr().err
+
+
+def test_eval_does_not_write_over_files(trained: Path, capsys: Capture) -> None:
+    before = (trained / "config.json").read_bytes()
+    assert main(["eval", str(trained), "--json", str(trained / "config.json")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert (trained / "config.json").read_bytes() == before
+
+
+def test_other_samples_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.save("x.npy", rng.random((200, 8, 8), np.float32))
+    data = 'data={"type":"arrays","path":"x.npy"}'
+    assert main(["train", "digits-sdl", "--out", "run", *SHORT, "--set", data]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["eval", "../run"]) == 0  # the path in the config holds from everywhere
+    np.save("../x.npy", rng.random((200, 8, 8), np.float32))
+    assert main(["eval", "../run"]) == 1
+    assert "trained on other samples" in capsys.readouterr().err
+
+
+def test_encode_warns_of_other_units(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    np.save(tmp_path / "x.npy", 255 * Digits().load().test.x.numpy())
+    assert main(["encode", str(trained), str(tmp_path / "x.npy"), "--out", str(tmp_path / "z.npz")]) == 0
+    assert "are they in the same units?" in capsys.readouterr().out
+
+
+def test_one_damaged_run_does_not_hide_the_others(trained: Path, capsys: Capture) -> None:
+    damaged = trained.parent / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_text('{"format": 99, "spec": {}}')
+    assert main(["runs", "ls", str(trained.parent)]) == 0
+    text = capsys.readouterr().out
+    assert "14 of 14" in text
+    assert "damaged: " in text
+    assert "written in format 99 by a newer sparsecode" in text
+
+
+def test_vectors_and_no_noise_levels_are_no_obstacle(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((200, 10), np.float32))
+    data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
+    out = tmp_path / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), "--set", data, "evaluate.sigmas=[]"]) == 0
+    assert {p.name for p in (out / "figures").iterdir()} == {"curves.png"}
+
+
+def test_a_damaged_line_of_metrics_is_named_and_kept(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    file = trained / "metrics.jsonl"
+    before = file.read_bytes()
+    file.write_bytes(b"oops\n" + before)
+    assert main(["plot", str(trained)]) == 1
+    assert "metrics.jsonl, line 1: damaged" in capsys.readouterr().err
+    file.write_bytes(before)
+
+
+def test_devices_that_are_not_there_are_named(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--devices", "0"]) == 1
+    assert "devices is 0; expected 1 to" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
