@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench docs clean
+.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -37,11 +37,25 @@ check: $(VENV)/tools ## style, types, import order, dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-bench: $(VENV)/installed ## speed beside peers, in one run
-	$(BIN)/python benchmarks/lasso.py
+# Peers have an environment of their own, with the package in it at the same pinned versions.
+BENCH := .venv-bench
+BENCHMARKS := lasso dictionary training
+BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+$(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH_PIP) torch
+	$(BENCH_PIP) --editable .
+	$(BENCH_PIP) --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after another
+
+$(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/$*.py
 
 docs: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py
 
 clean: ## delete what the targets made, but not runs/
-	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) .pytest_cache .ruff_cache .import_linter_cache

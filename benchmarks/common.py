@@ -1,0 +1,83 @@
+"""What the benchmarks share: interleaved timing, a table, and a JSON result that describes the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], object]], repeats: int = 5, warm: bool = True
+) -> dict[str, list[float]]:
+    """Wall seconds of each run, `repeats` times, in turn, so that a noisy neighbour disturbs all alike.
+
+    With `warm`, each is run once before, untimed: compilation and first allocations are not what is compared.
+    """
+    if warm:
+        for run in runs.values():
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each run's seconds."""
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None) -> None:
+    """Print a table; columns after the first are numbers and stand to the right."""
+    table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """The processor, its cores, the threads in use, and versions of torch, numpy, Python and `packages`."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("sparsecode", "torch", "numpy", *packages)},
+    }
+
+
+def save(name: str, result: Mapping[str, Any], packages: Sequence[str] = ()) -> Path:
+    """Write `result` and the machine's description to results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(*packages), **result}, indent=2) + "\n")
+    return path
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
