@@ -7,18 +7,34 @@ The contract of a penalty p, used with a weight w and a quadratic or other smoot
 - `dual_scale(u, w)` [B]: the largest s >= 0 for which (w p)*(s u) is finite;
 - `conjugate(u, w)` [B]: (w p)*(u) = sup_z u.z - w p(z), for u within that scale;
 - `positive`: whether codes are held to z >= 0.
+
+Penalties that are not convex lack the two dual methods, and so have no duality gap.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.ops.prox import soft_threshold
-from sparsecode.specs import NonNegative, Spec
+from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["L1", "ElasticNet", "Penalty"]
+__all__ = ["L1", "Convex", "ElasticNet", "GroupL2", "LogSum", "Penalty"]
+
+
+@runtime_checkable
+class Convex(Protocol):
+    """What a duality gap needs of a penalty."""
+
+    def value(self, z: Tensor) -> Tensor: ...
+
+    def dual_scale(self, u: Tensor, weight: float) -> Tensor: ...
+
+    def conjugate(self, u: Tensor, weight: float) -> Tensor: ...
 
 
 class L1(Spec, tag="l1"):
@@ -67,4 +83,63 @@ class ElasticNet(Spec, tag="elastic_net"):
         return excess.square().sum(dim=1) / (2 * weight * self.ratio)
 
 
-Penalty = L1 | ElasticNet
+class GroupL2(Spec, tag="group_l2"):
+    """sum_g |z_g|_2 over groups of `size` neighbouring codes: groups are zero or not as a whole.
+
+    The number of codes must be a multiple of `size`. Source: Yuan & Lin, JRSS B 2006 (equal group sizes).
+    """
+
+    size: Annotated[int, Meta(ge=1, description="codes per group")]
+    positive: bool = False
+
+    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return self._norms(z).sum(dim=1)
+
+    def prox(self, v: Float[Tensor, "b k"], t: float | Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+        """max(1 - t / |v_g|, 0) v_g; of max(v, 0) if `positive`."""
+        v = v.clamp(min=0) if self.positive else v
+        norms = self._norms(v)
+        kept = ((norms - t).clamp(min=0) / norms).nan_to_num(nan=0.0)  # a group of zeros stays one
+        return v * kept.repeat_interleave(self.size, dim=1)
+
+    def dual_scale(self, u: Float[Tensor, "b k"], weight: float) -> Float[Tensor, " b"]:
+        """Finite means |s u_g|_2 <= weight for all g (of max(u, 0) if `positive`)."""
+        return weight / self._norms(u.clamp(min=0) if self.positive else u).amax(dim=1)
+
+    def conjugate(self, u: Float[Tensor, "b k"], weight: float) -> Float[Tensor, " b"]:  # noqa: ARG002 - the contract
+        return u.new_zeros(len(u))
+
+    def _norms(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b g"]:
+        if z.shape[1] % self.size:
+            raise ValueError(f"GroupL2.size is {self.size}; expected a divisor of the number of codes, {z.shape[1]}")
+        return torch.linalg.vector_norm(z.unflatten(1, (-1, self.size)), dim=2)
+
+
+class LogSum(Spec, tag="log_sum"):
+    """scale sum_j log(1 + |z_j| / scale): L1 for codes far below `scale`, almost flat far above. Not convex.
+
+    The slope at 0 is 1, as that of L1, so that weights compare. Source: Candes, Wakin & Boyd, JFAA 2008, section 2.2.
+    """
+
+    scale: Positive = 1.0
+    positive: bool = False
+
+    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return self._value(z).sum(dim=1)
+
+    def prox(self, v: Float[Tensor, "b k"], t: float | Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+        """The better of 0 and the larger root of (z - |v|) (scale + z) + t scale = 0, with the sign of v."""
+        size = v.clamp(min=0) if self.positive else v.abs()
+        inside = (size + self.scale).square() - 4 * self.scale * t
+        root = ((size - self.scale + inside.clamp(min=0).sqrt()) / 2).clamp(min=0)
+        better = (root - size).square() / 2 + t * self._value(root) < size.square() / 2
+        root = torch.where((inside > 0) & better, root, 0.0 * root)
+        # t = 0: the projection itself, free of rounding
+        root = torch.where(torch.as_tensor(t, device=v.device) > 0, root, size)
+        return root if self.positive else root.copysign(v)
+
+    def _value(self, z: Tensor) -> Tensor:
+        return self.scale * torch.log1p(z.abs() / self.scale)
+
+
+Penalty = L1 | ElasticNet | GroupL2 | LogSum

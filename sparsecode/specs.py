@@ -38,8 +38,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     """
 
     def __post_init__(self) -> None:
-        for name, hint in _hints(type(self)).items():
-            given = getattr(self, name)
+        for name in self.__struct_fields__:
+            given, hint = getattr(self, name), _hints(type(self))[name]
             where = f"{type(self).__name__}.{name}"
             value = _converted(given, hint, f"{where}: got {given!r}")
             if isinstance(value, Extremes):  # a schedule must keep to the field's range all the way

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.losses import squared_error
+from sparsecode.losses import BatchVariance, squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.penalties import L1, Penalty
+from sparsecode.penalties import L1, GroupL2, Penalty
 from sparsecode.schedules import PositiveSchedule, at
-from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.coupled import CoupledEnergy
+from sparsecode.solvers.energy import DecoderEnergy, QuadraticEnergy, energy_of
+from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.solve import Solver, solve
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss, Solution
@@ -27,45 +29,83 @@ __all__ = ["Inference", "Iterative", "IterativeModel"]
 
 
 class Inference(Spec, tag="inference"):
-    """How codes are solved for: algorithm, where it starts, when it stops."""
+    """How codes are solved for: algorithm, where it starts, when it stops.
 
-    solver: Annotated[Solver | None, Meta(description="default: coordinate descent on a CPU, FISTA elsewhere")] = None
+    With `compat` the `original` rule of the paper's code takes the solver's place, in training and after.
+    """
+
+    solver: Annotated[
+        Solver | None, Meta(description="default: coordinate descent for linear decoders on a CPU, else FISTA")
+    ] = None
     start: Annotated[
-        Literal["encoder", "zero"], Meta(description="start from the encoder's prediction or from zero")
+        Literal["encoder", "zero"] | Annotated[float, Meta(ge=0)],
+        Meta(description="start from the encoder's prediction, from zero, or from this value everywhere"),
     ] = "encoder"
-    tol: Annotated[float, Meta(gt=0, description="relative duality gap at which a code is done")] = 1e-3
+    tol: Annotated[
+        float,
+        Meta(
+            gt=0, description="a code is done at this relative duality gap (KKT residual, if the decoder is not linear)"
+        ),
+    ] = 1e-3
     max_steps: Annotated[int, Meta(ge=1, description="most steps per code")] = 200
+    original: Annotated[OriginalFISTA | None, Meta(description="the rule of the paper's code")] = None
+    compat: Annotated[bool, Meta(description="solve by the original's rule, to reproduce its numbers")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compat and self.original is None:
+            raise ValueError("Inference: compat is set and `original` is missing; expected the original's step and tau")
 
 
 class Iterative(Spec, tag="iterative"):
-    """z = argmin 1/2 |x - decode(z)|^2 + weight * penalty(z) + proximity / 2 |z - encoder(x)|^2, detached.
+    """z = argmin 1/2 |x - decode(z)|^2 + weight * penalty(z) + proximity / 2 |z - encoder(x)|^2 + variance, detached.
 
-    x in model space; the pull to the encoder acts in training alone, `encode` minimises the rest. Training loss, mean
-    over the batch: |decode(z) - x|^2 + |encoder(x) - z|^2: with detached codes, decoder and encoder each learn from
-    their own term.
-    Source: SDL in Evtimova & LeCun, TMLR 2022; Olshausen & Field, Nature 1996.
+    x in model space; the pull to the encoder and the batch's `variance` term act in training alone, `encode` minimises
+    the rest row by row. Training loss, mean over the batch: |decode(z) - x|^2 + |encoder(x) - z|^2: with detached
+    codes, decoder and encoder each learn from their own term.
+    Source: SDL, SDL-NL, VDL, VDL-NL in Evtimova & LeCun, TMLR 2022; Olshausen & Field, Nature 1996.
     """
 
     n_code: Annotated[int, Meta(ge=1, description="number of atoms")]
     weight: Annotated[PositiveSchedule, Meta(description="penalty weight beside 1/2 |.|^2")]
     proximity: Annotated[float, Meta(ge=0, description="pull of the codes towards the encoder's prediction")] = 0.0
+    variance: Annotated[
+        BatchVariance | None, Meta(description="a floor under the codes' deviation, instead of a constraint on atoms")
+    ] = None
     normaliser: Normaliser = Identity()
-    encoder: Encoder = LISTA()
+    encoder: Encoder | None = LISTA()
     decoder: Decoder = LinearDictionary()
     penalty: Penalty = L1(positive=True)
     inference: Inference = Inference()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.encoder.positive != self.penalty.positive:
+        if self.encoder is None:
+            if self.proximity or self.inference.start == "encoder":
+                wrong = "proximity > 0" if self.proximity else "inference.start is 'encoder'"
+                raise ValueError(
+                    f"Iterative: {wrong}, and there is no encoder; expected one, or proximity 0 and start 'zero'"
+                )
+        elif self.encoder.positive != self.penalty.positive:
             raise ValueError(
                 f"Iterative: encoder.positive is {self.encoder.positive} and penalty.positive is "
                 f"{self.penalty.positive}; expected the same sign rule, or the encoder cannot predict the codes"
+            )
+        if isinstance(self.penalty, GroupL2) and self.n_code % self.penalty.size:
+            raise ValueError(
+                f"Iterative: n_code is {self.n_code} and penalty.size {self.penalty.size}; expected whole groups"
             )
 
     def build(self, shape: tuple[int, ...], seed: int) -> IterativeModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
         return IterativeModel(self, shape, seed)
+
+
+@runtime_checkable
+class Observes(Protocol):
+    """A decoder that learns from running statistics of samples and codes instead of gradients."""
+
+    def observe_(self, x: Tensor, z: Tensor) -> None: ...
 
 
 class IterativeModel(AbstractSparseModel):
@@ -78,7 +118,8 @@ class IterativeModel(AbstractSparseModel):
         n_features = math.prod(shape)
         self.normaliser = spec.normaliser.build(n_features)
         self.decoder = spec.decoder.build(spec.n_code, n_features, generator(seed, "decoder"))
-        self.encoder = spec.encoder.build(spec.n_code, n_features, generator(seed, "encoder"))
+        encoder = spec.encoder
+        self.encoder = encoder and encoder.build(spec.n_code, n_features, generator(seed, "encoder"))
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
 
@@ -96,21 +137,24 @@ class IterativeModel(AbstractSparseModel):
     def infer(self, x: Tensor) -> Solution[Tensor]:
         """The codes of x [B, *F] in data space that minimise `energy`, with their certificates."""
         rows = self.normalise(x)
-        return self._solve(self._energy(rows, float(self.weight)), self.encoder(rows))
+        return self._solve(self._energy(rows, float(self.weight)), rows)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.infer(x).z
 
     @torch.no_grad()
     def predict_code(self, x: Tensor) -> Tensor:
-        """The encoder's codes [B, n_code] of x [B, *F]: one pass, no solver."""
+        """The encoder's codes [B, n_code] of x [B, *F]: one pass, no solver. Raises ValueError without an encoder."""
+        if self.encoder is None:
+            raise ValueError("predict_code: this model has no encoder; use encode")
         return self.encoder(self.normalise(x))
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        return {"solver": self.encode, "encoder": self.predict_code}
+        coders = {"solver": self.encode, "encoder": self.predict_code}
+        return coders if self.encoder is not None else {"solver": self.encode}
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
@@ -126,39 +170,57 @@ class IterativeModel(AbstractSparseModel):
         weight = at(self.spec.weight, step)
         if self.training:
             self.weight.fill_(weight)
-        predicted = self.encoder(x)
-        energy, guess = self._energy(x, weight), predicted.detach()
-        found = self._solve(energy.pulled_to(guess, self.spec.proximity) if self.spec.proximity else energy, guess)
-        parts = {
-            "fidelity": squared_error(self.decode(found.z), x).mean(),
-            "amortise": squared_error(predicted, found.z).mean(),
-        }
+        predicted = None if self.encoder is None else self.encoder(x)
+        found = self._solve(self._training_energy(x, weight, predicted), x, predicted)
+        if self.training and isinstance(self.decoder, Observes):
+            self.decoder.observe_(x, found.z)
+        parts = {"fidelity": squared_error(self.decode(found.z), x).mean()}
+        if predicted is not None:
+            parts["amortise"] = squared_error(predicted, found.z).mean()
         stats = {
             "objective": found.objective.mean(),
             "l0": (found.z != 0).sum(dim=1).double().mean(),
             "solver_steps": found.steps.double().mean(),
             "converged": found.converged.double().mean(),
         }
-        return Loss(parts["fidelity"] + parts["amortise"], parts, stats)
+        if self.spec.variance is not None:
+            stats["deviation"] = self.spec.variance.spread(found.z).deviation.mean()
+        return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
 
     def constrain_(self) -> None:
         self.decoder.constrain_()
-        self.encoder.constrain_()
+        if self.encoder is not None:
+            self.encoder.constrain_()
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        parts = (
+            {"decoder": self.decoder} if self.encoder is None else {"encoder": self.encoder, "decoder": self.decoder}
+        )
         return {
             f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
         }
 
-    def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy:
-        return QuadraticEnergy(x, self.decoder.atoms.detach(), self.spec.penalty, weight)
+    def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy | DecoderEnergy:
+        return energy_of(self.decoder, x, self.spec.penalty, weight)
+
+    def _training_energy(
+        self, x: Tensor, weight: float, predicted: Tensor | None
+    ) -> QuadraticEnergy | DecoderEnergy | CoupledEnergy:
+        energy = self._energy(x, weight)
+        if predicted is not None and self.spec.proximity:
+            energy = energy.pulled_to(predicted.detach(), self.spec.proximity)
+        return energy if self.spec.variance is None else CoupledEnergy(energy, self.spec.variance)
 
     @torch.no_grad()
-    def _solve(self, energy: QuadraticEnergy, predicted: Tensor) -> Solution[Tensor]:
+    def _solve(
+        self, energy: QuadraticEnergy | DecoderEnergy | CoupledEnergy, x: Tensor, predicted: Tensor | None = None
+    ) -> Solution[Tensor]:
         how = self.spec.inference
-        start = predicted if how.start == "encoder" else torch.zeros_like(predicted)
-        return solve(energy, how.solver, start, max_steps=how.max_steps, tol=how.tol)
+        if how.start == "encoder" and self.encoder is not None:
+            start = self.encoder(x) if predicted is None else predicted.detach()
+        else:
+            start = x.new_full((len(x), self.spec.n_code), 0.0 if isinstance(how.start, str) else how.start)
+        return solve(energy, how.original if how.compat else how.solver, start, max_steps=how.max_steps, tol=how.tol)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.specs import Spec
 
-__all__ = ["Decoder", "LinearDictionary", "LinearDictionaryModule"]
+__all__ = ["Decoder", "LinearDictionary", "LinearDictionaryModule", "OneHidden", "OneHiddenModule"]
 
 
 class LinearDictionary(Spec, tag="linear_dictionary"):
@@ -37,6 +42,9 @@ class LinearDictionaryModule(nn.Module):
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
         return z @ self.atoms
 
+    def curvature_bound(self) -> float:
+        return largest_eigenvalue_bound(self.atoms.detach() @ self.atoms.detach().T)
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"weight": [self.atoms]}
 
@@ -44,4 +52,59 @@ class LinearDictionaryModule(nn.Module):
         self.spec.constraint.apply_(self.atoms)
 
 
-Decoder = LinearDictionary
+class OneHidden(Spec, tag="one_hidden"):
+    """x = relu(z H + b) O: one hidden layer, with a bias there alone.
+
+    The constraint holds for the rows of both H [n_code, n_hidden] and O [n_hidden, n_features].
+    Source: SDL-NL and VDL-NL in Evtimova & LeCun, TMLR 2022, whose weights are H and O transposed.
+    """
+
+    n_hidden: Annotated[int, Meta(ge=1, description="units in the decoder's hidden layer")]
+    constraint: Constraint = UnitNorm()
+
+    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> OneHiddenModule:
+        return OneHiddenModule(self, n_code, n_features, rng)
+
+
+class OneHiddenModule(nn.Module):
+    """The weights of a `OneHidden`: `hidden` H, `bias` b, `out` O."""
+
+    def __init__(self, spec: OneHidden, n_code: int, n_features: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        self.hidden = nn.Parameter(uniform_fan_in((n_code, spec.n_hidden), n_code, rng))
+        self.bias = nn.Parameter(torch.zeros(spec.n_hidden))
+        self.out = nn.Parameter(uniform_fan_in((spec.n_hidden, n_features), spec.n_hidden, rng))
+        self.constrain_()
+
+    def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
+        return torch.relu(torch.addmm(self.bias, z, self.hidden)) @ self.out
+
+    @torch.no_grad()
+    def pullback(self, z: Float[Tensor, "b k"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """mean(z), and r -> ((r O^T) * (z H + b > 0)) H^T."""
+        active = torch.addmm(self.bias, z, self.hidden).relu_()
+        out = active @ self.out
+
+        def back(r: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
+            return (r @ self.out.detach().T).masked_fill_(active == 0, 0.0) @ self.hidden.detach().T
+
+        return out, back
+
+    def curvature_bound(self) -> float:
+        """|H|_2^2 |O|_2^2: masks only shrink."""
+        norms = 1.0
+        for weight in (self.hidden.detach(), self.out.detach()):
+            small = weight @ weight.T if len(weight) <= weight.shape[1] else weight.T @ weight
+            norms *= largest_eigenvalue_bound(small)
+        return norms
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"weight": [self.hidden, self.out], "bias": [self.bias]}
+
+    def constrain_(self) -> None:
+        self.spec.constraint.apply_(self.hidden)
+        self.spec.constraint.apply_(self.out)
+
+
+Decoder = LinearDictionary | OneHidden

@@ -1,9 +1,24 @@
 """Finding codes: energies, one solver loop, its algorithms, and the plain function `sparse_encode`."""
 
 from sparsecode.solvers.coordinate import CoordinateDescent
-from sparsecode.solvers.energy import Energy, QuadraticEnergy
+from sparsecode.solvers.coupled import CoupledEnergy
+from sparsecode.solvers.energy import DecoderEnergy, Energy, QuadraticEnergy, energy_of
 from sparsecode.solvers.gradient import FISTA, ISTA
 from sparsecode.solvers.lasso import sparse_encode
+from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.solve import Solver, solve
 
-__all__ = ["FISTA", "ISTA", "CoordinateDescent", "Energy", "QuadraticEnergy", "Solver", "solve", "sparse_encode"]
+__all__ = [
+    "FISTA",
+    "ISTA",
+    "CoordinateDescent",
+    "CoupledEnergy",
+    "DecoderEnergy",
+    "Energy",
+    "OriginalFISTA",
+    "QuadraticEnergy",
+    "Solver",
+    "energy_of",
+    "solve",
+    "sparse_encode",
+]

@@ -1,25 +1,38 @@
-"""What a solver minimises: one energy per sample (rows never see each other)."""
+"""What a solver minimises: an energy per sample (rows never see each other), quadratic in the codes or not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
-from sparsecode.penalties import Penalty
+from sparsecode.penalties import Convex, Penalty
 
-__all__ = ["Energy", "QuadraticEnergy"]
+__all__ = ["DecoderEnergy", "Energy", "QuadraticEnergy", "curvature_estimate", "energy_of", "kkt_residual"]
 
 
 class Energy(Protocol):
-    """smooth(z) + weight * penalty(z), row by row."""
+    """smooth(z) + weight * penalty(z), row by row unless `coupled`."""
+
+    weight: float
+    scale: Tensor
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the smooth part sees the whole batch: then rows cannot leave it."""
+        ...
 
     def per_sample(self, z: Tensor) -> Tensor:
         """The energy of each row [B]."""
+        ...
+
+    def smooth_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The smooth part of each row [B] and its gradient [B, n_code]."""
         ...
 
     def grad(self, z: Tensor) -> Tensor:
@@ -35,12 +48,43 @@ class Energy(Protocol):
         ...
 
     def gap(self, z: Tensor) -> Tensor:
-        """A bound on each row's distance from its optimum, relative to the energy of z = 0 [B]."""
+        """How far each row is from its optimum [B]: a relative duality gap, or a relative KKT residual."""
         ...
 
     def rows(self, keep: Tensor) -> Self:
         """The same energy for some of its rows: a boolean mask [B] or indices."""
         ...
+
+
+def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int = 5) -> Float[Tensor, "b 1"]:
+    """The largest curvature of the smooth part near `z`, row by row, by power iteration.
+
+    v <- H v / |H v|, H v from differences of gradients, so that any energy will do. It comes from below: a step of its
+    inverse may be too long, which is what backtracking is for.
+    """
+    here = energy.grad(z)
+    small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
+    v = here + torch.ones_like(here) * here.abs().mean().clamp(min=1e-3)
+    size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    for _ in range(iterations):
+        v = (energy.grad(z + small * v / size) - here) / small
+        size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        v = torch.where(size > 0, v, torch.ones_like(v))
+        size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    return size
+
+
+def kkt_residual(energy: Energy, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+    """How far each code is from stationary, in units of the weight: (z - prox_eta(z - eta grad(z))) / (eta weight).
+
+    For L1 it is (grad_j + weight sign(z_j)) / weight of codes that stay active and what |grad_j| exceeds the weight by
+    for codes that stay 0.
+    """
+    return (z - energy.prox(z - eta * energy.grad(z), eta)) / (eta * energy.weight)
+
+
+def _root_mean_square(residual: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    return residual.square().mean(dim=1).sqrt()
 
 
 class QuadraticEnergy:
@@ -49,6 +93,8 @@ class QuadraticEnergy:
     `x` [B, f], atoms `D` [k, f], `gram` = D D^T [k, k]; `gram` and its eigenvalue `bound` may be given where many
     batches share one dictionary.
     """
+
+    coupled = False
 
     def __init__(
         self,
@@ -70,10 +116,16 @@ class QuadraticEnergy:
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """From the residual itself: sums of Gram products would cancel in float32."""
-        energy = (self.x - z @ self.dictionary).square().sum(dim=1) / 2 + self.weight * self.penalty.value(z)
+        return self._smooth(z) + self.weight * self.penalty.value(z)
+
+    def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
+        return self._smooth(z), self.grad(z)
+
+    def _smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        value = (self.x - z @ self.dictionary).square().sum(dim=1) / 2
         if self.target is not None:
-            energy += self.stiffness / 2 * (z - self.target).square().sum(dim=1)
-        return energy
+            value += self.stiffness / 2 * (z - self.target).square().sum(dim=1)
+        return value
 
     def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.addmm(self.corr, z, self.gram, beta=-1)
@@ -87,6 +139,12 @@ class QuadraticEnergy:
         return self._bound
 
     def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """The relative duality gap; for a penalty that is not convex the root mean square of `kkt_residual`."""
+        if isinstance(self.penalty, Convex):
+            return self._duality_gap(z, self.penalty)
+        return _root_mean_square(kkt_residual(self, z, z.new_full((len(z), 1), 1 / (self.lipschitz() or 1.0))))
+
+    def _duality_gap(self, z: Float[Tensor, "b k"], penalty: Convex) -> Float[Tensor, " b"]:
         """The duality gap divided by 1/2 |x|^2: an upper bound on the relative suboptimality of `z` in the domain.
 
         With residual r = x - z D, u = D r and s <= 1 the largest feasible scale, s r is a dual point, so
@@ -98,9 +156,9 @@ class QuadraticEnergy:
         x_dot_r = 2 * self.half_square - explained
         r_dot_r = (x_dot_r - (z * u).sum(dim=1)).clamp(min=0)
         # s = 1 at the optimum. A larger one could only be had where r, and so s r, is little but rounding.
-        s = self.penalty.dual_scale(u, self.weight).clamp(max=1)
-        primal = r_dot_r / 2 + self.weight * self.penalty.value(z)
-        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + self.penalty.conjugate(s[:, None] * u, self.weight)
+        s = penalty.dual_scale(u, self.weight).clamp(max=1)
+        primal = r_dot_r / 2 + self.weight * penalty.value(z)
+        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + penalty.conjugate(s[:, None] * u, self.weight)
         return gap.clamp(min=0) / self.scale.clamp(min=torch.finfo(z.dtype).tiny)
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> QuadraticEnergy:
@@ -112,10 +170,113 @@ class QuadraticEnergy:
         pulled.target, pulled.stiffness, pulled._bound = target, stiffness, None
         return pulled
 
-    def rows(self, keep: Tensor) -> QuadraticEnergy:
+    def rows(self, keep: Tensor) -> Self:
         part = copy(self)
         part._bound = self.lipschitz()
         part.x, part.corr, part.half_square = self.x[keep], self.corr[keep], self.half_square[keep]
         part.scale = self.scale[keep]
         part.target = None if self.target is None else self.target[keep]
         return part
+
+
+class Decodes(Protocol):
+    """A decoder of any kind: codes to data, row by row."""
+
+    def mean(self, z: Tensor) -> Tensor: ...
+
+    def curvature_bound(self) -> float:
+        """An upper bound on |J|_2^2 of its Jacobian J at any code."""
+        ...
+
+
+@runtime_checkable
+class Pullback(Protocol):
+    """A decoder that knows its own Jacobian products: faster than autograd."""
+
+    def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """decode(z), and the map of a row vector r to r J(z)."""
+        ...
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A decoder z D."""
+
+    @property
+    def atoms(self) -> Any: ...
+
+
+class DecoderEnergy:
+    """1/2 |x - decode(z)|^2 + weight * penalty(z) for any decoder, differentiable almost everywhere.
+
+    Its `gap` is the root mean square over codes of `kkt_residual`: where the decoder is not linear, stationary
+    points are all that can be certified.
+    """
+
+    coupled = False
+
+    def __init__(self, x: Float[Tensor, "b f"], decoder: Decodes, penalty: Penalty, weight: float) -> None:
+        self.x, self.decoder, self.penalty, self.weight = x, decoder, penalty, weight
+        self.scale = x.square().sum(dim=1) / 2
+        self.target: Tensor | None = None
+        self.stiffness = 0.0
+        self._eta: Tensor | None = None
+
+    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        value = (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self.weight * self.penalty.value(z)
+        return value + self._pull(z)
+
+    def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
+        out, back = self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
+        residual = out - self.x
+        grad = back(residual)
+        if self.target is not None:
+            grad = grad + self.stiffness * (z - self.target)
+        return residual.square().sum(dim=1) / 2 + self._pull(z), grad
+
+    def _pull(self, z: Tensor) -> Tensor | float:
+        return 0.0 if self.target is None else self.stiffness / 2 * (z - self.target).square().sum(dim=1)
+
+    def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return self.smooth_and_grad(z)[1]
+
+    def prox(self, v: Float[Tensor, "b k"], step: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+        return self.penalty.prox(v, step * self.weight)
+
+    def lipschitz(self) -> float:
+        """Of the pieces on which the decoder is linear: kinks between them are not counted."""
+        return self.decoder.curvature_bound() + self.stiffness
+
+    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        if self._eta is None:
+            self._eta = 1 / curvature_estimate(self, z).clamp(min=torch.finfo(z.dtype).tiny)
+        return _root_mean_square(kkt_residual(self, z, self._eta))
+
+    def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
+        """This energy plus stiffness / 2 |z - target|^2."""
+        pulled = copy(self)
+        pulled.target, pulled.stiffness, pulled._eta = target, stiffness, None
+        return pulled
+
+    def rows(self, keep: Tensor) -> Self:
+        part = copy(self)
+        part.x, part.scale = self.x[keep], self.scale[keep]
+        part.target = None if self.target is None else self.target[keep]
+        part._eta = None if self._eta is None else self._eta[keep]
+        return part
+
+
+def _autograd(decode: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        out = decode(z)
+    return out.detach(), lambda r: torch.autograd.grad(out, z, r)[0]
+
+
+def energy_of(
+    decoder: Decodes, x: Float[Tensor, "b f"], penalty: Penalty, weight: float
+) -> QuadraticEnergy | DecoderEnergy:
+    """The energy of codes under a decoder: quadratic where it is linear."""
+    if isinstance(decoder, Linear):
+        return QuadraticEnergy(x, decoder.atoms.detach(), penalty, weight)
+    return DecoderEnergy(x, decoder, penalty, weight)

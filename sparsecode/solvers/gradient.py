@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.solvers.energy import Energy
+from sparsecode.ops.collective import mean_over_ranks, world_size
+from sparsecode.solvers.energy import Energy, curvature_estimate
 from sparsecode.specs import Spec
 
 __all__ = ["FISTA", "ISTA", "Algorithm"]
 
-StepSize = Annotated[float, Meta(gt=0, description="gradient step; default 1 / Lipschitz bound, always safe")]
+StepSize = Annotated[
+    Annotated[float, Meta(gt=0)] | Literal["power_iteration", "backtracking"] | None,
+    Meta(
+        description="a number; power_iteration: 1 / an estimate of the curvature at the start, per row; backtracking: the "
+        "same, halved where the energy would rise above its quadratic model; default 1 / Lipschitz bound, always safe"
+    ),
+]
+HALVINGS = 30
 
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
@@ -42,9 +50,37 @@ class FistaState(NamedTuple):
     t: Float[Tensor, "b 1"]
 
 
-def _eta(energy: Energy, z: Tensor, step_size: float | None) -> Tensor:
-    bound = energy.lipschitz()
-    return z.new_full((len(z), 1), step_size or (1 / bound if bound > 0 else 1.0))
+def _eta(energy: Energy, z: Tensor, step_size: float | str | None) -> Tensor:
+    if isinstance(step_size, str):
+        curvature = curvature_estimate(energy, z)
+    else:
+        curvature = z.new_full((len(z), 1), 1 / step_size if step_size else energy.lipschitz())
+    return torch.where(curvature > 0, 1 / curvature, torch.ones_like(curvature))
+
+
+def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -> tuple[Tensor, Tensor]:
+    """prox_eta(y - eta grad(y)), and the step that was short enough.
+
+    With backtracking: smooth(new) <= smooth(y) + grad.(new - y) + |new - y|^2 / (2 eta), per row, or for all rows
+    together if they are coupled (Beck & Teboulle 2009, section 4).
+    """
+    if not backtracking:
+        return energy.prox(y - eta * energy.grad(y), eta), eta
+    smooth, grad = energy.smooth_and_grad(y)
+    rounding = 10 * torch.finfo(y.dtype).eps * (smooth.abs() + energy.scale)
+    new = energy.prox(y - eta * grad, eta)
+    for _ in range(HALVINGS):
+        move = new - y
+        model = smooth + (grad * move).sum(dim=1) + move.square().sum(dim=1) / (2 * eta[:, 0])
+        excess = energy.smooth_and_grad(new)[0] - model - rounding
+        if energy.coupled:
+            excess = mean_over_ranks(excess.mean()).expand(len(y))
+        rises = excess > 0  # false for NaN, which no step would mend
+        if not bool(rises.any()):
+            break
+        eta = torch.where(rises[:, None], eta / 2, eta)
+        new = energy.prox(y - eta * grad, eta)
+    return new, eta
 
 
 class ISTA(Spec, tag="ista"):
@@ -54,13 +90,14 @@ class ISTA(Spec, tag="ista"):
     Source: Daubechies, Defrise & De Mol, CPAM 2004.
     """
 
-    step_size: StepSize | None = None
+    step_size: StepSize = None
 
     def init(self, energy: Energy, z: Tensor) -> IstaState:
         return IstaState(_eta(energy, z, self.step_size))
 
     def step(self, energy: Energy, z: Tensor, state: IstaState) -> tuple[Tensor, IstaState]:
-        return energy.prox(z - state.eta * energy.grad(z), state.eta), state
+        new, eta = _proximal_step(energy, z, state.eta, self.step_size == "backtracking")
+        return new, IstaState(eta)
 
 
 class FISTA(Spec, tag="fista"):
@@ -68,16 +105,28 @@ class FISTA(Spec, tag="fista"):
 
     z_k = prox_eta(y_k - eta grad(y_k)); t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2;
     y_{k+1} = z_k + (t_k - 1) / t_{k+1} (z_k - z_{k-1}). Energy within 2 L |z_0 - z*|^2 / (k + 1)^2 of the
-    optimum for eta = 1/L. Source: Beck & Teboulle, SIAM J. Imaging Sciences 2009, theorem 4.4.
+    optimum for eta = 1/L. With `restart`, t is set back to 1 in rows where (y_k - z_k) . (z_k - z_{k-1}) > 0 (of all
+    rows together, if they are coupled), that is, where the momentum points uphill.
+    Source: Beck & Teboulle, SIAM J. Imaging Sciences 2009, theorem 4.4; restart: O'Donoghue & Candes, Found. Comput.
+    Math. 2015, section 3.2.
     """
 
-    step_size: StepSize | None = None
+    step_size: StepSize = None
+    restart: Annotated[bool, Meta(description="drop the momentum where it points uphill")] = False
 
     def init(self, energy: Energy, z: Tensor) -> FistaState:
         return FistaState(_eta(energy, z, self.step_size), z, z.new_ones(len(z), 1))
 
     def step(self, energy: Energy, z: Tensor, state: FistaState) -> tuple[Tensor, FistaState]:
-        y, eta = state.momentum_point, state.eta
-        new = energy.prox(y - eta * energy.grad(y), eta)
+        y = state.momentum_point
+        new, eta = _proximal_step(energy, y, state.eta, self.step_size == "backtracking")
         t = (1 + torch.sqrt(1 + 4 * state.t.square())) / 2
-        return new, FistaState(eta, new + (state.t - 1) / t * (new - z), t)
+        if self.restart:
+            uphill = ((y - new) * (new - z)).sum(dim=1, keepdim=True)
+            if energy.coupled:
+                uphill = (mean_over_ranks(uphill.sum()) * world_size()).expand(len(z), 1)
+            t = torch.where(uphill > 0, torch.ones_like(t), t)
+            momentum = torch.where(uphill > 0, torch.zeros_like(t), (state.t - 1) / t)
+        else:
+            momentum = (state.t - 1) / t
+        return new, FistaState(eta, new + momentum * (new - z), t)

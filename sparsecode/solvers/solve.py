@@ -9,13 +9,15 @@ from torch import Tensor
 
 from sparsecode.penalties import L1
 from sparsecode.solvers.coordinate import CoordinateDescent
-from sparsecode.solvers.energy import Energy, QuadraticEnergy
+from sparsecode.solvers.coupled import CoupledEnergy
+from sparsecode.solvers.energy import DecoderEnergy, Energy, QuadraticEnergy
 from sparsecode.solvers.gradient import FISTA, ISTA, Algorithm
+from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
 __all__ = ["CHECK_EVERY", "Solver", "solve"]
 
-Solver = CoordinateDescent | FISTA | ISTA
+Solver = CoordinateDescent | FISTA | ISTA | OriginalFISTA
 
 CHECK_EVERY = 10  # steps between looks at the gap: one more matrix product each
 
@@ -24,17 +26,24 @@ CHECK_EVERY = 10  # steps between looks at the gap: one more matrix product each
 def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
     """Minimise every row of `energy` from `z0` [B, n_code] until its relative gap is at most `tol`.
 
-    Without a solver the fastest that fits is taken: coordinate descent on a CPU, FISTA elsewhere. The start is first
-    projected to the penalty's domain. The gap is read before the first step, then every few steps and at `max_steps`;
-    a row that has converged keeps its code and leaves the batch, so its result does not depend on the others.
+    Without a solver the fastest that fits is taken: coordinate descent for L1 on a CPU, else FISTA with restarts, and
+    with backtracking where the decoder is not linear. The start is first projected to the penalty's domain. The gap
+    (see the energy's `gap`) is read before the first step, then every few steps and at `max_steps`; a row that has
+    converged keeps its code and leaves the batch, so its result does not depend on the others. Rows of a coupled energy
+    stop together.
     """
     z0 = energy.prox(z0, z0.new_zeros(len(z0), 1))  # gaps hold only within the domain
-    if solver is None:
-        descends = isinstance(energy, QuadraticEnergy) and isinstance(energy.penalty, L1) and z0.device.type == "cpu"
-        solver = CoordinateDescent() if descends else FISTA()
-    if isinstance(solver, CoordinateDescent):
+    solver = _fastest(energy, z0.device) if solver is None else solver
+    if isinstance(solver, CoordinateDescent | OriginalFISTA):
         return solver.complete(energy, z0, max_steps=max_steps, tol=tol)
     return _iterate(energy, solver, z0, max_steps, tol)
+
+
+def _fastest(energy: Energy, device: torch.device) -> Solver:
+    if isinstance(energy, QuadraticEnergy) and isinstance(energy.penalty, L1) and device.type == "cpu":
+        return CoordinateDescent()
+    base = energy.base if isinstance(energy, CoupledEnergy) else energy
+    return FISTA(step_size="backtracking" if isinstance(base, DecoderEnergy) else None, restart=True)
 
 
 def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int, tol: float) -> Solution[Tensor]:
@@ -43,10 +52,10 @@ def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int,
     steps_out = torch.zeros(len(z0), dtype=torch.long, device=z0.device)
     whole = energy
     active = torch.nonzero(~(gap_out <= tol)).squeeze(1)
-    if len(active) < len(z0):
+    if 0 < len(active) < len(z0):
         energy, z0 = energy.rows(active), z0[active]
-    z, state = z0, solver.init(energy, z0)
-    steps = 0
+    z, steps = z0, 0
+    state = solver.init(energy, z0) if len(active) else ()
     while steps < max_steps and len(active):
         burst = min(CHECK_EVERY, max_steps - steps)
         for _ in range(burst):
@@ -59,6 +68,7 @@ def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int,
             rows = active[done]
             z_out[rows], gap_out[rows], steps_out[rows] = z[done], gap[done], steps
             keep = ~done
-            active, z = active[keep], z[keep]
-            energy, state = energy.rows(keep), type(state)(*(part[keep] for part in state))
+            active = active[keep]
+            if len(active):
+                z, energy, state = z[keep], energy.rows(keep), type(state)(*(part[keep] for part in state))
     return Solution(z_out, whole.per_sample(z_out), gap_out, steps_out, gap_out <= tol)

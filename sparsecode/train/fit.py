@@ -80,8 +80,13 @@ def fit(
     data = splits.fingerprint()
     every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
     every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
-    module = fabric.setup_module(model)
-    module.mark_forward_method("loss")
+    objective: Callable[[Batch, int, Stream], Loss] = model.loss
+    if any(param.requires_grad for param in model.parameters()):
+        module = fabric.setup_module(model)
+        module.mark_forward_method("loss")
+        objective = module.loss  # pyright: ignore[reportAssignmentType] - the wrapper hands it through
+    else:  # it learns from statistics alone; DDP refuses models without gradients
+        fabric.to_device(model)
     dtype = next(model.parameters()).dtype
     train_split = splits.train.to(fabric.device, dtype)
     groups = build(optim, model)
@@ -114,7 +119,7 @@ def fit(
     try:
         with Interrupts() as interrupts:
             for step, batch in steps:
-                loss: Loss = module.loss(batch, step, Stream(seed, step))
+                loss = objective(batch, step, Stream(seed, step))
                 broken = not bool(torch.isfinite(loss.total))
                 if any_rank(broken, fabric.device):
                     raise _non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
@@ -151,7 +156,8 @@ def _update(
     set_rates(groups, step)
     for group in groups:
         group.optimiser.zero_grad(set_to_none=True)
-    fabric.backward(loss.total)
+    if loss.total.requires_grad:
+        fabric.backward(loss.total)
     model.project_grads_()
     clip_(groups, optim.clip)
     for group in groups:

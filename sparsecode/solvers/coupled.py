@@ -1,0 +1,59 @@
+"""Energies whose rows see each other, because a term looks at the whole batch."""
+
+from __future__ import annotations
+
+from typing import Never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsecode.losses import BatchVariance
+from sparsecode.ops.collective import mean_over_ranks
+from sparsecode.solvers.energy import DecoderEnergy, QuadraticEnergy, curvature_estimate, kkt_residual
+
+__all__ = ["CoupledEnergy"]
+
+
+class CoupledEnergy:
+    """base(z) per row + the batch term's share, minimised over all rows of all processes together.
+
+    Its `gap` is one number for every row, the root mean square of `kkt_residual` over the whole batch, so that all rows
+    stop at once; rows cannot leave the batch.
+    """
+
+    coupled = True
+
+    def __init__(self, base: QuadraticEnergy | DecoderEnergy, term: BatchVariance) -> None:
+        self.base, self.term = base, term
+        self.weight, self.scale = base.weight, base.scale
+        self._eta: Tensor | None = None
+
+    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return self.base.per_sample(z) + self.term.value(z)
+
+    def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
+        smooth, grad = self.base.smooth_and_grad(z)
+        share, push = self.term.value_and_grad(z)
+        return smooth + share, grad + push
+
+    def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return self.base.grad(z) + self.term.value_and_grad(z)[1]
+
+    def prox(self, v: Float[Tensor, "b k"], step: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+        return self.base.prox(v, step)
+
+    def lipschitz(self) -> float:
+        return self.base.lipschitz() + self.term.curvature(len(self.scale))
+
+    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        if self._eta is None:
+            if isinstance(self.base, QuadraticEnergy):
+                self._eta = z.new_full((len(z), 1), 1 / self.lipschitz())
+            else:
+                self._eta = 1 / (curvature_estimate(self.base, z) + self.term.curvature(len(z)))
+        mean = mean_over_ranks(kkt_residual(self, z, self._eta).square().mean())
+        return torch.sqrt(mean).expand(len(z))
+
+    def rows(self, keep: Tensor) -> Never:  # noqa: ARG002 - the contract
+        raise TypeError("CoupledEnergy: rows cannot leave the batch that they are coupled by")
