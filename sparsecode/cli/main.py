@@ -24,6 +24,7 @@ COMMANDS = {
     "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
     "encode": Command("code your own array with a trained run", "sparsecode.cli.use"),
+    "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),

@@ -2,5 +2,6 @@
 
 from sparsecode.plots.curves import training_curves
 from sparsecode.plots.images import atoms_mosaic, image_grid, is_grey_image
+from sparsecode.plots.probe import accuracy_curves
 
-__all__ = ["atoms_mosaic", "image_grid", "is_grey_image", "training_curves"]
+__all__ = ["accuracy_curves", "atoms_mosaic", "image_grid", "is_grey_image", "training_curves"]
