@@ -58,3 +58,11 @@ def global_rng_untouched() -> Generator[None]:
     before = states()
     yield
     assert states() == before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest does
+    """What is built from data, by tests and by the processes they start, stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARSECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

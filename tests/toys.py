@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from sparsecode.data import MNIST, Arrays, Digits, Photos
+from sparsecode.data import MNIST, Arrays, Digits, Patches, Photos
+from sparsecode.nn.decoders import OneHidden
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
 
@@ -33,7 +34,13 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
         data = Arrays(path=str(big_digits(folder)))
     if isinstance(data, Photos):
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)
+    if isinstance(data, Patches):
+        data = replace(data, size=8, resize=128, n_train=300, n_valid=50, n_test=50)
     n = data.load().train.n
+    model = replace(run.model, n_code=24)
+    if isinstance(model.decoder, OneHidden):
+        inference = replace(model.inference, max_steps=20)
+        model = replace(model, decoder=replace(model.decoder, n_hidden=40), inference=inference)
     settings = {
         "epochs": steps / (n // 20),
         "batch_size": 20,
@@ -44,7 +51,7 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
     return replace(
         run,
         data=data,
-        model=replace(run.model, n_code=24),
+        model=model,
         train=replace(run.train, **(settings | train)),
         evaluate=replace(run.evaluate, sigmas=run.evaluate.sigmas[:1]),
     )

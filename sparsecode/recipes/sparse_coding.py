@@ -1,15 +1,8 @@
-"""Sparse coding with a learned linear dictionary (SDL).
-
-The papers' constants are quoted as they stand there and converted here. Evtimova & LeCun minimise
-(1/P) |x - zD|^2 + lambda |z|_1 + (gamma / K) |z - encoder(x)|^2 for P pixels and K atoms; ours is
-1/2 |x - zD|^2 + weight |z|_1 + proximity / 2 |z - encoder(x)|^2, which is P/2 times theirs:
-weight = lambda P / 2 and proximity = gamma P / K. Their training losses are means over pixels (codes), ours
-sums, so Adam's eps is multiplied by P (K); its steps are then the same.
-"""
+"""Sparse coding with a learned linear dictionary on data that come with the library."""
 
 from __future__ import annotations
 
-from sparsecode.data import MNIST, Digits, Photos
+from sparsecode.data import Digits, Photos
 from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.normalisers import Standardise, Whiten
@@ -19,37 +12,7 @@ from sparsecode.schedules import Cosine
 from sparsecode.train.optim import Adam, Optim
 from sparsecode.train.plan import Train
 
-__all__ = ["digits_sdl", "mnist_sdl", "photos_sdl"]
-
-
-def mnist_sdl() -> Run:
-    """Sparse dictionary learning on MNIST: 128 unit-norm atoms, non-negative codes, LISTA encoder.
-
-    Evtimova & LeCun, TMLR 2022, MNIST SDL: lambda .005, gamma 1, K 128, 200 epochs of 220 batches of 250,
-    Adam 1e-3 (decoder) and 3e-4 (encoder), 3 LISTA iterations. The original takes at most 200 FISTA steps of a
-    fixed size and stops on small changes; here a step is 1 / Lipschitz bound and codes stop by duality gap.
-    """
-    pixels, n_code = 784, 128
-    return Run(
-        data=MNIST(),
-        model=Iterative(
-            n_code=n_code,
-            weight=0.005 * pixels / 2,
-            proximity=1.0 * pixels / n_code,
-            normaliser=Standardise(mean=0.1307, std=0.3081),
-            encoder=LISTA(n_iter=3),
-            penalty=L1(positive=True),
-        ),
-        optim=Optim(
-            groups={
-                "encoder": Adam(lr=3e-4, eps=1e-8 * n_code),
-                "decoder": Adam(lr=1e-3, eps=1e-8 * pixels),
-            }
-        ),
-        train=Train(epochs=200, batch_size=250, select="solver/objective"),
-        evaluate=Evaluate(sigmas=(0.25, 0.5, 1.0, 1.5, 2.0), unit="input"),
-        seed=31,
-    )
+__all__ = ["digits_sdl", "photos_sdl"]
 
 
 def digits_sdl() -> Run:

@@ -32,6 +32,9 @@ class CoupledEnergy:
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.base.per_sample(z) + self.term.value(z)
 
+    def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return self.base.smooth(z) + self.term.value(z)
+
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         smooth, grad = self.base.smooth_and_grad(z)
         share, push = self.term.value_and_grad(z)
@@ -53,7 +56,7 @@ class CoupledEnergy:
             else:
                 self._eta = 1 / (curvature_estimate(self.base, z) + self.term.curvature(len(z)))
         mean = mean_over_ranks(kkt_residual(self, z, self._eta).square().mean())
-        return torch.sqrt(mean).expand(len(z))
+        return torch.sqrt(mean).repeat(len(z))
 
     def rows(self, keep: Tensor) -> Never:  # noqa: ARG002 - the contract
         raise TypeError("CoupledEnergy: rows cannot leave the batch that they are coupled by")

@@ -31,6 +31,10 @@ class Energy(Protocol):
         """The energy of each row [B]."""
         ...
 
+    def smooth(self, z: Tensor) -> Tensor:
+        """The smooth part of each row [B]."""
+        ...
+
     def smooth_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The smooth part of each row [B] and its gradient [B, n_code]."""
         ...
@@ -116,12 +120,12 @@ class QuadraticEnergy:
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """From the residual itself: sums of Gram products would cancel in float32."""
-        return self._smooth(z) + self.weight * self.penalty.value(z)
+        return self.smooth(z) + self.weight * self.penalty.value(z)
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
-        return self._smooth(z), self.grad(z)
+        return self.smooth(z), self.grad(z)
 
-    def _smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         value = (self.x - z @ self.dictionary).square().sum(dim=1) / 2
         if self.target is not None:
             value += self.stiffness / 2 * (z - self.target).square().sum(dim=1)
@@ -223,8 +227,11 @@ class DecoderEnergy:
         self._eta: Tensor | None = None
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        value = (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self.weight * self.penalty.value(z)
-        return value + self._pull(z)
+        return self.smooth(z) + self.weight * self.penalty.value(z)
+
+    @torch.no_grad()
+    def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self._pull(z)
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         out, back = self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)

@@ -72,7 +72,7 @@ def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -
     for _ in range(HALVINGS):
         move = new - y
         model = smooth + (grad * move).sum(dim=1) + move.square().sum(dim=1) / (2 * eta[:, 0])
-        excess = energy.smooth_and_grad(new)[0] - model - rounding
+        excess = energy.smooth(new) - model - rounding
         if energy.coupled:
             excess = mean_over_ranks(excess.mean()).expand(len(y))
         rises = excess > 0  # false for NaN, which no step would mend
