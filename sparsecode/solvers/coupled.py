@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsecode.losses import BatchVariance
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.solvers.energy import DecoderEnergy, QuadraticEnergy, curvature_estimate, kkt_residual
+from sparsecode.solvers.energy import ESTIMATED, DecoderEnergy, QuadraticEnergy, kkt_residual, steps_of
 
 __all__ = ["CoupledEnergy"]
 
@@ -27,7 +27,6 @@ class CoupledEnergy:
     def __init__(self, base: QuadraticEnergy | DecoderEnergy, term: BatchVariance) -> None:
         self.base, self.term = base, term
         self.weight, self.scale = base.weight, base.scale
-        self._eta: Tensor | None = None
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.base.per_sample(z) + self.term.value(z)
@@ -49,13 +48,9 @@ class CoupledEnergy:
     def lipschitz(self) -> float:
         return self.base.lipschitz() + self.term.curvature(len(self.scale))
 
-    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        if self._eta is None:
-            if isinstance(self.base, QuadraticEnergy):
-                self._eta = z.new_full((len(z), 1), 1 / self.lipschitz())
-            else:
-                self._eta = 1 / (curvature_estimate(self.base, z) + self.term.curvature(len(z)))
-        mean = mean_over_ranks(kkt_residual(self, z, self._eta).square().mean())
+    def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
+        eta = steps_of(self, z, ESTIMATED) if eta is None else eta
+        mean = mean_over_ranks(kkt_residual(self, z, eta).square().mean())
         return torch.sqrt(mean).repeat(len(z))
 
     def rows(self, keep: Tensor) -> Never:  # noqa: ARG002 - the contract

@@ -13,7 +13,10 @@ from torch import Tensor
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import Convex, Penalty
 
-__all__ = ["DecoderEnergy", "Energy", "QuadraticEnergy", "curvature_estimate", "energy_of", "kkt_residual"]
+__all__ = ["DecoderEnergy", "Energy", "QuadraticEnergy", "energy_of", "kkt_residual", "steps_of"]
+
+
+ESTIMATED = 5  # power iterations behind a KKT residual whose solver had no steps
 
 
 class Energy(Protocol):
@@ -51,8 +54,11 @@ class Energy(Protocol):
         """An upper bound on the Lipschitz constant of `grad`."""
         ...
 
-    def gap(self, z: Tensor) -> Tensor:
-        """How far each row is from its optimum [B]: a relative duality gap, or a relative KKT residual."""
+    def gap(self, z: Tensor, eta: Tensor | None = None) -> Tensor:
+        """How far each row is from its optimum [B]: a relative duality gap, or a relative KKT residual.
+
+        A solver may give its steps [B, 1] for the residual, which saves an estimate of the curvature.
+        """
         ...
 
     def rows(self, keep: Tensor) -> Self:
@@ -60,7 +66,7 @@ class Energy(Protocol):
         ...
 
 
-def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int = 5) -> Float[Tensor, "b 1"]:
+def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int) -> Float[Tensor, "b 1"]:
     """The largest curvature of the smooth part near `z`, row by row, by power iteration.
 
     v <- H v / |H v|, H v from differences of gradients, so that any energy will do. It comes from below: a step of its
@@ -76,6 +82,12 @@ def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int 
         v = torch.where(size > 0, v, torch.ones_like(v))
         size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
     return size
+
+
+def steps_of(energy: Energy, z: Float[Tensor, "b k"], iterations: int) -> Float[Tensor, "b 1"]:
+    """1 / the curvature near `z`, row by row; 1 where there is none."""
+    curvature = curvature_estimate(energy, z, iterations)
+    return torch.where(curvature > 0, 1 / curvature, torch.ones_like(curvature))
 
 
 def kkt_residual(energy: Energy, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
@@ -142,11 +154,12 @@ class QuadraticEnergy:
             self._bound = largest_eigenvalue_bound(self.gram)
         return self._bound
 
-    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
         """The relative duality gap; for a penalty that is not convex the root mean square of `kkt_residual`."""
         if isinstance(self.penalty, Convex):
             return self._duality_gap(z, self.penalty)
-        return _root_mean_square(kkt_residual(self, z, z.new_full((len(z), 1), 1 / (self.lipschitz() or 1.0))))
+        eta = z.new_full((len(z), 1), 1 / (self.lipschitz() or 1.0)) if eta is None else eta
+        return _root_mean_square(kkt_residual(self, z, eta))
 
     def _duality_gap(self, z: Float[Tensor, "b k"], penalty: Convex) -> Float[Tensor, " b"]:
         """The duality gap divided by 1/2 |x|^2: an upper bound on the relative suboptimality of `z` in the domain.
@@ -224,7 +237,6 @@ class DecoderEnergy:
         self.scale = x.square().sum(dim=1) / 2
         self.target: Tensor | None = None
         self.stiffness = 0.0
-        self._eta: Tensor | None = None
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.smooth(z) + self.weight * self.penalty.value(z)
@@ -254,22 +266,20 @@ class DecoderEnergy:
         """Of the pieces on which the decoder is linear: kinks between them are not counted."""
         return self.decoder.curvature_bound() + self.stiffness
 
-    def gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        if self._eta is None:
-            self._eta = 1 / curvature_estimate(self, z).clamp(min=torch.finfo(z.dtype).tiny)
-        return _root_mean_square(kkt_residual(self, z, self._eta))
+    def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
+        eta = steps_of(self, z, ESTIMATED) if eta is None else eta
+        return _root_mean_square(kkt_residual(self, z, eta))
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
         """This energy plus stiffness / 2 |z - target|^2."""
         pulled = copy(self)
-        pulled.target, pulled.stiffness, pulled._eta = target, stiffness, None
+        pulled.target, pulled.stiffness = target, stiffness
         return pulled
 
     def rows(self, keep: Tensor) -> Self:
         part = copy(self)
         part.x, part.scale = self.x[keep], self.scale[keep]
         part.target = None if self.target is None else self.target[keep]
-        part._eta = None if self._eta is None else self._eta[keep]
         return part
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.ops.collective import mean_over_ranks, world_size
-from sparsecode.solvers.energy import Energy, curvature_estimate
+from sparsecode.solvers.energy import Energy, steps_of
 from sparsecode.specs import Spec
 
 __all__ = ["FISTA", "ISTA", "Algorithm"]
@@ -22,6 +22,8 @@ StepSize = Annotated[
         "same, halved where the energy would rise above its quadratic model; default 1 / Lipschitz bound, always safe"
     ),
 ]
+# Power iterations before the first step; backtracking mends what few of them leave.
+ITERATIONS = {"power_iteration": 10, "backtracking": 2}
 HALVINGS = 30
 
 
@@ -31,7 +33,9 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 class Algorithm(Protocol[State]):
     """A solver's two halves. The state is a named tuple of tensors with one row per sample."""
 
-    def init(self, energy: Energy, z: Tensor) -> State: ...
+    def init(self, energy: Energy, z: Tensor) -> State:
+        """The first field is the step per row, `eta` [B, 1]."""
+        ...
 
     def step(self, energy: Energy, z: Tensor, state: State) -> tuple[Tensor, State]: ...
 
@@ -52,10 +56,8 @@ class FistaState(NamedTuple):
 
 def _eta(energy: Energy, z: Tensor, step_size: float | str | None) -> Tensor:
     if isinstance(step_size, str):
-        curvature = curvature_estimate(energy, z)
-    else:
-        curvature = z.new_full((len(z), 1), 1 / step_size if step_size else energy.lipschitz())
-    return torch.where(curvature > 0, 1 / curvature, torch.ones_like(curvature))
+        return steps_of(energy, z, ITERATIONS[step_size])
+    return z.new_full((len(z), 1), step_size or 1 / (energy.lipschitz() or 1.0))
 
 
 def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -> tuple[Tensor, Tensor]:

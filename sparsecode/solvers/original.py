@@ -45,5 +45,5 @@ class OriginalFISTA(Spec, tag="original_fista"):
             taken += active[:, 0].long()
             if not any_rank(bool(active.any()), z.device):
                 break
-        gap = energy.gap(z)
+        gap = energy.gap(z, z.new_full((len(z), 1), self.step_size))
         return Solution(z, energy.per_sample(z), gap, taken, gap <= tol)
