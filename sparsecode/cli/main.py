@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
     "encode": Command("code your own array with a trained run", "sparsecode.cli.use"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
+    "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),
@@ -77,10 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _code_of(problem: Exception) -> int | None:
     """The exit code for errors whose message is meant for the user; None for defects of ours."""
     from sparsecode.cli.options import UsageError
+    from sparsecode.overrides import OverrideError
     from sparsecode.runner import RunConflictError
     from sparsecode.train.plan import NonFiniteLossError
 
-    if isinstance(problem, UsageError):
+    if isinstance(problem, UsageError | OverrideError):
         return USAGE
     if isinstance(problem, RunConflictError | BlockingIOError):
         return REFUSED

@@ -11,45 +11,15 @@ import msgspec
 import tyro
 from msgspec import Meta
 
+from sparsecode.overrides import to_run
 from sparsecode.runs import Run
 from sparsecode.specs import Spec
 
-__all__ = ["UsageError", "assign", "options_of", "with_options"]
+__all__ = ["UsageError", "options_of", "with_options"]
 
 
 class UsageError(Exception):
     """The command line asks for something that cannot be."""
-
-
-def assign(config: Run, assignments: tuple[str, ...]) -> Run:
-    """`config` with each `path=JSON` put in place: any value, whole variants too.
-
-    Raises UsageError naming the path for unknown ones and for values that do not fit.
-    """
-    raw = msgspec.to_builtins(config)
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f'--set {assignment}: expected PATH=JSON, such as model.penalty=\'{{"type":"l1"}}\'')
-        place, last = _find(raw, path)
-        try:
-            place[last] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            place[last] = text  # a bare word is a string
-    return _to_run(raw)
-
-
-def _find(raw: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
-    """The dictionary and key that a dotted path means; a key may hold dots itself (`optim.groups.*.bias`)."""
-    place, rest = raw, path
-    while rest not in place:
-        key = next((k for k, v in place.items() if rest.startswith(f"{k}.") and isinstance(v, dict)), None)
-        if key is None:
-            known = ", ".join(k for k in place if k != "type")
-            variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
-            raise UsageError(f"--set {path}: no such place in the config; there is {known}{variant}")
-        place, rest = place[key], rest.removeprefix(f"{key}.")
-    return place, rest
 
 
 def options_of(config: Run) -> type:
@@ -66,14 +36,7 @@ def with_options(config: Run, options: Any) -> Run:
             return {**raw, **changed}
         return given
 
-    return _to_run(merge(msgspec.to_builtins(config), options))
-
-
-def _to_run(raw: Any) -> Run:
-    try:
-        return msgspec.convert(raw, Run)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"config: {error}") from None
+    return to_run(merge(msgspec.to_builtins(config), options))
 
 
 def _options(value: Spec | dict[str, Spec], name: str) -> type:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from sparsecode.cli.options import UsageError, assign, options_of, with_options
+from sparsecode.cli.options import UsageError, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import denoising_table, scores_table
+from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import Result, RunConflictError, run
 from sparsecode.runs import Run, RunFolder

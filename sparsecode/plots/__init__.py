@@ -1,7 +1,16 @@
 """Arrays in, matplotlib figures out."""
 
 from sparsecode.plots.curves import training_curves
+from sparsecode.plots.frontier import FrontierPoint, sparsity_frontier
 from sparsecode.plots.images import atoms_mosaic, image_grid, is_grey_image
 from sparsecode.plots.probe import accuracy_curves
 
-__all__ = ["accuracy_curves", "atoms_mosaic", "image_grid", "is_grey_image", "training_curves"]
+__all__ = [
+    "FrontierPoint",
+    "accuracy_curves",
+    "atoms_mosaic",
+    "image_grid",
+    "is_grey_image",
+    "sparsity_frontier",
+    "training_curves",
+]
