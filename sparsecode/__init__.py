@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from sparsecode.recipes import RECIPES
     from sparsecode.runner import run
     from sparsecode.runs import Run, RunFolder
+    from sparsecode.solvers.dictionary import learn_dictionary
     from sparsecode.solvers.lasso import sparse_encode
 
-__all__ = ["RECIPES", "Run", "RunFolder", "__version__", "load_model", "run", "sparse_encode"]
+__all__ = ["RECIPES", "Run", "RunFolder", "__version__", "learn_dictionary", "load_model", "run", "sparse_encode"]
 
 # Where public names live; resolved on first use, so that `import sparsecode` stays light.
 _HOMES = {
     "RECIPES": "sparsecode.recipes",
     "Run": "sparsecode.runs",
     "RunFolder": "sparsecode.runs",
+    "learn_dictionary": "sparsecode.solvers.dictionary",
     "load_model": "sparsecode.models.portable",
     "run": "sparsecode.runner",
     "sparse_encode": "sparsecode.solvers.lasso",

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["any_rank", "mean_over_ranks", "rank", "world_size"]
+__all__ = ["any_rank", "gather_over_ranks", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
 
 
 def _grouped() -> bool:
@@ -25,11 +25,25 @@ def rank() -> int:
 
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of `values` over all processes."""
+    return sum_over_ranks(values) / world_size() if world_size() > 1 else values
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The sum of `values` over all processes."""
     if world_size() == 1:
         return values
-    total = values.detach().clone()
+    total = values.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(total)
-    return total / world_size()
+    return total
+
+
+def gather_over_ranks(rows: Tensor) -> Tensor:
+    """The rows of all processes, one after the other; each has as many."""
+    if world_size() == 1:
+        return rows
+    parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    dist.all_gather(parts, rows.detach().contiguous())
+    return torch.cat(parts)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

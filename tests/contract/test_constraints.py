@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from sparsecode.nn.constraints import Constraint, Free, UnitNorm
+from sparsecode.nn.constraints import Bounded, Constraint, Free, UnitBall, UnitNorm
 
-CONSTRAINTS: list[Constraint] = [UnitNorm(), UnitNorm(radius=0.5), Free()]
+BOUNDED: list[Bounded] = [
+    UnitNorm(),
+    UnitNorm(radius=0.5),
+    UnitNorm(positive=True),
+    UnitBall(),
+    UnitBall(radius=4.0, positive=True),
+]
+CONSTRAINTS: list[Constraint] = [*BOUNDED, Free()]
 
 every_constraint = pytest.mark.parametrize("constraint", CONSTRAINTS, ids=repr)
 
@@ -43,6 +50,29 @@ def test_unit_norm_leaves_an_atom_of_zeros_at_zero() -> None:
     atoms = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     UnitNorm().apply_(atoms)
     torch.testing.assert_close(atoms, torch.tensor([[0.0, 0.0], [0.6, 0.8]]))
+
+
+@pytest.mark.parametrize("constraint", BOUNDED, ids=repr)
+def test_nothing_within_the_constraint_is_nearer(
+    constraint: Bounded, atoms: nn.Parameter, rng: torch.Generator
+) -> None:
+    before = atoms.detach().clone()
+    constraint.apply_(atoms)
+    least, greatest = constraint.norms()
+    norms = torch.linalg.vector_norm(atoms.detach(), dim=1)
+    assert ((norms > least - 1e-6) & (norms < greatest + 1e-6)).all()
+    assert not constraint.positive or (atoms >= 0).all()
+    others = 3 * torch.randn(500, 1, 5, generator=rng)
+    others = others.abs() if constraint.positive else others
+    norms = torch.linalg.vector_norm(others, dim=2, keepdim=True)
+    others = others / norms * norms.clamp(least, greatest)
+    assert ((others - before).norm(dim=2) >= (atoms - before).norm(dim=1) - 1e-6).all()
+
+
+def test_positive_atoms_without_a_positive_entry_are_zero() -> None:
+    atoms = torch.tensor([[-1.0, -2.0], [-1.0, 0.5]])
+    UnitNorm(positive=True).apply_(atoms)
+    torch.testing.assert_close(atoms, torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
 
 
 def test_free_changes_nothing(atoms: nn.Parameter) -> None:

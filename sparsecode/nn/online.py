@@ -1,0 +1,229 @@
+"""Online dictionary learning: running statistics of codes and data, and the atoms that fit them best.
+
+With samples X and codes Z of each batch, A <- rho A + Z^T Z and B <- rho B + Z^T X; the atoms then lower
+1/2 tr(D^T A D) - tr(D^T B), the samples' squared error under a memory of about 1 / (1 - rho) batches.
+Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010, algorithms 1 and 2.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.nn.constraints import Bounded, UnitNorm
+from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks
+from sparsecode.ops.norms import largest_eigenvalue_bound
+from sparsecode.schedules import Schedule, at
+from sparsecode.specs import Count, Spec
+
+__all__ = [
+    "Forgetting",
+    "OnlineDictionary",
+    "OnlineDictionaryModule",
+    "Statistics",
+    "descend_",
+    "gather_",
+    "replace_idle_",
+    "sweep_",
+    "update_",
+    "update_atom_by_atom_",
+]
+
+Forgetting = Annotated[
+    Annotated[float, Meta(ge=0, le=1)] | Schedule,
+    Meta(description="weight of the statistics so far at each new batch; 1 forgets nothing"),
+]
+
+BLOCK = 32  # atoms updated one after the other between two matrix products
+STEPS = 3  # of gradient descent, where there is no kernel
+
+
+class Statistics(NamedTuple):
+    """Atoms D and what they are fitted to: A, B, and for how many batches each atom has had no code but 0."""
+
+    atoms: Float[Tensor, "k f"]
+    codes: Float[Tensor, "k k"]
+    cross: Float[Tensor, "k f"]
+    idle: Int[Tensor, " k"]
+
+    @classmethod
+    def of(cls, atoms: Float[Tensor, "k f"]) -> Statistics:
+        """Nothing seen yet."""
+        k = len(atoms)
+        idle = torch.zeros(k, dtype=torch.long, device=atoms.device)
+        return cls(atoms, atoms.new_zeros(k, k), torch.zeros_like(atoms), idle)
+
+
+@torch.no_grad()
+def gather_(state: Statistics, x: Float[Tensor, "b f"], z: Float[Tensor, "b k"], forgetting: float) -> None:
+    """A <- forgetting A + Z^T Z and B <- forgetting B + Z^T X, over the batches of all processes."""
+    codes = sum_over_ranks(z.T @ z)
+    state.codes.mul_(forgetting).add_(codes)
+    state.cross.mul_(forgetting).add_(sum_over_ranks(z.T @ x))
+    state.idle.add_(1).masked_fill_(codes.diagonal() > 0, 0)
+
+
+@torch.no_grad()
+def replace_idle_(
+    state: Statistics, x: Float[Tensor, "b f"], z: Float[Tensor, "b k"], constraint: Bounded, patience: int
+) -> int:
+    """Put the worst reconstructed samples in place of atoms without a code for `patience` batches; returns how many.
+
+    The statistics of these atoms start anew. At most one atom per sample, and none for a sample of error 0.
+    """
+    dead = torch.nonzero(state.idle >= patience).squeeze(1)
+    if not len(dead):
+        return 0
+    error = gather_over_ranks((x - z @ state.atoms).square().sum(dim=1))
+    samples = gather_over_ranks(x)
+    worst = torch.sort(error, descending=True, stable=True).indices[: len(dead)]
+    worst = worst[error[worst] > 0]
+    dead = dead[: len(worst)]
+    fresh = samples[worst].contiguous()
+    constraint.apply_(fresh)
+    state.atoms[dead] = fresh
+    state.codes[dead] = 0
+    state.codes[:, dead] = 0
+    state.cross[dead] = 0
+    state.idle[dead] = 0
+    return len(dead)
+
+
+def _floor(codes: Tensor) -> float:
+    """Diagonals up to this are no code's: forgotten to where numbers lose their digits."""
+    info = torch.finfo(codes.dtype)
+    return info.tiny / info.eps
+
+
+@torch.no_grad()
+def update_atom_by_atom_(state: Statistics, constraint: Bounded) -> None:
+    """d_j <- project(d_j + (b_j - a_j D) / a_jj), one atom after the other: the reference for `sweep_`.
+
+    Each step is the best d_j within the constraint, the other atoms held. Source: algorithm 2.
+    """
+    for j in range(len(state.atoms)):
+        own = state.codes[j, j]
+        if own > _floor(state.codes):
+            state.atoms[j] += (state.cross[j] - state.codes[j] @ state.atoms) / own
+            constraint.apply_(state.atoms[j : j + 1])
+
+
+@torch.no_grad()
+def sweep_(state: Statistics, constraint: Bounded) -> None:
+    """The same atoms as `update_atom_by_atom_`, up to rounding, in blocks: matrix products between them, on a CPU."""
+    from sparsecode.kernels.dictionary import update_block  # numba is slow to import
+
+    atoms, codes, number = state.atoms.numpy(), state.codes.numpy(), state.atoms.numpy().dtype.type
+    least, greatest = constraint.norms()
+    limits = number(_floor(state.codes)), number(least), number(greatest)
+    room = torch.empty_like(state.atoms[:BLOCK])
+    for first in range(0, len(atoms), BLOCK):
+        rows = slice(first, first + BLOCK)
+        residual = room[: len(atoms[rows])]
+        torch.addmm(state.cross[rows], state.codes[rows], state.atoms, alpha=-1, out=residual)
+        update_block(atoms, codes, residual.numpy(), first, *limits, constraint.positive)
+
+
+@torch.no_grad()
+def descend_(state: Statistics, constraint: Bounded, steps: int = STEPS) -> None:
+    """Gradient steps on all atoms at once, for devices without a kernel.
+
+    Along project(D + diag(A)^-1 R) - D with R = B - A D, as far as lowers the objective most but not beyond the
+    projection. Fixed points are those of `sweep_`; a step does less, so it takes several.
+    """
+    atoms, codes = state.atoms, state.codes
+    own = codes.diagonal()[:, None]
+    used = own > _floor(codes)
+    residual = torch.addmm(state.cross, codes, atoms, alpha=-1)
+    for _ in range(steps):
+        goal = torch.where(used, atoms + residual / own, atoms)
+        constraint.apply_(goal)
+        way = goal - atoms
+        bend = codes @ way
+        length = ((residual * way).sum() / (way * bend).sum()).nan_to_num(0.0).clamp(0, 1)
+        atoms.add_(way * length)
+        residual.sub_(bend * length)
+    constraint.apply_(atoms)  # the way between two points of a sphere leaves it
+
+
+def update_(state: Statistics, constraint: Bounded) -> None:
+    """Atoms that fit the statistics better, by what is fastest on their device."""
+    if state.atoms.device.type == "cpu":
+        sweep_(state, constraint)
+    else:
+        descend_(state, constraint)
+
+
+class OnlineDictionary(Spec, tag="online_dictionary"):
+    """x = z D, with atoms in the rows of D fitted to running statistics of codes and data, not by gradients.
+
+    `forgetting`, a number or a schedule of dictionary updates, weighs the past at each batch; `patience` is after how
+    many batches without a code an atom is replaced by the worst reconstructed sample of the batch.
+    Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010.
+    """
+
+    forgetting: Forgetting = 0.9
+    constraint: Bounded = UnitNorm()
+    patience: Annotated[Count, Meta(description="batches without a code after which an atom is replaced")] = 100
+
+    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> OnlineDictionaryModule:
+        return OnlineDictionaryModule(self, n_code, n_features, rng)
+
+
+class OnlineDictionaryModule(nn.Module):
+    """The state of an `OnlineDictionary`, in buffers: `atoms` D, the statistics, and counts of updates and replacements."""
+
+    def __init__(self, spec: OnlineDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        self._observed = False
+        state = Statistics.of(uniform_fan_in((n_code, n_features), n_code, rng))
+        for name, value in state._asdict().items():
+            self.register_buffer(name, value)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("replaced", torch.zeros((), dtype=torch.long))
+        self.atoms: Tensor
+        self.codes: Tensor
+        self.cross: Tensor
+        self.idle: Tensor
+        self.updates: Tensor
+        self.replaced: Tensor
+        self.constrain_()
+
+    @property
+    def statistics(self) -> Statistics:
+        return Statistics(self.atoms, self.codes, self.cross, self.idle)
+
+    def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
+        return z @ self.atoms
+
+    def curvature_bound(self) -> float:
+        return largest_eigenvalue_bound(self.atoms @ self.atoms.T)
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {}
+
+    @torch.no_grad()
+    def observe_(self, x: Float[Tensor, "b f"], z: Float[Tensor, "b k"]) -> None:
+        """Take the samples and codes of a training batch into the statistics; atoms move at the next `constrain_`.
+
+        Idle atoms are replaced here: `z` has no code for them.
+        """
+        gather_(self.statistics, x, z, at(self.spec.forgetting, int(self.updates)))
+        self.replaced += replace_idle_(self.statistics, x, z, self.spec.constraint, self.spec.patience)
+        self.updates += 1
+        self._observed = True
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        """Fit the atoms to what was observed since, if anything was."""
+        if self._observed:
+            update_(self.statistics, self.spec.constraint)
+            self._observed = False
+        else:
+            self.spec.constraint.apply_(self.atoms)

@@ -1,0 +1,224 @@
+"""`learn_dictionary`: atoms for the rows of an array, a memory-mapped file or a stream of batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsecode.nn.constraints import Bounded, UnitNorm
+from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
+from sparsecode.ops.streams import generator
+from sparsecode.penalties import L1, Penalty
+from sparsecode.schedules import Schedule, at
+from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.lasso import (  # the same checks and messages
+    _count,  # pyright: ignore[reportPrivateUsage]
+    _in_range,  # pyright: ignore[reportPrivateUsage]
+    _matrix,  # pyright: ignore[reportPrivateUsage]
+    _native,  # pyright: ignore[reportPrivateUsage]
+    _working_dtype,  # pyright: ignore[reportPrivateUsage]
+)
+from sparsecode.solvers.solve import Solver, solve
+from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, stream_source
+
+__all__ = ["DictionaryFit", "learn_dictionary"]
+
+A = TypeVar("A")
+CODE_STEPS = 1000
+
+
+class DictionaryFit(NamedTuple, Generic[A]):
+    """A learned dictionary, and what is needed to learn on.
+
+    `atoms` [n_code, n_features]; `objective` [steps], of each batch before its update; `replaced`, how many atoms gave
+    way to samples; `steps` taken; `finished`, False if interrupted; `state`, the running statistics.
+    """
+
+    atoms: A
+    objective: A
+    replaced: int
+    steps: int
+    finished: bool
+    state: Statistics
+
+
+def learn_dictionary(
+    x: Array | Iterable[Array],
+    n_code: int,
+    alpha: float,
+    *,
+    positive: bool = False,
+    penalty: Penalty | None = None,
+    batch_size: int = 512,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    forgetting: float | Schedule = 0.9,
+    constraint: Bounded | None = None,
+    init: Literal["samples"] | Array = "samples",
+    patience: int = 100,
+    tol: float = 1e-2,
+    seed: int = 0,
+    solver: Solver | None = None,
+    resume: DictionaryFit[Any] | None = None,
+    progress: bool = False,
+    callback: Callable[[DictionaryFit[Any]], object] | None = None,
+) -> DictionaryFit[Any]:
+    """Atoms D in which the rows of `x` have sparse codes, learned batch by batch.
+
+    min over D and z_i of the mean of 1/2 |x_i - z_i D|_2^2 + alpha penalty(z_i), atoms within the constraint: codes of
+    a batch under the present atoms, running statistics A <- forgetting A + Z^T Z and B <- forgetting B + Z^T X, then
+    one pass of d_j <- project(d_j + (b_j - a_j D) / a_jj) over the atoms.
+    Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010.
+
+    Parameters
+    ----------
+    x: samples [n, n_features], an array (memory-mapped ones are read batch by batch) or a tensor, visited in an order
+        drawn anew for each epoch; or an iterable of batches, each [b, n_features], read once, one step each.
+    n_code: number of atoms.
+    alpha: penalty weight > 0, as in `sparse_encode`.
+    positive: hold codes to z >= 0. penalty: another shape than |z|_1, e.g. `ElasticNet()`.
+    batch_size: samples per step of an array; a stream's batches stay as they are.
+    epochs, max_steps: how long, in this call; one of the two. Default: 10 epochs of an array, all of a stream.
+    forgetting: weight of the statistics so far at each step, a number in [0, 1] or a schedule of steps. The memory is
+        about batch_size / (1 - forgetting) samples; a few times n_code is little, 1 forgets nothing.
+    constraint: `UnitNorm()` (default) or `UnitBall()`, from `sparsecode.nn.constraints`; both take positive=True.
+    init: first atoms [n_code, n_features], or "samples": random rows of `x` (of a stream's first batches).
+    patience: an atom without a code in so many batches is replaced by the worst reconstructed sample.
+    tol: a code stops at this duality gap relative to 1/2 |x|^2. Atoms need no exact codes: for whitened data 0.1 will do.
+    seed: of the order and of the first atoms; nothing else is random.
+    solver: as in `sparse_encode`.
+    resume: an earlier result to learn on from, with the same x (order and epochs go on) or new data.
+    progress: show a progress bar.
+    callback: called after each step with the result so far; a true answer ends the learning. Its arrays are
+        overwritten two steps later: copy what is kept.
+
+    Returns
+    -------
+    `DictionaryFit`; atoms of the kind, dtype and device of `x` (half precision: float32). Ctrl-C ends the learning
+    with a warning and returns the last whole step; pass that as `resume` to go on.
+
+    Raises
+    ------
+    TypeError for the wrong kinds and dtypes, ValueError for wrong shapes, values out of range, empty or constant data,
+    too few samples to start from, and samples that are not finite (with the row).
+    """
+    n_code, batch_size, patience = (
+        _count("n_code", n_code),
+        _count("batch_size", batch_size),
+        _count("patience", patience),
+    )
+    alpha, tol = _in_range("alpha", alpha), _in_range("tol", tol)
+    max_steps = None if max_steps is None else _count("max_steps", max_steps)
+    epochs = None if epochs is None else _in_range("epochs", epochs)
+    if epochs is not None and max_steps is not None:
+        raise ValueError("epochs and max_steps are both given; expected one of them")
+    if positive and penalty is not None:
+        raise ValueError("positive and penalty are both given; expected one: penalties have a field `positive`")
+    penalty = L1(positive=positive) if penalty is None else penalty
+    for value in forgetting.extremes() if isinstance(forgetting, Schedule) else (forgetting,):
+        if not 0 <= value <= 1:
+            raise ValueError(f"forgetting is {forgetting!r}; expected numbers in [0, 1]")
+    constraint = UnitNorm() if constraint is None else constraint
+
+    done = 0 if resume is None else resume.steps
+    if isinstance(x, np.ndarray | Tensor):
+        source = array_source(x, batch_size, seed, done, epochs, max_steps)
+    else:
+        source = stream_source(x, epochs, max_steps)
+    if resume is None:
+        atoms = _first_atoms(source, init, n_code, seed)
+        constraint.apply_(atoms)
+        now = _Point(Statistics.of(atoms), 0, 0)
+        history: list[float] = []
+    else:
+        now = _Point(_resumed(resume, n_code, source.first), resume.replaced, done)
+        history = torch.as_tensor(resume.objective).tolist()
+    spare = Statistics(*(part.clone() for part in now.state))
+
+    def result(finished: bool) -> DictionaryFit[Any]:
+        atoms, objective = now.state.atoms, torch.tensor(history[: now.steps], dtype=torch.float64)
+        if isinstance(source.first, Tensor):
+            return DictionaryFit(atoms, objective, now.replaced, now.steps, finished, now.state)
+        return DictionaryFit(atoms.numpy(), objective.numpy(), now.replaced, now.steps, finished, now.state)
+
+    try:
+        for rows in _track(source, progress):
+            batch = checked(rows, now.state.atoms)
+            energy = QuadraticEnergy(batch, now.state.atoms, penalty, alpha)
+            found = solve(energy, solver, batch.new_zeros(len(batch), n_code), max_steps=CODE_STEPS, tol=tol)
+            history[now.steps :] = [float(found.objective.mean())]
+            # A copy is updated and bound at once, so that an interrupt at any point leaves the last whole step.
+            for new, old in zip(spare, now.state, strict=True):
+                new.copy_(old)
+            gather_(spare, batch, found.z, at(forgetting, now.steps))
+            replaced = now.replaced + replace_idle_(spare, batch, found.z, constraint, patience)
+            update_(spare, constraint)
+            spare, now = now.state, _Point(spare, replaced, now.steps + 1)
+            if callback is not None and callback(result(finished=True)):
+                break
+    except KeyboardInterrupt:
+        warnings.warn(f"interrupted after {now.steps} steps; pass the result as `resume` to go on", stacklevel=2)
+        return result(finished=False)
+    return result(finished=True)
+
+
+class _Point(NamedTuple):
+    """Where the learning stands."""
+
+    state: Statistics
+    replaced: int
+    steps: int
+
+
+def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, seed: int) -> Tensor:
+    """Atoms as given, or samples that are not zero, in an order drawn by the seed."""
+    like = torch.empty(0, source.first.shape[1], dtype=_working_dtype(source.first))
+    like = like.to(source.first.device) if isinstance(source.first, Tensor) else like
+    if not isinstance(init, str):
+        atoms = torch.as_tensor(_native(_matrix("init", init))).to(like, copy=True)
+        if atoms.shape != (n_code, like.shape[1]):
+            raise ValueError(
+                f"init has shape {tuple(atoms.shape)}; expected [n_code, n_features] = {(n_code, like.shape[1])}"
+            )
+        if not bool(torch.isfinite(atoms).all()):
+            raise ValueError("init contains NaN or infinity; expected finite atoms")
+        return atoms
+    if init != "samples":
+        raise ValueError(f"init is {init!r}; expected 'samples' or an array of atoms [n_code, n_features]")
+    pool = like
+    for rows in source.candidates(n_code):
+        batch = checked(rows, like)
+        pool = torch.cat([pool, batch[batch.square().sum(dim=1) > 0]])
+        if len(pool) >= n_code:
+            break
+    if len(pool) < n_code:
+        raise ValueError(
+            f"x has {len(pool)} rows that are not all 0; expected n_code = {n_code} to start from: pass init"
+        )
+    if len(pool) > 1 and bool((pool == pool[0]).all()):
+        raise ValueError(f"the first {len(pool)} samples looked at are all equal; expected data that vary")
+    return pool[torch.randperm(len(pool), generator=generator(seed, "atoms"))[:n_code].to(pool.device)]
+
+
+def _resumed(fit: DictionaryFit[Any], n_code: int, first: Array) -> Statistics:
+    expected = (n_code, first.shape[1])
+    if tuple(fit.state.atoms.shape) != expected:
+        raise ValueError(
+            f"resume has atoms of shape {tuple(fit.state.atoms.shape)}; expected [n_code, n_features] = {expected}"
+        )
+    device = first.device if isinstance(first, Tensor) else torch.device("cpu")
+    kinds = (_working_dtype(first),) * 3 + (torch.long,)
+    return Statistics(*(part.to(device, kind, copy=True) for part, kind in zip(fit.state, kinds, strict=True)))
+
+
+def _track(source: Source, progress: bool) -> Iterable[Rows]:
+    if not progress:
+        return source.batches
+    from rich.progress import track
+
+    return track(source.batches, description="learning", total=source.total)
