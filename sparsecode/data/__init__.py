@@ -1,10 +1,28 @@
 """Data sources: each is a spec whose `load()` gives train, valid and test splits."""
 
 from sparsecode.data.arrays import Arrays
+from sparsecode.data.cifar import CIFAR10
+from sparsecode.data.contrast import LCN, Plain
 from sparsecode.data.embedded import Digits, Photos
 from sparsecode.data.idx import MNIST, FashionMNIST
+from sparsecode.data.images import ImageFolder
+from sparsecode.data.patches import Patches
 from sparsecode.data.splits import Split, Splits
 
-__all__ = ["MNIST", "Arrays", "Data", "Digits", "FashionMNIST", "Photos", "Split", "Splits"]
+__all__ = [
+    "CIFAR10",
+    "LCN",
+    "MNIST",
+    "Arrays",
+    "Data",
+    "Digits",
+    "FashionMNIST",
+    "ImageFolder",
+    "Patches",
+    "Photos",
+    "Plain",
+    "Split",
+    "Splits",
+]
 
-Data = Digits | Photos | MNIST | FashionMNIST | Arrays
+Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | Arrays

@@ -12,10 +12,10 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from sparsecode.data.splits import Splits, permuted_splits
+from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Spec
 
-__all__ = ["Arrays", "read_array"]
+__all__ = ["Arrays", "Share", "read_array"]
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -39,13 +39,7 @@ class Arrays(Spec, tag="arrays"):
 
     def load(self) -> Splits:
         x = read_array(self.path, self.key)
-        n_valid, n_test = int(self.valid * len(x)), int(self.test * len(x))
-        n_train = len(x) - n_valid - n_test
-        if min(n_train, n_valid, n_test) < 1:
-            raise ValueError(
-                f"{self.path}: {len(x)} samples cannot be split into {1 - self.valid - self.test:.0%} train, "
-                f"{self.valid:.0%} valid, {self.test:.0%} test; expected at least one sample in each"
-            )
+        n_train, n_valid, _ = sizes_of_shares(len(x), self.valid, self.test, self.path)
         splits = permuted_splits(x, None, (n_train, n_valid), self.seed, 0.0, 1.0)
         low, high = float(splits.train.x.min()), float(splits.train.x.max())
         if low == high:

@@ -41,4 +41,5 @@ def batches(
         if order is None or position == 0:
             order = torch.randperm(split.n, generator=generator(seed, "order", epoch)).to(split.x.device)
         first = position * batch_size + rank * share
-        yield step, Batch(*split.take(order[first : first + share]))
+        rows = order[first : first + share]
+        yield step, Batch(split.x[rows], None if split.label is None else split.label[rows])

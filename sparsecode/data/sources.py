@@ -11,23 +11,28 @@ from typing import NamedTuple
 
 import pooch
 
-__all__ = ["Remote", "contents"]
+__all__ = ["VARIABLE", "Remote", "cache_folder", "contents", "published"]
 
-VARIABLE = "SPARSECODE_DATA"
+VARIABLE, CACHE_VARIABLE = "SPARSECODE_DATA", "SPARSECODE_CACHE"
 
 
 class Remote(NamedTuple):
-    """A gzipped file: its name, the folder it is kept in, where to get it, and two checksums.
+    """A file to be had: its name, the folder it is kept in, where to get it, and checksums.
 
-    `packed` ("sha256:..." or "md5:...") is of the file as published; `content` is the SHA-256 sum of what is inside, the
-    same however it was packed.
+    `packed` ("sha256:..." or "md5:...") is of the file as published; `content` is the SHA-256 sum of what is inside a
+    gzipped file, the same however it was packed.
     """
 
     name: str
     folder: str
     url: str
     packed: str
-    content: str
+    content: str = ""
+
+
+def cache_folder() -> Path:
+    """Where downloads and what was built from data are kept: `$SPARSECODE_CACHE`, else the user's cache."""
+    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("sparsecode"))
 
 
 def contents(remote: Remote) -> bytes:
@@ -52,6 +57,18 @@ def contents(remote: Remote) -> bytes:
     return data
 
 
+def published(remote: Remote) -> Path:
+    """The path of a file as it was published, verified by `packed`; looked for, and errors, as in `contents`."""
+    path, remedy = _locate(remote)
+    kind, _, expected = remote.packed.partition(":")
+    found = pooch.file_hash(str(path), alg=kind)
+    if found != expected:
+        raise ValueError(
+            f"{path}: not the published file ({kind.upper()} {found[:12]}..., expected {expected[:12]}...); {remedy}"
+        )
+    return path
+
+
 def _locate(remote: Remote) -> tuple[Path, str]:
     plain = remote.name.removesuffix(".gz")
     if root := os.environ.get(VARIABLE):
@@ -63,7 +80,7 @@ def _locate(remote: Remote) -> tuple[Path, str]:
             f"{remote.name}: not in {folder} (neither gzipped nor unpacked). Put it there from {remote.url}, or unset "
             f"{VARIABLE} to download it"
         )
-    cache = Path(pooch.os_cache("sparsecode")) / remote.folder
+    cache = cache_folder() / remote.folder
     try:
         path = pooch.retrieve(remote.url, remote.packed, fname=remote.name, path=cache, progressbar=False)
     except Exception as error:  # requests and pooch raise many kinds; each means that there is no file

@@ -10,14 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Split", "Splits", "permuted_splits"]
+__all__ = ["Split", "Splits", "permuted_splits", "sizes_of_shares"]
 
 
 class Split(NamedTuple):
-    """Samples x [N, *F] in data space and, where there are any, their class labels [N]."""
+    """Samples x [N, *F] in data space and, where there are any, their class labels [N].
+
+    Samples whose local mean and contrast were taken out keep both as `ctx` [N, 2, *F], in units of the data range: mean
+    maps, then standard deviations. They may be gigabytes on disk, and only `pixels` needs them, so `to` leaves them
+    where they are.
+    """
 
     x: Tensor
     label: Tensor | None = None
+    ctx: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -25,14 +31,28 @@ class Split(NamedTuple):
         return len(self.x)
 
     def take(self, rows: Tensor | slice) -> Split:
-        return Split(self.x[rows], None if self.label is None else self.label[rows])
+        label = None if self.label is None else self.label[rows]
+        if self.ctx is None:
+            return Split(self.x[rows], label)
+        return Split(self.x[rows], label, self.ctx[rows if isinstance(rows, slice) else rows.to(self.ctx.device)])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
-        return Split(self.x.to(device, dtype), None if self.label is None else self.label.to(device))
+        return Split(self.x.to(device, dtype), None if self.label is None else self.label.to(device), self.ctx)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """x [N, *F] in data space, as what pictures and PSNR are about: x sd + mean with these samples' maps, or x itself."""
+        if self.ctx is None:
+            return x
+        mean, sd = self.ctx.to(x).unbind(1)
+        return x * sd + mean
+
+    def from_pixels(self, change: Tensor) -> Tensor:
+        """How a change of the pixels [N, *F] changes x: change / sd, or the change itself without maps."""
+        return change if self.ctx is None else change / self.ctx[:, 1].to(change)
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to."""
+    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`)."""
 
     train: Split
     valid: Split
@@ -46,12 +66,20 @@ class Splits(NamedTuple):
         return tuple(self.train.x.shape[1:])
 
     def fingerprint(self) -> str:
-        """A short hash of all samples in order."""
-        hasher = hashlib.blake2b(digest_size=8)
+        """A short hash of all samples in order; about a second per gigabyte."""
+        hasher = hashlib.sha256()  # in hardware on most machines
         for split in (self.train, self.valid, self.test):
-            hasher.update(str(tuple(split.x.shape)).encode())
-            hasher.update(np.ascontiguousarray(split.x.numpy()).data)
-        return hasher.hexdigest()
+            for tensor in (split.x, split.ctx):
+                if tensor is not None:
+                    hasher.update(str(tuple(tensor.shape)).encode())
+                    hasher.update(np.ascontiguousarray(tensor.numpy()).data)
+        return hasher.hexdigest()[:16]
+
+    def span(self) -> tuple[float, float]:
+        """The range of the samples themselves: [low, high], unless these are pixels and the samples are not."""
+        if self.train.ctx is None:
+            return self.low, self.high
+        return float(self.train.x.min()), float(self.train.x.max())
 
     @property
     def data_range(self) -> float:
@@ -68,3 +96,18 @@ def permuted_splits(
         for rows in np.split(order, np.cumsum(sizes))
     )
     return Splits(train, valid, test, low, high)
+
+
+def sizes_of_shares(n: int, valid: float, test: float, source: str) -> tuple[int, int, int]:
+    """How many of n samples are for train, valid and test.
+
+    Raises ValueError naming `source` unless each gets at least one.
+    """
+    n_valid, n_test = int(valid * n), int(test * n)
+    n_train = n - n_valid - n_test
+    if min(n_train, n_valid, n_test) < 1:
+        raise ValueError(
+            f"{source}: {n} samples cannot be split into {1 - valid - test:.0%} train, {valid:.0%} valid, {test:.0%} "
+            "test; expected at least one sample in each"
+        )
+    return n_train, n_valid, n_test

@@ -33,15 +33,17 @@ class Denoised(Spec, tag="denoised"):
 
 
 def add_noise(
-    model: AbstractSparseModel, x: Tensor, sigma: float, unit: NoiseUnit, data_range: float, rng: torch.Generator
+    model: AbstractSparseModel, clean: Split, sigma: float, unit: NoiseUnit, data_range: float, rng: torch.Generator
 ) -> Tensor:
-    """x + Gaussian noise of standard deviation sigma, in data space, nothing clipped.
+    """Samples + Gaussian noise of standard deviation sigma, in data space, nothing clipped.
 
-    unit "input": sigma counts in the model's normalised space; "range": in fractions of the data range.
+    unit "input": sigma counts in the model's normalised space; "range": in fractions of the data range, in the space of
+    `Split.pixels`.
     """
+    x = clean.x
     noise = torch.randn(x.shape, generator=rng).to(x)  # drawn in float32: the same whatever the precision
     if unit == "range":
-        return x + sigma * data_range * noise
+        return x + clean.from_pixels(sigma * data_range * noise)
     return model.denormalise(model.normalise(x) + sigma * noise.flatten(1))
 
 
@@ -56,16 +58,21 @@ def denoise(
     theta: float = 0.0,
     seed: int = 0,
 ) -> list[Denoised]:
-    """A row per noise level; every coder of every model sees the same noise for the same seed."""
+    """A row per noise level; every coder of every model sees the same noise for the same seed.
+
+    Samples with local means and contrasts (`Split.ctx`) are compared as pixels, with the maps of the clean sample.
+    """
     rows: list[Denoised] = []
     for sigma in sigmas:
         noisy_total, total, count = 0.0, 0.0, 0.0
         for start in range(0, split.n, CHUNK):
-            x = split.x[start : start + CHUNK]
-            noisy = add_noise(model, x, sigma, unit, data_range, generator(seed, "denoise", start))
+            part = split.take(slice(start, start + CHUNK))
+            clean = part.pixels(part.x)
+            noisy = add_noise(model, part, sigma, unit, data_range, generator(seed, "denoise", start))
             z = coder(noisy)
-            noisy_total += float(psnr(x, noisy, data_range).double().sum())
-            total += float(psnr(x, model.denormalise(model.decode(z)), data_range).double().sum())
+            noisy_total += float(psnr(clean, part.pixels(noisy), data_range).double().sum())
+            cleaned = part.pixels(model.denormalise(model.decode(z)))
+            total += float(psnr(clean, cleaned, data_range).double().sum())
             count += float(l0(z, theta).double().sum())
         before, after = noisy_total / split.n, total / split.n
         rows.append(Denoised(sigma, unit, split.n, before, after, after - before, count / split.n))

@@ -51,19 +51,20 @@ def score(
     data_range: float,
     theta: float = 0.0,
 ) -> Score:
-    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space."""
+    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR on `Split.pixels`."""
     variance = ExplainedVariance()
     use: CodeUse | None = None
     quality, objective, count = 0.0, 0.0, 0.0
     gaps: list[Tensor] = []
     for start in range(0, split.n, CHUNK):
-        x = split.x[start : start + CHUNK]
+        part = split.take(slice(start, start + CHUNK))
+        x = part.x
         z = coder(x)
         y = model.denormalise(model.decode(z))
         use = CodeUse(z.shape[1], theta) if use is None else use
         use.update(z)
         variance.update(x, y)
-        quality += float(psnr(x, y, data_range).double().sum())
+        quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
         objective += float(model.energy(x, z).double().sum())
         count += float(l0(z, theta).double().sum())
         gap = model.gap(x, z)

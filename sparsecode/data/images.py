@@ -1,0 +1,193 @@
+"""Image files in a folder or a zip file."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from zipfile import BadZipFile, ZipFile
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from sparsecode.data.arrays import Share
+from sparsecode.data.cache import cached, key_of, mapped, require_space, written
+from sparsecode.data.splits import Split, Splits, sizes_of_shares
+from sparsecode.specs import Spec, to_json
+
+__all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+PARTS = ("train", "valid", "test")
+CHUNK = 256  # images in memory at a time
+Mode = Literal["L", "RGB"]
+
+
+class ImageFiles(NamedTuple):
+    """The images below a folder or in a zip file, sorted by name; `signature` changes when a file does."""
+
+    path: Path
+    names: tuple[str, ...]
+    signature: bytes
+
+
+def find_images(path: str | Path) -> ImageFiles:
+    """All images (png, jpg, bmp, tif) below a folder, or in a `.zip` file; hidden files are passed over.
+
+    Raises FileNotFoundError or ValueError naming the path if there is nothing to read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(_walk(path))
+        names, signature = tuple(name for name, *_ in found), repr(found).encode()
+    elif path.is_file():
+        try:
+            with ZipFile(path) as file:
+                names = tuple(sorted(name for name in file.namelist() if _is_image(name)))
+        except (BadZipFile, OSError) as error:
+            raise ValueError(
+                f"{path}: not a readable zip file ({error}); expected a folder of images or a .zip"
+            ) from None
+        state = path.stat()
+        signature = repr((path.name, state.st_size, state.st_mtime_ns)).encode()
+    else:
+        raise FileNotFoundError(f"{path}: no such folder or file; expected a folder of images or a .zip of them")
+    if not names:
+        raise ValueError(f"{path}: no images in it; expected files that end in {', '.join(SUFFIXES)}")
+    return ImageFiles(path, names, signature)
+
+
+def _is_image(name: str) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _walk(root: Path) -> Generator[tuple[str, int, int]]:
+    """Name, size and time of every image below `root`, links to folders followed once."""
+    seen: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if not name.startswith(".")]
+        relative = Path(folder).relative_to(root).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        for name in filter(_is_image, names):
+            state = os.stat(f"{folder}/{name}")
+            yield prefix + name, state.st_size, state.st_mtime_ns
+
+
+@contextmanager
+def reader(files: ImageFiles, mode: Mode) -> Generator[Callable[[str], Image.Image]]:
+    """A function from a name to the decoded image, grey ("L") or colour; several threads may call it.
+
+    It raises ValueError naming the file if that is damaged, no image, or not of 8 bits per channel.
+    """
+    if files.path.is_dir():
+        yield lambda name: _decoded(files.path / name, (files.path / name).read_bytes, mode)
+        return
+    with ZipFile(files.path) as file:
+        yield lambda name: _decoded(files.path / name, lambda: file.read(name), mode)
+
+
+def _decoded(path: Path, read: Callable[[], bytes], mode: Mode) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(read())) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"pixels of more than 8 bits, mode {image.mode}: convert it")
+            return image.convert(mode)
+    except (
+        OSError,  # what Pillow raises most often, UnidentifiedImageError among them
+        EOFError,
+        SyntaxError,  # broken PNG
+        ValueError,
+        RuntimeError,  # encrypted zip, unknown compression
+        struct.error,
+        zlib.error,
+        BadZipFile,
+        Image.DecompressionBombError,
+    ) as error:
+        raise ValueError(f"{path}: not a readable image ({error}); repair or remove it") from None
+
+
+@contextmanager
+def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
+    """A bar on the terminal's error stream; the function takes how many are done."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def workers() -> ThreadPoolExecutor:
+    """Threads to decode images in: Pillow lets go of the interpreter while it works."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+
+class ImageFolder(Spec, tag="image_folder"):
+    """All images below a folder or in a .zip file: centre square, resized, [0, 1]; [3, size, size] or [1, size, size].
+
+    Formats: png, jpg, bmp, tif of 8 bits per channel. No image is in two splits, which `seed` draws. Decoded once into the
+    cache (`$SPARSECODE_CACHE`) and memory-mapped from there. Raises FileNotFoundError or ValueError naming the
+    folder or the file that cannot be read.
+    """
+
+    path: Annotated[str, Meta(min_length=1, description="a folder, searched with all below it, or a .zip file")]
+    size: Annotated[int, Meta(ge=2, description="width and height to resize to, in pixels")] = 64
+    grey: bool = False
+    valid: Annotated[Share, Meta(description="share of the images for validation")] = 0.1
+    test: Annotated[Share, Meta(description="share of the images for test")] = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        msgspec.structs.force_setattr(self, "path", str(Path(self.path).absolute()))
+
+    def load(self) -> Splits:
+        files = find_images(self.path)
+        sizes = sizes_of_shares(len(files.names), self.valid, self.test, self.path)
+        key = key_of(to_json(self), files.signature)
+        folder = cached("images", key, lambda aside: self._build(files, sizes, aside))
+        train, valid, test = (Split(mapped(folder / f"{part}.npy")) for part in PARTS)
+        return Splits(train, valid, test, 0.0, 1.0)
+
+    def _build(self, files: ImageFiles, sizes: tuple[int, int, int], folder: Path) -> None:
+        shape = (1 if self.grey else 3, self.size, self.size)
+        require_space(folder, len(files.names) * int(np.prod(shape)))
+        order = np.random.RandomState(self.seed).permutation(len(files.names)).tolist()
+        with (
+            reader(files, "L" if self.grey else "RGB") as read,
+            workers() as pool,
+            progress(f"images of {files.path.name}", len(order)) as report,
+        ):
+
+            def sample(i: int) -> torch.Tensor:
+                return _centre(read(files.names[i]), self.size).reshape(self.size, self.size, -1).permute(2, 0, 1)
+
+            done = 0
+            for part, n in zip(PARTS, sizes, strict=True):
+                with written(folder / f"{part}.npy", (n, *shape)) as append:
+                    for start in range(done, done + n, CHUNK):
+                        rows = list(pool.map(sample, order[start : min(start + CHUNK, done + n)]))
+                        append(torch.stack(rows).float().div_(255))
+                        report(start + len(rows))
+                done += n
+
+
+def _centre(image: Image.Image, size: int) -> torch.Tensor:
+    """The central square of an image at size x size, in bytes."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square))

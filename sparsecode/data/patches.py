@@ -1,0 +1,198 @@
+"""Patches of photographs, built once and memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sparsecode.data.cache import cached, key_of, mapped, require_space, written
+from sparsecode.data.contrast import LCN, Contrast
+from sparsecode.data.images import PARTS, ImageFiles, find_images, progress, reader, workers
+from sparsecode.data.splits import Split, Splits
+from sparsecode.files import write_atomic
+from sparsecode.ops.streams import generator
+from sparsecode.specs import Count, Spec, pack, to_json
+
+__all__ = ["Patches"]
+
+Grey = NDArray[np.uint8]
+
+FORMAT = b"1"  # of what is in the cache: another number, and all is built anew
+BATCH = 250  # crops prepared together: the original's batch, which `LCN(floor="batch")` depends on
+LEVEL_BATCHES = 10
+PASSES, CROPS_PER_PATCH = 10, 20
+KEPT_BYTES = 256 * 2**20  # of decoded images kept in memory for the next pass
+EDGES = (0.0, 0.6, 0.8, 1.0)  # of the strips of embedded photographs
+
+
+class _Pool(NamedTuple):
+    """The images of one split: how many, and image i in grey [h, w]."""
+
+    n: int
+    read: Callable[[int], Grey]
+
+
+class Patches(Spec, tag="patches"):
+    """Grey patches [1, size, size] from random places of images, less their mean or normalised by local contrast.
+
+    The images lie below a folder or in a .zip file; by default they are the two photographs in scikit-learn's package.
+    Each is resized so that its shorter side is `resize` pixels, and gives one crop in turn until there are enough
+    patches. `seed` draws which images are for train, valid and test (in proportion to the patches asked for; no image
+    is in two splits; the two photographs are cut into vertical strips of 60, 20 and 20 %) and where crops lie.
+
+    The arrays are built once into the cache (`$SPARSECODE_CACHE`) under a name made of this spec and of the files'
+    names, sizes and times. Memory in use does not grow with the number of patches. LCN needs crops of size + 2 (kernel -
+    1) pixels and keeps `Split.ctx`, so that PSNR and pictures are in pixels; `meta.json` beside the arrays records its
+    floor. Raises ValueError if a split has not enough patches after 20 crops per patch and ten per image.
+
+    The setting of Evtimova & LeCun, TMLR 2022: ILSVRC's train folder, size 28, resize 256, 200 000, 20 000 and 20 000
+    patches by LCN.
+    """
+
+    images: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="a folder, with all below it, or a .zip file")
+    ] = None
+    size: Annotated[int, Meta(ge=2, description="width and height of a patch in pixels")] = 28
+    resize: Annotated[Count, Meta(description="length of an image's shorter side in pixels, before cropping")] = 256
+    preprocess: Contrast = LCN()
+    n_train: Count = 50_000
+    n_valid: Count = 5_000
+    n_test: Count = 5_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images is not None:  # the run must find the same files from wherever it is resumed
+            msgspec.structs.force_setattr(self, "images", str(Path(self.images).absolute()))
+        if self._crop > self.resize:
+            raise ValueError(
+                f"Patches: size {self.size} by {type(self.preprocess).__name__} needs crops of {self._crop} pixels, and "
+                f"resize is {self.resize}; raise resize, or lower size"
+            )
+
+    @property
+    def _crop(self) -> int:
+        return self.preprocess.crop(self.size)
+
+    def load(self) -> Splits:
+        files = None if self.images is None else find_images(self.images)
+        key = key_of(FORMAT, to_json(self), b"" if files is None else files.signature)
+        folder = cached("patches", key, lambda aside: self._build(files, aside))
+        train, valid, test = (
+            Split(
+                mapped(folder / f"{part}.npy"),
+                None,
+                mapped(folder / f"{part}_ctx.npy") if self.preprocess.keeps_maps else None,
+            )
+            for part in PARTS
+        )
+        return Splits(train, valid, test, *self.preprocess.span)
+
+    def _build(self, files: ImageFiles | None, folder: Path) -> None:
+        sizes = (self.n_train, self.n_valid, self.n_test)
+        maps = 2 if self.preprocess.keeps_maps else 0
+        require_space(folder, sum(sizes) * (1 + maps) * self.size**2)
+        images = nullcontext(_strips(self.resize, self._crop)) if files is None else self._shares(files, sizes)
+        with images as pools, workers() as threads, progress(f"patches of {_title(files)}", sum(sizes)) as report:
+            level = self.preprocess.level(self._crops(pools[0], i, "floor", threads) for i in range(LEVEL_BATCHES))
+            done = 0
+            for part, n, pool in zip(PARTS, sizes, pools, strict=True):
+                shape = (1, self.size, self.size)
+                with (
+                    written(folder / f"{part}.npy", (n, *shape)) as append,
+                    written(folder / f"{part}_ctx.npy", (n, maps, *shape)) if maps else nullcontext() as append_maps,
+                ):
+                    found, batch, most = 0, 0, max(CROPS_PER_PATCH * n, PASSES * pool.n)
+                    while found < n:
+                        if batch * BATCH >= most:
+                            raise ValueError(self._too_few(files, part, n, found, batch * BATCH))
+                        kept = self.preprocess.prepare(self._crops(pool, batch, part, threads), level)
+                        append(kept.x[: n - found])
+                        if append_maps is not None and kept.ctx is not None:
+                            append_maps(kept.ctx[: n - found])
+                        found, batch = min(n, found + len(kept.x)), batch + 1
+                        report(done + found)
+                done += n
+        write_atomic(
+            folder / "meta.json",
+            msgspec.json.encode({"made_by": pack(self), "floor": level, "images": [pool.n for pool in pools]}),
+        )
+
+    def _crops(self, pool: _Pool, batch: int, purpose: str, threads: ThreadPoolExecutor) -> Tensor:
+        """Crops [250, 1, c, c] in [0, 1] from the next 250 images in turn: a function of the seed and the batch."""
+        images = threads.map(pool.read, ((batch * BATCH + k) % pool.n for k in range(BATCH)))
+        places = torch.rand(BATCH, 2, generator=generator(self.seed, f"crops of {purpose}", batch), dtype=torch.float64)
+        crop, out = self._crop, np.empty((BATCH, 1, self._crop, self._crop), np.uint8)
+        for row, image, place in zip(out, images, places.tolist(), strict=True):
+            top, left = (int(u * (length - crop + 1)) for u, length in zip(place, image.shape, strict=True))
+            row[0] = image[top : top + crop, left : left + crop]
+        return torch.from_numpy(out).float().div_(255)
+
+    @contextmanager
+    def _shares(self, files: ImageFiles, sizes: tuple[int, ...]) -> Generator[list[_Pool]]:
+        """The images dealt out to the splits in proportion to their patches, each split at least one."""
+        total = len(files.names)
+        n_valid, n_test = (max(1, round(total * n / sum(sizes))) for n in sizes[1:])
+        if total - n_valid - n_test < 1:
+            raise ValueError(f"{files.path}: {total} images; expected at least one for each of train, valid and test")
+        order = np.random.RandomState(self.seed).permutation(total)
+        kept: dict[int, Grey] = {}
+        room = KEPT_BYTES
+        with reader(files, "RGB") as read:
+
+            def grey(i: int) -> Grey:
+                nonlocal room
+                if i in kept:
+                    return kept[i]
+                image = _resized(read(files.names[i]), self.resize)
+                if image.nbytes <= room:  # the first ones stay: dropping the oldest would drop each before its turn
+                    room -= image.nbytes
+                    kept[i] = image
+                return image
+
+            parts = np.split(order, [total - n_valid - n_test, total - n_test])
+            yield [_Pool(len(part), lambda k, part=part: grey(int(part[k]))) for part in parts]
+
+    def _too_few(self, files: ImageFiles | None, part: str, n: int, found: int, tried: int) -> str:
+        return (
+            f"{_title(files)}: {found} of {n} {part} patches after {tried} crops; the others have too little contrast. Ask "
+            f"for fewer (n_{part}), give more images, or lower preprocess.min_std"
+        )
+
+
+def _title(files: ImageFiles | None) -> str:
+    return "two photographs" if files is None else str(files.path)
+
+
+def _resized(image: Image.Image, shorter: int) -> Grey:
+    """Grey levels of an RGB image whose shorter side has become `shorter` pixels."""
+    width, height = (int(shorter * length / min(image.size)) for length in image.size)
+    return np.array(image.resize((width, height), Image.Resampling.BILINEAR).convert("L"))
+
+
+def _strips(resize: int, crop: int) -> list[_Pool]:
+    """Disjoint vertical strips of scikit-learn's photographs for train, valid and test."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [_resized(Image.fromarray(np.asarray(photo)), resize) for photo in load_sample_images().images]
+    cuts = [[int(edge * photo.shape[1]) for edge in EDGES] for photo in photos]
+    narrowest = min(right - left for cut in cuts for left, right in pairwise(cut))
+    if narrowest < crop:
+        raise ValueError(
+            f"Patches: crops of {crop} pixels do not fit into strips of {narrowest}, a fifth of the embedded photographs' "
+            f"width at resize {resize}; raise resize, lower size, or give images"
+        )
+    parts = [[photo[:, cut[i] : cut[i + 1]] for photo, cut in zip(photos, cuts, strict=True)] for i in range(3)]
+    return [_Pool(len(part), part.__getitem__) for part in parts]
