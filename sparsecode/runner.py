@@ -114,7 +114,7 @@ def run(
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "data": splits.fingerprint(),
-            "data_range": [splits.low, splits.high],
+            "data_range": list(splits.span()),
         }
         try:
             state = fit(
@@ -195,13 +195,16 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
 @torch.no_grad()
 def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
     weights = next(model.parameters())
-    x = splits.test.x[_with_contrast(splits.test.x)].to(weights.device, weights.dtype)
+    shown = splits.test.take(_with_contrast(splits.test.x)).to(weights.device, weights.dtype)
     coders, how = model.coders(), config.evaluate
 
-    def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
-        return _array(model.denormalise(model.decode(coder(samples))))
+    def pixels(samples: torch.Tensor) -> NDArray[Any]:
+        return _array(shown.pixels(samples))
 
-    clean = {"test sample": _array(x), **{f"by {c}": through(f, x) for c, f in coders.items()}}
+    def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
+        return pixels(model.denormalise(model.decode(coder(samples))))
+
+    clean = {"test sample": pixels(shown.x), **{f"by {c}": through(f, shown.x) for c, f in coders.items()}}
     codes = torch.eye(config.model.n_code).to(weights)
     atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
     figures = {
@@ -210,8 +213,9 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     }
     if how.sigmas:
         sigma = how.sigmas[len(how.sigmas) // 2]
-        noisy = add_noise(model, x, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
-        rows = {"clean": _array(x), "noisy": _array(noisy), **{f"by {c}": through(f, noisy) for c, f in coders.items()}}
+        noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+        denoised = {f"by {c}": through(f, noisy) for c, f in coders.items()}
+        rows = {"clean": clean["test sample"], "noisy": pixels(noisy), **denoised}
         title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     return figures
