@@ -12,7 +12,7 @@ import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,6 +180,7 @@ def processes(n: int, accelerator: str = "auto") -> Backend:
 
     def backend(jobs: Sequence[Job]) -> Iterator[Outcome]:
         context = get_context("spawn")
+        resource_tracker.ensure_running()  # here, because starting it lets SIGINT through
         waiting, running = deque(jobs), dict[Any, Any]()
         try:
             while waiting or running:

@@ -23,7 +23,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
-    "encode": Command("code your own array with a trained run", "sparsecode.cli.use"),
+    "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),

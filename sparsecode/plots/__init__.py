@@ -4,11 +4,13 @@ from sparsecode.plots.curves import training_curves
 from sparsecode.plots.frontier import FrontierPoint, sparsity_frontier
 from sparsecode.plots.images import atoms_mosaic, image_grid, is_grey_image
 from sparsecode.plots.probe import accuracy_curves
+from sparsecode.plots.usage import code_usage
 
 __all__ = [
     "FrontierPoint",
     "accuracy_curves",
     "atoms_mosaic",
+    "code_usage",
     "image_grid",
     "is_grey_image",
     "sparsity_frontier",

@@ -1,0 +1,144 @@
+"""`sparsecode encode`: codes as a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from sparsecode.cli.options import UsageError
+from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.data.arrays import read_array
+from sparsecode.data.splits import Split
+from sparsecode.files import save_atomic
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.runs import RunFolder
+from sparsecode.version import __version__
+
+__all__ = ["encode_command"]
+
+CHUNK = 1000
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def encode_command(argv: list[str]) -> int:
+    tyro.cli(_encode, args=argv, prog="sparsecode encode")
+    return 0
+
+
+def _encode(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
+    samples: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SAMPLES")] = None,
+    /,
+    *,
+    out: Path,
+    split: Literal["train", "valid", "test"] | None = None,
+    coder: str | None = None,
+    key: str | None = None,
+    force: bool = False,
+) -> None:
+    """Code the rows of an array, or of a split of the run's own data.
+
+    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. A safetensors file says in its metadata whose
+    codes they are: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
+    samples that the run was trained on).
+
+    Args:
+        run: run folder
+        samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on
+        out: the file to write, .npz or .safetensors
+        split: instead of SAMPLES: a split of the run's own data
+        coder: which of the model's coders; default its first (for sparse coding: solver)
+        key: array in the .npz file
+        force: write over an existing file
+    """
+    if out.suffix not in WRITERS:
+        raise UsageError(f"--out {out}: expected a name that ends in {' or '.join(WRITERS)}")
+    if (samples is None) == (split is None):
+        raise UsageError("expected either SAMPLES or --split, one of the two")
+    refuse_to_overwrite("--out", out, force)
+    folder, console = RunFolder(run), Console()
+    model = folder.best_model()
+    coders = model.coders()
+    if coder is not None and coder not in coders:
+        raise UsageError(f"--coder {coder}: this model has {', '.join(coders)}")
+    name = coder or next(iter(coders))
+    if samples is not None:
+        x, label = _own(samples, key, folder, model, console), None
+        origin = {"samples": str(samples)}
+    else:
+        found = _split(folder, split or "")
+        x, label = found.x, found.label
+        origin = {"split": split or ""}
+    weights = next(model.parameters())
+    rows = [part.to(weights.dtype) for part in x.split(CHUNK)]
+    z = torch.cat([coders[name](part) for part in track(rows, description="encoding", transient=True)])
+    gaps = [model.gap(part, codes) for part, codes in zip(rows, z.split(CHUNK), strict=True)]
+    arrays: Arrays = {"z": z.numpy()} | ({} if label is None else {"label": label.numpy()})
+    metadata = {
+        "sparsecode": __version__,
+        "run": run.resolve().name,
+        "coder": name,
+        "model": hashlib.sha256((folder.model / "sae_weights.safetensors").read_bytes()).hexdigest(),
+        "data": str(folder.provenance()["data"]),
+        **origin,
+    }
+    save_atomic(out, lambda file: WRITERS[out.suffix](file, arrays, metadata))
+    worst = max((float(gap.max()) for gap in gaps if gap is not None), default=None)
+    certificate = "" if worst is None else f", largest relative gap {worst:.1e}"
+    console.print(
+        f"{out}: {', '.join(f'{n} {a.shape} {a.dtype}' for n, a in arrays.items())} by {name}, "
+        f"{int((z != 0).sum()) / len(z):.2f} of {z.shape[1]} active per sample{certificate}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _write_npz(file: BytesIO, arrays: Arrays, _metadata: dict[str, str]) -> None:
+    np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType] - the names are ours
+
+
+def _write_safetensors(file: BytesIO, arrays: Arrays, metadata: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    file.write(save(arrays, metadata))
+
+
+WRITERS: dict[str, Callable[[BytesIO, Arrays, dict[str, str]], None]] = {
+    ".npz": _write_npz,
+    ".safetensors": _write_safetensors,
+}
+
+
+def _own(
+    samples: Path, key: str | None, folder: RunFolder, model: AbstractSparseModel, console: Console
+) -> torch.Tensor:
+    x = read_array(samples, key)
+    if x.shape[1:] != model.shape:
+        raise ValueError(f"{samples}: samples of shape {x.shape[1:]}; this run was trained on {model.shape}")
+    low, high = folder.provenance()["data_range"]
+    beyond = 0.1 * (high - low)
+    if x.min() < low - beyond or x.max() > high + beyond:
+        console.print(
+            f"warning: values from {x.min():.4g} to {x.max():.4g}, and the run was trained on {low:.4g} to {high:.4g}: "
+            "are they in the same units?",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return torch.from_numpy(x)
+
+
+def _split(folder: RunFolder, name: str) -> Split:
+    splits = folder.config().data.load()
+    folder.check_data(splits)
+    return getattr(splits, name)

@@ -1,0 +1,45 @@
+"""How codes are used: which ones, and how many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+__all__ = ["code_usage"]
+
+
+def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: str = "") -> Figure:
+    """A row per coder, from (`frequency` [n_code], `active` [n]).
+
+    Left: the share of samples that use each code, codes sorted by it, on a logarithmic axis; dead codes (share 0) have no
+    bar, and the panel's title counts them. Right: a histogram of the number of active codes per sample.
+    """
+    if not coders:
+        raise ValueError("coders is empty; expected at least one")
+    figure = Figure(figsize=(9, 2.7 * len(coders)), layout="constrained")
+    grid = figure.subplots(len(coders), 2, squeeze=False)
+    for (left, right), (name, (frequency, active)) in zip(grid, coders.items(), strict=True):
+        shares, n = np.sort(frequency)[::-1], len(active)
+        dead = int((shares == 0).sum())
+        left.bar(np.arange(len(shares)), shares, width=1.0)
+        left.set_yscale("log")
+        left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
+        left.set_xlim(-1, len(shares))
+        left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9)
+        left.set_xlabel("code, most used first", fontsize=8)
+        left.set_ylabel("share of samples", fontsize=8)
+        low, high = int(active.min()), int(active.max())
+        step = max(1, (high - low + 1) // 40)
+        right.hist(active, bins=np.arange(low, high + step + 1, step) - 0.5)
+        right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
+        right.set_title(f"{name}: {active.mean():.1f} codes active in the mean", fontsize=9)
+        right.set_xlabel("active codes per sample", fontsize=8)
+        right.set_ylabel("samples", fontsize=8)
+        for axes in (left, right):
+            axes.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
