@@ -1,8 +1,9 @@
-"""Coordinate descent for the Lasso, one sample after another, samples spread over threads.
+"""Coordinate descent for the Lasso and the elastic net, one sample after another, samples spread over threads.
 
-Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache, an update costs one
-row of the Gram matrix, and the duality gap is read off what is there anyway. The sums may be reordered by the compiler;
-NaN is never assumed away.
+Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache; four coordinates are
+moved before the residual correlations are brought up to date in one pass over them and four rows of the Gram matrix;
+steps are over-relaxed; and long solves go on in a copy of the Gram matrix that holds the work list alone. The sums may
+be reordered by the compiler; NaN is never assumed away.
 """
 
 from __future__ import annotations
@@ -14,118 +15,269 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["lasso_coordinate_descent"]
+__all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
+BLOCK = 32  # samples that a thread takes at a time: their work differs a hundredfold
+LINE = 64  # bytes; rows that straddle cache lines cost half as much again
+MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
+
 SWEEPS = 2  # between two looks at the gap and at the work list
+FALL = 0.7  # of the threshold, from one sweep of the first pass to the next
+CALM = 4  # sweeps before steps are over-relaxed: until then codes change sign
+RELAX = 0.35  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
+PATIENCE = 32  # a copy costs about as much as this many updates of as many numbers
+NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
+
+_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
-def _descend(
-    gram: Any,
-    inverse: Any,
-    corr: Any,
-    half_square: Any,
-    scale: Any,
-    z: Any,
-    weight: Any,
-    positive: Any,
-    tol: Any,
-    max_sweeps: Any,
-    gaps: Any,
-    sweeps_taken: Any,
+@_jit
+def _subtract(q: Any, gram: Any, j0: Any, j1: Any, j2: Any, j3: Any, h0: Any, h1: Any, h2: Any, h3: Any) -> None:
+    """Take four changes h of coordinates j out of q."""
+    r0, r1, r2, r3 = gram[j0], gram[j1], gram[j2], gram[j3]
+    for k in range(len(q)):
+        q[k] -= h0 * r0[k] + h1 * r1[k] + h2 * r2[k] + h3 * r3[k]
+
+
+@_jit
+def _step(v: Any, old: Any, weight: Any, below: Any, inverse: Any, relax: Any) -> Any:
+    """The coordinate's optimum, and `relax` of the way beyond it on the same side of zero."""
+    zero = weight - weight
+    up, down = v - weight, v + below
+    new = ((up if up > zero else zero) + (down if down < zero else zero)) * inverse
+    beyond = new + relax * (new - old)
+    return beyond if beyond * new > zero else new
+
+
+@_jit
+def _sweep(
+    gram: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any, relax: Any
 ) -> None:
+    """Move the first `count` coordinates in `work`, four at a time, each knowing the moves before it."""
+    t = 0
+    while t + 3 < count:
+        j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
+        r0, r1, r2 = gram[j0], gram[j1], gram[j2]
+        o0, o1, o2, o3 = code[j0], code[j1], code[j2], code[j3]
+        n0 = _step(q[j0] + diag[j0] * o0, o0, weight, below, inverse[j0], relax)
+        h0 = n0 - o0
+        v1 = q[j1] + diag[j1] * o1 - h0 * r0[j1]
+        v2 = q[j2] + diag[j2] * o2 - h0 * r0[j2]
+        v3 = q[j3] + diag[j3] * o3 - h0 * r0[j3]
+        n1 = _step(v1, o1, weight, below, inverse[j1], relax)
+        h1 = n1 - o1
+        n2 = _step(v2 - h1 * r1[j2], o2, weight, below, inverse[j2], relax)
+        h2 = n2 - o2
+        n3 = _step(v3 - h1 * r1[j3] - h2 * r2[j3], o3, weight, below, inverse[j3], relax)
+        h3 = n3 - o3
+        if h0 != 0 or h1 != 0 or h2 != 0 or h3 != 0:
+            code[j0], code[j1], code[j2], code[j3] = n0, n1, n2, n3
+            _subtract(q, gram, j0, j1, j2, j3, h0, h1, h2, h3)
+        t += 4
+    while t < count:
+        j = work[t]
+        new = _step(q[j] + diag[j] * code[j], code[j], weight, below, inverse[j], relax)
+        change = new - code[j]
+        if change != 0:
+            code[j], row = new, gram[j]
+            for k in range(len(q)):
+                q[k] -= change * row[k]
+        t += 1
+
+
+@_jit
+def _correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
+    """q = c - G z afresh, so that rounding does not pile up."""
+    q[:] = c
+    zero, count, t = c[0] - c[0], 0, 0
+    for j in range(len(code)):
+        work[count] = j
+        count += code[j] != 0
+    while t + 3 < count:
+        j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
+        _subtract(q, gram, j0, j1, j2, j3, code[j0], code[j1], code[j2], code[j3])
+        t += 4
+    while t < count:
+        j = work[t]
+        _subtract(q, gram, j, j, j, j, code[j], zero, zero, zero)
+        t += 1
+
+
+@_jit
+def _survey(q: Any, code: Any, work: Any, threshold: Any, positive: Any) -> Any:
+    """List the coordinates that are active or whose |q| (q if `positive`) exceeds `threshold`; and the largest of it."""
+    count, largest = 0, threshold - threshold
+    for j in range(len(q)):
+        size = q[j] if positive else abs(q[j])
+        largest = size if size > largest else largest
+        work[count] = j
+        count += (size > threshold) | (code[j] != 0)
+    return count, largest
+
+
+@_jit
+def _gap(
+    c: Any, q: Any, code: Any, largest: Any, half_square: Any, scale: Any, weight: Any, ridge: Any, positive: Any
+) -> Any:
+    """The duality gap, as in QuadraticEnergy.gap."""
+    zero, one = weight - weight, weight / weight
+    explained = left = norm = square = conjugate = zero
+    for j in range(len(q)):
+        explained += code[j] * c[j]
+        left += code[j] * q[j]
+        norm += abs(code[j])
+    if ridge > 0:
+        for j in range(len(q)):
+            excess = max((q[j] if positive else abs(q[j])) - weight, zero)
+            square += code[j] * code[j]
+            conjugate += excess * excess
+        conjugate = conjugate / (ridge + ridge)
+        s = one
+    else:
+        s = min(weight / largest, one) if largest > 0 else one
+    x_dot_r = half_square + half_square - explained
+    r_dot_r = max(x_dot_r - left, zero)
+    half = one / (one + one)
+    return (half * (r_dot_r * (one + s * s) + ridge * square) + weight * norm + conjugate - s * x_dot_r) / scale
+
+
+@_jit
+def _copy(gram: Any, work: Any, count: Any, out: Any) -> None:
+    for a in range(count):
+        row, copied = gram[work[a]], out[a]
+        for b in range(count):
+            copied[b] = row[work[b]]
+        copied[count:] = 0
+
+
+@_jit
+def _descend(
+    gram: Any, diag: Any, inverse: Any, corr: Any, half_square: Any, scale: Any, z: Any, weight: Any, ridge: Any,
+    positive: Any, tol: Any, max_sweeps: Any, knobs: Any, gaps: Any, sweeps_taken: Any, floats: Any, ints: Any, small: Any,
+) -> None:  # fmt: skip
+    """Solve every row of `z`; `floats`, `ints` and `small` are scratch."""
     n, n_code = corr.shape
-    zero = weight - weight  # of the dtype of everything else
-    tiny = np.finfo(gram.dtype).tiny
+    fall, near, relaxed, zero = knobs[0], knobs[1], knobs[2], knobs[3]
+    below = knobs[4] if positive else weight
+    c, q = floats[0][:n_code], floats[1][:n_code]
+    work, part = ints[0], ints[1]
+    most = int(np.sqrt(len(small)))
     for i in range(n):
-        code, c = z[i], corr[i]
-        q = c.copy()  # correlations of the atoms with the residual
-        for j in range(n_code):
-            if code[j] != 0:
-                value, row = code[j], gram[j]
-                for k in range(n_code):
-                    q[k] -= value * row[k]
-        work = np.empty(n_code, np.int32)
+        code = z[i]
+        c[:] = corr[i]
+        _correlate(gram, c, code, work, q)
+        count, largest = _survey(q, code, work, weight, positive)
+        gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         sweeps = 0
-        while True:
-            # The duality gap, as in QuadraticEnergy.gap.
-            explained = left = norm = highest = lowest = zero
-            for j in range(n_code):
-                explained += code[j] * c[j]
-                left += code[j] * q[j]
-                norm += abs(code[j])
-                highest = max(highest, q[j])
-                lowest = min(lowest, q[j])
-            largest = highest if positive else max(highest, -lowest)
-            x_dot_r = 2.0 * half_square[i] - explained
-            r_dot_r = max(x_dot_r - left, 0.0)
-            s = min(weight / largest, 1.0) if largest > 0 else 1.0
-            gap = r_dot_r / 2 + weight * norm - s * x_dot_r + s * s * r_dot_r / 2
-            gap = gap / max(scale[i], tiny)
-            if gap <= tol or sweeps >= max_sweeps or gap != gap:
-                break
-            count = 0
-            for j in range(n_code):
-                if code[j] != 0 or q[j] > weight or (q[j] < -weight and not positive):
-                    work[count] = j
-                    count += 1
-            burst = min(SWEEPS, max_sweeps - sweeps)
-            for _ in range(burst):
-                for w in range(count):
-                    j = work[w]
-                    old, threshold = code[j], weight * inverse[j]
-                    v = old + q[j] * inverse[j]
-                    if v > threshold:
-                        new = v - threshold
-                    elif v < -threshold and not positive:
-                        new = v + threshold
-                    else:
-                        new = zero
-                    change = new - old
-                    if change != 0:
-                        code[j] = new
-                        row = gram[j]
-                        for k in range(n_code):
-                            q[k] -= change * row[k]
-            sweeps += burst
-        gaps[i] = gap if gap != gap else max(gap, 0.0)
+        if gap > tol:  # the first pass: large correlations explain small ones away
+            threshold = largest
+            while threshold > weight and sweeps < max_sweeps:
+                threshold = max(threshold * fall, weight)
+                count, largest = _survey(q, code, work, threshold, positive)
+                _sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                sweeps += 1
+            count, largest = _survey(q, code, work, weight, positive)
+            gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+        while gap > tol and sweeps < max_sweeps:
+            patient = sweeps * n_code < PATIENCE * count
+            if not patient:
+                count, largest = _survey(q, code, work, near * weight, positive)
+            if patient or count > most:
+                for _ in range(min(SWEEPS, max_sweeps - sweeps)):
+                    _sweep(
+                        gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero
+                    )
+                    sweeps += 1
+            else:
+                width = (count + 15) // 16 * 16
+                sub = small[: count * width].reshape(count, width)
+                _copy(gram, work, count, sub)
+                sub_c, sub_q, sub_z = floats[2][:width], floats[3][:width], floats[4][:width]
+                sub_diag, sub_inverse = floats[5][:width], floats[6][:width]
+                sub_c[count:], sub_q[count:], sub_z[count:] = zero, zero, zero
+                for a in range(count):
+                    j = work[a]
+                    sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
+                goal = max(tol, gap / 16)  # no nearer: the list is not final
+                while gap > goal and sweeps < max_sweeps:
+                    inner, largest = _survey(sub_q, sub_z, part, weight, positive)
+                    for _ in range(min(SWEEPS, max_sweeps - sweeps)):
+                        _sweep(
+                            sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below,
+                            relaxed if sweeps >= CALM else zero,
+                        )  # fmt: skip
+                        sweeps += 1
+                    inner, largest = _survey(sub_q, sub_z, part, weight, positive)
+                    gap = _gap(sub_c, sub_q, sub_z, largest, half_square[i], scale[i], weight, ridge, positive)
+                for a in range(count):
+                    code[work[a]] = sub_z[a]
+                _correlate(gram, c, code, work, q)
+            count, largest = _survey(q, code, work, weight, positive)
+            gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+        gaps[i] = gap if gap != gap else max(gap, zero)
         sweeps_taken[i] = sweeps
 
 
-def lasso_coordinate_descent(
+def coordinate_descent(
     gram: NDArray[Any],
     corr: NDArray[Any],
     half_square: NDArray[Any],
     scale: NDArray[Any],
     z: NDArray[Any],
     weight: float,
+    ridge: float,
     positive: bool,
     tol: float,
     max_sweeps: int,
     threads: int,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Minimise 1/2 |x|^2 - c.z + 1/2 z G z + weight |z|_1 per row, in place in `z`.
+    """Minimise 1/2 |x|^2 - c.z + 1/2 z G z + weight |z|_1 + ridge / 2 |z|^2 per row, in place in `z`.
 
     Returns gaps relative to `scale` and sweeps taken, each [n].
 
     `gram` G [k, k], `corr` c [n, k], `half_square` 1/2 |x|^2 [n], `scale` [n], `z` [n, k]: C-contiguous, of one
     float dtype.
     """
-    gaps, sweeps = np.empty(len(z), z.dtype), np.empty(len(z), np.int64)
-    inverse = np.divide(1, np.diag(gram), out=np.zeros(len(gram), z.dtype), where=np.diag(gram) > 0)
+    dtype, n_code = z.dtype, len(gram)
+    gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z), np.int64)
+    gram = gram if gram.ctypes.data % LINE == 0 else aligned(gram.shape, dtype, gram)
+    diag = np.ascontiguousarray(np.diag(gram))
+    curved = diag + dtype.type(ridge)
+    inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved > 0)
+    scale = np.maximum(scale, np.finfo(dtype).tiny)
+    knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
+    number = dtype.type
 
-    def part(rows: slice) -> None:
-        _descend(
-            gram, inverse, corr[rows], half_square[rows], scale[rows], z[rows], z.dtype.type(weight), positive, tol,
-            max_sweeps, gaps[rows], sweeps[rows],
-        )  # fmt: skip
+    threaded = threads > 1 and z.size >= SMALL
+    size = BLOCK if threaded else max(len(z), 1)
+    blocks = iter(range(0, len(z), size))
 
-    if threads == 1 or z.size < SMALL:
-        part(slice(None))
-    else:
+    def take(_: int) -> None:
+        floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
+        small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
+        for start in blocks:  # shared by the threads: whoever is free takes the next
+            rows = slice(start, start + size)
+            _descend(
+                gram, diag, inverse, corr[rows], half_square[rows], scale[rows], z[rows], number(weight), number(ridge),
+                positive, number(tol), max_sweeps, knobs, gaps[rows], sweeps[rows], floats, ints, small,
+            )  # fmt: skip
+
+    if threaded:
         # Plain threads: numba's own pool would set torch's number of threads and quarrel with it for the cores.
-        edges = np.linspace(0, len(z), 4 * threads + 1).astype(int)
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(part, map(slice, edges[:-1], edges[1:])))
+            list(pool.map(take, range(threads)))
+    else:
+        take(0)
     return gaps, sweeps
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], fill: NDArray[Any] | None = None) -> NDArray[Any]:
+    """An array that begins at a cache line: uninitialised, or a copy of `fill`."""
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    raw = np.empty(n_bytes + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    array = raw[start : start + n_bytes].view(dtype).reshape(shape)
+    if fill is not None:
+        array[...] = fill
+    return array

@@ -1,11 +1,11 @@
-"""Coordinate descent: the fastest way to codes of a quadratic energy with an L1 penalty on a CPU."""
+"""Coordinate descent: the fastest way to codes of a quadratic energy with an L1 or elastic net penalty on a CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from sparsecode.penalties import L1
+from sparsecode.penalties import L1, ElasticNet
 from sparsecode.solvers.energy import Energy, QuadraticEnergy
 from sparsecode.specs import Spec
 from sparsecode.types import Solution
@@ -16,32 +16,44 @@ __all__ = ["CoordinateDescent"]
 class CoordinateDescent(Spec, tag="coordinate_descent"):
     """Cyclic coordinate descent with residual correlations q = c - G z kept up to date.
 
-    z_j <- S(z_j + q_j / G_jj, weight / G_jj), S the (non-negative) soft threshold, over the j that are active or
-    violate their optimality condition; that list is made anew every two sweeps. Compiled, samples spread over
-    torch's number of threads. A step is a sweep. Source: Friedman, Hastie & Tibshirani, J. Stat. Software 2010.
+    z_j <- S(q_j + G_jj z_j, weight) / (G_jj + weight ratio), S the (non-negative) soft threshold, ratio 0 for L1, over
+    the j that are active or violate their optimality condition; that list is made anew every two sweeps. The first
+    sweeps take large |q_j| first; later steps go 1.35 times as far, which keeps the energy falling. Compiled, samples
+    spread over torch's number of threads. A step is a sweep. Source: Friedman, Hastie & Tibshirani, J. Stat. Software
+    2010.
     """
+
+    @staticmethod
+    def fits(energy: Energy, device: torch.device) -> bool:
+        """Whether it can descend `energy` on `device`."""
+        quadratic = isinstance(energy, QuadraticEnergy)
+        return quadratic and isinstance(energy.penalty, L1 | ElasticNet) and device.type == "cpu"
 
     def complete(self, energy: Energy, z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
         """Codes of every row. Raises TypeError for other energies and ValueError off the CPU."""
-        if not isinstance(energy, QuadraticEnergy) or not isinstance(energy.penalty, L1):
-            raise TypeError("CoordinateDescent needs a quadratic energy with an L1 penalty; use FISTA for others")
+        if not isinstance(energy, QuadraticEnergy) or not isinstance(energy.penalty, L1 | ElasticNet):
+            raise TypeError(
+                "CoordinateDescent needs a quadratic energy with an L1 or elastic net penalty; use FISTA for others"
+            )
         if z0.device.type != "cpu":
             raise ValueError(f"CoordinateDescent runs on the CPU and the data are on {z0.device}; use FISTA there")
-        from sparsecode.kernels.coordinate import lasso_coordinate_descent  # numba is slow to import
+        from sparsecode.kernels.coordinate import coordinate_descent  # numba is slow to import
 
         z = z0.detach().clone(memory_format=torch.contiguous_format)
         arrays = (
             t.detach().contiguous().numpy() for t in (energy.gram, energy.corr, energy.half_square, energy.scale, z)
         )
         gram, corr, half_square, scale, codes = arrays
-        gaps, sweeps = lasso_coordinate_descent(
+        penalty = energy.penalty
+        gaps, sweeps = coordinate_descent(
             gram,
             corr,
             half_square,
             scale,
             codes,
             weight=energy.weight,
-            positive=energy.penalty.positive,
+            ridge=energy.weight * penalty.ratio if isinstance(penalty, ElasticNet) else 0.0,
+            positive=penalty.positive,
             tol=tol,
             max_sweeps=max_steps,
             threads=torch.get_num_threads(),

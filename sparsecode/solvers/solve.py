@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsecode.penalties import L1
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.energy import DecoderEnergy, Energy, QuadraticEnergy
+from sparsecode.solvers.energy import DecoderEnergy, Energy
 from sparsecode.solvers.gradient import FISTA, ISTA, Algorithm
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
@@ -26,8 +25,8 @@ CHECK_EVERY = 10  # steps between looks at the gap, fewer at the start: each cos
 def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
     """Minimise every row of `energy` from `z0` [B, n_code] until its relative gap is at most `tol`.
 
-    Without a solver the fastest that fits is taken: coordinate descent for L1 on a CPU, else FISTA with restarts, and
-    with backtracking where the decoder is not linear. The start is first projected to the penalty's domain. The gap
+    Without a solver the fastest that fits is taken: coordinate descent for L1 and the elastic net on a CPU, else FISTA
+    with restarts, and with backtracking where the decoder is not linear. The start is first projected to the penalty's domain. The gap
     (see the energy's `gap`) is read before the first step, then every few steps and at `max_steps`; a row that has
     converged keeps its code and leaves the batch, so its result does not depend on the others. Rows of a coupled energy
     stop together.
@@ -40,7 +39,7 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
 
 
 def _fastest(energy: Energy, device: torch.device) -> Solver:
-    if isinstance(energy, QuadraticEnergy) and isinstance(energy.penalty, L1) and device.type == "cpu":
+    if CoordinateDescent.fits(energy, device):
         return CoordinateDescent()
     base = energy.base if isinstance(energy, CoupledEnergy) else energy
     return FISTA(step_size="backtracking" if isinstance(base, DecoderEnergy) else None, restart=True)

@@ -1,0 +1,101 @@
+"""Compiled kernels beside their eager counterparts, and what only they can get wrong."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import ElasticNet as SklearnElasticNet
+from torch import Tensor
+
+from sparsecode.data import Photos
+from sparsecode.penalties import L1, ElasticNet, Penalty
+from sparsecode.solvers import FISTA, CoordinateDescent, QuadraticEnergy, solve
+
+PENALTIES = [L1(), L1(positive=True), ElasticNet(0.5), ElasticNet(0.5, positive=True), ElasticNet(0.0)]
+
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+
+
+def photographs(n_code: int, n: int = 60, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Patches of photographs without their means, and other such patches of unit norm for atoms: an ill-posed problem."""
+    rows = Photos(n_train=4 * (n + n_code)).load().train.x.flatten(1).to(dtype)
+    rows = rows - rows.mean(dim=1, keepdim=True)
+    lively = rows[torch.linalg.vector_norm(rows, dim=1) > 0.5]
+    atoms = lively[n : n + n_code]
+    assert len(atoms) == n_code
+    return lively[:n], atoms / torch.linalg.vector_norm(atoms, dim=1, keepdim=True)
+
+
+def codes_of(energy: QuadraticEnergy, solver: FISTA | CoordinateDescent, tol: float, z0: Tensor | None = None):
+    z0 = torch.zeros_like(energy.corr) if z0 is None else z0
+    return solve(energy, solver, z0, max_steps=100_000, tol=tol)
+
+
+@every_penalty
+def test_coordinate_descent_has_the_energy_and_the_gap_of_the_eager_formulas(penalty: Penalty) -> None:
+    energy = QuadraticEnergy(*photographs(300, n=20), penalty, 0.05)
+    found = codes_of(energy, CoordinateDescent(), 1e-7)
+    assert found.converged.all()
+    torch.testing.assert_close(found.gap, energy.gap(found.z), rtol=1e-6, atol=1e-13)
+    above = (codes_of(energy, FISTA(), 1e-3).objective - found.objective) / energy.half_square
+    assert ((above >= -1e-7) & (above <= 1e-3)).all()
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_elastic_net_is_that_of_scikit_learn(positive: bool) -> None:
+    x, atoms = photographs(40, n=5)
+    weight, ratio = 0.05, 0.8
+    total = weight * (1 + ratio) / x.shape[1]
+    reference = SklearnElasticNet(
+        total, l1_ratio=1 / (1 + ratio), fit_intercept=False, positive=positive, tol=1e-10, max_iter=100_000
+    )
+    expected = np.stack([reference.fit(atoms.T.numpy(), row.numpy()).coef_.copy() for row in x])
+    found = codes_of(QuadraticEnergy(x, atoms, ElasticNet(ratio, positive), weight), CoordinateDescent(), 1e-12)
+    np.testing.assert_allclose(found.z.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_code", [1, 2, 3, 4, 5, 17, 63, 64, 65, 300])
+@every_penalty
+def test_any_number_of_codes_meets_the_conditions_of_an_optimum(n_code: int, penalty: Penalty) -> None:
+    energy = QuadraticEnergy(*photographs(300), penalty, 0.02)
+    energy = QuadraticEnergy(energy.x, energy.dictionary[:n_code], penalty, 0.02)
+    z = codes_of(energy, CoordinateDescent(), 1e-13).z
+    step = torch.full((len(z), 1), 0.1, dtype=z.dtype)
+    torch.testing.assert_close(energy.prox(z - step * energy.grad(z), step), z, rtol=0, atol=1e-6)
+    assert (z != 0).any()
+
+
+@pytest.mark.parametrize("n_code", [5, 300])
+def test_energy_falls_with_every_further_sweep(n_code: int) -> None:
+    x, atoms = photographs(300)
+    energy = QuadraticEnergy(x, atoms[:n_code], L1(), 0.01)
+    values = [
+        solve(energy, CoordinateDescent(), torch.zeros_like(energy.corr), max_steps=steps, tol=1e-15).objective
+        for steps in range(1, 40)
+    ]
+    assert (torch.stack(values).diff(dim=0) <= 1e-12).all()
+
+
+def test_single_precision_stays_single_and_reaches_its_tolerance() -> None:
+    energy = QuadraticEnergy(*photographs(300, dtype=torch.float32), L1(), 0.02)
+    found = codes_of(energy, CoordinateDescent(), 1e-4)
+    assert {part.dtype for part in (found.z, found.gap, found.objective)} == {torch.float32}
+    assert found.converged.all()
+    exact = QuadraticEnergy(*photographs(300), L1(), 0.02)
+    assert (exact.gap(found.z.double()) <= 1.5e-4).all()
+
+
+def test_atoms_of_zeros_and_twins_do_no_harm() -> None:
+    x, atoms = photographs(40, n=20)
+    atoms[3], atoms[7] = 0, atoms[8]
+    for penalty in PENALTIES:
+        found = codes_of(QuadraticEnergy(x, atoms, penalty, 0.05), CoordinateDescent(), 1e-8)
+        assert found.converged.all()
+        assert (found.z[:, 3] == 0).all()
+
+
+def test_a_far_start_is_left_behind_by_large_dictionaries_too() -> None:
+    x, atoms = photographs(300)
+    energy = QuadraticEnergy(x, atoms, L1(), 0.02)
+    start = torch.randn(energy.corr.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    far, near = (codes_of(energy, CoordinateDescent(), 1e-9, z0).objective for z0 in (start, None))
+    torch.testing.assert_close(far, near, rtol=1e-7, atol=1e-9)
