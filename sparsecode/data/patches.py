@@ -117,7 +117,7 @@ class Patches(Spec, tag="patches"):
                     found, batch, most = 0, 0, max(CROPS_PER_PATCH * n, PASSES * pool.n)
                     while found < n:
                         if batch * BATCH >= most:
-                            raise ValueError(self._too_few(files, part, n, found, batch * BATCH))
+                            raise ValueError(self._too_few(files, part, n, found, batch * BATCH, pool.n))
                         kept = self.preprocess.prepare(self._crops(pool, batch, part, threads), level)
                         append(kept.x[: n - found])
                         if append_maps is not None and kept.ctx is not None:
@@ -165,10 +165,10 @@ class Patches(Spec, tag="patches"):
             parts = np.split(order, [total - n_valid - n_test, total - n_test])
             yield [_Pool(len(part), lambda k, part=part: grey(int(part[k]))) for part in parts]
 
-    def _too_few(self, files: ImageFiles | None, part: str, n: int, found: int, tried: int) -> str:
+    def _too_few(self, files: ImageFiles | None, part: str, n: int, found: int, tried: int, images: int) -> str:
         return (
-            f"{_title(files)}: {found} of {n} {part} patches after {tried} crops; the others have too little contrast. Ask "
-            f"for fewer (n_{part}), give more images, or lower preprocess.min_std"
+            f"{_title(files)}: {found} of {n} {part} patches after {tried} crops of {images} images; the others have "
+            f"too little contrast. Ask for fewer (n_{part}), give more images, or lower preprocess.min_std"
         )
 
 

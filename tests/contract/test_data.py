@@ -6,16 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from pictures import tile_folder
 from torch import Tensor
 
-from sparsecode.data import Digits, Photos, Split, Splits
+from sparsecode.data import LCN, Data, Digits, ImageFolder, Patches, Photos, Plain, Splits
 from sparsecode.specs import from_json, to_json
 
 
 class Case(NamedTuple):
     """A source, the shape of a sample, the sizes of its splits and how many classes it labels (0: none)."""
 
-    source: Digits | Photos
+    source: Data
     shape: tuple[int, ...]
     sizes: tuple[int, int, int]
     classes: int
@@ -25,9 +26,38 @@ CASES = [
     Case(Digits(), (8, 8), (1437, 179, 181), 10),
     Case(Photos(size=8, n_train=301, n_valid=40, n_test=1), (8, 8), (301, 40, 1), 0),
     Case(Photos(size=30, shrink=1, n_train=20, n_valid=20, n_test=20), (30, 30), (20, 20, 20), 0),
+    Case(ImageFolder(path="tiles", size=16), (3, 16, 16), (40, 4, 4), 0),
+    Case(ImageFolder(path="tiles", size=9, grey=True, valid=0.25), (1, 9, 9), (32, 12, 4), 0),
+    Case(Patches(size=8, n_train=301, n_valid=40, n_test=1), (1, 8, 8), (301, 40, 1), 0),
+    Case(Patches(size=8, n_train=40, n_valid=20, n_test=20, preprocess=LCN(floor="batch")), (1, 8, 8), (40, 20, 20), 0),
+    Case(
+        Patches(images="tiles", resize=40, size=7, n_train=300, n_valid=30, n_test=20, preprocess=LCN(kernel=5)),
+        (1, 7, 7),
+        (300, 30, 20),
+        0,
+    ),
+    Case(
+        Patches(images="tiles", resize=40, size=12, n_train=51, n_valid=9, n_test=9, preprocess=Plain()),
+        (1, 12, 12),
+        (51, 9, 9),
+        0,
+    ),
 ]
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: type(case.source).__name__)
+every_case = pytest.mark.parametrize("case", CASES, indirect=True, ids=lambda case: type(case.source).__name__)
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tile_folder(tmp_path_factory.mktemp("tiles")))
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest, tiles: str) -> Case:
+    """A case whose source reads the folder of tiles if it reads any."""
+    case: Case = request.param
+    found = {name: tiles for name in ("path", "images") if getattr(case.source, name, None) is not None}
+    return case._replace(source=msgspec.structs.replace(case.source, **found))
 
 
 def samples(splits: Splits) -> list[Tensor]:
@@ -52,8 +82,8 @@ def test_splits_have_the_announced_shapes(case: Case) -> None:
 def test_values_are_finite_and_fill_the_range(case: Case) -> None:
     """The range is the one of pixels: a patch less its mean may leave its ends by a little, seldom."""
     splits = case.source.load()
-    x = torch.cat(samples(splits))
-    assert torch.isfinite(x).all()
+    x = torch.cat([split.pixels(split.x) for split in splits[:3]])
+    assert torch.isfinite(torch.cat(samples(splits))).all()
     assert splits.data_range == 1.0
     assert ((x >= splits.low) & (x <= splits.high)).float().mean() > 0.99
     assert x.max() - x.min() > splits.data_range / 2
@@ -81,10 +111,10 @@ def test_the_fingerprint_knows_every_sample_and_its_place(case: Case) -> None:
     changed = splits.train.x.clone()
     changed[-1, -1, -1] += 1
     for other in (
-        splits._replace(train=Split(changed)),
-        splits._replace(train=Split(splits.train.x.flip(0))),
+        splits._replace(train=splits.train._replace(x=changed)),
+        splits._replace(train=splits.train._replace(x=splits.train.x.flip(0))),
         splits._replace(train=splits.valid, valid=splits.train),
-        splits._replace(test=Split(splits.test.x.flatten(1))),
+        splits._replace(test=splits.test._replace(x=splits.test.x.flatten(1))),
     ):
         assert other.fingerprint() != mark
 
