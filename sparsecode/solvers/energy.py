@@ -74,7 +74,7 @@ def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int)
     """
     here = energy.grad(z)
     small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
-    v = here + torch.ones_like(here) * here.abs().mean().clamp(min=1e-3)
+    v = here + here.abs().mean(dim=1, keepdim=True).clamp(min=1e-3)  # never orthogonal to everything
     size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
     for _ in range(iterations):
         v = (energy.grad(z + small * v / size) - here) / small

@@ -9,18 +9,22 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from sparsecode.penalties import L1, ElasticNet, Penalty
+from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Penalty
 from sparsecode.solvers import FISTA, QuadraticEnergy, solve
 
-PENALTIES: list[Any] = [
+CONVEX: list[Any] = [
     L1(),
     L1(positive=True),
     ElasticNet(ratio=0.7),
     ElasticNet(ratio=0.7, positive=True),
     ElasticNet(ratio=0),
+    GroupL2(size=3),
+    GroupL2(size=3, positive=True),
 ]
+PENALTIES: list[Any] = [*CONVEX, LogSum(scale=0.5), LogSum(scale=0.5, positive=True), LogSum(scale=10)]
 
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=repr)
+every_convex_penalty = pytest.mark.parametrize("penalty", CONVEX, ids=repr)
 seeds = st.integers(0, 2**32 - 1)
 strengths = st.floats(1e-3, 5)
 
@@ -36,9 +40,9 @@ def domain(penalty: Penalty, z: Tensor) -> Tensor:
 
 @every_penalty
 def test_value_is_non_negative_and_zero_at_zero(penalty: Penalty, rng: torch.Generator) -> None:
-    z = domain(penalty, torch.randn(50, 7, generator=rng))
+    z = domain(penalty, torch.randn(50, 6, generator=rng))
     assert (penalty.value(z) > 0).all()
-    assert (penalty.value(torch.zeros(2, 7)) == 0).all()
+    assert (penalty.value(torch.zeros(2, 6)) == 0).all()
 
 
 @every_penalty
@@ -57,7 +61,7 @@ def test_prox_beats_every_perturbation(penalty: Penalty, seed: int, t: float) ->
     assert torch.equal(domain(penalty, z), z)
 
 
-@every_penalty
+@every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
 def test_what_prox_takes_off_is_a_subgradient(penalty: Penalty, seed: int, t: float) -> None:
@@ -68,7 +72,7 @@ def test_what_prox_takes_off_is_a_subgradient(penalty: Penalty, seed: int, t: fl
     assert (penalty.value(others) >= line - 1e-9).all()
 
 
-@every_penalty
+@every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
 def test_prox_is_nonexpansive(penalty: Penalty, seed: int, t: float) -> None:
@@ -85,7 +89,7 @@ def test_prox_takes_a_strength_per_row(penalty: Penalty, rng: torch.Generator) -
     assert torch.equal(penalty.prox(v, t), torch.cat(rows))
 
 
-@every_penalty
+@every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
 def test_dual_scale_gives_a_feasible_point(penalty: Penalty, seed: int, weight: float) -> None:
@@ -101,7 +105,7 @@ def test_dual_scale_gives_a_feasible_point(penalty: Penalty, seed: int, weight: 
         assert (energy.per_sample(z) >= dual - 1e-9 * dual.abs() - 1e-9).all()
 
 
-@every_penalty
+@every_convex_penalty
 def test_the_gap_closes_at_the_optimum(penalty: Penalty) -> None:
     x, atoms = normal(0, 20, 6), normal(1, 9, 6)
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
@@ -115,6 +119,35 @@ def test_the_gap_closes_at_the_optimum(penalty: Penalty) -> None:
         z = domain(penalty, found.z + size * normal(2, 20, 9))
         worse = (energy.per_sample(z) - found.objective) / energy.scale
         assert (energy.gap(z) >= worse - 1e-9).all()
+
+
+@pytest.mark.parametrize("penalty", [p for p in PENALTIES if p not in CONVEX], ids=repr)
+def test_without_convexity_the_kkt_residual_closes_and_no_neighbour_is_better(penalty: Penalty) -> None:
+    x, atoms = normal(0, 20, 6), normal(1, 9, 6)
+    energy = QuadraticEnergy(x, atoms, penalty, 0.5)
+    found = solve(energy, None, torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
+    assert found.converged.all()
+    assert (found.z != 0).any()
+    assert (found.z == 0).any()
+    for size in (1e-6, 1e-4):
+        z = domain(penalty, found.z + size * normal(2, 20, 9))
+        assert (energy.per_sample(z) >= found.objective - 1e-9).all()
+
+
+def test_log_sum_is_between_no_penalty_and_l1() -> None:
+    v = torch.linspace(-5, 5, 101)[None]
+    l1, nearly_l1 = L1().prox(v, 1.0), LogSum(scale=1e4).prox(v, 1.0)
+    torch.testing.assert_close(nearly_l1, l1, rtol=0, atol=1e-3)
+    sharp = LogSum(scale=0.1).prox(v, 1.0)
+    kept = sharp != 0
+    assert ((v - sharp).abs()[kept] < (v - l1).abs()[kept]).all()  # large codes are shrunk less
+
+
+def test_groups_are_active_as_a_whole() -> None:
+    z = GroupL2(size=2).prox(torch.tensor([[3.0, 4.0, 0.3, 0.4, 0.0, 0.0]]), 1.0)
+    torch.testing.assert_close(z, torch.tensor([[2.4, 3.2, 0.0, 0.0, 0.0, 0.0]]))
+    with pytest.raises(ValueError, match="size is 4; expected a divisor of the number of codes, 6"):
+        GroupL2(size=4).value(z)
 
 
 @pytest.mark.parametrize(("positive", "expected"), [(False, 0.5 / 4), (True, 0.5 / 2)])
