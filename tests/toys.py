@@ -14,8 +14,6 @@ from sparsecode.runs import Run
 
 replace = msgspec.structs.replace
 
-EMBEDDED = {"digits-sdl", "photos-sdl"}
-
 
 def big_digits(folder: Path) -> Path:
     """300 handwritten digits as [1, 28, 28] images: scikit-learn's, each pixel tripled, with a border of 2."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.online import OnlineDictionary
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.specs import Spec
 
@@ -107,4 +108,4 @@ class OneHiddenModule(nn.Module):
         self.spec.constraint.apply_(self.out)
 
 
-Decoder = LinearDictionary | OneHidden
+Decoder = LinearDictionary | OneHidden | OnlineDictionary

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparsecode.recipes import evtimova
+from sparsecode.recipes.dictionary import photos_olshausen_field
 from sparsecode.recipes.sparse_coding import digits_sdl, photos_sdl
 from sparsecode.runs import Run
 
@@ -13,6 +14,7 @@ __all__ = ["RECIPES"]
 RECIPES: dict[str, Callable[[], Run]] = {
     "digits-sdl": digits_sdl,
     "photos-sdl": photos_sdl,
+    "photos-olshausen-field": photos_olshausen_field,
     "mnist-sdl": evtimova.mnist_sdl,
     "mnist-sdl-nl": evtimova.mnist_sdl_nl,
     "mnist-vdl": evtimova.mnist_vdl,
