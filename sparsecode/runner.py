@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise, denoise
-from sparsecode.evaluate.score import HIGHER_IS_BETTER, VALIDATED, score
+from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, VALIDATED, score
 from sparsecode.files import LOCK, locked, save_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, save_model
 from sparsecode.ops.collective import any_rank
 from sparsecode.ops.streams import generator
-from sparsecode.plots import atoms_mosaic, image_grid, is_grey_image, training_curves
+from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, training_curves
 from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
@@ -180,9 +180,10 @@ def evaluate_model(
 
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
-    """Write the run's figures and return their paths; data that are not images get the curves alone."""
+    """Write the run's figures and return their paths; data that are not images get curves and code usage alone."""
     name = folder.path.name
     figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
+    figures["usage"] = code_usage(_usage(model, splits.test, config.evaluate.theta), f"{name}: use of the codes")
     if is_grey_image(model.shape):
         figures |= _pictures(model, splits, config, name)
     paths: list[Path] = []
@@ -190,6 +191,17 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
         paths.append(folder.figures / f"{title}.png")
         save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120, bbox_inches="tight"))
     return paths
+
+
+@torch.no_grad()
+def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
+    weights = next(model.parameters())
+    found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    for name, coder in model.coders().items():
+        active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
+        found[name] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
+    return found
 
 
 @torch.no_grad()

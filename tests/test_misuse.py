@@ -106,7 +106,7 @@ def test_vectors_and_no_noise_levels_are_no_obstacle(tmp_path: Path) -> None:
     data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
     out = tmp_path / "run"
     assert main(["train", "digits-sdl", "--out", str(out), "--set", data, "evaluate.sigmas=[]"]) == 0
-    assert {p.name for p in (out / "figures").iterdir()} == {"curves.png"}
+    assert {p.name for p in (out / "figures").iterdir()} == {"curves.png", "usage.png"}
 
 
 def test_a_damaged_line_of_metrics_is_named_and_kept(trained: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -155,7 +155,7 @@ def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, 
     losses.append(model.loss(batch, 9, Stream(0, 9)).total.item())
     assert losses[1] < losses[0]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in whole.figures)
-    assert {p.stem for p in whole.figures} == {"atoms", "curves", "denoising", "reconstructions"}
+    assert {p.stem for p in whole.figures} == {"atoms", "curves", "denoising", "reconstructions", "usage"}
 
 
 def test_a_saved_model_gives_the_same_bits(name: str, folder: Path, tmp_path: Path) -> None:
