@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sparsecode.data import MNIST
-from sparsecode.data.idx import parse_idx
+from sparsecode.data import MNIST, FashionMNIST
+from sparsecode.data.idx import _FASHION, parse_idx
 from sparsecode.data.sources import Remote, contents
 
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
@@ -176,6 +176,53 @@ def test_smaller_splits_are_beginnings_of_the_whole(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sparsecode.data.idx.contents", numbered)
     splits = MNIST(n_train=3, n_valid=2, n_test=1).load()
     assert [numbers(split.x) for split in splits[:3]] == [[20948, 56127, 40804], [10658, 20558], [0]]
+
+
+FASHION = (FIRST, "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+
+
+@pytest.fixture
+def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files in the layout of Fashion-MNIST, of tiny images, and their sums in place of the published ones."""
+    monkeypatch.setenv("SPARSECODE_DATA", str(tmp_path))
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    sums: list[tuple[str, str]] = []
+    for name in FASHION:
+        content = numbered(Remote(name, "", "", ""))
+        (folder / name).write_bytes(gzip.compress(content, 1))
+        sums.append(("md5:of the published file", hashlib.sha256(content).hexdigest()))
+    monkeypatch.setattr("sparsecode.data.idx._FASHION", _FASHION._replace(sums=tuple(sums)))
+    return folder
+
+
+def test_fashion_mnist_is_read_from_its_files_and_split_as_mnist(fashion: Path) -> None:
+    splits = FashionMNIST(n_train=4, n_valid=3, n_test=2).load()
+    assert (splits.shape, splits.low, splits.high) == ((1, 1, 2), 0, 1)
+    assert [numbers(split.x) for split in splits[:3]] == [[20948, 56127, 40804, 31712], [10658, 20558, 59484], [0, 1]]
+    assert splits.valid.label is not None
+    assert splits.valid.label.tolist() == [8, 8, 4]
+
+
+@pytest.mark.parametrize("name", FASHION)
+def test_every_file_of_fashion_mnist_is_verified(name: str, fashion: Path) -> None:
+    content = bytearray(gzip.decompress((fashion / name).read_bytes()))
+    content[-1] ^= 1
+    (fashion / name).write_bytes(gzip.compress(content, 1))
+    with pytest.raises(ValueError, match=r"not the published file .*; replace it with the file from http") as caught:
+        FashionMNIST().load()
+    assert str(caught.value).startswith(f"{fashion / name}: ")
+
+
+def test_files_of_mnist_do_not_pass_for_fashion_mnist(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsecode.data.idx._FASHION", _FASHION)
+    with pytest.raises(ValueError, match=r"expected c59f468a2f67\.\.\."):
+        FashionMNIST().load()
+    (fashion / FIRST).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=rf"^{FIRST}: not in {fashion} \(neither gzipped nor unpacked\)\. Put it there"
+    ):
+        FashionMNIST().load()
 
 
 HERE = Path(os.environ.get("SPARSECODE_DATA", "nowhere")) / "mnist"

@@ -129,7 +129,7 @@ def test_a_crop_larger_than_the_image_is_refused() -> None:
         Patches(resize=60).load()
 
 
-SMALL = Patches(n_train=260, n_valid=30, n_test=20, seed=4)
+SMALL = Patches(size=10, resize=128, n_train=260, n_valid=30, n_test=20, seed=4)
 
 
 @pytest.fixture
@@ -159,14 +159,14 @@ def places_in(split: Split, strips: list[NDArray[np.uint8]]) -> list[list[tuple[
 def test_patches_of_the_photographs_come_from_strips_of_their_own(cache: Path) -> None:
     from PIL import Image
 
-    small = [Image.fromarray(p).resize((383, 256), Image.Resampling.BILINEAR).convert("L") for p in photographs()]
+    small = [Image.fromarray(p).resize((191, 128), Image.Resampling.BILINEAR).convert("L") for p in photographs()]
     splits = replace(SMALL, preprocess=LCN(min_std=0)).load()  # some strips have little contrast
-    for split, (left, right) in zip(splits[:3], ((0, 229), (229, 306), (306, 383)), strict=True):
+    for split, (left, right) in zip(splits[:3], ((0, 114), (114, 152), (152, 191)), strict=True):
         places = places_in(split.take(slice(0, 20)), [np.asarray(p) for p in small])
         assert all(places)
         assert {number for place in places for number, _ in place} == {0, 1}
         for (_, column), *more in places:
-            assert more or left + 12 <= column <= right - 28 - 12
+            assert more or left + 12 <= column <= right - 10 - 12
 
 
 def test_the_level_is_one_number_from_training_crops(cache: Path) -> None:
@@ -182,7 +182,7 @@ def from_batches(splits: Splits) -> int:
     """How many floors there are among the training patches: the deviations that many pixels share."""
     assert splits.train.ctx is not None
     values, counts = splits.train.ctx[:, 1].flatten().unique(return_counts=True)
-    return int((values[counts > 1000]).numel())
+    return int((values[counts > 500]).numel())
 
 
 def test_every_patch_has_enough_contrast(cache: Path) -> None:
@@ -367,7 +367,7 @@ def test_the_fingerprint_knows_the_maps(cache: Path) -> None:
 
 
 def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
-    model = Iterative(n_code=10, weight=0.5).build((1, 28, 28), seed=0)
+    model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
     found, blind = (score(model, model.encode, part, 1.0) for part in (split, Split(split.x)))
     y = model.reconstruct(split.x)
     assert found.psnr == pytest.approx(float(psnr(split.pixels(split.x), split.pixels(y), 1.0).mean()), rel=1e-5)
@@ -379,17 +379,19 @@ def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
 def test_noise_is_added_to_samples_and_measured_in_pixels(sigma: float, split: Split) -> None:
     """Noise of sigma in a sample is noise of sigma sd in its pixels: on average sigma^2 mean(sd^2)."""
-    model = Iterative(n_code=10, weight=0.5).build((1, 28, 28), seed=0)
+    model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
     (row,) = denoise(model, model.encode, split, [sigma], "input", 1.0)
     assert split.ctx is not None
     variance = sigma**2 * split.ctx[:, 1].square().flatten(1).mean(dim=1)
-    assert row.noisy_psnr == pytest.approx(float(-10 * torch.log10(variance).mean()), abs=0.05)
+    assert row.noisy_psnr == pytest.approx(
+        float(-10 * torch.log10(variance).mean()), abs=0.1
+    )  # the mean of decibels is .04 above
     noisy = add_noise(model, split, sigma, "input", 1.0, generator(0, "denoise", 0))
     cleaned = split.pixels(model.reconstruct(noisy))
     assert row.psnr == pytest.approx(float(psnr(split.pixels(split.x), cleaned, 1.0).mean()), rel=1e-4)
 
 
 def test_noise_as_a_fraction_of_the_range_is_noise_of_pixels(split: Split) -> None:
-    model = Iterative(n_code=10, weight=0.5).build((1, 28, 28), seed=0)
+    model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
     (row,) = denoise(model, model.encode, split, [0.1], "range", 1.0)
-    assert row.noisy_psnr == pytest.approx(-20 * math.log10(0.1), abs=0.05)
+    assert row.noisy_psnr == pytest.approx(-20 * math.log10(0.1), abs=0.1)  # the mean of decibels is .04 above

@@ -142,7 +142,7 @@ def _from_batches(where: Path, read: Callable[[str], bytes]) -> _Found:
 
 def _from_excerpt(path: Path) -> _Found:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # np.load leaves a damaged file open
             found = _Found(path, *(np.asarray(file[key]) for key in ("x_train", "y_train", "x_test", "y_test")))
     except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
         raise ValueError(

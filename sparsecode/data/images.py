@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -29,6 +29,7 @@ from sparsecode.specs import Spec, to_json
 __all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+HIDDEN = (".", "__MACOSX")  # what macOS adds to zip files
 PARTS = ("train", "valid", "test")
 CHUNK = 256  # images in memory at a time
 Mode = Literal["L", "RGB"]
@@ -69,7 +70,7 @@ def find_images(path: str | Path) -> ImageFiles:
 
 
 def _is_image(name: str) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    hidden = any(part.startswith(HIDDEN) for part in name.split("/"))
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
@@ -81,7 +82,7 @@ def _walk(root: Path) -> Generator[tuple[str, int, int]]:
             below.clear()
             continue
         seen.add(real)
-        below[:] = [name for name in below if not name.startswith(".")]
+        below[:] = [name for name in below if not name.startswith(HIDDEN)]
         relative = Path(folder).relative_to(root).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
         for name in filter(_is_image, names):
@@ -108,8 +109,10 @@ def _decoded(path: Path, read: Callable[[], bytes], mode: Mode) -> Image.Image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"pixels of more than 8 bits, mode {image.mode}: convert it")
             return image.convert(mode)
+    except UnidentifiedImageError:  # its message names a buffer of ours
+        raise ValueError(f"{path}: not a readable image (no known format); repair or remove it") from None
     except (
-        OSError,  # what Pillow raises most often, UnidentifiedImageError among them
+        OSError,  # what Pillow raises most often
         EOFError,
         SyntaxError,  # broken PNG
         ValueError,

@@ -1,0 +1,139 @@
+"""Folders and zip files of images."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import photographs, save, tile_folder, tiles, zipped
+
+from sparsecode.data import ImageFolder, Patches, Split
+from sparsecode.data.images import find_images
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tile_folder(tmp_path / "tiles", 20)
+
+
+def rows(split: Split) -> set[bytes]:
+    return {row.numpy().tobytes() for row in split.x}
+
+
+def test_pictures_of_the_asked_size_come_back_as_they_are(folder: Path) -> None:
+    splits = ImageFolder(path=str(folder), size=100, valid=0.2).load()
+    assert [split.n for split in splits[:3]] == [14, 4, 2]
+    assert splits.shape == (3, 100, 100)
+    expected = {(np.float32(tile.transpose(2, 0, 1)) / 255).tobytes() for tile in tiles()[:20]}
+    assert set.union(*map(rows, splits[:3])) == expected
+    assert (splits.low, splits.high) == (0, 1)
+
+
+def test_the_central_square_is_taken_and_resized(tmp_path: Path) -> None:
+    photo = photographs()[0]
+    for i in range(3):
+        save(tmp_path / f"{i}.png", photo)
+    found = ImageFolder(path=str(tmp_path), size=61, valid=0.34, test=0.34).load().train.x[0]  # 427 = 7 x 61
+    square = photo[:, 106:533].reshape(61, 7, 61, 7, 3).mean(axis=(1, 3)) / 255
+    assert np.abs(found.permute(1, 2, 0).numpy() - square).mean() < 0.02
+    assert np.abs(np.roll(found.permute(1, 2, 0).numpy(), 2, axis=1) - square).mean() > 0.04  # it can fail
+
+
+def test_grey_is_luma(folder: Path) -> None:
+    colour, grey = (ImageFolder(path=str(folder), size=100, grey=grey).load().train.x for grey in (False, True))
+    assert grey.shape == (16, 1, 100, 100)
+    expected = (colour * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(grey, expected, atol=1.1 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg", ".JPEG"])
+def test_every_format_is_read_from_folders_and_zip_files(suffix: str, tmp_path: Path) -> None:
+    folder = tile_folder(tmp_path / "tiles", 12, suffix)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / f"tile{suffix}").write_bytes(b"")
+    splits = ImageFolder(path=str(folder), size=100, grey=True).load()
+    packed = ImageFolder(path=str(zipped(folder, tmp_path / "tiles.zip")), size=100, grey=True).load()
+    assert [split.n for split in splits[:3]] == [10, 1, 1]
+    assert packed.fingerprint() == splits.fingerprint()
+    reference = ImageFolder(path=str(tile_folder(tmp_path / "png", 12)), size=100, grey=True).load()
+    assert (splits.train.x - reference.train.x).abs().mean() < (0.02 if "j" in suffix.lower() else 1e-7)
+
+
+def test_images_are_found_in_order_and_links_once(folder: Path) -> None:
+    names = find_images(folder).names
+    assert list(names) == sorted(names)
+    assert sum(name.startswith("deeper/") for name in names) == 7
+    (folder / "again").symlink_to(folder)
+    assert find_images(folder).names == names
+
+
+def test_a_changed_file_is_read_again(folder: Path) -> None:
+    source = ImageFolder(path=str(folder), size=8)
+    before = source.load().fingerprint()
+    assert source.load().fingerprint() == before
+    save(folder / "tile01.png", tiles()[30])
+    os.utime(folder / "tile01.png", ns=(0, 12345))
+    assert source.load().fingerprint() != before
+
+
+def test_a_relative_path_is_kept_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert ImageFolder(path="tiles").path == Patches(images="tiles").images == str(folder)
+
+
+@pytest.mark.parametrize(("suffix", "keep"), [(".jpg", 0.5), (".png", 0.5), (".jpg", 0), (".png", 0.02), (".bmp", 0.9)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_unreadable_image_is_named(suffix: str, keep: float, packed: bool, tmp_path: Path) -> None:
+    folder = tile_folder(tmp_path / "tiles", 12, suffix)
+    victim = folder / f"tile07{suffix}"
+    data = victim.read_bytes()
+    victim.write_bytes(data[: int(keep * len(data))])
+    path = zipped(folder, tmp_path / "tiles.zip") if packed else folder
+    with pytest.raises(ValueError, match=r"not a readable image \(.*\); repair or remove it") as caught:
+        ImageFolder(path=str(path), size=8).load()
+    assert str(caught.value).startswith(f"{path / victim.name}: ")
+    with pytest.raises(ValueError, match=rf"tile07{suffix}: not a readable image"):
+        Patches(images=str(path), size=8, n_train=100, n_valid=10, n_test=10).load()
+
+
+def test_more_than_8_bits_are_refused(folder: Path) -> None:
+    save(folder / "deep.png", np.zeros((9, 9), np.uint16))
+    with pytest.raises(ValueError, match=r"deep\.png: not a readable image \(pixels of more than 8 bits, mode I"):
+        ImageFolder(path=str(folder)).load()
+
+
+def test_a_damaged_zip_file_is_named(folder: Path, tmp_path: Path) -> None:
+    path = zipped(folder, tmp_path / "tiles.zip")
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-50])
+    with pytest.raises(
+        ValueError, match=r"tiles\.zip: not a readable zip file .*expected a folder of images or a \.zip"
+    ):
+        ImageFolder(path=str(path)).load()
+    data[5000] ^= 0xFF  # inside an image: its checksum fails
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"tiles\.zip/.*tile\d\d\.png: not a readable image"):
+        ImageFolder(path=str(path)).load()
+
+
+def test_no_images_no_folder_and_too_few_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    with pytest.raises(ValueError, match=r"empty: no images in it; expected files that end in \.png, \.jpg"):
+        ImageFolder(path=str(tmp_path / "empty")).load()
+    with pytest.raises(
+        FileNotFoundError, match=r"absent: no such folder or file; expected a folder of images or a \.zip"
+    ):
+        ImageFolder(path=str(tmp_path / "absent")).load()
+    with pytest.raises(ValueError, match=r"few: 5 samples cannot be split into 80% train, 10% valid, 10% test"):
+        ImageFolder(path=str(tile_folder(tmp_path / "few", 5))).load()
+
+
+def test_rows_differ_between_seeds_and_shares_hold(folder: Path) -> None:
+    splits = ImageFolder(path=str(folder), size=8, valid=0.25, test=0.35).load()
+    assert [split.n for split in splits[:3]] == [math.ceil(0.4 * 20), 5, 7]
+    assert len(set.union(*map(rows, splits[:3]))) == 20
