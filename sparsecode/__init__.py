@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from sparsecode.runs import Run, RunFolder
     from sparsecode.solvers.dictionary import learn_dictionary
     from sparsecode.solvers.lasso import sparse_encode
+    from sparsecode.solvers.pursuit import omp_encode
 
-__all__ = ["RECIPES", "Run", "RunFolder", "__version__", "learn_dictionary", "load_model", "run", "sparse_encode"]
+__all__ = [
+    "RECIPES",
+    "Run",
+    "RunFolder",
+    "__version__",
+    "learn_dictionary",
+    "load_model",
+    "omp_encode",
+    "run",
+    "sparse_encode",
+]
 
 # Where public names live; resolved on first use, so that `import sparsecode` stays light.
 _HOMES = {
@@ -24,6 +35,7 @@ _HOMES = {
     "RunFolder": "sparsecode.runs",
     "learn_dictionary": "sparsecode.solvers.dictionary",
     "load_model": "sparsecode.models.portable",
+    "omp_encode": "sparsecode.solvers.pursuit",
     "run": "sparsecode.runner",
     "sparse_encode": "sparsecode.solvers.lasso",
 }

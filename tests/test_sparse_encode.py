@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from sparsecode import sparse_encode
+from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Penalty
 from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, Solver
 
 Array = NDArray[Any]
@@ -44,6 +45,27 @@ def test_codes_are_sparse_and_optimal(codes: Array) -> None:
 @pytest.mark.parametrize("solver", [FISTA(), ISTA(), FISTA(step_size=0.02), CoordinateDescent()], ids=repr)
 def test_every_solver_finds_the_same_codes(solver: Solver, codes: Array) -> None:
     np.testing.assert_allclose(sparse_encode(X, D, ALPHA, tol=1e-8, solver=solver), codes, atol=1e-3)
+
+
+@pytest.mark.parametrize("penalty", [L1(positive=True), ElasticNet(0.5), GroupL2(2), LogSum(2.0)], ids=repr)
+def test_any_penalty_may_stand_in_for_l1(penalty: Penalty) -> None:
+    codes = torch.tensor(sparse_encode(X, D, ALPHA, penalty=penalty, tol=1e-8))
+    x, atoms = torch.tensor(X), torch.tensor(D)
+    step = torch.full((len(X), 1), 0.01, dtype=torch.float64)
+    grad = (codes @ atoms - x) @ atoms.T
+    torch.testing.assert_close(penalty.prox(codes - step * grad, step * ALPHA), codes, rtol=0, atol=1e-4)
+    assert 0 < (codes != 0).double().mean() < 1
+
+
+def test_the_default_penalty_is_l1() -> None:
+    np.testing.assert_array_equal(sparse_encode(X, D, ALPHA, penalty=L1()), sparse_encode(X, D, ALPHA))
+    expected = sparse_encode(X, D, ALPHA, positive=True)
+    np.testing.assert_array_equal(sparse_encode(X, D, ALPHA, penalty=L1(positive=True)), expected)
+
+
+def test_unfinished_codes_of_a_penalty_that_is_not_convex_are_told_by_their_residual() -> None:
+    with pytest.warns(ConvergenceWarning, match="9 of 9 codes .* root mean square KKT residuals up to"):
+        sparse_encode(X, D, ALPHA, penalty=LogSum(), tol=1e-12, max_steps=3)
 
 
 def test_positive_codes_are_positive_and_optimal() -> None:
@@ -273,6 +295,9 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"out": [[0.0]]}, TypeError, "^out is a list"),
         ({"out": np.broadcast_to(0.0, (9, 10))}, ValueError, "^out is read-only"),
         ({"z0": np.full((9, 10), np.nan)}, ValueError, "^z0 contains NaN or infinity"),
+        ({"penalty": "l1"}, TypeError, "^penalty is 'l1'; expected one of sparsecode.penalties"),
+        ({"penalty": L1(), "positive": True}, ValueError, "^positive=True was given beside penalty=L1"),
+        ({"penalty": LogSum(), "solver": CoordinateDescent()}, TypeError, "^CoordinateDescent needs"),
         ({"solver": "fista"}, TypeError, r"^solver is 'fista'; expected CoordinateDescent\(\), FISTA\(\) or ISTA\(\)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,

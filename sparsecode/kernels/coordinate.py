@@ -8,18 +8,19 @@ be reordered by the compiler; NaN is never assumed away.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.threads import aligned, share_out
+
 __all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 32  # samples that a thread takes at a time: their work differs a hundredfold
-LINE = 64  # bytes; rows that straddle cache lines cost half as much again
 MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
 
 SWEEPS = 2  # between two looks at the gap and at the work list
@@ -241,7 +242,7 @@ def coordinate_descent(
     """
     dtype, n_code = z.dtype, len(gram)
     gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z), np.int64)
-    gram = gram if gram.ctypes.data % LINE == 0 else aligned(gram.shape, dtype, gram)
+    gram = aligned(gram.shape, dtype, gram)
     diag = np.ascontiguousarray(np.diag(gram))
     curved = diag + dtype.type(ridge)
     inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved > 0)
@@ -249,35 +250,14 @@ def coordinate_descent(
     knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
     number = dtype.type
 
-    threaded = threads > 1 and z.size >= SMALL
-    size = BLOCK if threaded else max(len(z), 1)
-    blocks = iter(range(0, len(z), size))
-
-    def take(_: int) -> None:
+    def solve(blocks: Iterable[slice]) -> None:
         floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
         small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
-        for start in blocks:  # shared by the threads: whoever is free takes the next
-            rows = slice(start, start + size)
+        for rows in blocks:
             _descend(
                 gram, diag, inverse, corr[rows], half_square[rows], scale[rows], z[rows], number(weight), number(ridge),
                 positive, number(tol), max_sweeps, knobs, gaps[rows], sweeps[rows], floats, ints, small,
             )  # fmt: skip
 
-    if threaded:
-        # Plain threads: numba's own pool would set torch's number of threads and quarrel with it for the cores.
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(take, range(threads)))
-    else:
-        take(0)
+    share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
     return gaps, sweeps
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], fill: NDArray[Any] | None = None) -> NDArray[Any]:
-    """An array that begins at a cache line: uninitialised, or a copy of `fill`."""
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    raw = np.empty(n_bytes + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    array = raw[start : start + n_bytes].view(dtype).reshape(shape)
-    if fill is not None:
-        array[...] = fill
-    return array

@@ -1,4 +1,4 @@
-"""Finding codes: energies, one solver loop, its algorithms, and the plain function `sparse_encode`."""
+"""Finding codes: energies, one solver loop, its algorithms, and the plain functions `sparse_encode` and `omp_encode`."""
 
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
@@ -6,6 +6,7 @@ from sparsecode.solvers.energy import DecoderEnergy, Energy, QuadraticEnergy, en
 from sparsecode.solvers.gradient import FISTA, ISTA
 from sparsecode.solvers.lasso import sparse_encode
 from sparsecode.solvers.original import OriginalFISTA
+from sparsecode.solvers.pursuit import omp_encode
 from sparsecode.solvers.solve import Solver, solve
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "QuadraticEnergy",
     "Solver",
     "energy_of",
+    "omp_encode",
     "solve",
     "sparse_encode",
 ]

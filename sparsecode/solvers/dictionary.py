@@ -15,14 +15,8 @@ from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
 from sparsecode.ops.streams import generator
 from sparsecode.penalties import L1, Penalty
 from sparsecode.schedules import Schedule, at
+from sparsecode.solvers.checks import above_zero, matrix, native, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.lasso import (  # the same checks and messages
-    _count,  # pyright: ignore[reportPrivateUsage]
-    _in_range,  # pyright: ignore[reportPrivateUsage]
-    _matrix,  # pyright: ignore[reportPrivateUsage]
-    _native,  # pyright: ignore[reportPrivateUsage]
-    _working_dtype,  # pyright: ignore[reportPrivateUsage]
-)
 from sparsecode.solvers.solve import Solver, solve
 from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, stream_source
 
@@ -108,13 +102,13 @@ def learn_dictionary(
     too few samples to start from, and samples that are not finite (with the row).
     """
     n_code, batch_size, patience = (
-        _count("n_code", n_code),
-        _count("batch_size", batch_size),
-        _count("patience", patience),
+        whole("n_code", n_code),
+        whole("batch_size", batch_size),
+        whole("patience", patience),
     )
-    alpha, tol = _in_range("alpha", alpha), _in_range("tol", tol)
-    max_steps = None if max_steps is None else _count("max_steps", max_steps)
-    epochs = None if epochs is None else _in_range("epochs", epochs)
+    alpha, tol = above_zero("alpha", alpha), above_zero("tol", tol)
+    max_steps = None if max_steps is None else whole("max_steps", max_steps)
+    epochs = None if epochs is None else above_zero("epochs", epochs)
     if epochs is not None and max_steps is not None:
         raise ValueError("epochs and max_steps are both given; expected one of them")
     if positive and penalty is not None:
@@ -177,10 +171,10 @@ class _Point(NamedTuple):
 
 def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, seed: int) -> Tensor:
     """Atoms as given, or samples that are not zero, in an order drawn by the seed."""
-    like = torch.empty(0, source.first.shape[1], dtype=_working_dtype(source.first))
+    like = torch.empty(0, source.first.shape[1], dtype=working_dtype(source.first))
     like = like.to(source.first.device) if isinstance(source.first, Tensor) else like
     if not isinstance(init, str):
-        atoms = torch.as_tensor(_native(_matrix("init", init))).to(like, copy=True)
+        atoms = torch.as_tensor(native(matrix("init", init))).to(like, copy=True)
         if atoms.shape != (n_code, like.shape[1]):
             raise ValueError(
                 f"init has shape {tuple(atoms.shape)}; expected [n_code, n_features] = {(n_code, like.shape[1])}"
@@ -212,7 +206,7 @@ def _resumed(fit: DictionaryFit[Any], n_code: int, first: Array) -> Statistics:
             f"resume has atoms of shape {tuple(fit.state.atoms.shape)}; expected [n_code, n_features] = {expected}"
         )
     device = first.device if isinstance(first, Tensor) else torch.device("cpu")
-    kinds = (_working_dtype(first),) * 3 + (torch.long,)
+    kinds = (working_dtype(first),) * 3 + (torch.long,)
     return Statistics(*(part.to(device, kind, copy=True) for part, kind in zip(fit.state, kinds, strict=True)))
 
 

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.streams import generator
-from sparsecode.solvers.lasso import (  # the same checks and messages
-    _matrix,  # pyright: ignore[reportPrivateUsage]
-    _native,  # pyright: ignore[reportPrivateUsage]
-)
+from sparsecode.solvers.checks import matrix, native
 
 __all__ = ["Array", "Rows", "Source", "array_source", "checked", "stream_source"]
 
@@ -44,7 +41,7 @@ def array_source(
     x: Array, batch_size: int, seed: int, start: int, epochs: float | None, max_steps: int | None
 ) -> Source:
     """Batches of `x` in an order that is a function of (seed, step), from step `start` on."""
-    x = _matrix("x", x)
+    x = matrix("x", x)
     n = len(x)
     if n < 2:
         raise ValueError(f"x has {n} rows; expected at least 2 samples")
@@ -84,7 +81,7 @@ def stream_source(stream: Iterable[Array], epochs: float | None, max_steps: int 
 
     def named() -> Iterator[Rows]:
         for number, batch in enumerate(stream):
-            rows = _matrix(f"batch {number} of x", batch)
+            rows = matrix(f"batch {number} of x", batch)
             if not len(rows):
                 raise ValueError(f"batch {number} of x has no rows; expected samples")
             yield Rows(rows, lambda i, number=number: f"row {i} of batch {number}")
@@ -117,7 +114,7 @@ def checked(rows: Rows, like: Tensor) -> Tensor:
     """The batch as a tensor of the atoms' dtype and device. Raises ValueError for other widths and for NaN."""
     if rows.x.shape[1] != like.shape[1]:
         raise ValueError(f"{rows.name(0)} of x has {rows.x.shape[1]} features; expected {like.shape[1]} as before")
-    x = torch.as_tensor(_native(rows.x)).to(like)
+    x = torch.as_tensor(native(rows.x)).to(like)
     finite = torch.isfinite(x).all(dim=1)
     if not bool(finite.all()):
         bad = rows.name(int(torch.nonzero(~finite)[0]))

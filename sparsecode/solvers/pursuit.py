@@ -1,0 +1,82 @@
+"""`omp_encode`: codes with a given number of non-zeros, by orthogonal matching pursuit."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsecode.solvers.checks import above_zero, prepare, whole
+
+__all__ = ["omp_encode"]
+
+A = TypeVar("A", NDArray[Any], Tensor)
+
+
+@torch.no_grad()
+def omp_encode(
+    x: A,
+    D: NDArray[Any] | Tensor,
+    n_nonzero: int,
+    *,
+    tol: float | None = None,
+    out: A | None = None,
+    chunk: int | None = None,
+    progress: bool = False,
+) -> A:
+    """Codes of the rows of `x` with at most `n_nonzero` atoms of `D` each, by orthogonal matching pursuit.
+
+    Per row: take the atom that correlates most with the residual, j = argmax |d_j . r| / |d_j|; refit all taken atoms,
+    z = argmin 1/2 |x - z D|_2^2 over codes that are zero elsewhere; repeat with r = x - z D. Atoms that the taken ones
+    already span are passed over.
+
+    Parameters
+    ----------
+    x: samples [n, n_features], a NumPy array (memory-mapped ones are read chunk by chunk) or a torch tensor.
+    D: atoms in rows [n_code, n_features], any norm; follows the type and device of `x`.
+    n_nonzero: atoms per row at most; no more than D has rows or columns.
+    tol: a row stops early when |x - z D|^2 <= tol * |x|^2; default: only when nothing but rounding is left.
+    out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too).
+    chunk: rows solved together, default 2048; changes speed, not results.
+    progress: show a progress bar.
+
+    Returns
+    -------
+    Codes [n, n_code], in the array type, dtype and device of `x`; solved on the CPU, half precision in float32.
+
+    Raises
+    ------
+    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range, non-finite
+    samples and samples too large to be squared; the message names the argument.
+
+    Source: Pati, Rezaiifar & Krishnaprasad, Asilomar 1993; with a Gram matrix and a progressive factorisation as in
+    Rubinstein, Zibulevsky & Elad, Technion CS-2008-08.
+    """
+    problem = prepare(x, D, out, chunk)
+    n_nonzero = whole("n_nonzero", n_nonzero)
+    most = min(problem.atoms.shape)
+    if n_nonzero > most:
+        raise ValueError(
+            f"n_nonzero is {n_nonzero}; expected at most {most}: D has {problem.atoms.shape[0]} atoms of "
+            f"{problem.atoms.shape[1]} features"
+        )
+    tol = 0.0 if tol is None else above_zero("tol", tol)
+    from sparsecode.kernels.pursuit import pursue  # numba is slow to import
+
+    atoms = problem.atoms.cpu()
+    norms = torch.linalg.vector_norm(atoms, dim=1)
+    inverse = torch.where(norms > 0, 1 / norms, 0)
+    atoms = atoms * inverse[:, None]
+    gram = (atoms @ atoms.T).numpy()
+    for part, rows in problem.chunks(progress):
+        rows = rows.cpu()
+        square = rows.square().sum(dim=1)
+        if not bool(square.isfinite().all()):
+            raise ValueError(f"x is too large for {x.dtype}: squares of its values overflow; rescale x")
+        z = rows.new_zeros(len(rows), len(atoms))
+        corr = (rows @ atoms.T).numpy()
+        pursue(gram, corr, square.numpy(), z.numpy(), n_nonzero, tol, torch.get_num_threads())
+        problem.write(part, z.mul_(inverse))
+    return problem.codes
