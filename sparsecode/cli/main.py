@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
+    "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
     "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),

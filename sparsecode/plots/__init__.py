@@ -1,5 +1,6 @@
 """Arrays in, matplotlib figures out."""
 
+from sparsecode.plots.comparison import images_beside
 from sparsecode.plots.curves import training_curves
 from sparsecode.plots.frontier import FrontierPoint, sparsity_frontier
 from sparsecode.plots.images import atoms_mosaic, image_grid, is_grey_image
@@ -12,6 +13,7 @@ __all__ = [
     "atoms_mosaic",
     "code_usage",
     "image_grid",
+    "images_beside",
     "is_grey_image",
     "sparsity_frontier",
     "training_curves",

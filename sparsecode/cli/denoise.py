@@ -1,0 +1,139 @@
+"""`sparsecode denoise`: whole images with a dictionary of patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from sparsecode.cli.options import UsageError
+from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.data.arrays import read_array
+from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
+from sparsecode.files import save_atomic
+from sparsecode.plots import images_beside
+from sparsecode.runs import RunFolder
+
+__all__ = ["denoise_command"]
+
+Pixels = NDArray[Any]
+
+
+def denoise_command(argv: list[str]) -> int:
+    tyro.cli(_denoise, args=argv, prog="sparsecode denoise")
+    return 0
+
+
+def _denoise(
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")],
+    /,
+    *,
+    dictionary: Path,
+    sigma: float,
+    out: Path,
+    method: Literal["omp", "lasso"] = "omp",
+    stride: int = 1,
+    blend: float = 1.0,
+    add_noise: bool = False,
+    seed: int = 0,
+    force: bool = False,
+) -> None:
+    """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
+
+    Colour images are denoised channel by channel. A picture, comparison.png, shows each image before and after.
+
+    Args:
+        images: .png, .jpg and other picture files (values from 0 to 255 or 65 535), or .npy files [h, w] in any units
+        dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file
+        sigma: deviation of the noise, in the units of the image's values
+        out: folder to write to: pictures as .png, arrays as .npy, by the same name
+        method: how patches are coded: up to the noise's energy (omp), or with a penalty proportional to sigma (lasso)
+        stride: pixels between patches: more is faster, 1 is best
+        blend: weight of the noisy pixel beside the patches', each of weight 1
+        add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
+        seed: of that noise
+        force: write over existing files
+    """
+    if not images:
+        raise UsageError("which images? name at least one file")
+    targets = [out / path.with_suffix(".npy" if path.suffix == ".npy" else ".png").name for path in images]
+    picture = out / "comparison.png"
+    if len({*targets, picture}) <= len(targets):
+        raise UsageError("two of the images would be written to the same file; denoise them into different folders")
+    for target in (*targets, picture):
+        refuse_to_overwrite("--out", target, force)
+    atoms = _atoms(dictionary)
+    console = Console()
+    rows: dict[str, list[Pixels]] = {}
+    for number, (path, target) in enumerate(zip(images, targets, strict=True)):
+        given = _read(path)
+        noisy = given.astype(np.float32)
+        if add_noise:
+            noisy = noisy + sigma * np.random.RandomState(seed + number).standard_normal(given.shape).astype(np.float32)
+        channels = np.atleast_3d(noisy)
+        found = [
+            denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
+            for c in track(range(channels.shape[2]), description=path.name, transient=True)
+        ]
+        clean = np.stack(found, axis=2).reshape(given.shape)
+        _write(target, clean, given.dtype)
+        words = ""
+        shown = [noisy, clean]
+        if add_noise:
+            peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given))
+            words = f"PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
+            shown = [given, *shown]
+        rows[path.name] = shown
+        console.print(f"{target}  {words}".rstrip(), highlight=False, soft_wrap=True)
+    labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
+    figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {dictionary.name}")
+    save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
+    console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
+
+
+def _atoms(dictionary: Path) -> NDArray[np.float32]:
+    if dictionary.is_dir():
+        try:
+            return data_space_atoms(RunFolder(dictionary).best_model())
+        except ValueError as error:
+            raise ValueError(f"{dictionary}: {error}") from None
+    return read_array(dictionary)
+
+
+def _read(path: Path) -> Pixels:
+    """Grey [h, w] or colour [h, w, 3] values as they stand in the file."""
+    if path.suffix == ".npy":
+        array = read_array(path)
+        if array.ndim != 2:
+            raise ValueError(f"{path}: shape {array.shape}; expected one grey image [h, w]")
+        return array
+    try:
+        with Image.open(path) as image:
+            if "A" in image.getbands() or "transparency" in image.info:
+                raise ValueError(f"{path}: is partly transparent; flatten it first")
+            if image.mode.startswith("I;16"):
+                return np.asarray(image).astype(np.uint16)
+            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected a picture or a .npy file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: not a picture that can be read ({error})") from None
+
+
+def _write(path: Path, values: Pixels, kind: np.dtype[Any]) -> None:
+    if path.suffix == ".npy":
+        save_atomic(path, lambda file: np.save(file, values))
+        return
+    whole = np.clip(np.rint(values), 0, np.iinfo(kind).max).astype(kind)
+    save_atomic(path, lambda file: Image.fromarray(whole).save(file, "PNG"))
+
+
+def _psnr(clean: Pixels, other: Pixels, peak: float) -> float:
+    error = float(np.mean((clean.astype(np.float64) - other) ** 2))
+    return 10 * float(np.log10(peak**2 / error))

@@ -1,0 +1,162 @@
+"""Denoising of whole images: sparse codes of overlapping patches, averaged.
+
+Source: Elad & Aharon, IEEE Trans. Image Processing 15(12), 2006.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.solvers.lasso import sparse_encode
+from sparsecode.specs import Positive, Spec
+
+__all__ = ["CODERS", "LassoPatches", "PatchCoder", "PursuitPatches", "data_space_atoms", "denoise_image"]
+
+CHUNK = 16_384  # patches coded together
+Image = NDArray[np.floating[Any]]
+Patches = NDArray[np.float32]
+
+
+class PursuitPatches(Spec, tag="omp"):
+    """Orthogonal matching pursuit until what is left is no more than noise: |x - z D|^2 <= (gain sigma)^2 n_features."""
+
+    gain: Annotated[Positive, Meta(description="1.15 in the source, for patches of 8 x 8")] = 1.15
+
+    def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
+        from sparsecode.kernels.pursuit import pursue  # numba is slow to import
+
+        n_code, n_features = D.shape
+        z = np.zeros((len(x), n_code), np.float32)
+        # The kernel stops when |x|^2 less what is explained is 0: so much of |x|^2 is not to be explained.
+        surplus = np.square(x).sum(axis=1) - np.float32((self.gain * sigma) ** 2 * n_features)
+        pursue(D @ D.T, x @ D.T, surplus, z, max(1, min(n_code, n_features // 2)), 0.0, torch.get_num_threads())
+        return z
+
+
+class LassoPatches(Spec, tag="lasso"):
+    """argmin 1/2 |x - z D|^2 + scale * sigma * |z|_1: noise of deviation sigma has coefficients of that size."""
+
+    scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.8
+
+    def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
+        return sparse_encode(x, D, self.scale * sigma, tol=1e-2)
+
+
+PatchCoder = PursuitPatches | LassoPatches
+CODERS: dict[str, PatchCoder] = {"omp": PursuitPatches(), "lasso": LassoPatches()}
+
+
+def denoise_image(
+    image: Image,
+    D: Image,
+    sigma: float,
+    *,
+    coder: PatchCoder | None = None,
+    stride: int = 1,
+    blend: float = 1.0,
+) -> NDArray[np.float32]:
+    """`image` [h, w] less white Gaussian noise of deviation `sigma`, by sparse codes of its patches in `D`.
+
+    Every patch R_i y less its mean m_i gets a code z_i adapted to the noise by `coder`; each pixel of the result is
+    (blend y + sum_i R_i^T (z_i D + m_i)) / (blend + sum_i R_i^T 1).
+
+    Parameters
+    ----------
+    image: any size from one patch on, any units, nothing is clipped.
+    D: atoms [n_code, size * size] of square patches; scaled to unit norm here, atoms of zeros are left out.
+    sigma: > 0, in the units of the image.
+    coder: how a patch is coded at this noise, `PursuitPatches()` (default) or `LassoPatches()`.
+    stride: pixels between patches, 1 to size; the last patches touch the border whatever the stride.
+    blend: weight of the noisy pixel beside the patches', each of weight 1.
+
+    Raises
+    ------
+    ValueError naming the argument for wrong shapes, images smaller than a patch, values out of range or not finite.
+    """
+    if image.ndim != 2:
+        raise ValueError(f"image has shape {image.shape}; expected one grey image [h, w]")
+    if not np.isfinite(image).all():
+        raise ValueError("image contains NaN or infinity; expected finite values")
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise ValueError(f"sigma is {sigma!r}; expected a finite number > 0, in the units of the image")
+    if not (math.isfinite(blend) and blend >= 0):
+        raise ValueError(f"blend is {blend!r}; expected a finite number >= 0")
+    atoms, size = _unit_atoms(D)
+    if size > min(image.shape):
+        raise ValueError(
+            f"image is {image.shape[0]} x {image.shape[1]}, smaller than the dictionary's patches of {size} x {size}; "
+            "take a larger image or a dictionary of smaller patches"
+        )
+    if not 1 <= stride <= size:
+        raise ValueError(f"stride is {stride}; expected 1 to {size}, the width of a patch, or pixels are left out")
+    coder = PursuitPatches() if coder is None else coder
+    y = np.asarray(image, np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(y, (size, size))
+    rows, columns = (_starts(n - size, stride) for n in y.shape)
+    total, weight = np.zeros(y.shape), np.zeros(y.shape)
+    band = max(1, CHUNK // len(columns))
+    for first in range(0, len(rows), band):
+        tops = rows[first : first + band]
+        patches = np.ascontiguousarray(windows[np.ix_(tops, columns)]).reshape(-1, size * size)
+        means = patches.mean(axis=1, keepdims=True)
+        estimate = (coder.codes(patches - means, atoms, sigma) @ atoms + means).reshape(
+            len(tops), len(columns), size, size
+        )
+        for i in range(size):
+            for j in range(size):
+                place = np.ix_(tops + i, columns + j)
+                total[place] += estimate[:, :, i, j]
+                weight[place] += 1
+    return ((blend * y + total) / (blend + weight)).astype(np.float32)
+
+
+def _starts(last: int, stride: int) -> NDArray[np.intp]:
+    """Where patches begin: every `stride` pixels and at the end."""
+    return np.unique(np.append(np.arange(0, last + 1, stride), last))
+
+
+def _unit_atoms(D: Image) -> tuple[NDArray[np.float32], int]:
+    size = math.isqrt(D.shape[-1]) if D.ndim == 2 else 0
+    if size < 1 or size * size != D.shape[-1] or not len(D):
+        raise ValueError(
+            f"D has shape {D.shape}; expected [n_code, size * size], an atom of a square grey patch per row"
+        )
+    if not np.isfinite(D).all():
+        raise ValueError("D contains NaN or infinity; expected finite atoms")
+    norms = np.linalg.norm(D, axis=1)
+    if not norms.any():
+        raise ValueError("all atoms of D are zero")
+    return np.ascontiguousarray((D[norms > 0] / norms[norms > 0, None]).astype(np.float32)), size
+
+
+@torch.no_grad()
+def data_space_atoms(model: AbstractSparseModel) -> NDArray[np.float32]:
+    """What one unit of each code adds to a sample of a model, in data space: [n_code, size * size].
+
+    Raises ValueError unless samples are square grey patches and decoding is linear.
+    """
+    shape = model.shape
+    if len(shape) not in (2, 3) or shape[-1] != shape[-2] or math.prod(shape) != shape[-1] ** 2:
+        raise ValueError(f"the model's samples have shape {shape}; expected square grey patches, such as (8, 8)")
+    weights = next(model.parameters())
+    n_code = model.encode(torch.zeros(1, *shape).to(weights)).shape[1]
+
+    def decoded(z: torch.Tensor) -> torch.Tensor:
+        return model.denormalise(model.decode(z)).flatten(1)
+
+    origin = decoded(torch.zeros(1, n_code).to(weights))
+    atoms = decoded(torch.eye(n_code).to(weights)) - origin
+    trial = torch.linspace(0.1, 1.0, n_code).to(weights)[None]  # any code with all atoms in it
+    error = (decoded(trial) - origin - trial @ atoms).norm()
+    if not float(error) <= 1e-3 * float((trial @ atoms).norm()):
+        raise ValueError(
+            "the model's decoder is not linear, so it has no dictionary; take a model with a linear decoder"
+        )
+    return np.asarray(atoms.float().cpu())

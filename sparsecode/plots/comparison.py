@@ -1,0 +1,37 @@
+"""Whole images beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+__all__ = ["images_beside"]
+
+
+def images_beside(
+    rows: Mapping[str, Sequence[NDArray[Any]]], labels: Sequence[str], title: str = "", most: int = 6
+) -> Figure:
+    """A row per image, a column per version of it (`labels`): grey [h, w] or colour [h, w, 3], each row on one scale.
+
+    The scale is the range of the row's last image. Beyond `most` rows the rest is left out, and the title says so.
+    """
+    if not rows:
+        raise ValueError("rows is empty; expected at least one image")
+    shown = dict(list(rows.items())[:most])
+    figure = Figure(figsize=(3.4 * len(labels), 3.4 * len(shown) + 0.3), layout="constrained")
+    grid = figure.subplots(len(shown), len(labels), squeeze=False)
+    for line, (name, versions) in zip(grid, shown.items(), strict=True):
+        low, high = float(np.min(versions[-1])), float(np.max(versions[-1]))
+        for axes, image, label in zip(line, versions, labels, strict=True):
+            values = image.astype(np.float64)
+            colour = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
+            axes.imshow(colour, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set_title(f"{name}: {label}", fontsize=8)
+            axes.set_axis_off()
+    note = f" (first {most} of {len(rows)})" if len(rows) > most else ""
+    figure.suptitle(f"{title}{note}", fontsize=10)
+    return figure
