@@ -237,6 +237,7 @@ class DecoderEnergy:
         self.scale = x.square().sum(dim=1) / 2
         self.target: Tensor | None = None
         self.stiffness = 0.0
+        self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # a solver asks about its start several times
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.smooth(z) + self.weight * self.penalty.value(z)
@@ -246,12 +247,16 @@ class DecoderEnergy:
         return (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self._pull(z)
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
-        out, back = self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
-        residual = out - self.x
-        grad = back(residual)
-        if self.target is not None:
-            grad = grad + self.stiffness * (z - self.target)
-        return residual.square().sum(dim=1) / 2 + self._pull(z), grad
+        if self._latest is None or self._latest[0] is not z:
+            pullback = (
+                self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
+            )
+            residual = pullback[0] - self.x
+            grad = pullback[1](residual)
+            if self.target is not None:
+                grad = grad + self.stiffness * (z - self.target)
+            self._latest = z, residual.square().sum(dim=1) / 2 + self._pull(z), grad
+        return self._latest[1:]
 
     def _pull(self, z: Tensor) -> Tensor | float:
         return 0.0 if self.target is None else self.stiffness / 2 * (z - self.target).square().sum(dim=1)
@@ -273,12 +278,12 @@ class DecoderEnergy:
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
         """This energy plus stiffness / 2 |z - target|^2."""
         pulled = copy(self)
-        pulled.target, pulled.stiffness = target, stiffness
+        pulled.target, pulled.stiffness, pulled._latest = target, stiffness, None
         return pulled
 
     def rows(self, keep: Tensor) -> Self:
         part = copy(self)
-        part.x, part.scale = self.x[keep], self.scale[keep]
+        part.x, part.scale, part._latest = self.x[keep], self.scale[keep], None
         part.target = None if self.target is None else self.target[keep]
         return part
 

@@ -23,7 +23,7 @@ StepSize = Annotated[
     ),
 ]
 # Power iterations before the first step; backtracking mends what few of them leave.
-ITERATIONS = {"power_iteration": 10, "backtracking": 2}
+ITERATIONS = {"power_iteration": 10, "backtracking": 1}
 HALVINGS = 30
 
 
