@@ -339,5 +339,5 @@ def test_all_state_of_the_decoder_is_in_its_buffers(digits: NDArray[np.float32])
         for decoder in (one, other) if i >= 2 else (one,):
             decoder.observe_(batch, sparse_encode(batch, decoder.atoms, ALPHA))
             decoder.constrain_()
-    assert not list(one.parameters())
+    assert not any(p.requires_grad for p in one.parameters())
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())

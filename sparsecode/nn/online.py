@@ -176,18 +176,18 @@ class OnlineDictionary(Spec, tag="online_dictionary"):
 
 
 class OnlineDictionaryModule(nn.Module):
-    """The state of an `OnlineDictionary`, in buffers: `atoms` D, the statistics, and counts of updates and replacements."""
+    """The state of an `OnlineDictionary`: `atoms` D, the statistics, and counts of updates and replacements."""
 
     def __init__(self, spec: OnlineDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()
         self.spec = spec
         self._observed = False
         state = Statistics.of(uniform_fan_in((n_code, n_features), n_code, rng))
-        for name, value in state._asdict().items():
-            self.register_buffer(name, value)
+        self.atoms = nn.Parameter(state.atoms, requires_grad=False)  # a weight, if none of an optimiser's
+        for name in ("codes", "cross", "idle"):
+            self.register_buffer(name, getattr(state, name))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.register_buffer("replaced", torch.zeros((), dtype=torch.long))
-        self.atoms: Tensor
         self.codes: Tensor
         self.cross: Tensor
         self.idle: Tensor
