@@ -26,7 +26,8 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         shares, n = np.sort(frequency)[::-1], len(active)
         dead = int((shares == 0).sum())
         left.bar(np.arange(len(shares)), shares, width=1.0)
-        left.set_yscale("log")
+        if dead < len(shares):  # matplotlib warns of a logarithmic axis without a bar
+            left.set_yscale("log")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
         left.set_xlim(-1, len(shares))
         left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9)
