@@ -19,7 +19,8 @@ from sparsecode.ops.streams import Stream, generator
 from sparsecode.penalties import L1, GroupL2, Penalty
 from sparsecode.schedules import PositiveSchedule, at
 from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.energy import DecoderEnergy, QuadraticEnergy, energy_of
+from sparsecode.solvers.decoded import DecoderEnergy, energy_of
+from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.solve import Solver, solve
 from sparsecode.specs import Spec

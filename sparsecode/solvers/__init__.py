@@ -2,7 +2,8 @@
 
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.energy import DecoderEnergy, Energy, QuadraticEnergy, energy_of
+from sparsecode.solvers.decoded import DecoderEnergy, energy_of
+from sparsecode.solvers.energy import Energy, QuadraticEnergy
 from sparsecode.solvers.gradient import FISTA, ISTA
 from sparsecode.solvers.lasso import sparse_encode
 from sparsecode.solvers.original import OriginalFISTA

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sparsecode.losses import BatchVariance
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.solvers.energy import ESTIMATED, DecoderEnergy, QuadraticEnergy, kkt_residual, steps_of
+from sparsecode.solvers.decoded import DecoderEnergy
+from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, steps_of
 
 __all__ = ["CoupledEnergy"]
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.energy import DecoderEnergy, Energy
+from sparsecode.solvers.decoded import DecoderEnergy
+from sparsecode.solvers.energy import Energy
 from sparsecode.solvers.gradient import FISTA, ISTA, Algorithm
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution

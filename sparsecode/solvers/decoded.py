@@ -1,0 +1,124 @@
+"""Energies of codes under any decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsecode.penalties import Penalty
+from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, root_mean_square, steps_of
+
+__all__ = ["DecoderEnergy", "energy_of"]
+
+
+class Decodes(Protocol):
+    """A decoder of any kind: codes to data, row by row."""
+
+    def mean(self, z: Tensor) -> Tensor: ...
+
+    def curvature_bound(self) -> float:
+        """An upper bound on |J|_2^2 of its Jacobian J at any code."""
+        ...
+
+
+@runtime_checkable
+class Pullback(Protocol):
+    """A decoder that knows its own Jacobian products: faster than autograd."""
+
+    def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """decode(z), and the map of a row vector r to r J(z)."""
+        ...
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A decoder z D."""
+
+    @property
+    def atoms(self) -> Any: ...
+
+
+class DecoderEnergy:
+    """1/2 |x - decode(z)|^2 + weight * penalty(z) for any decoder, differentiable almost everywhere.
+
+    Its `gap` is the root mean square over codes of `kkt_residual`: where the decoder is not linear, stationary
+    points are all that can be certified.
+    """
+
+    coupled = False
+
+    def __init__(self, x: Float[Tensor, "b f"], decoder: Decodes, penalty: Penalty, weight: float) -> None:
+        self.x, self.decoder, self.penalty, self.weight = x, decoder, penalty, weight
+        self.scale = x.square().sum(dim=1) / 2
+        self.target: Tensor | None = None
+        self.stiffness = 0.0
+        self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # a solver asks about its start several times
+
+    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return self.smooth(z) + self.weight * self.penalty.value(z)
+
+    @torch.no_grad()
+    def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self._pull(z)
+
+    def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
+        if self._latest is None or self._latest[0] is not z:
+            pullback = (
+                self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
+            )
+            residual = pullback[0] - self.x
+            grad = pullback[1](residual)
+            if self.target is not None:
+                grad = grad + self.stiffness * (z - self.target)
+            self._latest = z, residual.square().sum(dim=1) / 2 + self._pull(z), grad
+        return self._latest[1:]
+
+    def _pull(self, z: Tensor) -> Tensor | float:
+        return 0.0 if self.target is None else self.stiffness / 2 * (z - self.target).square().sum(dim=1)
+
+    def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return self.smooth_and_grad(z)[1]
+
+    def prox(self, v: Float[Tensor, "b k"], step: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
+        return self.penalty.prox(v, step * self.weight)
+
+    def lipschitz(self) -> float:
+        """Of the pieces on which the decoder is linear: kinks between them are not counted."""
+        return self.decoder.curvature_bound() + self.stiffness
+
+    def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
+        eta = steps_of(self, z, ESTIMATED) if eta is None else eta
+        return root_mean_square(kkt_residual(self, z, eta))
+
+    def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
+        """This energy plus stiffness / 2 |z - target|^2."""
+        pulled = copy(self)
+        pulled.target, pulled.stiffness, pulled._latest = target, stiffness, None
+        return pulled
+
+    def rows(self, keep: Tensor) -> Self:
+        part = copy(self)
+        part.x, part.scale, part._latest = self.x[keep], self.scale[keep], None
+        part.target = None if self.target is None else self.target[keep]
+        return part
+
+
+def _autograd(decode: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        out = decode(z)
+    return out.detach(), lambda r: torch.autograd.grad(out, z, r)[0]
+
+
+def energy_of(
+    decoder: Decodes, x: Float[Tensor, "b f"], penalty: Penalty, weight: float
+) -> QuadraticEnergy | DecoderEnergy:
+    """The energy of codes under a decoder: quadratic where it is linear."""
+    if isinstance(decoder, Linear):
+        return QuadraticEnergy(x, decoder.atoms.detach(), penalty, weight)
+    return DecoderEnergy(x, decoder, penalty, weight)
