@@ -20,12 +20,14 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
     """
     if not coders:
         raise ValueError("coders is empty; expected at least one")
-    figure = Figure(figsize=(9, 2.7 * len(coders)), layout="constrained")
+    height = 2.7 * len(coders)
+    figure = Figure(figsize=(9, height))
+    figure.subplots_adjust(0.08, 0.5 / height, 0.99, 1 - 0.6 / height, wspace=0.2, hspace=0.55)
     grid = figure.subplots(len(coders), 2, squeeze=False)
     for (left, right), (name, (frequency, active)) in zip(grid, coders.items(), strict=True):
         shares, n = np.sort(frequency)[::-1], len(active)
         dead = int((shares == 0).sum())
-        left.bar(np.arange(len(shares)), shares, width=1.0)
+        left.stairs(shares, np.arange(len(shares) + 1) - 0.5, fill=True)
         if dead < len(shares):  # matplotlib warns of a logarithmic axis without a bar
             left.set_yscale("log")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
