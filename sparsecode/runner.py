@@ -35,6 +35,7 @@ from sparsecode.version import __version__
 __all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
 
 PICTURED = 10  # samples in a grid
+COUNTED = 2000  # samples behind the picture of the codes' use
 
 
 class RunConflictError(Exception):
@@ -183,7 +184,10 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     """Write the run's figures and return their paths; data that are not images get curves and code usage alone."""
     name = folder.path.name
     figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
-    figures["usage"] = code_usage(_usage(model, splits.test, config.evaluate.theta), f"{name}: use of the codes")
+    figures["usage"] = code_usage(
+        _usage(model, splits.test, config.evaluate.theta),
+        f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
+    )
     if is_grey_image(model.shape):
         figures |= _pictures(model, splits, config, name)
     paths: list[Path] = []
@@ -196,7 +200,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
 @torch.no_grad()
 def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
-    weights = next(model.parameters())
+    weights, split = next(model.parameters()), split.take(slice(COUNTED))
     found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for name, coder in model.coders().items():
         active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
