@@ -3,6 +3,7 @@
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Self, get_args, get_origin
 
 import numpy as np
@@ -66,3 +67,15 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARSECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run on handwritten digits, trained through the command line with toys.SHORT."""
+    from toys import SHORT  # here, because it imports sparsecode
+
+    from sparsecode.cli import main
+
+    out = tmp_path_factory.mktemp("cli") / "digits"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
+    return out

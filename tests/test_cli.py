@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.cli.main import COMMANDS
@@ -17,15 +18,7 @@ from sparsecode.data import Digits
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
 
-SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "digits"
-    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
-    return out
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["runs", "ls"], ["runs", "compare"]])

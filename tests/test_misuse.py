@@ -6,20 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.data import Digits
 from sparsecode.runs import RunFolder
 
-SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "digits"
-    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
-    return out
 
 
 @pytest.mark.parametrize("form", [["--set", "model.weight=0.9"], ["--set=model.weight=0.9"]])

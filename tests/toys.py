@@ -14,6 +14,17 @@ from sparsecode.runs import Run
 
 replace = msgspec.structs.replace
 
+# Options of `sparsecode train digits-sdl` for a run of about a second.
+SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
+
+# One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
+KINDS = list(
+    {
+        (type(run.model.decoder), run.model.variance is None, type(run.model.encoder), *run.optim.groups): name
+        for name, run in ((name, recipe()) for name, recipe in reversed(RECIPES.items()))
+    }.values()
+)
+
 
 def big_digits(folder: Path) -> Path:
     """300 handwritten digits as [1, 28, 28] images: scikit-learn's, each pixel tripled, with a border of 2."""

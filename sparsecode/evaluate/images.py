@@ -36,14 +36,14 @@ class PursuitPatches(Spec, tag="omp"):
         z = np.zeros((len(x), n_code), np.float32)
         # The kernel stops when |x|^2 less what is explained is 0: so much of |x|^2 is not to be explained.
         surplus = np.square(x).sum(axis=1) - np.float32((self.gain * sigma) ** 2 * n_features)
-        pursue(D @ D.T, x @ D.T, surplus, z, max(1, min(n_code, n_features // 2)), 0.0, torch.get_num_threads())
+        pursue(D @ D.T, x @ D.T, surplus, z, min(n_code, n_features), 0.0, torch.get_num_threads())
         return z
 
 
 class LassoPatches(Spec, tag="lasso"):
     """argmin 1/2 |x - z D|^2 + scale * sigma * |z|_1: noise of deviation sigma has coefficients of that size."""
 
-    scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.8
+    scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.6
 
     def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
         return sparse_encode(x, D, self.scale * sigma, tol=1e-2)

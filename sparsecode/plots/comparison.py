@@ -30,7 +30,7 @@ def images_beside(
             values = image.astype(np.float64)
             colour = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
             axes.imshow(colour, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_title(f"{name}: {label}", fontsize=8)
+            axes.set_title(f"{name}: {label}" if name else label, fontsize=8)
             axes.set_axis_off()
     note = f" (first {most} of {len(rows)})" if len(rows) > most else ""
     figure.suptitle(f"{title}{note}", fontsize=10)
