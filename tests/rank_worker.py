@@ -1,4 +1,4 @@
-"""Run under torchrun: train every recipe at toy size. Arguments: data folder, output folder."""
+"""Run under torchrun: train recipes of every kind at toy size. Arguments: data folder, output folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from toys import toy
+from toys import KINDS, toy
 
-from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    for name in RECIPES:
+    for name in KINDS:
         run(toy(name, data), out / name, accelerator="cpu")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from toys import big_digits, toy
+from toys import KINDS, big_digits, toy
 
-from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
 
@@ -35,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, out
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", KINDS)
 def test_two_ranks_equal_one(folders: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     data, two = folders
     config = toy(name, data)

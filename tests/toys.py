@@ -20,7 +20,7 @@ SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
 KINDS = list(
     {
-        (type(run.model.decoder), run.model.variance is None, type(run.model.encoder), *run.optim.groups): name
+        (type(run.model.decoder), run.model.variance is None, type(run.model.encoder)): name
         for name, run in ((name, recipe()) for name, recipe in reversed(RECIPES.items()))
     }.values()
 )
