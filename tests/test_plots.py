@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparsecode.plots import atoms_mosaic, image_grid, training_curves
+from sparsecode.plots import (
+    FrontierPoint,
+    accuracy_curves,
+    atoms_mosaic,
+    code_usage,
+    image_grid,
+    images_beside,
+    sparsity_frontier,
+    training_curves,
+)
 
 Array = NDArray[Any]
 
@@ -166,3 +175,66 @@ def test_panels_stand_in_rows_of_three(n: int) -> None:
 def test_records_without_values_are_refused(records: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=r"records hold no values; expected the lines of a metrics\.jsonl"):
         training_curves(records)
+
+
+def test_accuracy_is_shown_in_per_cent_with_a_band_of_one_deviation() -> None:
+    figure = accuracy_curves(
+        {"pixels": ([1, 10], [0.4, 0.8], [0.05, 0.01]), "codes": ([1, 10], [0.5, 0.9], [0.0, 0.0])}
+    )
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines] == [[40, 80], [50, 90]]
+    band = axes.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (pytest.approx(35), pytest.approx(81))
+    assert rendered(figure).min() < 100
+
+
+def test_the_frontier_has_a_point_per_value_at_the_mean_of_its_runs() -> None:
+    points = [FrontierPoint("0.1", [20, 22], [30, 32], [0.9, 0.92]), FrontierPoint("1", [5], [20], [float("nan")])]
+    figure = sparsity_frontier({"sdl, solver": points}, "model.weight", "sweep")
+    left, right = figure.axes
+    assert np.asarray(left.lines[0].get_xydata()).tolist() == [[21, 31], [5, 20]]
+    assert np.asarray(right.lines[0].get_xydata())[0].tolist() == [21, pytest.approx(0.91)]
+    assert {text.get_text() for text in left.texts} == {"0.1", "1"}
+    assert figure.get_suptitle() == "sweep (labels: model.weight)"
+    assert left.get_xscale() == "log"
+    assert sparsity_frontier({"a": [FrontierPoint("", [0], [1], [0])]}).axes[0].get_xscale() == "linear"
+    assert rendered(figure).min() < 100
+
+
+def test_usage_sorts_codes_and_counts_the_dead() -> None:
+    frequency, active = np.array([0.5, 0.0, 1.0, 0.25]), np.array([1, 2, 2, 3])
+    figure = code_usage({"solver": (frequency, active), "encoder": (frequency * 0, active * 0)}, "run")
+    panels = figure.axes
+    assert len(panels) == 4
+    heights = panels[0].patches[0].get_data()[0]  # pyright: ignore[reportAttributeAccessIssue] - a StepPatch
+    assert np.asarray(heights).tolist() == [1.0, 0.5, 0.25, 0.0]
+    assert panels[0].get_title() == "solver: 1 of 4 codes dead"
+    assert panels[2].get_title() == "encoder: 4 of 4 codes dead"
+    assert panels[0].get_yscale() == "log"
+    counts = panels[1].patches[0].get_data()[0]  # pyright: ignore[reportAttributeAccessIssue]
+    assert np.asarray(counts).tolist() == [1, 2, 1]
+    assert rendered(figure).min() < 100
+
+
+def test_images_stand_beside_each_other_on_one_scale() -> None:
+    clean, noisy = np.array([[0.0, 100.0], [50.0, 100.0]]), np.array([[-10.0, 100.0], [50.0, 300.0]])
+    figure = images_beside({"one": [noisy, clean], "two": [noisy, clean]}, ["noisy", "clean"], "title", most=1)
+    assert [axes.get_title() for axes in figure.axes] == ["one: noisy", "one: clean"]
+    np.testing.assert_allclose(shown(figure, 0), [[0, 1], [0.5, 1]])
+    np.testing.assert_allclose(shown(figure, 1), [[0, 1], [0.5, 1]])
+    assert figure.get_suptitle() == "title (first 1 of 2)"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: accuracy_curves({}),
+        lambda: sparsity_frontier({"a": []}),
+        lambda: code_usage({}),
+        lambda: images_beside({}, []),
+    ],
+)
+def test_figures_of_nothing_are_refused(draw: Callable[[], Figure]) -> None:
+    with pytest.raises(ValueError, match="expected at least one"):
+        draw()
