@@ -35,7 +35,7 @@ from sparsecode import learn_dictionary
 from sparsecode.evaluate.images import denoise_image
 from sparsecode.plots import images_beside
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
 SIGMAS = (15, 25, 50)
 SIZE, N_CODE, ALPHA, EPOCHS, PER_IMAGE = 8, 256, 30.0, 5, 500
 LEFT_OUT = "12003.jpg"
@@ -99,7 +99,7 @@ def one(
 
 def main() -> None:
     """Learn, denoise, tabulate."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--stride", type=int, default=1, help="pixels between patches")
     options.add_argument("--most", type=int, default=1000, help="images of each set, for a quick look")
     options.add_argument("--picture", type=Path, help="draw an example to this file")
