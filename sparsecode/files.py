@@ -31,7 +31,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+        raise OSError(
+            error.errno, f"cannot write {path}: {error.strerror}; free some space, or write somewhere else"
+        ) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself must survive a power cut

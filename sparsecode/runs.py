@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +21,7 @@ from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
-__all__ = ["Evaluate", "Evaluation", "Run", "RunFolder", "Summary", "list_runs"]
+__all__ = ["Evaluate", "Evaluation", "Provenance", "Run", "RunFolder", "Summary", "list_runs"]
 
 
 MOVING = (Linear, Cosine, Exponential, Piecewise)
@@ -65,6 +65,13 @@ class Evaluation(Spec, tag="evaluation"):
     denoising: dict[str, tuple[Denoised, ...]]
 
 
+class Provenance(msgspec.Struct, frozen=True):
+    """What a model was trained on: the fingerprint of the samples, and their least and largest value."""
+
+    data: str
+    data_range: tuple[float, float]
+
+
 class RunFolder:
     """runs/<name>: config.json, model/, resume/, metrics.jsonl, eval.json, figures/."""
 
@@ -88,16 +95,23 @@ class RunFolder:
 
     def check_data(self, splits: Splits) -> None:
         """Raise ValueError if the samples are not those that this run was trained on."""
-        trained_on, found = self.provenance().get("data"), splits.fingerprint()
+        trained_on, found = self.provenance().data, splits.fingerprint()
         if trained_on != found:
             raise ValueError(
                 f"{self.path}: trained on other samples than its data source gives now (fingerprint {trained_on}, now {found}); "
                 "put the old data back"
             )
 
-    def provenance(self) -> dict[str, Any]:
-        """What the model's `cfg.json` says about where it comes from."""
-        return msgspec.json.decode((self.model / "cfg.json").read_bytes())["metadata"]["sparsecode"]["provenance"]
+    def provenance(self) -> Provenance:
+        """What the model's `cfg.json` says about where it comes from. Raises ValueError naming the file if it does not."""
+        file = self.model / "cfg.json"
+        try:
+            found = msgspec.json.decode(file.read_bytes())["metadata"]["sparsecode"]["provenance"]
+            return msgspec.convert(found, Provenance)
+        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file}: damaged: it does not say which data the model was trained on ({error!r}); restore it from a copy"
+            ) from None
 
     def config(self) -> Run:
         """The stored config. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""

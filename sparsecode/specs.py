@@ -18,6 +18,7 @@ S = TypeVar("S")
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # what numpy's RandomState takes
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 # The i-th entry turns format i + 1 into format i + 2. Each new one comes with a frozen fixture in tests/data.
@@ -104,7 +105,7 @@ def from_json(data: bytes, kind: type[S], source: str = "config") -> S:
     try:
         raw = msgspec.json.decode(data)
     except msgspec.DecodeError as error:
-        raise ValueError(f"{source}: not valid JSON ({error})") from None
+        raise ValueError(f"{source}: not valid JSON ({error}); mend it, or restore it from a copy") from None
     return unpack(raw, kind, source)
 
 

@@ -22,6 +22,8 @@ from sparsecode.runs import RunFolder
 
 __all__ = ["denoise_command"]
 
+SEEDS = 2**31
+
 Pixels = NDArray[Any]
 
 
@@ -62,6 +64,8 @@ def _denoise(
     """
     if not images:
         raise UsageError("which images? name at least one file")
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
     targets = [out / path.with_suffix(".npy" if path.suffix == ".npy" else ".png").name for path in images]
     picture = out / "comparison.png"
     if len({*targets, picture}) <= len(targets):
@@ -74,7 +78,12 @@ def _denoise(
     for number, (path, target) in enumerate(zip(images, targets, strict=True)):
         given = _read(path)
         noisy = given.astype(np.float32)
+        peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given))
         if add_noise:
+            if not peak:
+                raise ValueError(
+                    f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
+                )
             noisy = noisy + sigma * np.random.RandomState(seed + number).standard_normal(given.shape).astype(np.float32)
         channels = np.atleast_3d(noisy)
         found = [
@@ -86,7 +95,6 @@ def _denoise(
         words = ""
         shown = [noisy, clean]
         if add_noise:
-            peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given))
             words = f"PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
             shown = [given, *shown]
         rows[path.name] = shown

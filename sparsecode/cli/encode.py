@@ -83,19 +83,20 @@ def _encode(
     weights = next(model.parameters())
     rows = [part.to(weights.dtype) for part in x.split(CHUNK)]
     z = torch.cat([coders[name](part) for part in track(rows, description="encoding", transient=True)])
-    gaps = [model.gap(part, codes) for part, codes in zip(rows, z.split(CHUNK), strict=True)]
+    bounds = [model.gap(part, codes) for part, codes in zip(rows, z.split(CHUNK), strict=True)]
+    gap = torch.cat([bound for bound in bounds if bound is not None] or [z.new_zeros(0)])
+    _refuse_overflow(str(samples or f"{split} split"), z, gap)
     arrays: Arrays = {"z": z.numpy()} | ({} if label is None else {"label": label.numpy()})
     metadata = {
         "sparsecode": __version__,
         "run": run.resolve().name,
         "coder": name,
         "model": hashlib.sha256((folder.model / "sae_weights.safetensors").read_bytes()).hexdigest(),
-        "data": str(folder.provenance()["data"]),
+        "data": folder.provenance().data,
         **origin,
     }
     save_atomic(out, lambda file: WRITERS[out.suffix](file, arrays, metadata))
-    worst = max((float(gap.max()) for gap in gaps if gap is not None), default=None)
-    certificate = "" if worst is None else f", largest relative gap {worst:.1e}"
+    certificate = f", largest relative gap {float(gap.max()):.1e}" if len(gap) else ""
     console.print(
         f"{out}: {', '.join(f'{n} {a.shape} {a.dtype}' for n, a in arrays.items())} by {name}, "
         f"{int((z != 0).sum()) / len(z):.2f} of {z.shape[1]} active per sample{certificate}",
@@ -125,8 +126,11 @@ def _own(
 ) -> torch.Tensor:
     x = read_array(samples, key)
     if x.shape[1:] != model.shape:
-        raise ValueError(f"{samples}: samples of shape {x.shape[1:]}; this run was trained on {model.shape}")
-    low, high = folder.provenance()["data_range"]
+        raise ValueError(
+            f"{samples}: samples of shape {x.shape[1:]}; this run was trained on {model.shape}: expected an array "
+            f"[n, {', '.join(map(str, model.shape))}]" + (" (one sample: x[None])" if x.shape == model.shape else "")
+        )
+    low, high = folder.provenance().data_range
     beyond = 0.1 * (high - low)
     if x.min() < low - beyond or x.max() > high + beyond:
         console.print(
@@ -136,6 +140,17 @@ def _own(
             soft_wrap=True,
         )
     return torch.from_numpy(x)
+
+
+def _refuse_overflow(source: str, z: torch.Tensor, gap: torch.Tensor) -> None:
+    sound = z.isfinite().all(dim=1)
+    if len(gap):  # infinite for a sample of zeros; NaN where a square overflowed on the way
+        sound &= ~gap.isnan()
+    if not bool(sound.all()):
+        raise ValueError(
+            f"{source}: {int((~sound).sum())} samples too large to be coded in {str(z.dtype).removeprefix('torch.')}, first "
+            f"in row {int(sound.int().argmin())}; scale them as the run's data were"
+        )
 
 
 def _split(folder: RunFolder, name: str) -> Split:

@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return code
         if code is None or os.environ.get("SPARSECODE_TRACEBACK"):
             raise
-        error.print(f"sparsecode {name}: {problem}", highlight=False, markup=False)
+        words = problem.strerror if isinstance(problem, OSError) and problem.filename is None else None
+        error.print(f"sparsecode {name}: {words or problem}", highlight=False, markup=False)  # less the [Errno 28]
         return code
 
 

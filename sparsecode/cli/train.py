@@ -109,7 +109,9 @@ def _train(config: Run, out: Path, place: Place, console: Console) -> int:
         observers.append(TensorBoard(out / "tensorboard"))
     done = before is not None and before.step >= before.total_steps and folder.evaluation() is not None
     if before is not None and not done:
-        console.print(f"going on with {out} at step {before.step} of {before.total_steps}", highlight=False)
+        console.print(
+            f"going on with {out} at step {before.step} of {before.total_steps}", highlight=False, soft_wrap=True
+        )
     try:
         with terminable():
             result = run(config, out, observers=observers, accelerator=place.accelerator, devices=place.devices)
@@ -136,7 +138,9 @@ def _train(config: Run, out: Path, place: Place, console: Console) -> int:
         return 128 + (signal.SIGTERM if result.state.stopped_by == "SIGTERM" else signal.SIGINT)
     if done:
         console.print(
-            f"{out} had already finished and was left as it is; to train anew: --out {_free_name(out)}", highlight=False
+            f"{out} had already finished and was left as it is; to train anew: --out {_free_name(out)}",
+            highlight=False,
+            soft_wrap=True,
         )
     _report(result, console)
     return 0

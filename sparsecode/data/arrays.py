@@ -13,7 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
-from sparsecode.specs import Spec
+from sparsecode.specs import Seed, Spec
 
 __all__ = ["Arrays", "Share", "read_array"]
 
@@ -30,7 +30,7 @@ class Arrays(Spec, tag="arrays"):
     key: Annotated[str | None, Meta(description="array in the .npz file; not needed if it holds one")] = None
     valid: Annotated[Share, Meta(description="share of the samples for validation")] = 0.1
     test: Annotated[Share, Meta(description="share of the samples for test")] = 0.1
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.splits import Split, Splits, permuted_splits
-from sparsecode.specs import Count, Spec
+from sparsecode.specs import Count, Seed, Spec
 
 __all__ = ["Digits", "Photos"]
 
@@ -23,7 +23,7 @@ class Digits(Spec, tag="digits"):
     Source: scikit-learn `load_digits`, the test part of UCI Optical Recognition of Handwritten Digits.
     """
 
-    seed: int = 0
+    seed: Seed = 0
 
     def load(self) -> Splits:
         from sklearn.datasets import load_digits
@@ -47,7 +47,7 @@ class Photos(Spec, tag="photos"):
     n_train: Count = 50_000
     n_valid: Count = 2_000
     n_test: Count = 2_000
-    seed: int = 0
+    seed: Seed = 0
 
     def load(self) -> Splits:
         from sklearn.datasets import load_sample_images

@@ -24,7 +24,7 @@ from rich.progress import Progress
 from sparsecode.data.arrays import Share
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
 from sparsecode.data.splits import Split, Splits, sizes_of_shares
-from sparsecode.specs import Spec, to_json
+from sparsecode.specs import Seed, Spec, to_json
 
 __all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
 
@@ -151,7 +151,7 @@ class ImageFolder(Spec, tag="image_folder"):
     grey: bool = False
     valid: Annotated[Share, Meta(description="share of the images for validation")] = 0.1
     test: Annotated[Share, Meta(description="share of the images for test")] = 0.1
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,7 +23,7 @@ from sparsecode.data.images import PARTS, ImageFiles, find_images, progress, rea
 from sparsecode.data.splits import Split, Splits
 from sparsecode.files import write_atomic
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Count, Spec, pack, to_json
+from sparsecode.specs import Count, Seed, Spec, pack, to_json
 
 __all__ = ["Patches"]
 
@@ -70,7 +70,7 @@ class Patches(Spec, tag="patches"):
     n_train: Count = 50_000
     n_valid: Count = 5_000
     n_test: Count = 5_000
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -72,6 +72,11 @@ def score(
             gaps.append(gap.double())
     if use is None:
         raise ValueError("split holds no samples; expected at least one")
+    if not math.isfinite(quality + objective):
+        raise ValueError(
+            f"squares of the samples, which span {data_range:.3g}, or of their reconstructions do not fit in "
+            f"{str(split.x.dtype).removeprefix('torch.')}; scale the data to values of about 1"
+        )
     usage, n, explained = use.result(), split.n, variance.result()
     gap = torch.cat(gaps) if gaps else None
     return Score(

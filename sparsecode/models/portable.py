@@ -2,13 +2,15 @@
 
 File names and orientation (samples are rows, atoms are rows) follow SAELens. A model that SAELens cannot
 compute carries an `architecture` of our own, so that a foreign reader fails loudly on the name.
+Tensor files carry a checksum in their own metadata: beside them, a crash between two writes would part the two.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
@@ -18,13 +20,13 @@ from safetensors.torch import load, save
 from sparsecode.files import write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative
-from sparsecode.specs import pack, unpack
+from sparsecode.specs import Count, pack, unpack
 
-__all__ = ["ModelSpec", "load_model", "read_tensors", "save_model", "tensors_of"]
+__all__ = ["ModelSpec", "TensorFile", "load_model", "read_tensors", "save_model", "tensors_of", "write_tensors"]
 
 ModelSpec = Iterative  # the union of all model configs
 
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -43,15 +45,46 @@ def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, A
         "metadata": {"sparsecode": {**packed, "shape": model.shape, "provenance": provenance}},
     }
     write_atomic(folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
-    write_atomic(folder / WEIGHTS, save(tensors_of(model)))
+    write_tensors(folder / WEIGHTS, tensors_of(model))
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file. Raises ValueError naming the file if it is cut short or damaged."""
+class TensorFile(NamedTuple):
+    """What a safetensors file holds."""
+
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, str]
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all, with a checksum of all that is in it."""
+    metadata = metadata or {}
+    write_atomic(path, save(tensors, {**metadata, CHECKSUM: _checksum(TensorFile(tensors, metadata))}))
+
+
+def read_tensors(path: Path, remedy: str = "restore it from a copy or train again") -> TensorFile:
+    """What is in a safetensors file; checked if `write_tensors` wrote it.
+
+    Raises ValueError naming the file and the remedy if it is cut short, damaged or was changed by other means.
+    """
+    data = path.read_bytes()
     try:
-        return load(path.read_bytes())
+        tensors = load(data)
     except SafetensorError as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}); restore it from a copy or train again") from None
+        raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
+    header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    found = TensorFile(tensors, {name: text for name, text in metadata.items() if name != CHECKSUM})
+    if metadata.get(CHECKSUM) not in (None, _checksum(found)):
+        raise ValueError(f"{path}: damaged, or changed since it was written (its checksum does not fit); {remedy}")
+    return found
+
+
+def _checksum(file: TensorFile) -> str:
+    hasher = hashlib.sha256(msgspec.json.encode(file.metadata, order="sorted"))
+    for name, value in sorted(file.tensors.items()):
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 def load_model(folder: str | Path) -> AbstractSparseModel:
@@ -68,11 +101,14 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
     try:
         config = msgspec.json.decode((folder / CONFIG).read_bytes())
         own = config["metadata"]["sparsecode"]
-        shape = tuple(int(n) for n in own["shape"])
+        shape = msgspec.convert(own["shape"], tuple[Count, ...])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / CONFIG}: not a sparsecode model ({error!r})") from None
-    model = unpack(own, ModelSpec, str(folder / CONFIG)).build(shape, seed=0)
-    tensors = read_tensors(folder / WEIGHTS)
+        raise ValueError(
+            f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
+        ) from None
+    spec = unpack(own, ModelSpec, str(folder / CONFIG))
+    tensors = read_tensors(folder / WEIGHTS).tensors
+    model = spec.build(shape, seed=0)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if given != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ _NOT_CURVES = ("kind", "step", "seconds")
 def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
     """A panel per quantity of `metrics.jsonl`: training values and, with the same last name, validation ones.
 
-    `records` have "kind" ("train" or "evaluate"), "step" and values; validation names are `coder/quantity`.
+    `records` have "kind" ("train" or "evaluate"), "step" and values, None for those undefined; validation names are
+    `coder/quantity`.
     A steep start may leave a panel's frame, so that the rest can be read.
     """
     series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
@@ -28,7 +30,7 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
             line = "train" if record["kind"] == "train" else f"valid, {coder}" if coder else "valid"
             steps, values = series.setdefault(quantity, {}).setdefault(line, ([], []))
             steps.append(record["step"])
-            values.append(value)
+            values.append(math.nan if value is None else value)
     if not series:
         raise ValueError("records hold no values; expected the lines of a metrics.jsonl")
     columns = min(3, len(series))

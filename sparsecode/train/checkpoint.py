@@ -9,15 +9,15 @@ import msgspec
 import torch
 from msgspec import Meta
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from sparsecode.files import write_atomic
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import tensors_of
+from sparsecode.models.portable import read_tensors, tensors_of, write_tensors
 from sparsecode.specs import Spec, from_json, to_json
 from sparsecode.train.optim import OptimiserGroup
 
 __all__ = ["Best", "FitState", "read_state", "restore", "save_state"]
+
+REMEDY = "restore it from a copy, or delete it to train from the start"
 
 
 class Best(Spec, tag="best"):
@@ -48,7 +48,7 @@ def save_state(path: Path, state: FitState, model: AbstractSparseModel, groups: 
         for name, param in group.params.items():
             for key, value in group.optimiser.state[param].items():
                 tensors[f"optim/{name}/{key}"] = value.detach().cpu().contiguous()
-    write_atomic(path, save(tensors, metadata={"sparsecode": to_json(state).decode()}))
+    write_tensors(path, tensors, {"sparsecode": to_json(state).decode()})
 
 
 def read_state(path: Path) -> FitState:
@@ -57,22 +57,27 @@ def read_state(path: Path) -> FitState:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
-            f"{path}: damaged or cut short ({error}); delete it to train from the start, or restore it from a copy"
-        ) from None
+        raise ValueError(f"{path}: damaged or cut short ({error}); {REMEDY}") from None
     return from_json(metadata.get("sparsecode", "null").encode(), FitState, str(path))
 
 
-def restore(path: Path, data: str, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> FitState:
-    """Load what `save_state` wrote into a fresh model and fresh optimisers; sets torch's thread count."""
+def restore(path: Path, fresh: FitState, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> FitState:
+    """Load what `save_state` wrote into a fresh model and fresh optimisers; sets torch's thread count.
+
+    Raises ValueError naming the file if it is damaged, or belongs to other samples or to another plan than `fresh`.
+    """
     state = read_state(path)
-    if state.data != data:
+    tensors = read_tensors(path, REMEDY).tensors
+    if state.data != fresh.data:
         raise ValueError(
-            f"{path}: this run was trained on other samples (fingerprint {state.data}, now {data}); put the old "
+            f"{path}: this run was trained on other samples (fingerprint {state.data}, now {fresh.data}); put the old "
             "data back, or train on the new ones in another folder"
         )
-    with safe_open(path, framework="pt") as file:
-        tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+    if state.total_steps != fresh.total_steps:
+        raise ValueError(
+            f"{path}: this run was planned for {state.total_steps} steps, and its config asks for {fresh.total_steps} now; "
+            "put the old config back, or train with the new one in another folder"
+        )
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
     try:
         model.load_state_dict(weights)

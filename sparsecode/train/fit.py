@@ -96,7 +96,7 @@ def fit(
     if path is not None and path.exists():
         if fabric.is_global_zero:
             remove_leftovers(path.parent)
-        state = restore(path, data, model, groups)
+        state = restore(path, state, model, groups)
     else:
         order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
         model.initialise_(train_split.x[order.to(fabric.device)])

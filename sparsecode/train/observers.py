@@ -59,8 +59,13 @@ class MetricsFile:
                 write_atomic(self.path, kept)
         elif event.kind in ("train", "evaluate"):
             record = {"kind": event.kind, "step": event.step, **event.values}
-            with self.path.open("ab") as file:
-                file.write(msgspec.json.encode(record) + b"\n")
+            try:
+                with self.path.open("ab") as file:
+                    file.write(msgspec.json.encode(record) + b"\n")
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"cannot write {self.path}: {error.strerror}; free some space, then go on with the run"
+                ) from error
 
 
 class ProgressBar:
