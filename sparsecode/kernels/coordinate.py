@@ -26,8 +26,8 @@ MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
 SWEEPS = 2  # between two looks at the gap and at the work list
 FALL = 0.7  # of the threshold, from one sweep of the first pass to the next
 CALM = 4  # sweeps before steps are over-relaxed: until then codes change sign
-RELAX = 0.35  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
-PATIENCE = 32  # a copy costs about as much as this many updates of as many numbers
+RELAX = 0.4  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
+WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
 
 _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
@@ -89,7 +89,7 @@ def _sweep(
 
 @_jit
 def _correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
-    """q = c - G z afresh, so that rounding does not pile up."""
+    """q = c - z G afresh, so that rounding does not pile up; or x - z D of a sample."""
     q[:] = c
     zero, count, t = c[0] - c[0], 0, 0
     for j in range(len(code)):
@@ -144,6 +144,23 @@ def _gap(
 
 
 @_jit
+def _objective(x: Any, atoms: Any, z: Any, weight: Any, ridge: Any, out: Any, work: Any, scratch: Any) -> None:
+    """The energy of each row from the residual itself: sums of Gram products would cancel in float32."""
+    r = scratch[: x.shape[1]]
+    half = weight / (weight + weight)
+    for i in range(len(z)):
+        code = z[i]
+        _correlate(atoms, x[i], code, work, r)
+        total = norm = square = weight - weight
+        for k in range(len(r)):
+            total += r[k] * r[k]
+        for j in range(len(code)):
+            norm += abs(code[j])
+            square += code[j] * code[j]
+        out[i] = half * (total + ridge * square) + weight * norm
+
+
+@_jit
 def _copy(gram: Any, work: Any, count: Any, out: Any) -> None:
     for a in range(count):
         row, copied = gram[work[a]], out[a]
@@ -181,10 +198,10 @@ def _descend(
             count, largest = _survey(q, code, work, weight, positive)
             gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         while gap > tol and sweeps < max_sweeps:
-            patient = sweeps * n_code < PATIENCE * count
-            if not patient:
+            copied = sweeps >= CALM and n_code >= WIDE * count and count <= most
+            if copied:
                 count, largest = _survey(q, code, work, near * weight, positive)
-            if patient or count > most:
+            if not copied or count > most:
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                     _sweep(
                         gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero
@@ -225,6 +242,8 @@ def coordinate_descent(
     corr: NDArray[Any],
     half_square: NDArray[Any],
     scale: NDArray[Any],
+    x: NDArray[Any],
+    atoms: NDArray[Any],
     z: NDArray[Any],
     weight: float,
     ridge: float,
@@ -232,16 +251,16 @@ def coordinate_descent(
     tol: float,
     max_sweeps: int,
     threads: int,
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Minimise 1/2 |x|^2 - c.z + 1/2 z G z + weight |z|_1 + ridge / 2 |z|^2 per row, in place in `z`.
 
-    Returns gaps relative to `scale` and sweeps taken, each [n].
+    Returns 1/2 |x - z D|^2 + weight |z|_1 + ridge / 2 |z|^2, gaps relative to `scale` and sweeps taken, each [n].
 
-    `gram` G [k, k], `corr` c [n, k], `half_square` 1/2 |x|^2 [n], `scale` [n], `z` [n, k]: C-contiguous, of one
-    float dtype.
+    `gram` G [k, k], `corr` c [n, k], `half_square` 1/2 |x|^2 [n], `scale` [n], `x` [n, f], `atoms` D [k, f],
+    `z` [n, k]: C-contiguous, of one float dtype.
     """
     dtype, n_code = z.dtype, len(gram)
-    gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z), np.int64)
+    objectives, gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z), dtype), np.empty(len(z), np.int64)
     gram = aligned(gram.shape, dtype, gram)
     diag = np.ascontiguousarray(np.diag(gram))
     curved = diag + dtype.type(ridge)
@@ -252,12 +271,14 @@ def coordinate_descent(
 
     def solve(blocks: Iterable[slice]) -> None:
         floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
+        residual = aligned((x.shape[1],), dtype)
         small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
         for rows in blocks:
             _descend(
                 gram, diag, inverse, corr[rows], half_square[rows], scale[rows], z[rows], number(weight), number(ridge),
                 positive, number(tol), max_sweeps, knobs, gaps[rows], sweeps[rows], floats, ints, small,
             )  # fmt: skip
+            _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
-    return gaps, sweeps
+    return objectives, gaps, sweeps
