@@ -156,7 +156,7 @@ def test_code_use_by_hand(theta: float, frequency: list[float], dead: int, alway
 def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
     with torch.no_grad():
-        model.decoder.atoms.copy_(torch.eye(3))
+        model.decoder.get_parameter("atoms").copy_(torch.eye(3))
     x = torch.rand(n, 3, generator=rng)
 
     def coder(x: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def test_prox_takes_a_strength_per_row(penalty: Penalty, rng: torch.Generator) -
 @every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
-def test_dual_scale_gives_a_feasible_point(penalty: Penalty, seed: int, weight: float) -> None:
+def test_dual_scale_gives_a_feasible_point(penalty: Any, seed: int, weight: float) -> None:
     """Weak duality: a feasible multiple of any residual has a dual value below the energy of every code."""
     x, atoms, residual = normal(seed, 20, 4), normal(seed + 1, 9, 4), normal(seed + 2, 20, 4)
     scale = penalty.dual_scale(residual @ atoms.T, weight).clamp(max=1e3)  # infinite if nothing binds
