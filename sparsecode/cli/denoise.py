@@ -107,8 +107,9 @@ def _denoise(
 
 def _atoms(dictionary: Path) -> NDArray[np.float32]:
     if dictionary.is_dir():
+        model = RunFolder(dictionary).best_model()
         try:
-            return data_space_atoms(RunFolder(dictionary).best_model())
+            return data_space_atoms(model)
         except ValueError as error:
             raise ValueError(f"{dictionary}: {error}") from None
     return read_array(dictionary)
