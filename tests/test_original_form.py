@@ -116,7 +116,9 @@ def prepared(name: str, folder: Path) -> tuple[IterativeModel, list[torch.Tensor
     return model, x, {part: {k: w.detach().clone() for k, w in ws.items()} for part, ws in named.items()}
 
 
-@pytest.mark.parametrize("name", list(CONSTANTS))
+@pytest.mark.parametrize(
+    "name", [n if n.startswith("mnist") else pytest.param(n, marks=pytest.mark.slow) for n in CONSTANTS]
+)
 def test_presets_take_the_papers_steps(name: str, tmp_path: Path) -> None:
     model, x, start = prepared(name, tmp_path)
     groups = build(resolve(RECIPES[name]().optim, Clock(220, 44_000)), model)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
 from sparsecode.data import MNIST, Arrays, Digits, Patches, Photos
 from sparsecode.nn.decoders import OneHidden
@@ -24,6 +25,8 @@ KINDS = list(
         for name, run in ((name, recipe()) for name, recipe in reversed(RECIPES.items()))
     }.values()
 )
+# All recipes, for tests that take long: in the default run those of a kind of their own.
+EACH_KIND = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
 
 
 def big_digits(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
-from toys import toy
+from toys import EACH_KIND, toy
 
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import load_model, save_model
@@ -26,7 +26,7 @@ from sparsecode.train.optim import build
 from sparsecode.train.plan import clock
 from sparsecode.types import Batch, Event
 
-pytestmark = pytest.mark.parametrize("name", list(RECIPES))
+every_recipe = pytest.mark.parametrize("name", list(RECIPES))
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,18 @@ def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
     return model, Batch(splits.train.x[:20])
 
 
+@every_recipe
 def test_config_survives_json(name: str, folder: Path) -> None:
     config = RECIPES[name]()
     assert from_json(to_json(config), Run) == config
 
 
+@every_recipe
 def test_it_cites_its_source(name: str, folder: Path) -> None:
     assert len((RECIPES[name].__doc__ or "").strip().splitlines()) > 1 or "`" in (RECIPES[name].__doc__ or "")
 
 
+@every_recipe
 def test_loss_is_the_finite_sum_of_its_parts(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     loss = model.loss(batch, 0, Stream(0, 0))
@@ -57,6 +60,7 @@ def test_loss_is_the_finite_sum_of_its_parts(name: str, folder: Path) -> None:
     torch.testing.assert_close(loss.total, torch.stack(list(loss.parts.values())).sum())
 
 
+@every_recipe
 def test_every_parameter_is_in_one_group_and_gets_a_gradient(name: str, folder: Path) -> None:
     config = toy(name, folder)
     model, batch = started(config)
@@ -71,6 +75,7 @@ def test_every_parameter_is_in_one_group_and_gets_a_gradient(name: str, folder: 
     assert len(build(optim, model)) == len(optim.groups)
 
 
+@every_recipe
 def test_codes_do_not_depend_on_the_batch_or_on_the_mode(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     model.double()
@@ -84,6 +89,7 @@ def test_codes_do_not_depend_on_the_batch_or_on_the_mode(name: str, folder: Path
         model.train()
 
 
+@every_recipe
 def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     model.eval()
@@ -93,12 +99,14 @@ def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+@every_recipe
 def test_reconstruction_lives_in_data_space(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     assert model.reconstruct(batch.x).shape == batch.x.shape
     torch.testing.assert_close(model.denormalise(model.normalise(batch.x)), batch.x, rtol=0, atol=1e-5)
 
 
+@every_recipe
 def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
     before = torch.get_rng_state()
     model, batch = started(toy(name, folder))
@@ -107,6 +115,7 @@ def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@every_recipe
 def test_the_seed_decides_the_weights(name: str, folder: Path) -> None:
     config = toy(name, folder)
     shape = config.data.load().shape
@@ -134,6 +143,7 @@ def without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
 
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, tmp_path: Path) -> None:
     config = toy(name, folder)
     whole = run(config, tmp_path / "whole", accelerator="cpu")
@@ -159,6 +169,7 @@ def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, 
     assert {p.stem for p in whole.figures} == {"atoms", "curves", "denoising", "reconstructions", "usage"}
 
 
+@every_recipe
 def test_a_saved_model_gives_the_same_bits(name: str, folder: Path, tmp_path: Path) -> None:
     model, batch = started(toy(name, folder))
     model.loss(batch, 3, Stream(0, 3))
