@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -165,10 +166,25 @@ def test_range_is_that_of_the_training_samples(write: Callable[[bytes], Path]) -
     assert splits.data_range == splits.high - splits.low
 
 
+def test_blocks_of_samples_stay_in_one_split(write: Callable[[bytes], Path]) -> None:
+    numbered = np.arange(94, dtype=np.float16)[:, None]  # 13 blocks of 7 and one of 3
+    splits = Arrays(path=str(write(npy(numbered))), valid=0.2, test=0.2, block=7).load()
+    blocks = [split.x.flatten().div(7, rounding_mode="floor").unique().tolist() for split in splits[:3]]
+    assert sorted(chain(*blocks)) == list(range(14))
+    assert [len(part) for part in blocks] == [10, 2, 2]
+    assert sum(split.n for split in splits[:3]) == 94
+
+
+def test_blocks_that_are_too_few_are_refused(write: Callable[[bytes], Path]) -> None:
+    path = write(npy(A))
+    with pytest.raises(ValueError, match=r"2 blocks of 20 samples cannot be split into"):
+        Arrays(path=str(path), block=20).load()
+
+
 @pytest.mark.parametrize(("n", "valid", "test"), [(5, 0.1, 0.3), (5, 0.3, 0.1), (10, 0.5, 0.5), (10, 0.6, 0.6)])
 def test_a_split_without_samples_is_refused(n: int, valid: float, test: float, write: Callable[[bytes], Path]) -> None:
     path = write(npy(A[:n]))
-    with pytest.raises(ValueError, match=f"{n} samples cannot be split into .*at least one sample in each") as caught:
+    with pytest.raises(ValueError, match=f"{n} samples cannot be split into .*at least one in each") as caught:
         Arrays(path=str(path), valid=valid, test=test).load()
     assert str(caught.value).startswith(f"{path}: ")
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
-from sparsecode.specs import Seed, Spec
+from sparsecode.specs import Count, Seed, Spec
 
 __all__ = ["Arrays", "Share", "read_array"]
 
@@ -23,7 +23,9 @@ Share = Annotated[float, Meta(gt=0, lt=1)]
 class Arrays(Spec, tag="arrays"):
     """Samples [N, *F] from a `.npy` file or one array of a `.npz` file, split at random by `seed`.
 
-    The range for pictures and PSNR is that of the training samples.
+    Successive samples that belong together (the tokens of a span, the frames of a film) go to one split if `block` is
+    their number; the last block may be shorter. The range for pictures and PSNR is that of the training samples.
+    Numbers of any type, float16 among them, become float32.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the .npy or .npz file")]
@@ -31,6 +33,7 @@ class Arrays(Spec, tag="arrays"):
     valid: Annotated[Share, Meta(description="share of the samples for validation")] = 0.1
     test: Annotated[Share, Meta(description="share of the samples for test")] = 0.1
     seed: Seed = 0
+    block: Annotated[Count, Meta(description="successive samples that stay in one split")] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,8 +42,9 @@ class Arrays(Spec, tag="arrays"):
 
     def load(self) -> Splits:
         x = read_array(self.path, self.key)
-        n_train, n_valid, _ = sizes_of_shares(len(x), self.valid, self.test, self.path)
-        splits = permuted_splits(x, None, (n_train, n_valid), self.seed, 0.0, 1.0)
+        what = "samples" if self.block == 1 else f"blocks of {self.block} samples"
+        sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
+        splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block)
         low, high = float(splits.train.x.min()), float(splits.train.x.max())
         if low == high:
             raise ValueError(f"{self.path}: all training values are {low:g}; expected data that vary")

@@ -87,19 +87,31 @@ class Splits(NamedTuple):
 
 
 def permuted_splits(
-    x: NDArray[np.float32], label: NDArray[np.int64] | None, sizes: tuple[int, int], seed: int, low: float, high: float
+    x: NDArray[np.float32],
+    label: NDArray[np.int64] | None,
+    sizes: tuple[int, int],
+    seed: int,
+    low: float,
+    high: float,
+    block: int = 1,
 ) -> Splits:
-    """Disjoint random parts: `sizes` = (train, valid) samples, the rest is test."""
-    order = np.random.RandomState(seed).permutation(len(x))
+    """Disjoint random parts: `sizes` = (train, valid) blocks of `block` successive samples, the rest is test."""
+    order = np.random.RandomState(seed).permutation(-(-len(x) // block))
     train, valid, test = (
         Split(torch.from_numpy(x[rows]), None if label is None else torch.from_numpy(label[rows]))
-        for rows in np.split(order, np.cumsum(sizes))
+        for rows in (_rows_of(blocks, block, len(x)) for blocks in np.split(order, np.cumsum(sizes)))
     )
     return Splits(train, valid, test, low, high)
 
 
-def sizes_of_shares(n: int, valid: float, test: float, source: str) -> tuple[int, int, int]:
-    """How many of n samples are for train, valid and test.
+def _rows_of(blocks: NDArray[np.int64], block: int, n: int) -> NDArray[np.int64]:
+    """The samples of these blocks of n samples, of which the last may be shorter."""
+    rows = (blocks[:, None] * block + np.arange(block)).reshape(-1)
+    return rows[rows < n]
+
+
+def sizes_of_shares(n: int, valid: float, test: float, source: str, what: str = "samples") -> tuple[int, int, int]:
+    """How many of n samples are for train, valid and test; `what` names them in errors.
 
     Raises ValueError naming `source` unless each gets at least one.
     """
@@ -107,7 +119,7 @@ def sizes_of_shares(n: int, valid: float, test: float, source: str) -> tuple[int
     n_train = n - n_valid - n_test
     if min(n_train, n_valid, n_test) < 1:
         raise ValueError(
-            f"{source}: {n} samples cannot be split into {1 - valid - test:.0%} train, {valid:.0%} valid, {test:.0%} "
-            "test; expected at least one sample in each"
+            f"{source}: {n} {what} cannot be split into {1 - valid - test:.0%} train, {valid:.0%} valid, {test:.0%} "
+            "test; expected at least one in each"
         )
     return n_train, n_valid, n_test
