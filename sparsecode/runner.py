@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise, denoise
+from sparsecode.evaluate.restore import corrupted, restore
 from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, VALIDATED, score
 from sparsecode.files import LOCK, locked, save_atomic
 from sparsecode.models.base import AbstractSparseModel
@@ -99,7 +100,7 @@ def run(
             return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
         splits = config.data.load()
         # Schedules count in steps from here on, so that what is saved says what was done.
-        planned = resolve(config, clock(config.train, splits.train.n, fabric.world_size))
+        planned = resolve(config, clock(config.train, splits.training.n, fabric.world_size))
         model = _build(planned.model, splits.shape, config.seed)
         selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in VALIDATED]
         if config.train.select not in (*selectable, "last"):
@@ -177,6 +178,7 @@ def evaluate_model(
             name: tuple(denoise(model, coder, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed))
             for name, coder in coders.items()
         },
+        restored=restore(model, samples, splits.data_range, seed),
     )
 
 
@@ -227,6 +229,11 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
         "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms"),
         "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
     }
+    made = corrupted(model, shown.x, generator(config.seed, "picture"))
+    if made is not None:
+        rows = {"clean": clean["test sample"], "corrupted": pixels(made[0]), "restored": pixels(model.reconstruct(made[0]))}
+        title = f"{name}: samples corrupted as in training"
+        figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     if how.sigmas:
         sigma = how.sigmas[len(how.sigmas) // 2]
         noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))

@@ -10,8 +10,10 @@ from msgspec import Meta
 
 from sparsecode.data import Data, Splits
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
+from sparsecode.evaluate.restore import Restored
 from sparsecode.evaluate.score import Score
 from sparsecode.files import write_atomic
+from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, load_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
@@ -49,20 +51,21 @@ class Run(Spec, tag="run"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        moving = [n for n in self.model.__struct_fields__ if isinstance(getattr(self.model, n), MOVING)]
+        moving = [n for n in self.model.__struct_fields__ if isinstance(getattr(self.model, n), (*MOVING, TargetL0))]
         if moving and self.train.select.endswith("objective"):
             raise ValueError(
-                f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves by a schedule, so that objectives "
-                "of different steps cannot be compared; choose another value, or `last` for the latest model"
+                f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves, so that objectives of different "
+                "steps cannot be compared; choose another value, or `last` for the latest model"
             )
 
 
 class Evaluation(Spec, tag="evaluation"):
-    """Scores of a trained model on one split: per coder, and per coder and noise level."""
+    """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore."""
 
     split: str
     scores: dict[str, Score]
     denoising: dict[str, tuple[Denoised, ...]]
+    restored: Restored | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Batch", "Event", "Loss", "Solution"]
+__all__ = ["Batch", "Code", "Event", "Loss", "Solution"]
 
 ArrayT = TypeVar("ArrayT")
 
@@ -16,6 +16,16 @@ class Batch(NamedTuple):
 
     x: Tensor
     label: Tensor | None = None
+
+
+class Code(NamedTuple):
+    """A code in training, [B, n_code] each: `z`; what a penalty sees in its place, `gate`; a 0/1 indicator whose
+    derivative is estimated, `active`.
+    """
+
+    z: Tensor
+    gate: Tensor | None = None
+    active: Tensor | None = None
 
 
 class Loss(NamedTuple):

@@ -6,7 +6,9 @@ from sparsecode.data.contrast import LCN, Plain
 from sparsecode.data.embedded import Digits, Photos
 from sparsecode.data.idx import MNIST, FashionMNIST
 from sparsecode.data.images import ImageFolder
+from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
+from sparsecode.data.shards import Shards
 from sparsecode.data.splits import Split, Splits
 
 __all__ = [
@@ -18,11 +20,13 @@ __all__ = [
     "Digits",
     "FashionMNIST",
     "ImageFolder",
+    "MiniLM",
     "Patches",
     "Photos",
     "Plain",
+    "Shards",
     "Split",
     "Splits",
 ]
 
-Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | Arrays
+Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | MiniLM | Arrays | Shards

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sparsecode.nn.corruptions import Corrupted
 from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
@@ -54,6 +55,10 @@ class AbstractSparseModel(nn.Module, ABC):
 
     def gap(self, x: Tensor, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
         """A bound on how far `energy` at z is from its least value, relative to that at 0 [B]; None without one."""
+        return None
+
+    def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:  # noqa: ARG002 - the contract
+        """x [B, n_features] in model space as training sees it; None if training sees it as it is."""
         return None
 
     @torch.no_grad()

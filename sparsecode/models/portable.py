@@ -18,13 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sparsecode.files import write_atomic
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative
 from sparsecode.specs import Count, pack, unpack
 
 __all__ = ["ModelSpec", "TensorFile", "load_model", "read_tensors", "save_model", "tensors_of", "write_tensors"]
 
-ModelSpec = Iterative  # the union of all model configs
+ModelSpec = Iterative | Amortised  # the union of all model configs
 
 CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
 
@@ -106,7 +107,7 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
-    spec = unpack(own, ModelSpec, str(folder / CONFIG))
+    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))  # pyright: ignore - msgspec takes unions
     tensors = read_tensors(folder / WEIGHTS).tensors
     model = spec.build(shape, seed=0)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsecode.specs import Positive, Spec
 
-__all__ = ["Identity", "Normaliser", "NormaliserModule", "Standardise", "Whiten"]
+__all__ = ["Centre", "Identity", "Normaliser", "NormaliserModule", "Standardise", "Whiten"]
 
 
 # Samples whose variance is less than this share of their squares are taken to be all equal.
@@ -69,6 +69,30 @@ class StandardiseModule(NormaliserModule):
         self.scale.fill_(deviation if self.spec.std is None else self.spec.std)
 
 
+class Centre(Spec, tag="centre"):
+    """(x - mean) / scale, a mean per feature and one scale, so that the mean of |x|^2 is the number of features.
+
+    Both come from training samples. For data whose features share units, such as a layer's activations: directions
+    keep their variances relative to each other, and learning rates and penalty weights their meaning.
+    """
+
+    def build(self, n_features: int) -> CentreModule:
+        return CentreModule(n_features)
+
+
+class CentreModule(NormaliserModule):
+    """The mean and the scale of a `Centre`."""
+
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        rows = sample.double()
+        mean = rows.mean(dim=0)
+        scale = (rows - mean).square().mean().sqrt()
+        if not bool(scale.square() > ROUNDING * rows.square().mean()):
+            raise ValueError(f"Centre: the {len(sample)} training samples are all equal; expected data that vary")
+        self.shift.copy_(mean)
+        self.scale.fill_(float(scale))
+
+
 class Whiten(Spec, tag="whiten"):
     """Regularised ZCA: (x - mean) U diag(1 / sqrt(v + floor * mean(v))) U^T, v and U of the covariance.
 
@@ -111,4 +135,4 @@ class WhitenModule(NormaliserModule):
         return x @ self.inverse + self.shift
 
 
-Normaliser = Identity | Standardise | Whiten
+Normaliser = Identity | Standardise | Centre | Whiten

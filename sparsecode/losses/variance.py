@@ -1,4 +1,4 @@
-"""Terms of training objectives and of batch energies."""
+"""A floor under the deviation of every code, and the squared error."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""Restoring samples that were corrupted as in training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.metrics import mean_squared_error, psnr
+from sparsecode.evaluate.score import CHUNK
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.ops.streams import generator
+from sparsecode.specs import Spec
+
+__all__ = ["Restored", "corrupted", "restore"]
+
+
+class Restored(Spec, tag="restored"):
+    """Errors against the clean samples, in data space: mean squared error per feature, mean PSNR in dB.
+
+    `corrupted_mse` and `corrupted_psnr` are those of the input. `hidden_mse` is of the features that the corruption
+    covered and `visible_mse` of the others; None if it changes all alike.
+    """
+
+    n: int
+    corrupted_mse: float
+    corrupted_psnr: float
+    mse: float
+    psnr: float
+    hidden_mse: float | None
+    visible_mse: float | None
+
+
+@torch.no_grad()
+def corrupted(model: AbstractSparseModel, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None] | None:
+    """x [B, *F] as the model's training corrupts it, in data space, and the mask of what is covered; None if it does not."""
+    made = model.corrupt(model.normalise(x), rng)
+    if made is None:
+        return None
+    hidden = None if made.hidden is None else made.hidden.reshape(x.shape)
+    return model.denormalise(made.x), hidden
+
+
+@torch.no_grad()
+def restore(model: AbstractSparseModel, split: Split, data_range: float, seed: int = 0) -> Restored | None:
+    """Corrupt, encode, decode, compare; the corruption is a function of the seed. None for models trained on clean input."""
+    before = after = before_db = after_db = covered = uncovered = n_covered = n_uncovered = 0.0
+    for start in range(0, split.n, CHUNK):
+        x = split.x[start : start + CHUNK]
+        made = corrupted(model, x, generator(seed, "restore", start))
+        if made is None:
+            return None
+        noisy, hidden = made
+        y = model.reconstruct(noisy)
+        before += float(mean_squared_error(x, noisy).double().sum())
+        after += float(mean_squared_error(x, y).double().sum())
+        before_db += float(psnr(x, noisy, data_range).double().sum())
+        after_db += float(psnr(x, y, data_range).double().sum())
+        if hidden is not None:
+            square = (x - y).double().square()
+            covered, n_covered = covered + float(square[hidden].sum()), n_covered + int(hidden.sum())
+            uncovered, n_uncovered = uncovered + float(square[~hidden].sum()), n_uncovered + int((~hidden).sum())
+    return Restored(
+        n=split.n,
+        corrupted_mse=before / split.n,
+        corrupted_psnr=before_db / split.n,
+        mse=after / split.n,
+        psnr=after_db / split.n,
+        hidden_mse=covered / n_covered if n_covered else None,
+        visible_mse=uncovered / n_uncovered if n_uncovered else None,
+    )

@@ -1,0 +1,66 @@
+"""A wanted number of active codes in place of a penalty weight."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.specs import NonNegative, Positive, Spec
+
+__all__ = ["TargetL0", "TargetL0Module"]
+
+LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down
+
+
+class TargetL0(Spec, tag="target_l0"):
+    """Move the penalty's weight until the mean number of |z_j| > theta is `l0`.
+
+    log weight <- log weight + rate * log(L / l0) after every step (L a running mean over about `memory` steps), plus
+    `damping` times the change of log L: an integral and a proportional part. The weight stays within a factor of 10^6.
+    """
+
+    l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
+    rate: Annotated[float, Meta(gt=0, description="per step")] = 0.01
+    damping: NonNegative = 1.0
+    memory: Annotated[Positive, Meta(description="steps")] = 10.0
+    theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
+
+    def build(self) -> TargetL0Module:
+        return TargetL0Module(self)
+
+
+class TargetL0Module(nn.Module):
+    """State of a `TargetL0`: `log_factor` on the weight, and `level`, the running mean of log L0."""
+
+    def __init__(self, spec: TargetL0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("level", torch.full((), torch.nan, dtype=torch.float64))
+        self.log_factor: Tensor
+        self.level: Tensor
+
+    @property
+    def factor(self) -> float:
+        """What the penalty's weight is multiplied by."""
+        return math.exp(float(self.log_factor))
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the weight is as far from its start as it may go."""
+        return abs(float(self.log_factor)) >= LIMIT
+
+    @torch.no_grad()
+    def move_(self, l0: float) -> None:
+        """After a step in which `l0` codes were active on average over the global batch."""
+        now = math.log(max(l0, 0.1) / self.spec.l0)
+        before = float(self.level)
+        level = now if math.isnan(before) else before + (now - before) / self.spec.memory
+        change = 0.0 if math.isnan(before) else level - before
+        log_factor = float(self.log_factor) + self.spec.rate * level + self.spec.damping * change
+        self.level.fill_(level)
+        self.log_factor.fill_(min(max(log_factor, -LIMIT), LIMIT))

@@ -1,0 +1,77 @@
+"""Bringing back codes that have stopped firing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.ops.collective import sum_over_ranks, world_size
+from sparsecode.specs import Count, NonNegative, Positive, Spec
+
+__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error"]
+
+DeadAfter = Annotated[Count, Meta(description="a code is dead after this many samples without firing")]
+
+
+class AuxK(Spec, tag="auxk"):
+    """weight |e - sum of the k dead codes with the largest pre-activations|^2, e the error, held fixed.
+
+    Dead codes learn to explain what the others leave, through encoder and decoder.
+    Source: Gao et al., "Scaling and evaluating sparse autoencoders", 2024, appendix A.2.
+    """
+
+    k: Annotated[Count | None, Meta(description="dead codes per sample; default: half the number of features")] = None
+    weight: Annotated[Positive, Meta(description="beside |x - decode(z)|^2")] = 1 / 32
+    dead_after: DeadAfter = 1_000_000
+
+
+class Resample(Spec, tag="resample"):
+    """Every `every` steps dead codes start anew on the errors of badly reconstructed samples.
+
+    Samples are drawn with probability proportional to their squared error's square; atoms become the normalised errors,
+    encoder weights `scale` times those, biases 0. Source: Bricken et al., "Towards monosemanticity", 2023, appendix.
+    """
+
+    every: Annotated[Count, Meta(description="steps")] = 1000
+    scale: NonNegative = 0.2
+    dead_after: DeadAfter = 1_000_000
+
+
+Revival = AuxK | Resample
+
+
+class RevivalModule(nn.Module):
+    """State of a `Revival`: for how many samples each code has been `silent` [n_code]."""
+
+    def __init__(self, spec: Revival, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("silent", torch.zeros(n_code, dtype=torch.long))
+        self.silent: Tensor
+
+    @property
+    def dead(self) -> Bool[Tensor, " k"]:
+        """Which codes count as dead."""
+        return self.silent >= self.spec.dead_after
+
+    @torch.no_grad()
+    def observe_(self, fired: Bool[Tensor, " k"], n: int) -> None:
+        """Take in which codes fired on the n samples of this process's share of a batch."""
+        total = sum_over_ranks(fired.long())
+        self.silent += n * world_size()
+        self.silent.masked_fill_(total > 0, 0)
+
+
+def auxiliary_error(
+    error: Float[Tensor, "b f"], pre: Float[Tensor, "b n"], atoms: Float[Tensor, "n f"], k: int
+) -> Float[Tensor, " b"]:
+    """|error - z atoms|^2 per sample, z the k largest positive entries of pre; 0 if there are no codes."""
+    if not len(atoms):
+        return error.new_zeros(len(error))
+    values, at = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+    z = torch.zeros_like(pre).scatter(1, at, torch.relu(values))
+    return (error - z @ atoms).square().sum(dim=1)

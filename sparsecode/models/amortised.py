@@ -1,0 +1,272 @@
+"""`Amortised`: an encoder computes the code; encoder and decoder learn together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.losses.control import TargetL0
+from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error
+from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
+from sparsecode.losses.variance import squared_error
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.nn.activations import Activation, Gated, JumpReLU, ReLU, Satlin, Sigmoid
+from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
+from sparsecode.nn.corruptions import Corrupted, Corruption, Span
+from sparsecode.nn.encoders import LISTA, LISTAModule
+from sparsecode.nn.normalisers import Identity, Normaliser
+from sparsecode.ops.collective import mean_over_ranks
+from sparsecode.ops.streams import Stream, generator
+from sparsecode.schedules import PositiveSchedule, at
+from sparsecode.specs import Spec
+from sparsecode.types import Batch, Code, Loss
+
+__all__ = ["Amortised", "AmortisedModel", "Matryoshka"]
+
+
+class Matryoshka(Spec, tag="matryoshka"):
+    """Reconstruct from the first `sizes[0]` codes alone, from the first `sizes[1]`, and so on, and from all.
+
+    The fidelity is the mean of all these errors, so that early codes learn what is general.
+    Source: Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", ICML 2025.
+    """
+
+    sizes: Annotated[tuple[int, ...], Meta(min_length=1, description="rising prefix lengths, all below n_code")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
+            raise ValueError(f"Matryoshka.sizes is {self.sizes}; expected strictly rising numbers from 1")
+
+
+class Amortised(Spec, tag="amortised"):
+    """z = activation(encoder(corruption(x))), x and its reconstruction decode(z) in model space.
+
+    Training loss, mean over the batch: |x - decode(z)|^2 + weight * penalty(z), summed over features and codes, and
+    what `revival` and `Gated` add. A penalty may see z_j times the norm of atom j (`norm_weighted`), so that small codes
+    with long atoms do not escape it; `target_l0` moves the weight until that many codes are active.
+    Sources: KL-sparse and denoising autoencoders (Ng 2011; Vincent et al., JMLR 2010); the sparse autoencoders of
+    interpretability, each cited by its activation.
+    """
+
+    n_code: Annotated[int, Meta(ge=1, description="number of codes")]
+    activation: Activation
+    penalty: Sparsity | None = None
+    weight: Annotated[PositiveSchedule, Meta(description="penalty weight beside |.|^2")] = 1.0
+    norm_weighted: Annotated[bool, Meta(description="penalise z_j |atom_j|")] = False
+    target_l0: TargetL0 | None = None
+    revival: Revival | None = None
+    matryoshka: Matryoshka | None = None
+    corruption: Annotated[Corruption | None, Meta(description="of training inputs; targets stay clean")] = None
+    normaliser: Normaliser = Identity()
+    encoder: Affine | LISTA = Affine()
+    decoder: BiasedDictionary = BiasedDictionary()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for problem in self._problems():
+            raise ValueError(f"Amortised: {problem}")
+
+    def _problems(self) -> list[str]:
+        found: list[str] = []
+        activation, penalty = self.activation, self.penalty
+        if isinstance(penalty, L0) and not isinstance(activation, JumpReLU):
+            found.append("penalty is 'l0', which has a derivative for 'jumprelu' alone; choose that, or 'l1'")
+        if isinstance(penalty, KL) and not isinstance(activation, Sigmoid | Satlin):
+            found.append("penalty is 'kl', which needs codes in [0, 1]; choose activation 'sigmoid' or 'satlin'")
+        if isinstance(penalty, KL | L0) and self.norm_weighted:
+            found.append("norm_weighted is set, and penalties 'kl' and 'l0' do not know sizes; leave it out")
+        if self.target_l0 is not None and penalty is None:
+            found.append("target_l0 is set, and there is no penalty whose weight it could move; choose a penalty")
+        if self.target_l0 is not None and isinstance(activation, Sigmoid) and not self.target_l0.theta:
+            found.append(
+                "target_l0.theta is 0, and sigmoid codes are never 0; set theta to the level that counts as active"
+            )
+        if isinstance(activation, Gated) and not (isinstance(self.encoder, Affine) and not self.encoder.bias):
+            found.append("activation is 'gated', which has biases of its own; choose encoder 'affine' with bias false")
+        if isinstance(self.encoder, LISTA):
+            if not isinstance(activation, ReLU) or not self.encoder.positive:
+                found.append(
+                    "encoder is 'lista', whose codes are rectified already; choose positive and activation 'relu'"
+                )
+            if self.revival is not None:
+                found.append("encoder is 'lista', whose codes do not revive one by one; leave revival out")
+        if self.matryoshka is not None and self.matryoshka.sizes[-1] >= self.n_code:
+            found.append(f"matryoshka.sizes ends at {self.matryoshka.sizes[-1]}; expected below n_code, {self.n_code}")
+        if self.decoder.output != "linear" and (isinstance(self.revival, AuxK) or isinstance(activation, Gated)):
+            found.append(f"decoder.output is {self.decoder.output!r}; 'auxk' and 'gated' need a linear one")
+        return found
+
+    def build(self, shape: tuple[int, ...], seed: int) -> AmortisedModel:
+        """A fresh model for samples of `shape`; weights are a function of the seed."""
+        return AmortisedModel(self, shape, seed)
+
+
+class AmortisedModel(AbstractSparseModel):
+    """The weights of an `Amortised`."""
+
+    def __init__(self, spec: Amortised, shape: tuple[int, ...], seed: int) -> None:
+        super().__init__()
+        self._spec = spec
+        self.shape = shape
+        n_features = math.prod(shape)
+        self.normaliser = spec.normaliser.build(n_features)
+        self.decoder = spec.decoder.build(spec.n_code, n_features, generator(seed, "decoder"))
+        rng = generator(seed, "encoder")
+        self.encoder = (
+            spec.encoder.build(self.decoder, rng)
+            if isinstance(spec.encoder, Affine)
+            else spec.encoder.build(spec.n_code, n_features, rng)
+        )
+        self.activation = spec.activation.build(spec.n_code)
+        self.penalty = None if spec.penalty is None else build_sparsity(spec.penalty, spec.n_code)
+        self.control = spec.target_l0 and spec.target_l0.build()
+        self.revival = None if spec.revival is None else RevivalModule(spec.revival, spec.n_code)
+        self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
+        self.span: Tensor
+        self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
+        self.weight: Tensor
+        self._renewed: tuple[Tensor, Tensor] | None = None  # dead codes and their new atoms, until the step is done
+
+    @property
+    def spec(self) -> Amortised:
+        return self._spec
+
+    def normalise(self, x: Tensor) -> Tensor:
+        return self.normaliser(x.flatten(1))
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        return self.normaliser.undo(x).reshape(len(x), *self.shape)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        return self.activation.infer(self._pre(self.normalise(x)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder.mean(z)
+
+    def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
+        how = self.spec.corruption
+        if how is None:
+            return None
+        return how.apply(x, self.shape, Span(float(self.span[0]), float(self.span[1])), rng)
+
+    @torch.no_grad()
+    def energy(self, x: Tensor, z: Tensor) -> Tensor:
+        """|x - decode(z)|^2 [B] in model space, plus weight * penalty(z) where the penalty is of single samples' codes."""
+        error = squared_error(self.decode(z), self.normalise(x))
+        if self.penalty is None or isinstance(self.spec.penalty, KL):
+            return error
+        code = Code(self._weighed(z), active=(z != 0).to(z.dtype))
+        return error + float(self.weight) * self.penalty(code, moving=False)
+
+    def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
+        moving = self.training
+        target = self.normalise(batch.x)
+        corrupted = self.corrupt(target, rng("corruption"))
+        x = target if corrupted is None else corrupted.x
+        code = self.activation.train_code(self._pre(x), step, moving)
+        out, fidelity = self._fidelity(code.z, target)
+        parts = {"fidelity": fidelity.mean()}
+        if code.gate is not None:
+            # the gate alone must reconstruct, too; decoder held fixed, so that only the encoder learns from it
+            gated = torch.addmm(self.decoder.bias.detach(), code.gate, self.decoder.atoms.detach())
+            parts["gate_fidelity"] = squared_error(gated, target).mean()
+        if self.penalty is not None:
+            factor = 1.0 if self.control is None else self.control.factor
+            weight = at(self.spec.weight, step) * factor
+            if moving:
+                self.weight.fill_(weight)
+            weighed = code._replace(
+                z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
+            )
+            parts["penalty"] = weight * self.penalty(weighed, moving).mean()
+        theta = 0.0 if self.spec.target_l0 is None else self.spec.target_l0.theta
+        fired = code.z.detach() > theta
+        stats = {"l0": fired.sum(dim=1).double().mean()}
+        if self.revival is not None:
+            parts |= self._revive(x, target, out, step, rng)
+            if moving:
+                self.revival.observe_(fired.any(dim=0), len(x))
+            stats["dead"] = self.revival.dead.double().sum()
+        if self.control is not None:
+            stats["weight"] = self.weight.clone()
+            if moving:
+                self.control.move_(float(mean_over_ranks(stats["l0"])))
+        return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
+
+    def initialise_(self, sample: Tensor) -> None:
+        self.normaliser.initialise_(sample.flatten(1))
+        rows = self.normalise(sample)
+        self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
+        self.decoder.initialise_(rows)
+
+    def project_grads_(self) -> None:
+        self.decoder.project_grads_()
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        if self._renewed is not None and self.revival is not None and isinstance(self.encoder, AffineModule):
+            rows, atoms = self._renewed
+            self.decoder.atoms[rows] = atoms
+            self.encoder.renew_(rows, self.revival.spec.scale * atoms)  # pyright: ignore - a Resample, or nothing is renewed
+            self.activation.revive_(rows)
+            self.revival.silent[rows] = 0
+            self._renewed = None
+        self.decoder.constrain_()
+        if isinstance(self.encoder, LISTAModule):
+            self.encoder.constrain_()
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        parts = {"encoder": self.encoder, "activation": self.activation, "decoder": self.decoder}
+        return {
+            f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
+        }
+
+    def _pre(self, x: Tensor) -> Tensor:
+        return self.encoder(x, self.decoder) if isinstance(self.encoder, AffineModule) else self.encoder(x)
+
+    def _weighed(self, z: Tensor) -> Tensor:
+        return z * torch.linalg.vector_norm(self.decoder.atoms, dim=1) if self.spec.norm_weighted else z
+
+    def _fidelity(self, z: Float[Tensor, "b k"], target: Tensor) -> tuple[Tensor, Tensor]:
+        """The reconstruction from all codes, and the error per sample: the mean over all prefixes, if there are any."""
+        if self.spec.matryoshka is None:
+            out = self.decode(z)
+            return out, squared_error(out, target)
+        edges = (0, *self.spec.matryoshka.sizes, self.spec.n_code)
+        linear, errors = self.decoder.bias.expand_as(target), []
+        out = linear
+        for first, last in itertools.pairwise(edges):
+            linear = linear + z[:, first:last] @ self.decoder.atoms[first:last]
+            out = self.decoder.output(linear)
+            errors.append(squared_error(out, target))
+        return out, torch.stack(errors).mean(dim=0)
+
+    def _revive(self, x: Tensor, target: Tensor, out: Tensor, step: int, rng: Stream) -> dict[str, Tensor]:
+        revival = self.revival
+        assert revival is not None
+        assert isinstance(self.encoder, AffineModule)
+        dead = revival.dead.nonzero()[:, 0]
+        error = (target - out).detach()
+        how = revival.spec
+        if isinstance(how, AuxK):
+            pre = self.encoder.some(x, self.decoder, dead)
+            k = how.k or max(1, target.shape[1] // 2)
+            return {"auxk": how.weight * auxiliary_error(error, pre, self.decoder.atoms[dead], k).mean()}
+        if self.training and step % how.every == how.every - 1 and len(dead):
+            self._renewed = dead, _directions(error, dead, rng("resample"))
+        return {}
+
+
+def _directions(error: Float[Tensor, "b f"], dead: Int[Tensor, " n"], rng: torch.Generator) -> Float[Tensor, "n f"]:
+    """Normalised errors of samples, drawn with probability proportional to the error's fourth power."""
+    chances = error.double().square().sum(dim=1).square().cpu()
+    drawn = torch.multinomial(chances + 1e-300, len(dead), replacement=True, generator=rng)
+    return nn.functional.normalize(error[drawn.to(error.device)], dim=1)

@@ -1,0 +1,270 @@
+"""From pre-activations to codes: what makes an encoder's code sparse.
+
+The contract: `train(pre, step, moving)` gives the differentiable `Code` of a training step, and moves state only if
+`moving`; `infer(pre)` gives codes row by row from buffers and weights alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.ops.collective import gather_over_ranks, world_size
+from sparsecode.ops.straight_through import above, jump_relu
+from sparsecode.schedules import Schedule, at
+from sparsecode.specs import Spec
+from sparsecode.types import Code
+
+__all__ = [
+    "Activation",
+    "ActivationModule",
+    "BatchTopK",
+    "Gated",
+    "JumpReLU",
+    "ReLU",
+    "Satlin",
+    "Sigmoid",
+    "TopK",
+    "top_k",
+]
+
+K = Annotated[Annotated[int, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
+
+
+class ActivationModule(nn.Module):
+    """Without weights: z = shape(pre), entry by entry."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        raise NotImplementedError
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        return Code(self.shape(pre))
+
+    def infer(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return self.shape(pre)
+
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        """Forget what was learned for these codes."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {}
+
+
+class ReLU(Spec, tag="relu"):
+    """z = max(pre, 0)."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return ReLUModule()
+
+
+class ReLUModule(ActivationModule):
+    """Of a `ReLU`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.relu(pre)
+
+
+class Sigmoid(Spec, tag="sigmoid"):
+    """z = 1 / (1 + exp(-pre)): never zero, so that counts of active codes need a level `theta`."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return SigmoidModule()
+
+
+class SigmoidModule(ActivationModule):
+    """Of a `Sigmoid`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.sigmoid(pre)
+
+
+class Satlin(Spec, tag="satlin"):
+    """z = min(max(pre, 0), 1): true zeros, and no gradient outside [0, 1]. The name is MATLAB's."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return SatlinModule()
+
+
+class SatlinModule(ActivationModule):
+    """Of a `Satlin`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre.clamp(0, 1)
+
+
+def top_k(pre: Float[Tensor, "b k"], k: int) -> Float[Tensor, "b k"]:
+    """The k largest entries of each row, negative ones set to 0; the others are 0."""
+    values, at_ = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+    return torch.zeros_like(pre).scatter(1, at_, torch.relu(values))
+
+
+class TopK(Spec, tag="topk"):
+    """The k largest pre-activations of each sample, if positive.
+
+    A schedule for k is rounded at every step; codes are inferred with the k of the latest training step.
+    Source: Makhzani & Frey, ICLR 2014; Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
+    """
+
+    k: K
+
+    def build(self, n_code: int) -> TopKModule:
+        return TopKModule(self, n_code)
+
+
+class TopKModule(ActivationModule):
+    """State of a `TopK`: the `k` of the latest step."""
+
+    def __init__(self, spec: TopK, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        _check_k(spec.k, n_code)
+        self.register_buffer("k", torch.tensor(round(at(spec.k, 0))))
+        self.k: Tensor
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return top_k(pre, int(self.k))
+
+    def advance_(self, step: int, moving: bool) -> int:
+        """The k of this step."""
+        k = round(at(self.spec.k, step))
+        if moving:
+            self.k.fill_(k)
+        return k
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+        return Code(top_k(pre, self.advance_(step, moving)))
+
+
+class BatchTopK(Spec, tag="batch_topk"):
+    """In training the k B largest pre-activations of the B samples of a batch, if positive; else all above a threshold.
+
+    The threshold is the running mean (`decay` per step) of the smallest pre-activation that training kept, in float64.
+    Source: Bussmann, Leask & Nanda, "BatchTopK sparse autoencoders", 2024.
+    """
+
+    k: K
+    decay: Annotated[float, Meta(ge=0, lt=1, description="of the threshold's running mean, per step")] = 0.99
+
+    def build(self, n_code: int) -> BatchTopKModule:
+        return BatchTopKModule(self, n_code)
+
+
+class BatchTopKModule(ActivationModule):
+    """State of a `BatchTopK`: `threshold`, and the `seen` steps it is the mean of."""
+
+    def __init__(self, spec: BatchTopK, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        _check_k(spec.k, n_code)
+        self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.threshold: Tensor
+        self.seen: Tensor
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre * (pre > self.threshold)
+
+    @torch.no_grad()
+    def observe_(self, least: Tensor) -> None:
+        """Take the smallest kept value of a batch into the threshold; the first counts whole."""
+        self.seen += 1
+        rate = max(1 - self.spec.decay, 1 / float(self.seen))
+        self.threshold += rate * (least.double() - self.threshold)
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+        with torch.no_grad():
+            wanted = round(at(self.spec.k, step) * len(pre) * world_size())
+            flat = pre.detach().flatten()
+            # the global batch's largest are among each process's largest
+            largest = gather_over_ranks(flat.topk(min(wanted, flat.numel()), sorted=False).values)
+            least = largest.topk(wanted, sorted=False).values.amin().clamp(min=0) if wanted else pre.new_tensor(0)
+            if moving:
+                self.observe_(least)
+        return Code(torch.where((pre >= least) & (pre > 0), pre, 0.0))
+
+
+class JumpReLU(Spec, tag="jumprelu"):
+    """z_j = pre_j where pre_j > threshold_j > 0, else 0; thresholds are learned, as exponentials, by straight-through.
+
+    Derivatives by the threshold are estimated within `bandwidth` / 2 of it. Source: Rajamanoharan et al., "Jumping
+    Ahead: improving reconstruction fidelity with JumpReLU sparse autoencoders", 2024.
+    """
+
+    threshold: Annotated[float, Meta(gt=0, description="at the start")] = 0.01
+    bandwidth: Annotated[float, Meta(gt=0, description="in units of the pre-activations")] = 0.05
+
+    def build(self, n_code: int) -> JumpReLUModule:
+        return JumpReLUModule(self, n_code)
+
+
+class JumpReLUModule(ActivationModule):
+    """The weights of a `JumpReLU`: `log_threshold` [n_code]."""
+
+    def __init__(self, spec: JumpReLU, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.log_threshold = nn.Parameter(torch.full((n_code,), math.log(spec.threshold)))
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre * (pre > self.log_threshold.exp())
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        threshold, width = self.log_threshold.exp(), self.spec.bandwidth
+        return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
+
+    @torch.no_grad()
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        self.log_threshold[rows] = math.log(self.spec.threshold)
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"threshold": [self.log_threshold]}
+
+
+class Gated(Spec, tag="gated"):
+    """z = max(exp(r) pre + m, 0) where pre + g > 0, else 0: which codes are active is decided apart from how much.
+
+    Penalties act on max(pre + g, 0), and the model adds the error of a reconstruction from it with the decoder held
+    fixed, so that the gate learns. The encoder has no bias of its own. Source: Rajamanoharan et al., "Improving
+    dictionary learning with gated sparse autoencoders", 2024, sections 3.2 and 3.3.
+    """
+
+    def build(self, n_code: int) -> GatedModule:
+        return GatedModule(n_code)
+
+
+class GatedModule(ActivationModule):
+    """The weights of a `Gated`, [n_code] each: `gate_bias` g, `mag_bias` m, `r_mag` r."""
+
+    def __init__(self, n_code: int) -> None:
+        super().__init__()
+        self.gate_bias = nn.Parameter(torch.zeros(n_code))
+        self.mag_bias = nn.Parameter(torch.zeros(n_code))
+        self.r_mag = nn.Parameter(torch.zeros(n_code))
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.relu(pre * self.r_mag.exp() + self.mag_bias) * (pre + self.gate_bias > 0)
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        return Code(self.shape(pre), gate=torch.relu(pre + self.gate_bias))
+
+    @torch.no_grad()
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        for bias in (self.gate_bias, self.mag_bias, self.r_mag):
+            bias[rows] = 0.0
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"gate": [self.gate_bias], "magnitude": [self.mag_bias, self.r_mag]}
+
+
+Activation = ReLU | Sigmoid | Satlin | TopK | BatchTopK | JumpReLU | Gated
+
+
+def _check_k(k: int | Schedule, n_code: int) -> None:
+    for number in (k,) if isinstance(k, int) else k.extremes():
+        if not 1 <= round(number) <= n_code:
+            raise ValueError(f"activation.k reaches {number:g}; expected 1 to the number of codes, {n_code}")

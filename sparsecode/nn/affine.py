@@ -1,0 +1,186 @@
+"""The two affine maps of an autoencoder: from data to pre-activations, and from codes back to data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.nn.constraints import Constraint, UnitNorm
+from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.ops.medians import geometric_median
+from sparsecode.specs import Spec
+
+__all__ = ["Affine", "AffineModule", "BiasedDictionary", "BiasedDictionaryModule", "centred_linear"]
+
+
+class _CentredLinear(torch.autograd.Function):
+    """Gradients of (x - c) W^T + b; that of c is -(sum_b g) W, a vector times a matrix, where autograd takes a product of matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> Tensor:
+        centred = x - centre
+        ctx.save_for_backward(centred, weight)
+        return torch.nn.functional.linear(centred, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        centred, weight = ctx.saved_tensors
+        (grad,) = grads
+        needs = ctx.needs_input_grad
+        total = grad.sum(dim=0)
+        return (
+            grad @ weight if needs[0] else None,
+            grad.T @ centred if needs[1] else None,
+            total if needs[2] else None,
+            -(total @ weight) if needs[3] else None,
+        )
+
+
+def centred_linear(
+    x: Float[Tensor, "b f"], weight: Float[Tensor, "k f"], bias: Float[Tensor, " k"], centre: Float[Tensor, " f"]
+) -> Float[Tensor, "b k"]:
+    """(x - centre) weight^T + bias, differentiable in all four."""
+    return _CentredLinear.apply(x, weight, bias, centre)  # pyright: ignore[reportReturnType] - apply is untyped
+
+
+class BiasedDictionary(Spec, tag="biased_dictionary"):
+    """x = f(z D + b), atoms in the rows of D [n_code, n_features], f the identity, tanh or the logistic function.
+
+    The atoms start in random directions with norm 1 (`start` "uniform": PyTorch's default for linear layers), the bias
+    at the training samples' mean or geometric median, or at 0. Under `UnitNorm` the part of the gradient along each
+    atom is taken out before the optimiser sees it, so that Adam's moments do not push against the constraint.
+    """
+
+    constraint: Constraint = UnitNorm()
+    output: Annotated[
+        Literal["linear", "tanh", "sigmoid"], Meta(description="its range must hold the data, in model space")
+    ] = "linear"
+    bias: Annotated[
+        Literal["zero", "mean", "geometric_median"], Meta(description="where the bias starts, from training samples")
+    ] = "geometric_median"
+    start: Annotated[Literal["directions", "uniform"], Meta(description="the law of the first atoms")] = "directions"
+
+    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> BiasedDictionaryModule:
+        return BiasedDictionaryModule(self, n_code, n_features, rng)
+
+
+OUTPUTS = {"linear": lambda x: x, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
+
+
+class BiasedDictionaryModule(nn.Module):
+    """The weights of a `BiasedDictionary`: `atoms` D, `bias` b."""
+
+    def __init__(self, spec: BiasedDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        if spec.start == "uniform":
+            atoms = uniform_fan_in((n_code, n_features), n_code, rng)
+        else:
+            atoms = nn.functional.normalize(torch.randn(n_code, n_features, generator=rng), dim=1)
+        self.atoms = nn.Parameter(atoms)
+        self.bias = nn.Parameter(torch.zeros(n_features))
+        self.constrain_()
+
+    def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
+        return self.output(torch.addmm(self.bias, z, self.atoms))
+
+    def output(self, linear: Float[Tensor, "*b f"]) -> Float[Tensor, "*b f"]:
+        """f of what the dictionary and the bias sum up to."""
+        return OUTPUTS[self.spec.output](linear)
+
+    @torch.no_grad()
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        """Start the bias. Raises ValueError for samples that the output cannot reach."""
+        low, high = RANGES.get(self.spec.output, (-torch.inf, torch.inf))
+        if bool((sample.amin() < low - 1e-4) | (sample.amax() > high + 1e-4)):
+            raise ValueError(
+                f"decoder.output is {self.spec.output!r}, which gives {low:g} to {high:g}, and the samples span "
+                f"{float(sample.amin()):g} to {float(sample.amax()):g} in model space; choose another normaliser or 'linear'"
+            )
+        if self.spec.bias == "mean":
+            self.bias.copy_(sample.mean(dim=0))
+        elif self.spec.bias == "geometric_median":
+            self.bias.copy_(geometric_median(sample))
+
+    @torch.no_grad()
+    def project_grads_(self) -> None:
+        """Take out the part of each atom's gradient that only changes its norm."""
+        grad = self.atoms.grad
+        if grad is not None and isinstance(self.spec.constraint, UnitNorm):
+            along = (grad * self.atoms).sum(dim=1) / self.atoms.square().sum(dim=1).clamp(min=1e-30)
+            grad.addcmul_(self.atoms, along.unsqueeze(1), value=-1)
+
+    def constrain_(self) -> None:
+        self.spec.constraint.apply_(self.atoms)
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"weight": [self.atoms], "bias": [self.bias]}
+
+
+class Affine(Spec, tag="affine"):
+    """Pre-activations (x - c) W^T + b, W [n_code, n_features] in rows like the atoms; c is the decoder's bias, or 0.
+
+    W starts as a copy of the atoms times `scale`, or as PyTorch's default for linear layers; `tied`, it is the atoms.
+    """
+
+    centred: Annotated[bool, Meta(description="subtract the decoder's bias first")] = True
+    tied: Annotated[bool, Meta(description="use the decoder's atoms as weights")] = False
+    bias: bool = True
+    start: Annotated[Literal["atoms", "uniform"], Meta(description="the first weights")] = "atoms"
+    scale: Annotated[float, Meta(gt=0, description="of the copy of the atoms")] = 1.0
+
+    def build(self, decoder: BiasedDictionaryModule, rng: torch.Generator) -> AffineModule:
+        return AffineModule(self, decoder, rng)
+
+
+class AffineModule(nn.Module):
+    """The weights of an `Affine`: `weight` W unless tied, `bias` b if there is one."""
+
+    def __init__(self, spec: Affine, decoder: BiasedDictionaryModule, rng: torch.Generator) -> None:
+        super().__init__()
+        self.spec = spec
+        n_code, n_features = decoder.atoms.shape
+        first = (
+            uniform_fan_in((n_code, n_features), n_features, rng)
+            if spec.start == "uniform"
+            else spec.scale * decoder.atoms.detach()
+        )
+        self.weight = None if spec.tied else nn.Parameter(first.clone())
+        self.bias = nn.Parameter(torch.zeros(n_code)) if spec.bias else None
+
+    def map(self, decoder: BiasedDictionaryModule) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight [k, f], bias [k] and centre [f] as they are used."""
+        weight = decoder.atoms if self.weight is None else self.weight
+        bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias
+        return weight, bias, decoder.bias if self.spec.centred else torch.zeros_like(decoder.bias)
+
+    def forward(self, x: Float[Tensor, "b f"], decoder: BiasedDictionaryModule) -> Float[Tensor, "b k"]:
+        return centred_linear(x, *self.map(decoder))
+
+    def some(
+        self, x: Float[Tensor, "b f"], decoder: BiasedDictionaryModule, rows: Int[Tensor, " n"]
+    ) -> Float[Tensor, "b n"]:
+        """The pre-activations of some codes alone."""
+        weight, bias, centre = self.map(decoder)
+        return centred_linear(x, weight[rows], bias[rows], centre)
+
+    @torch.no_grad()
+    def renew_(self, rows: Int[Tensor, " n"], directions: Float[Tensor, "n f"]) -> None:
+        """Give codes new weights, and no bias."""
+        if self.weight is not None:
+            self.weight[rows] = directions
+        if self.bias is not None:
+            self.bias[rows] = 0.0
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        groups: dict[str, list[nn.Parameter]] = {}
+        if self.weight is not None:
+            groups["weight"] = [self.weight]
+        if self.bias is not None:
+            groups["bias"] = [self.bias]
+        return groups
