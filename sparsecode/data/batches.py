@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-from torch import Tensor
-
-from sparsecode.data.splits import Split
-from sparsecode.ops.streams import generator
+from sparsecode.data.splits import Samples
 from sparsecode.types import Batch
 
 __all__ = ["batches", "steps_per_epoch"]
@@ -25,21 +21,18 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 
 def batches(
-    split: Split, batch_size: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1
+    samples: Samples, batch_size: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[int, Batch]]:
     """(step, batch) for steps `start` to `stop` - 1; every rank takes its own part of the global batch.
 
-    Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU.
+    Epoch e visits the samples in an order that is a function of (seed, e), whatever the step to start from.
     Raises ValueError if the world size does not divide the batch.
     """
     if batch_size % world:
         raise ValueError(f"train.batch_size is {batch_size}; expected a multiple of the {world} processes")
-    per_epoch, share = steps_per_epoch(split.n, batch_size), batch_size // world
-    order: Tensor | None = None
+    per_epoch, share = steps_per_epoch(samples.n, batch_size), batch_size // world
+    read = samples.reader(seed)
     for step in range(start, stop):
         epoch, position = divmod(step, per_epoch)
-        if order is None or position == 0:
-            order = torch.randperm(split.n, generator=generator(seed, "order", epoch)).to(split.x.device)
         first = position * batch_size + rank * share
-        rows = order[first : first + share]
-        yield step, Batch(split.x[rows], None if split.label is None else split.label[rows])
+        yield step, read(epoch, first, first + share)

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Split", "Splits", "permuted_splits", "sizes_of_shares"]
+from sparsecode.ops.streams import generator
+from sparsecode.types import Batch
+
+__all__ = ["Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]
+
+
+class Reader(Protocol):
+    """Samples `first` to `last` - 1 of the order in which an epoch visits them."""
+
+    def __call__(self, epoch: int, first: int, last: int) -> Batch: ...
+
+
+class Samples(Protocol):
+    """What training reads: samples in memory (`Split`), or a stream of more than fit."""
+
+    @property
+    def n(self) -> int: ...
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Samples: ...
+
+    def reader(self, seed: int) -> Reader:
+        """Every order is a function of (seed, epoch) alone."""
+        ...
+
+
+class Streamed(Samples, Protocol):
+    """Samples that are read again and again from elsewhere."""
+
+    def fingerprint(self) -> str:
+        """A short hash of all samples of all splits."""
+        ...
 
 
 class Split(NamedTuple):
@@ -39,6 +69,20 @@ class Split(NamedTuple):
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         return Split(self.x.to(device, dtype), None if self.label is None else self.label.to(device), self.ctx)
 
+    def reader(self, seed: int) -> Reader:
+        """Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU."""
+        order, order_of = torch.empty(0), -1
+
+        def read(epoch: int, first: int, last: int) -> Batch:
+            nonlocal order, order_of
+            if epoch != order_of:
+                order = torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.x.device)
+                order_of = epoch
+            rows = order[first:last]
+            return Batch(self.x[rows], None if self.label is None else self.label[rows])
+
+        return read
+
     def pixels(self, x: Tensor) -> Tensor:
         """x [N, *F] in data space, as what pictures and PSNR are about: x sd + mean with these samples' maps, or x itself."""
         if self.ctx is None:
@@ -52,21 +96,32 @@ class Split(NamedTuple):
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`)."""
+    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`).
+
+    Where `stream` is given, training reads from it, and `train` is a small sample of it for all other purposes.
+    """
 
     train: Split
     valid: Split
     test: Split
     low: float
     high: float
+    stream: Streamed | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape *F of one sample."""
         return tuple(self.train.x.shape[1:])
 
+    @property
+    def training(self) -> Samples:
+        """All samples to train on."""
+        return self.train if self.stream is None else self.stream
+
     def fingerprint(self) -> str:
-        """A short hash of all samples in order; about a second per gigabyte."""
+        """A short hash of all samples in order; about a second per gigabyte in memory."""
+        if self.stream is not None:
+            return self.stream.fingerprint()
         hasher = hashlib.sha256()  # in hardware on most machines
         for split in (self.train, self.valid, self.test):
             for tensor in (split.x, split.ctx):

@@ -76,7 +76,7 @@ def fit(
 
     Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite-RANK.safetensors`.
     """
-    ticks = clock(train, splits.train.n, fabric.world_size)
+    ticks = clock(train, splits.training.n, fabric.world_size)
     data = splits.fingerprint()
     every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
     every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
@@ -88,7 +88,6 @@ def fit(
     else:  # it learns from statistics alone; DDP refuses models without gradients
         fabric.to_device(model)
     dtype = next(model.parameters()).dtype
-    train_split = splits.train.to(fabric.device, dtype)
     groups = build(optim, model)
 
     path = None if resume is None else resume / STATE_FILE
@@ -99,7 +98,7 @@ def fit(
         state = restore(path, state, model, groups)
     else:
         order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
-        model.initialise_(train_split.x[order.to(fabric.device)])
+        model.initialise_(splits.train.x[order].to(fabric.device, dtype))
 
     def notify(event: Event) -> None:
         if fabric.is_global_zero:
@@ -112,8 +111,9 @@ def fit(
 
     began = time.monotonic()
     notify(Event("start", state.step, state.total_steps, {}))
+    samples = splits.training.to(fabric.device, dtype)
     steps = batches(
-        train_split, train.batch_size, seed, state.step, state.total_steps, fabric.global_rank, fabric.world_size
+        samples, train.batch_size, seed, state.step, state.total_steps, fabric.global_rank, fabric.world_size
     )
     model.train()
     try:

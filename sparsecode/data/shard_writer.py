@@ -1,0 +1,310 @@
+"""Writing samples into shards, shuffled as a whole and split by document, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, NamedTuple, Self
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Meta
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import Tensor
+
+from sparsecode.data.arrays import Share
+from sparsecode.data.images import PARTS, progress
+from sparsecode.data.shards import DTYPES, INDEX, DType, Index, Shard
+from sparsecode.files import LOCK, locked, write_atomic
+from sparsecode.ops.streams import generator
+from sparsecode.specs import Count, Seed, Spec, differences, from_json, to_json
+
+__all__ = ["ShardWriter"]
+
+UNFINISHED, JOURNAL = "unfinished", "journal.json"
+BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
+SLICE = 4096  # rows moved at a time
+BUCKETS = 256  # files that rows are dealt out to at a time
+GROUP = 8  # bytes of a row's document, which stands before its values
+
+Records = NDArray[np.uint8]  # [rows, GROUP + bytes of a sample]
+
+
+class _Settings(Spec, tag="shard_settings"):
+    """What must stay the same for a writing to go on."""
+
+    rows_per_shard: Count
+    seed: Seed
+    valid: Share
+    test: Share
+    dtype: DType
+    provenance: dict[str, str]
+
+
+class _Journal(Spec, tag="shard_journal"):
+    """What of an unfinished writing is safely on disk."""
+
+    settings: _Settings
+    shape: tuple[Count, ...]
+    appended: Annotated[int, Meta(ge=0)] = 0
+    rows: tuple[int, int, int] = (0, 0, 0)
+    span: tuple[float, float] = (0.0, 0.0)
+
+
+class ShardWriter:
+    """Takes rows as they come and leaves a folder for `Shards`; to be used in a `with` statement.
+
+    - Each document (`group`) goes to train, valid or test by hash(seed, group): never are rows of one in two splits.
+    - The rows of a split are shuffled as a whole: dealt out to buckets at random until a bucket fits into memory, then
+      permuted there (Rao 1961, Sandelius 1962: a uniform permutation), and cut into shards of at most `rows_per_shard`.
+    - Writing is synchronous: `append` returns when the rows are with the operating system, so that a fast producer waits.
+      In memory are 32 MiB of rows while they arrive, three shards while they are shuffled. The disk needs room for twice
+      the data until it is done.
+    - The index is written last, and readers take nothing without it. After a crash, a writer with the same settings goes on:
+      `appended` says how many calls of `append` need not be made again, and the result is the same to the byte.
+
+    Raises FileExistsError if the folder holds something else, ValueError naming the argument for settings out of range, or
+    other than those that were begun with.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        rows_per_shard: int = 2**17,
+        seed: int = 0,
+        *,
+        valid: float = 0.05,
+        test: float = 0.05,
+        dtype: DType = "float16",
+        provenance: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self._settings = _Settings(rows_per_shard, seed, valid, test, dtype, provenance or {})
+        self._home = self.folder / UNFINISHED
+        self._journal: _Journal | None = None
+        self._waiting: tuple[list[Records], ...] = ([], [], [])
+        self._waiting_appended = self._waiting_bytes = 0
+        self._span = (math.inf, -math.inf)
+        self._held = ExitStack()
+
+    @property
+    def appended(self) -> int:
+        """How many calls of `append` the disk remembers."""
+        return 0 if self._journal is None else self._journal.appended
+
+    def __enter__(self) -> Self:
+        if (self.folder / INDEX).exists():
+            raise FileExistsError(f"{self.folder}: holds shards already; choose another folder, or delete it")
+        known = {LOCK, UNFINISHED}
+        begun = self._home.is_dir()
+        strangers = [p.name for p in self.folder.iterdir() if p.name not in known] if self.folder.is_dir() else []
+        if strangers and not begun:
+            raise FileExistsError(f"{self.folder}: not empty (it holds {', '.join(sorted(strangers)[:5])})")
+        try:
+            self._held.enter_context(locked(self.folder))
+        except BlockingIOError:
+            raise BlockingIOError(f"{self.folder}: another process is writing here; choose another folder") from None
+        self._home.mkdir(exist_ok=True)
+        if (self._home / JOURNAL).exists():
+            self._go_on()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._held:
+            if kind is None:
+                self._finish()
+
+    def append(self, rows: Tensor, group: Tensor | int) -> None:
+        """Take rows [n, *F] of one document, or of the documents `group` [n] (any integers).
+
+        Raises ValueError for another shape than before, for NaN and infinity, and for values that `dtype` cannot hold.
+        """
+        shape = tuple(rows.shape[1:])
+        if self._journal is None:
+            self._journal = _Journal(self._settings, shape)
+        if shape != self._journal.shape:
+            raise ValueError(f"rows of shape {shape}; expected {self._journal.shape} as in {self.folder}")
+        groups = torch.as_tensor(group, dtype=torch.int64).cpu().expand(len(rows))
+        documents, inverse = groups.unique(return_inverse=True)
+        parts = np.array([self._part(document) for document in documents.tolist()], np.int64)[inverse.numpy()]
+        records = self._records(rows, groups, parts)
+        for part, waiting in enumerate(self._waiting):
+            waiting.append(records[parts == part])
+        self._waiting_appended += 1
+        self._waiting_bytes += records.nbytes
+        if self._waiting_bytes >= BLOCK:
+            self._flush()
+
+    def _records(self, rows: Tensor, groups: Tensor, parts: NDArray[np.int64]) -> Records:
+        x = rows.detach().to("cpu", DTYPES[self._settings.dtype]).contiguous()
+        if not bool(torch.isfinite(x).all()):
+            largest = float(rows.abs().max())
+            reason = (
+                f"values up to {largest:.3g} are too large for {self._settings.dtype}; set dtype to bfloat16 or float32"
+                if math.isfinite(largest)
+                else "NaN or infinity in them"
+            )
+            raise ValueError(f"rows after {self.appended + self._waiting_appended} appended: {reason}")
+        train = x[torch.from_numpy(parts == 0)]
+        if len(train):
+            self._span = min(self._span[0], float(train.min())), max(self._span[1], float(train.max()))
+        values = x.view(len(x), -1).view(torch.uint8).numpy()
+        return np.concatenate([groups.contiguous().view(-1, 1).view(torch.uint8).numpy(), values], axis=1)
+
+    def _part(self, group: int) -> int:
+        """0, 1 or 2 for train, valid or test."""
+        digest = hashlib.blake2b(f"{self._settings.seed}:{group}".encode(), digest_size=8).digest()
+        u = int.from_bytes(digest, "little") / 2**64
+        return 1 if u < self._settings.valid else 2 if u < self._settings.valid + self._settings.test else 0
+
+    def _file(self, part: int) -> Path:
+        return self._home / f"{PARTS[part]}.rows"
+
+    def _flush(self) -> None:
+        """Bring what waits to the disk, then say so in the journal."""
+        journal = self._journal
+        if journal is None or not self._waiting_appended:
+            return
+        rows = list(journal.rows)
+        for part, waiting in enumerate(self._waiting):
+            try:
+                with self._file(part).open("ab") as file:
+                    for records in waiting:
+                        file.write(records.data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"cannot write {self._file(part)}: {error.strerror}; free some space and start again: it goes on from here",
+                ) from error
+            rows[part] += sum(map(len, waiting))
+            waiting.clear()
+        appended = journal.appended + self._waiting_appended
+        self._journal = msgspec.structs.replace(journal, appended=appended, rows=tuple(rows), span=self._span)
+        self._waiting_appended = self._waiting_bytes = 0
+        write_atomic(self._home / JOURNAL, to_json(self._journal))
+
+    def _go_on(self) -> None:
+        path = self._home / JOURNAL
+        journal = from_json(path.read_bytes(), _Journal, str(path))
+        if changes := differences(journal.settings, self._settings):
+            raise FileExistsError(
+                f"{self.folder}: holds an unfinished writing with other settings (there -> asked for: {'; '.join(changes)}); "
+                "ask for the same to go on, or delete the folder"
+            )
+        self._journal, self._span = journal, journal.span
+        for part, rows in enumerate(journal.rows):
+            file, size = self._file(part), rows * _record_bytes(journal)
+            if not file.is_file() or file.stat().st_size < size:
+                raise ValueError(f"{file}: missing or cut short; delete the folder {self.folder} and start anew")
+            os.truncate(file, size)
+
+    def _finish(self) -> None:
+        """Shuffle, write the shards, then the index."""
+        self._flush()
+        journal = self._journal
+        if journal is None:
+            shutil.rmtree(self._home)
+            raise ValueError(f"{self.folder}: no rows were appended")
+        for part, rows in zip(PARTS, journal.rows, strict=True):
+            if not rows:
+                raise ValueError(
+                    f"{self.folder}: no document fell to {part}; delete the folder and write it anew with more documents, larger "
+                    "shares or another seed"
+                )
+        written: tuple[list[Shard], ...] = ([], [], [])
+        with progress(f"shuffling {self.folder.name}", sum(journal.rows)) as report:
+            for part, shards in enumerate(written):
+                for shard in self._shards(part, journal):
+                    shards.append(shard)
+                    report(sum(s.rows for part in written for s in part))
+        train, valid, test = map(tuple, written)
+        index = Index(
+            shape=journal.shape,
+            dtype=self._settings.dtype,
+            span=journal.span,
+            seed=self._settings.seed,
+            train=train,
+            valid=valid,
+            test=test,
+            provenance=self._settings.provenance,
+        )
+        write_atomic(self.folder / INDEX, to_json(index))
+        shutil.rmtree(self._home)
+
+    def _shards(self, part: int, journal: _Journal) -> Iterator[Shard]:
+        """Write the shards of one split, of sizes that differ by one row at most."""
+        n, most = journal.rows[part], self._settings.rows_per_shard
+        count = -(-n // most)
+        sizes = [n // count + (i < n % count) for i in range(count)]
+        x = torch.empty(sizes[0], *journal.shape, dtype=DTYPES[self._settings.dtype])
+        group = torch.empty(sizes[0], dtype=torch.int64)
+        bytes_of_x, bytes_of_group = (t.view(sizes[0], -1).view(torch.uint8).numpy() for t in (x, group))
+        filled, number = 0, 0
+        source = _Shuffle(self._home, most, _record_bytes(journal), self._settings.seed)
+        for records in source.slices(self._file(part), n, (part,)):
+            while len(records):
+                taken, records = np.split(records, [sizes[number] - filled])
+                bytes_of_group[filled : filled + len(taken)] = taken[:, :GROUP]
+                bytes_of_x[filled : filled + len(taken)] = taken[:, GROUP:]
+                filled += len(taken)
+                if filled == sizes[number]:
+                    data = save({"x": x[:filled], "group": group[:filled]})
+                    name = f"{PARTS[part]}-{number:05d}.safetensors"
+                    write_atomic(self.folder / name, data)
+                    yield Shard(name, filled, len(data), hashlib.sha256(data).hexdigest())
+                    filled, number = 0, number + 1
+
+
+class _Shuffle(NamedTuple):
+    """Records of a file in uniformly random order, at most `most` of them in memory."""
+
+    home: Path
+    most: int
+    record_bytes: int
+    seed: int
+
+    def slices(self, path: Path, n: int, position: tuple[int, ...]) -> Iterator[Records]:
+        """All n records, a few at a time; `position` in the tree of buckets decides the order."""
+        if n <= self.most:
+            records = np.fromfile(path, np.uint8).reshape(n, self.record_bytes)
+            order = torch.randperm(n, generator=generator(self.seed, "permute", *position)).numpy()
+            for start in range(0, n, SLICE):
+                yield records[order[start : start + SLICE]]
+            return
+        count = min(BUCKETS, 2 * -(-n // self.most))
+        buckets = [self.home / f"bucket-{'-'.join(map(str, (*position, i)))}" for i in range(count)]
+        dealt = self._deal(path, n, buckets, position)
+        for i, (bucket, rows) in enumerate(zip(buckets, dealt, strict=True)):
+            if rows:
+                yield from self.slices(bucket, rows, (*position, i))
+            bucket.unlink()
+
+    def _deal(self, path: Path, n: int, buckets: list[Path], position: tuple[int, ...]) -> list[int]:
+        """Each record to a random bucket; returns how many each has got."""
+        rng = generator(self.seed, "deal", *position)
+        rows = np.zeros(len(buckets), np.int64)
+        block = max(1, BLOCK // self.record_bytes)
+        with ExitStack() as files, path.open("rb") as source:
+            targets = [files.enter_context(bucket.open("wb")) for bucket in buckets]
+            for start in range(0, n, block):
+                size = min(block, n - start)
+                records = np.fromfile(source, np.uint8, size * self.record_bytes).reshape(size, self.record_bytes)
+                to = torch.randint(len(buckets), (size,), generator=rng).numpy()
+                order, counts = np.argsort(to, kind="stable"), np.bincount(to, minlength=len(buckets))
+                for target, chosen in zip(targets, np.split(order, np.cumsum(counts)[:-1]), strict=True):
+                    target.write(records[chosen].data)
+                rows += counts
+        return rows.tolist()
+
+
+def _record_bytes(journal: _Journal) -> int:
+    return GROUP + math.prod(journal.shape) * DTYPES[journal.settings.dtype].itemsize
