@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Self
 
 import msgspec
 import numpy as np
@@ -22,19 +22,14 @@ from torch import Tensor
 from sparsecode.data.arrays import Share
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shards import DTYPES, INDEX, DType, Index, Shard
+from sparsecode.data.shuffle import BLOCK, Records, Shuffle
 from sparsecode.files import LOCK, locked, write_atomic
-from sparsecode.ops.streams import generator
 from sparsecode.specs import Count, Seed, Spec, differences, from_json, to_json
 
 __all__ = ["ShardWriter"]
 
 UNFINISHED, JOURNAL = "unfinished", "journal.json"
-BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
-SLICE = 4096  # rows moved at a time
-BUCKETS = 256  # files that rows are dealt out to at a time
 GROUP = 8  # bytes of a row's document, which stands before its values
-
-Records = NDArray[np.uint8]  # [rows, GROUP + bytes of a sample]
 
 
 class _Settings(Spec, tag="shard_settings"):
@@ -62,8 +57,7 @@ class ShardWriter:
     """Takes rows as they come and leaves a folder for `Shards`; to be used in a `with` statement.
 
     - Each document (`group`) goes to train, valid or test by hash(seed, group): never are rows of one in two splits.
-    - The rows of a split are shuffled as a whole: dealt out to buckets at random until a bucket fits into memory, then
-      permuted there (Rao 1961, Sandelius 1962: a uniform permutation), and cut into shards of at most `rows_per_shard`.
+    - The rows of a split are shuffled as a whole (`Shuffle`), and cut into shards of at most `rows_per_shard`.
     - Writing is synchronous: `append` returns when the rows are with the operating system, so that a fast producer waits.
       In memory are 32 MiB of rows while they arrive, three shards while they are shuffled. The disk needs room for twice
       the data until it is done.
@@ -249,7 +243,7 @@ class ShardWriter:
         group = torch.empty(sizes[0], dtype=torch.int64)
         bytes_of_x, bytes_of_group = (t.view(sizes[0], -1).view(torch.uint8).numpy() for t in (x, group))
         filled, number = 0, 0
-        source = _Shuffle(self._home, most, _record_bytes(journal), self._settings.seed)
+        source = Shuffle(self._home, most, _record_bytes(journal), self._settings.seed)
         for records in source.slices(self._file(part), n, (part,)):
             while len(records):
                 taken, records = np.split(records, [sizes[number] - filled])
@@ -262,48 +256,6 @@ class ShardWriter:
                     write_atomic(self.folder / name, data)
                     yield Shard(name, filled, len(data), hashlib.sha256(data).hexdigest())
                     filled, number = 0, number + 1
-
-
-class _Shuffle(NamedTuple):
-    """Records of a file in uniformly random order, at most `most` of them in memory."""
-
-    home: Path
-    most: int
-    record_bytes: int
-    seed: int
-
-    def slices(self, path: Path, n: int, position: tuple[int, ...]) -> Iterator[Records]:
-        """All n records, a few at a time; `position` in the tree of buckets decides the order."""
-        if n <= self.most:
-            records = np.fromfile(path, np.uint8).reshape(n, self.record_bytes)
-            order = torch.randperm(n, generator=generator(self.seed, "permute", *position)).numpy()
-            for start in range(0, n, SLICE):
-                yield records[order[start : start + SLICE]]
-            return
-        count = min(BUCKETS, 2 * -(-n // self.most))
-        buckets = [self.home / f"bucket-{'-'.join(map(str, (*position, i)))}" for i in range(count)]
-        dealt = self._deal(path, n, buckets, position)
-        for i, (bucket, rows) in enumerate(zip(buckets, dealt, strict=True)):
-            if rows:
-                yield from self.slices(bucket, rows, (*position, i))
-            bucket.unlink()
-
-    def _deal(self, path: Path, n: int, buckets: list[Path], position: tuple[int, ...]) -> list[int]:
-        """Each record to a random bucket; returns how many each has got."""
-        rng = generator(self.seed, "deal", *position)
-        rows = np.zeros(len(buckets), np.int64)
-        block = max(1, BLOCK // self.record_bytes)
-        with ExitStack() as files, path.open("rb") as source:
-            targets = [files.enter_context(bucket.open("wb")) for bucket in buckets]
-            for start in range(0, n, block):
-                size = min(block, n - start)
-                records = np.fromfile(source, np.uint8, size * self.record_bytes).reshape(size, self.record_bytes)
-                to = torch.randint(len(buckets), (size,), generator=rng).numpy()
-                order, counts = np.argsort(to, kind="stable"), np.bincount(to, minlength=len(buckets))
-                for target, chosen in zip(targets, np.split(order, np.cumsum(counts)[:-1]), strict=True):
-                    target.write(records[chosen].data)
-                rows += counts
-        return rows.tolist()
 
 
 def _record_bytes(journal: _Journal) -> int:
