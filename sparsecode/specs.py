@@ -6,6 +6,7 @@ import math
 import typing
 from collections.abc import Callable, Sequence
 from functools import cache
+from types import UnionType
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
@@ -71,8 +72,8 @@ def pack(spec: Spec) -> dict[str, Any]:
     return {"format": FORMAT, "spec": msgspec.to_builtins(spec)}
 
 
-def unpack(raw: Any, kind: type[S], source: str, migrations: Sequence[Migration] = MIGRATIONS) -> S:
-    """The spec that `pack` wrote, older formats migrated first.
+def unpack(raw: Any, kind: type[S] | UnionType, source: str, migrations: Sequence[Migration] = MIGRATIONS) -> S:
+    """The spec, of this kind or one of these, that `pack` wrote, older formats migrated first.
 
     Raises ValueError naming `source` (a file) if the format is unknown or newer than this version's,
     or if a field is missing, unknown or out of range (with its path).

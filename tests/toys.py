@@ -8,7 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from sparsecode.data import MNIST, Arrays, Digits, Patches, Photos
+from sparsecode.data import MNIST, Arrays, Digits, MiniLM, Patches, Photos
+from sparsecode.models.amortised import Amortised, Matryoshka
+from sparsecode.models.iterative import Iterative
+from sparsecode.nn.activations import BatchTopK, TopK
 from sparsecode.nn.decoders import OneHidden
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
@@ -18,13 +21,15 @@ replace = msgspec.structs.replace
 # Options of `sparsecode train digits-sdl` for a run of about a second.
 SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
 
+
+def _kind(model: Iterative | Amortised) -> tuple[object, ...]:
+    if isinstance(model, Iterative):
+        return type(model.decoder), model.variance is None, type(model.encoder)
+    return type(model.activation), model.matryoshka is None, type(model.encoder)
+
+
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
-KINDS = list(
-    {
-        (type(run.model.decoder), run.model.variance is None, type(run.model.encoder)): name
-        for name, run in ((name, recipe()) for name, recipe in reversed(RECIPES.items()))
-    }.values()
-)
+KINDS = list({_kind(recipe().model): name for name, recipe in reversed(RECIPES.items())}.values())
 # All recipes, for tests that take long: in the default run those of a kind of their own.
 EACH_KIND = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
 
@@ -48,9 +53,11 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)
     if isinstance(data, Patches):
         data = replace(data, size=8, resize=128, n_train=300, n_valid=50, n_test=50)
+    if isinstance(data, MiniLM):
+        data = Digits()
     n = data.load().train.n
-    model = replace(run.model, n_code=24)
-    if isinstance(model.decoder, OneHidden):
+    model = _small(run.model) if isinstance(run.model, Amortised) else replace(run.model, n_code=24)
+    if isinstance(model, Iterative) and isinstance(model.decoder, OneHidden):
         inference = replace(model.inference, max_steps=20)
         model = replace(model, decoder=replace(model.decoder, n_hidden=40), inference=inference)
     settings = {
@@ -66,4 +73,16 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
         model=model,
         train=replace(run.train, **(settings | train)),
         evaluate=replace(run.evaluate, sigmas=run.evaluate.sigmas[:1]),
+    )
+
+
+def _small(model: Amortised) -> Amortised:
+    """24 codes of which 4 are active, some dead within a few steps."""
+    activation = model.activation
+    return replace(
+        model,
+        n_code=24,
+        activation=replace(activation, k=4) if isinstance(activation, TopK | BatchTopK) else activation,
+        revival=model.revival and replace(model.revival, dead_after=40),
+        matryoshka=model.matryoshka and Matryoshka(sizes=(6, 12)),
     )

@@ -34,15 +34,17 @@ class TargetL0(Spec, tag="target_l0"):
 
 
 class TargetL0Module(nn.Module):
-    """State of a `TargetL0`: `log_factor` on the weight, and `level`, the running mean of log L0."""
+    """State of a `TargetL0`: `log_factor` on the weight, `level`, the running mean of log(L0 / l0), after `seen` steps."""
 
     def __init__(self, spec: TargetL0) -> None:
         super().__init__()
         self.spec = spec
         self.register_buffer("log_factor", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("level", torch.full((), torch.nan, dtype=torch.float64))
+        self.register_buffer("level", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.log_factor: Tensor
         self.level: Tensor
+        self.seen: Tensor
 
     @property
     def factor(self) -> float:
@@ -58,9 +60,10 @@ class TargetL0Module(nn.Module):
     def move_(self, l0: float) -> None:
         """After a step in which `l0` codes were active on average over the global batch."""
         now = math.log(max(l0, 0.1) / self.spec.l0)
-        before = float(self.level)
-        level = now if math.isnan(before) else before + (now - before) / self.spec.memory
-        change = 0.0 if math.isnan(before) else level - before
+        before = float(self.level) if int(self.seen) else now
+        level = before + (now - before) / self.spec.memory
+        change = level - before
         log_factor = float(self.log_factor) + self.spec.rate * level + self.spec.damping * change
         self.level.fill_(level)
+        self.seen += 1
         self.log_factor.fill_(min(max(log_factor, -LIMIT), LIMIT))

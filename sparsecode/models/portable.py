@@ -107,7 +107,7 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
-    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))  # pyright: ignore - msgspec takes unions
+    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))
     tensors = read_tensors(folder / WEIGHTS).tensors
     model = spec.build(shape, seed=0)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
