@@ -5,16 +5,18 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
+from sparsecode.evaluate.metrics import DENSE
+from sparsecode.evaluate.restore import Restored
 from sparsecode.runs import Evaluation, Summary
 
-__all__ = ["denoising_table", "runs_table", "scores_table"]
+__all__ = ["denoising_table", "restored_table", "runs_table", "scores_table"]
 
 
 def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
     table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
-    for column in ("codes by", "PSNR", "EV", "objective", "gap", "L0", "active", "dead", "on"):
+    for column in ("codes by", "PSNR", "EV", "objective", "gap", "L0", "dead", "dense", "on"):
         table.add_column(column, justify="left" if column == "codes by" else "right", no_wrap=True)
     for name, s in evaluation.scores.items():
         table.add_row(
@@ -24,13 +26,14 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
             f"{s.objective:.4g}",
             "-" if s.gap_max is None else f"{s.gap_max:.1e}",
             f"{s.l0:.2f}",
-            f"{s.active_fraction:.1%}",
             str(s.dead),
+            "-" if s.dense is None else str(s.dense),
             str(s.always_on),
         )
     table.caption = (
         f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance; gap: the largest,\n"
-        f"relative; active: |z| > {any_score.theta:g}; dead, on: of {any_score.n_code} codes, active on no, on every sample"
+        f"relative; L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes, dead: active on no sample,\n"
+        f"dense: on more than {DENSE:.0%} of them, on: on every one"
     )
     table.caption_justify = "left"
     return table
@@ -47,6 +50,26 @@ def denoising_table(evaluation: Evaluation) -> Table:
     for levels in zip(*rows, strict=True):
         cells = [f"{level.psnr:.2f} ({level.margin:+.2f})" for level in levels]
         table.add_row(f"{levels[0].sigma:.3g}", f"{levels[0].noisy_psnr:.2f}", *cells)
+    return table
+
+
+def restored_table(restored: Restored) -> Table:
+    """Errors before and after, and on what the corruption covered."""
+    table = Table(title=f"restoring {restored.n} samples corrupted as in training", title_justify="left")
+    for column in ("", "PSNR", "mean squared error", "where covered", "elsewhere"):
+        table.add_column(column, justify="right" if column else "left")
+
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.5f}"
+
+    table.add_row("corrupted", f"{restored.corrupted_psnr:.2f}", cell(restored.corrupted_mse), "", "")
+    table.add_row(
+        "restored",
+        f"{restored.psnr:.2f}",
+        cell(restored.mse),
+        cell(restored.hidden_mse),
+        cell(restored.visible_mse),
+    )
     return table
 
 

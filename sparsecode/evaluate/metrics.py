@@ -9,9 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["PSNR_CAP", "CodeUse", "ExplainedVariance", "l0", "mean_squared_error", "psnr"]
+__all__ = [
+    "DENSE",
+    "PSNR_CAP",
+    "CodeUse",
+    "ExplainedVariance",
+    "hoyer",
+    "l0",
+    "mean_squared_error",
+    "psnr",
+    "treves_rolls",
+]
 
 PSNR_CAP = 100.0
+DENSE = 0.1  # share of samples above which a code is called dense; source: Sun et al., arXiv:2506.15679 (2025)
 
 
 def mean_squared_error(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> Float[Tensor, " b"]:
@@ -31,6 +42,28 @@ def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
 def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, " b"]:
     """How many |z_j| > theta, per sample."""
     return (z.abs() > theta).sum(dim=1).to(z.dtype)
+
+
+def hoyer(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    """(sqrt(k) - |z|_1 / |z|_2) / (sqrt(k) - 1) per sample: 1 for one active code, 0 for equal ones, NaN for z = 0.
+
+    Source: Hoyer, JMLR 2004, section 3.1.
+    """
+    root = math.sqrt(z.shape[1])
+    return (root - z.abs().sum(dim=1) / torch.linalg.vector_norm(z, dim=1)) / (root - 1)
+
+
+def treves_rolls(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    """(1 - mean(|z|)^2 / mean(z^2)) / (1 - 1/k) per row: 1 for one active entry, 0 for equal ones, NaN for z = 0.
+
+    Of codes in rows this is population sparsity, of samples in rows (z transposed) lifetime sparsity.
+    Source: Treves & Rolls, Network 1991; rescaled as in Vinje & Gallant, Science 2000.
+    """
+    return _sparsity(z.abs().sum(dim=1), z.square().sum(dim=1), z.shape[1])
+
+
+def _sparsity(total: Tensor, squares: Tensor, n: int) -> Tensor:
+    return (1 - total.square() / squares / n) / (1 - 1 / n)
 
 
 class ExplainedVariance:
@@ -60,31 +93,54 @@ class ExplainedVariance:
 
     def result(self) -> float:
         """NaN if the data do not vary."""
+        return 1 - self.normalised_mse()
+
+    def normalised_mse(self) -> float:
+        """sum |x - y|^2 / sum |x - mean(x)|^2, also called the fraction of variance unexplained: 1 - `result()`."""
         if self.sums is None:
             return math.nan
         total = self.squares - float(self.sums.square().sum()) / self.n
-        return 1 - self.error / total if total > 0 else math.nan
+        return self.error / total if total > 0 else math.nan
+
+    def mse(self) -> float:
+        """sum |x - y|^2 / (samples * features), in the units of x squared."""
+        return math.nan if self.sums is None else self.error / (self.n * len(self.sums))
 
 
 class CodeUse:
-    """Per code: on how many samples it was active, |z_j| > theta."""
+    """Per code: on how many samples it was active, |z_j| > theta, and how unevenly it is spread over them."""
 
     class Counts(NamedTuple):
-        """`frequency` [n_code], the share of samples; counts of codes never and of codes always active."""
+        """`frequency` [n_code], the share of samples; counts of codes by it: never, always, on more than `DENSE` of them.
+
+        `lifetime_sparsity` [n_code]: Treves-Rolls of each code over the samples, NaN where it is always 0.
+        """
 
         frequency: Tensor
         dead: int
         always_on: int
+        dense: int
+        lifetime_sparsity: Tensor
 
     def __init__(self, n_code: int, theta: float = 0.0) -> None:
         self.theta, self.n = theta, 0
         self.active = torch.zeros(n_code, dtype=torch.long)
+        self.total = torch.zeros(n_code, dtype=torch.float64)
+        self.squares = torch.zeros(n_code, dtype=torch.float64)
 
     def update(self, z: Float[Tensor, "b k"]) -> None:
-        self.active += (z.abs() > self.theta).sum(dim=0).cpu()
+        size = z.abs()
+        self.active += (size > self.theta).sum(dim=0).cpu()
+        self.total += size.sum(dim=0, dtype=torch.float64).cpu()
+        self.squares += size.double().square().sum(dim=0).cpu()
         self.n += len(z)
 
     def result(self) -> Counts:
+        frequency = self.active.double() / max(self.n, 1)
         return self.Counts(
-            self.active.double() / max(self.n, 1), int((self.active == 0).sum()), int((self.active == self.n).sum())
+            frequency,
+            int((self.active == 0).sum()),
+            int((self.active == self.n).sum()),
+            int((frequency > DENSE).sum()),
+            _sparsity(self.total, self.squares, self.n) if self.n > 1 else torch.full_like(frequency, math.nan),
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, l0, psnr
+from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, hoyer, l0, psnr, treves_rolls
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 
@@ -24,8 +24,11 @@ HIGHER_IS_BETTER = ("psnr", "explained_variance")
 class Score(Spec, tag="score"):
     """Means over the samples of a split; `theta` is the level above which a code counts as active.
 
-    `explained_variance` is None where the data do not vary. `gap_mean` and `gap_max` bound how far the codes' objective
-    is from the least there is, relative to that of z = 0; None for models without such a bound.
+    `explained_variance`, and `normalised_mse` = 1 - `explained_variance`, are None where the data do not vary. `gap_mean`
+    and `gap_max` bound how far the codes' objective is from the least there is, relative to that of z = 0; None for models
+    without such a bound. `dense` counts codes active on more than a tenth of the samples. The three sparsities are those of
+    the codes' values, whatever theta: means over samples (Hoyer, Treves-Rolls) or codes (lifetime) that are not all 0.
+    Fields from `mse` on are None in scores that older versions wrote.
     """
 
     n: int
@@ -41,6 +44,12 @@ class Score(Spec, tag="score"):
     dead: int
     always_on: int
     n_code: int
+    mse: float | None = None
+    normalised_mse: float | None = None
+    dense: int | None = None
+    hoyer: float | None = None
+    population_sparsity: float | None = None
+    lifetime_sparsity: float | None = None
 
 
 @torch.no_grad()
@@ -56,6 +65,7 @@ def score(
     use: CodeUse | None = None
     quality, objective, count = 0.0, 0.0, 0.0
     gaps: list[Tensor] = []
+    uneven: list[Tensor] = []
     for start in range(0, split.n, CHUNK):
         part = split.take(slice(start, start + CHUNK))
         x = part.x
@@ -67,6 +77,7 @@ def score(
         quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
         objective += float(model.energy(x, z).double().sum())
         count += float(l0(z, theta).double().sum())
+        uneven.append(torch.stack([hoyer(z), treves_rolls(z)], dim=1).double())
         gap = model.gap(x, z)
         if gap is not None:
             gaps.append(gap.double())
@@ -79,6 +90,7 @@ def score(
         )
     usage, n, explained = use.result(), split.n, variance.result()
     gap = torch.cat(gaps) if gaps else None
+    population = torch.cat(uneven)
     return Score(
         n=n,
         psnr=quality / n,
@@ -93,4 +105,16 @@ def score(
         dead=usage.dead,
         always_on=usage.always_on,
         n_code=len(usage.frequency),
+        mse=variance.mse(),
+        normalised_mse=None if math.isnan(explained) else variance.normalised_mse(),
+        dense=usage.dense,
+        hoyer=_mean(population[:, 0]),
+        population_sparsity=_mean(population[:, 1]),
+        lifetime_sparsity=_mean(usage.lifetime_sparsity),
     )
+
+
+def _mean(values: Tensor) -> float | None:
+    """Of those that are finite; None if there are none."""
+    sound = values[values.isfinite()]
+    return float(sound.mean()) if len(sound) else None

@@ -7,9 +7,19 @@ import torch
 from torch import Tensor
 
 from sparsecode.data import Split
-from sparsecode.evaluate.metrics import PSNR_CAP, CodeUse, ExplainedVariance, l0, mean_squared_error, psnr
-from sparsecode.evaluate.score import score
+from sparsecode.evaluate.metrics import (
+    PSNR_CAP,
+    CodeUse,
+    ExplainedVariance,
+    hoyer,
+    l0,
+    mean_squared_error,
+    psnr,
+    treves_rolls,
+)
+from sparsecode.evaluate.score import Score, score
 from sparsecode.models.iterative import Iterative
+from sparsecode.specs import from_json
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -19,6 +29,18 @@ def explained_variance(batches: Batches) -> list[float]:
     for x, y in batches:
         total.update(x, y)
     return [total.result()]
+
+
+def errors(batches: Batches) -> list[float]:
+    total = ExplainedVariance()
+    for x, y in batches:
+        total.update(x, y)
+    assert total.normalised_mse() == pytest.approx(1 - total.result(), rel=1e-12)
+    return [total.mse(), total.normalised_mse()]
+
+
+def unevenness(batches: Batches) -> list[float]:
+    return [float(torch.cat([f(y.flatten(1)) for _, y in batches]).mean()) for f in (hoyer, treves_rolls)]
 
 
 def mean_psnr(batches: Batches) -> list[float]:
@@ -33,11 +55,13 @@ def code_use(batches: Batches) -> list[float]:
     use = CodeUse(12, theta=2.5)
     for _, y in batches:
         use.update(y.flatten(1))
-    frequency, dead, always_on = use.result()
-    return [*frequency.tolist(), dead, always_on]
+    frequency, dead, always_on, dense, lifetime = use.result()
+    return [*frequency.tolist(), dead, always_on, dense, *lifetime.tolist()]
 
 
-METRICS: list[Callable[[Batches], list[float]]] = [explained_variance, mean_psnr, mean_l0, code_use]
+METRICS: list[Callable[[Batches], list[float]]] = [
+    explained_variance, errors, mean_psnr, mean_l0, code_use, unevenness,
+]  # fmt: skip
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
 
@@ -152,6 +176,50 @@ def test_code_use_by_hand(theta: float, frequency: list[float], dead: int, alway
     assert (found.dead, found.always_on) == (dead, always_on)
 
 
+def test_a_code_is_dense_above_a_tenth_of_the_samples() -> None:
+    use = CodeUse(3)
+    for i in range(20):
+        use.update(torch.tensor([[float(i < 2), float(i < 3), 1.0]]))
+    assert use.result().dense == 2
+
+
+@pytest.mark.parametrize("measure", [hoyer, treves_rolls])
+def test_unevenness_by_hand(measure: Callable[[Tensor], Tensor]) -> None:
+    z = torch.tensor([[0.0, -3.0, 0.0, 0.0], [2.0, 2.0, -2.0, 2.0], [0.0, 5.0, 5.0, 0.0], [0.0] * 4])
+    half = 2 - 2**0.5 if measure is hoyer else 2 / 3
+    assert measure(z).tolist() == pytest.approx([1.0, 0.0, half, float("nan")], nan_ok=True, abs=1e-6)
+    torch.testing.assert_close(measure(7 * z), measure(z), equal_nan=True)
+    torch.testing.assert_close(measure(z[:, [2, 0, 3, 1]]), measure(z), equal_nan=True)
+
+
+def test_lifetime_sparsity_is_that_of_each_code_over_the_samples(rng: torch.Generator) -> None:
+    z = torch.relu(torch.randn(30, 5, generator=rng, dtype=torch.float64))
+    z[:, 4] = 0
+    use = CodeUse(5)
+    for part in z.split(7):
+        use.update(part)
+    torch.testing.assert_close(use.result().lifetime_sparsity, treves_rolls(z.T), equal_nan=True)
+
+
+def test_errors_by_hand() -> None:
+    x, y = torch.tensor([[0.0, 2.0], [4.0, 2.0]]), torch.tensor([[1.0, 2.0], [4.0, 1.0]])
+    assert errors([(x, y)]) == [0.5, 0.25]  # 2 of 4 values, and of a total variance of 8
+
+
+def test_units_matter_to_mse_alone(pair: tuple[Tensor, Tensor]) -> None:
+    x, y = pair
+    mse, normalised = errors([(x, y)])
+    assert errors([(7 * x + 3, 7 * y + 3)]) == pytest.approx([49 * mse, normalised], rel=1e-12)
+
+
+def test_scores_of_older_versions_can_be_read() -> None:
+    old = b"""{"format": 1, "spec": {"type": "score", "n": 2, "psnr": 20.0, "data_range": 1.0, "explained_variance": 0.5,
+        "objective": 1.0, "gap_mean": null, "gap_max": null, "l0": 3.0, "theta": 0.0, "active_fraction": 0.3, "dead": 0,
+        "always_on": 0, "n_code": 10}}"""
+    found = from_json(old, Score)
+    assert (found.l0, found.dense, found.normalised_mse) == (3.0, None, None)
+
+
 @pytest.mark.parametrize("n", [5, 1001])  # few, and more than are coded together
 def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
@@ -167,6 +235,11 @@ def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     assert found.psnr == pytest.approx(float(psnr(x, coder(x), 1.0).mean()), rel=1e-5)
     assert found.active_fraction == pytest.approx(2 / 3)
     assert found.explained_variance == pytest.approx(explained_variance([(x, coder(x))])[0], rel=1e-6)
+    assert [found.mse, found.normalised_mse] == pytest.approx(errors([(x, coder(x))]), rel=1e-6)
+    assert found.dense == 2
+    assert found.hoyer == pytest.approx(float(hoyer(coder(x)).mean()), rel=1e-5)
+    assert found.population_sparsity == pytest.approx(float(treves_rolls(coder(x)).mean()), rel=1e-5)
+    assert found.lifetime_sparsity == pytest.approx(float(treves_rolls(x.T)[[0, 2]].mean()), rel=1e-5)
     gap = model.gap(x, coder(x))
     assert (found.gap_mean, found.gap_max) == pytest.approx((float(gap.mean()), float(gap.max())), rel=1e-5)
     assert 0 < float(gap.mean()) < float(gap.max())
