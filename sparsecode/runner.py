@@ -18,7 +18,7 @@ from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise, denoise
 from sparsecode.evaluate.restore import corrupted, restore
-from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, VALIDATED, score
+from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, VALIDATED, Score, score
 from sparsecode.files import LOCK, locked, save_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, save_model
@@ -37,6 +37,8 @@ __all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
+WARNED = 2000  # samples behind a model's warnings
+DEAD = 0.05  # a larger share of dead codes is worth a warning
 
 
 class RunConflictError(Exception):
@@ -171,15 +173,25 @@ def evaluate_model(
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
     coders = model.coders()
+    scores = {name: score(model, coder, samples, splits.data_range, how.theta) for name, coder in coders.items()}
     return Evaluation(
         split=split,
-        scores={name: score(model, coder, samples, splits.data_range, how.theta) for name, coder in coders.items()},
+        scores=scores,
         denoising={
             name: tuple(denoise(model, coder, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed))
             for name, coder in coders.items()
         },
         restored=restore(model, samples, splits.data_range, seed),
+        warnings=(*model.warnings(samples.x[:WARNED]), *_deaths(scores)),
     )
+
+
+def _deaths(scores: dict[str, Score]) -> list[str]:
+    return [
+        f"{s.dead} of {s.n_code} codes by {name} are dead: active on none of {s.n} samples"
+        for name, s in scores.items()
+        if s.dead > DEAD * s.n_code
+    ]
 
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
@@ -231,7 +243,11 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     }
     made = corrupted(model, shown.x, generator(config.seed, "picture"))
     if made is not None:
-        rows = {"clean": clean["test sample"], "corrupted": pixels(made[0]), "restored": pixels(model.reconstruct(made[0]))}
+        rows = {
+            "clean": clean["test sample"],
+            "corrupted": pixels(made[0]),
+            "restored": pixels(model.reconstruct(made[0])),
+        }
         title = f"{name}: samples corrupted as in training"
         figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     if how.sigmas:

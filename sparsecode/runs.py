@@ -66,6 +66,7 @@ class Evaluation(Spec, tag="evaluation"):
     scores: dict[str, Score]
     denoising: dict[str, tuple[Denoised, ...]]
     restored: Restored | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Provenance(msgspec.Struct, frozen=True):

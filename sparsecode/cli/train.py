@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sparsecode.cli.options import UsageError, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
-from sparsecode.cli.tables import denoising_table, scores_table
+from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import Result, RunConflictError, run
@@ -165,6 +165,10 @@ def _report(result: Result, console: Console) -> None:
     console.print(scores_table(evaluation, f"{result.folder.path.name}{best}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))
+    if evaluation.restored is not None:
+        console.print(restored_table(evaluation.restored))
+    for warning in evaluation.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     for what, path in (("model", result.folder.model), ("scores", result.folder.eval_file)):
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
     for path in result.figures:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.outputs import refuse_to_overwrite
-from sparsecode.cli.tables import denoising_table, scores_table
+from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.evaluate.denoise import NoiseUnit
 from sparsecode.files import write_atomic
 from sparsecode.runner import draw, evaluate_model
@@ -72,6 +72,10 @@ def _eval(
     console.print(scores_table(evaluation, f"{run.name}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))
+    if evaluation.restored is not None:
+        console.print(restored_table(evaluation.restored))
+    for warning in evaluation.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     if json is not None:
         write_atomic(json, to_json(evaluation))
         console.print(f"scores {json}", highlight=False)

@@ -6,6 +6,7 @@ import math
 from typing import Annotated
 
 import torch
+from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from sparsecode.specs import NonNegative, Positive, Spec
 
 __all__ = ["TargetL0", "TargetL0Module"]
 
+TOLERANCE = 0.05  # of the wanted L0
 LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down
 
 
@@ -51,10 +53,21 @@ class TargetL0Module(nn.Module):
         """What the penalty's weight is multiplied by."""
         return math.exp(float(self.log_factor))
 
-    @property
-    def saturated(self) -> bool:
-        """Whether the weight is as far from its start as it may go."""
-        return abs(float(self.log_factor)) >= LIMIT
+    def warnings(self, z: Float[Tensor, "b k"]) -> list[str]:
+        """Whether the codes z of a trained model are off the target, or the weight has gone as far as it may."""
+        found: list[str] = []
+        l0, wanted = float((z.abs() > self.spec.theta).sum(dim=1).double().mean()), self.spec.l0
+        if abs(l0 - wanted) > TOLERANCE * wanted:
+            found.append(
+                f"target_l0 asks for {wanted:g} active codes per sample, and there are {l0:.4g}; train longer, or raise "
+                "target_l0.rate"
+            )
+        if abs(float(self.log_factor)) >= LIMIT:
+            found.append(
+                f"target_l0 has moved the penalty's weight by a factor of {self.factor:.0e}, its limit: the weight is saturated, "
+                "and more of it changes nothing; start from another weight, or choose another penalty"
+            )
+        return found
 
     @torch.no_grad()
     def move_(self, l0: float) -> None:

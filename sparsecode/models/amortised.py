@@ -16,7 +16,7 @@ from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_er
 from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.nn.activations import Activation, Gated, JumpReLU, ReLU, Satlin, Sigmoid
+from sparsecode.nn.activations import Activation, Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
 from sparsecode.nn.corruptions import Corrupted, Corruption, Span
 from sparsecode.nn.encoders import LISTA, LISTAModule
@@ -28,6 +28,8 @@ from sparsecode.specs import Spec
 from sparsecode.types import Batch, Code, Loss
 
 __all__ = ["Amortised", "AmortisedModel", "Matryoshka"]
+
+SATURATED = 0.01  # of the active codes, near enough to their threshold for a derivative
 
 
 class Matryoshka(Spec, tag="matryoshka"):
@@ -187,8 +189,7 @@ class AmortisedModel(AbstractSparseModel):
                 z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
             )
             parts["penalty"] = weight * self.penalty(weighed, moving).mean()
-        theta = 0.0 if self.spec.target_l0 is None else self.spec.target_l0.theta
-        fired = code.z.detach() > theta
+        fired = code.z.detach() > (0.0 if self.control is None else self.control.spec.theta)
         stats = {"l0": fired.sum(dim=1).double().mean()}
         if self.revival is not None:
             parts |= self._revive(x, target, out, step, rng)
@@ -206,6 +207,19 @@ class AmortisedModel(AbstractSparseModel):
         rows = self.normalise(sample)
         self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
         self.decoder.initialise_(rows)
+
+    @torch.no_grad()
+    def warnings(self, x: Tensor) -> list[str]:
+        z = self.encode(x)
+        found = [] if self.control is None else self.control.warnings(z)
+        if isinstance(self.activation, JumpReLUModule) and isinstance(self.spec.penalty, L0):
+            near = self.activation.near(self._pre(self.normalise(x)))
+            if near < SATURATED * max(float((z != 0).sum(dim=1).double().mean()), 1.0):
+                found.append(
+                    f"the weight of 'l0' is saturated: {near:.2g} codes per sample are within activation.bandwidth of their "
+                    "threshold, so that it moves nothing; widen the bandwidth"
+                )
+        return found
 
     def project_grads_(self) -> None:
         self.decoder.project_grads_()

@@ -70,6 +70,10 @@ class AbstractSparseModel(nn.Module, ABC):
         """Every way this model maps data to codes, by name; evaluation scores each."""
         return {"encode": self.encode}
 
+    def warnings(self, x: Tensor) -> list[str]:  # noqa: ARG002 - the contract
+        """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""
+        return []
+
     def initialise_(self, sample: Tensor) -> None:
         """Data-dependent start from training samples [n, *F]: once, never on resume."""
 

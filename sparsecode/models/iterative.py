@@ -10,11 +10,12 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.losses import BatchVariance, squared_error
+from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
+from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.penalties import L1, GroupL2, Penalty
 from sparsecode.schedules import PositiveSchedule, at
@@ -70,6 +71,7 @@ class Iterative(Spec, tag="iterative"):
     n_code: Annotated[int, Meta(ge=1, description="number of atoms")]
     weight: Annotated[PositiveSchedule, Meta(description="penalty weight beside 1/2 |.|^2")]
     proximity: Annotated[float, Meta(ge=0, description="pull of the codes towards the encoder's prediction")] = 0.0
+    target_l0: Annotated[TargetL0 | None, Meta(description="move the weight until that many codes are active")] = None
     variance: Annotated[
         BatchVariance | None, Meta(description="a floor under the codes' deviation, instead of a constraint on atoms")
     ] = None
@@ -123,6 +125,7 @@ class IterativeModel(AbstractSparseModel):
         self.encoder = encoder and encoder.build(spec.n_code, n_features, generator(seed, "encoder"))
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
+        self.control = spec.target_l0 and spec.target_l0.build()
 
     @property
     def spec(self) -> Iterative:
@@ -168,7 +171,7 @@ class IterativeModel(AbstractSparseModel):
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:  # noqa: ARG002 - nothing here is random
         x = self.normalise(batch.x)
-        weight = at(self.spec.weight, step)
+        weight = at(self.spec.weight, step) * (1.0 if self.control is None else self.control.factor)
         if self.training:
             self.weight.fill_(weight)
         predicted = None if self.encoder is None else self.encoder(x)
@@ -184,9 +187,17 @@ class IterativeModel(AbstractSparseModel):
             "solver_steps": found.steps.double().mean(),
             "converged": found.converged.double().mean(),
         }
+        if self.control is not None:
+            stats["weight"] = self.weight.clone()
+            if self.training:
+                fired = (found.z.abs() > self.control.spec.theta).sum(dim=1).double().mean()
+                self.control.move_(float(mean_over_ranks(fired)))
         if self.spec.variance is not None:
             stats["deviation"] = self.spec.variance.spread(found.z).deviation.mean()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
+
+    def warnings(self, x: Tensor) -> list[str]:
+        return [] if self.control is None else self.control.warnings(self.encode(x))
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))

@@ -26,6 +26,7 @@ __all__ = [
     "BatchTopK",
     "Gated",
     "JumpReLU",
+    "JumpReLUModule",
     "ReLU",
     "Satlin",
     "Sigmoid",
@@ -216,6 +217,10 @@ class JumpReLUModule(ActivationModule):
     def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
         threshold, width = self.log_threshold.exp(), self.spec.bandwidth
         return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
+
+    def near(self, pre: Float[Tensor, "b k"]) -> float:
+        """How many pre-activations per sample are so near their threshold that it gets a derivative from them."""
+        return float(((pre - self.log_threshold.exp()).abs() < self.spec.bandwidth / 2).sum(dim=1).double().mean())
 
     @torch.no_grad()
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
