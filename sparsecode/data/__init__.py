@@ -10,6 +10,7 @@ from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
 from sparsecode.data.shards import Shards
 from sparsecode.data.splits import Split, Splits
+from sparsecode.data.synthetic import Synthetic
 
 __all__ = [
     "CIFAR10",
@@ -27,6 +28,7 @@ __all__ = [
     "Shards",
     "Split",
     "Splits",
+    "Synthetic",
 ]
 
-Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | MiniLM | Arrays | Shards
+Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | MiniLM | Synthetic | Arrays | Shards
