@@ -23,9 +23,11 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
+    "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract"),
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
+    "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),
     "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),

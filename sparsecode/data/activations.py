@@ -1,0 +1,106 @@
+"""What goes on inside a PyTorch module: the output of one of its parts, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["call", "evaluating", "extract", "hooked"]
+
+Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pass
+
+
+class _Reached(Exception):
+    """The hook point has given its output: what comes after it need not be computed."""
+
+    def __init__(self, output: Tensor) -> None:
+        self.output = output
+
+
+def extract(module: nn.Module, hook_point: str, batches: Iterable[Inputs]) -> Iterator[Tensor]:
+    """The output of `module`'s submodule `hook_point` for each batch, [B, ..., d], on the module's device.
+
+    A batch is what the module is called with: a tensor, a tuple of positional or a mapping of named arguments. The forward
+    pass stops where the hook point has given its output (its first tensor, where that is a tuple); of a submodule
+    that is called several times, the first call counts. The module runs in evaluation mode without gradients, and is
+    left in the mode it was in. `x[mask]` then picks rows [n, d] for a `ShardWriter`.
+
+    Raises ValueError naming `hook_point` if there is no such submodule, it is never called, or gives no tensor.
+    """
+
+    def stop(output: Tensor) -> Tensor:
+        raise _Reached(output)
+
+    with hooked(module, hook_point, stop), evaluating(module):
+        for batch in batches:
+            try:
+                call(module, batch)
+            except _Reached as reached:
+                yield reached.output
+            else:
+                raise ValueError(
+                    f"hook_point {hook_point!r}: the forward pass of {type(module).__name__} never calls it"
+                )
+
+
+@contextmanager
+def hooked(module: nn.Module, hook_point: str, change: Callable[[Tensor], Tensor]) -> Generator[None]:
+    """While this holds, the output of a submodule (its first tensor, where that is a tuple) is `change` of itself.
+
+    Raises ValueError naming `hook_point` if there is no such submodule, or it gives no tensor.
+    """
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor):
+            return change(output)
+        if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+            return (change(output[0]), *output[1:])
+        raise ValueError(
+            f"hook_point {hook_point!r}: gives {type(output).__name__}; expected a tensor, or a tuple of them"
+        )
+
+    handle = _submodule(module, hook_point).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _submodule(module: nn.Module, hook_point: str) -> nn.Module:
+    found, known = module, ""
+    for name in hook_point.split("."):
+        children = dict(found.named_children())
+        if name not in children:
+            there = ", ".join(f"{known}{child}" for child in children) or "nothing below it"
+            raise ValueError(
+                f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; there is {there}"
+            )
+        found, known = children[name], f"{known}{name}."
+    return found
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Generator[None]:
+    """Evaluation mode, given back as it was found, part by part."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+@torch.no_grad()
+def call(module: nn.Module, batch: Inputs) -> Any:
+    """What the module gives for a batch, which is brought to its device."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    if isinstance(batch, Tensor):
+        return module(batch.to(device))
+    if isinstance(batch, Mapping):
+        return module(**{name: value.to(device) for name, value in batch.items()})
+    return module(*(value.to(device) for value in batch))

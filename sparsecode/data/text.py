@@ -1,0 +1,138 @@
+"""Text as batches of tokens for a language model."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+__all__ = ["TokenBatch", "Tokeniser", "bytes_of", "token_batches"]
+
+PIECE = 2**16  # characters tokenised at a time
+
+Tokeniser = Callable[..., Any]  # a Hugging Face tokenizer: (text, add_special_tokens=, verbose=) -> {"input_ids": ...}
+
+
+class TokenBatch(NamedTuple):
+    """Spans of text [B, T]: a model's named arguments, which tokens are the text's own, and whose `group` [B] they are."""
+
+    inputs: dict[str, Tensor]
+    own: Tensor
+    group: Tensor
+
+
+def bytes_of(path: Path) -> int:
+    """The size of a text's file. Raises FileNotFoundError naming it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a text, or documents in a .jsonl file")
+    return path.stat().st_size
+
+
+class _Span(NamedTuple):
+    ids: Sequence[int]
+    group: int
+
+
+def token_batches(
+    path: Path,
+    tokeniser: Tokeniser,
+    *,
+    length: int = 128,
+    batch_size: int = 32,
+    report: Callable[[int], None] = lambda _: None,
+) -> Iterator[TokenBatch]:
+    """A text cut into spans of `length` tokens, the tokeniser's special tokens around each among them, padded on the right.
+
+    A file whose name ends in `.jsonl` holds documents, a line each, with the text under "text": a span stays within one
+    and belongs to it as its group. Any other file is one text, and every span a group of its own. Both may be gzipped.
+    `report` is told how many bytes of the file have been read.
+
+    Raises FileNotFoundError or ValueError naming the file if it cannot be read or holds no text, ValueError if `length`
+    leaves no room for text.
+    """
+    full, bare = (tokeniser("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False))
+    before = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    prefix, suffix = list(full[:before]), list(full[before + len(bare) :])
+    room = length - len(prefix) - len(suffix)
+    if room < 1:
+        raise ValueError(f"length is {length}; expected more than the {length - room} special tokens of each span")
+    spans = _spans(path, tokeniser, room, report)
+    empty = True
+    while some := list(islice(spans, batch_size)):
+        empty = False
+        ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in some]
+        own = [torch.arange(len(row)) for row in ids]
+        own = [(at >= len(prefix)) & (at < len(at) - len(suffix)) for at in own]
+        inputs = {
+            "input_ids": pad_sequence(ids, batch_first=True),
+            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+        }
+        yield TokenBatch(inputs, pad_sequence(own, batch_first=True), torch.tensor([span.group for span in some]))
+    if empty:
+        raise ValueError(f"{path}: no text in it")
+
+
+def _spans(path: Path, tokeniser: Tokeniser, room: int, report: Callable[[int], None]) -> Iterator[_Span]:
+    numbers = count()
+    documents = path.name.removesuffix(".gz").endswith(".jsonl")
+    lines = _lines(path, report)
+    for pieces in ([text] for text in _texts(path, lines)) if documents else [_pieces(lines)]:
+        document = next(numbers) if documents else None
+        ids: list[int] = []
+        for piece in pieces:
+            ids += tokeniser(piece, add_special_tokens=False, verbose=False)["input_ids"]
+            whole = len(ids) - len(ids) % room
+            for start in range(0, whole, room):
+                yield _Span(ids[start : start + room], next(numbers) if document is None else document)
+            ids = ids[whole:]
+        if ids:
+            yield _Span(ids, next(numbers) if document is None else document)
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The same text, a few lines at a time."""
+    waiting: list[str] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size >= PIECE:
+            yield "".join(waiting)
+            waiting.clear()
+            size = 0
+    yield "".join(waiting)
+
+
+def _texts(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield msgspec.json.decode(line, type=_Document).text
+        except msgspec.DecodeError as error:
+            raise ValueError(f'{path}: line {number}: {error}; expected {{"text": "..."}} in each line') from None
+
+
+class _Document(msgspec.Struct):
+    text: str
+
+
+def _lines(path: Path, report: Callable[[int], None]) -> Iterator[str]:
+    bytes_of(path)
+    with path.open("rb") as raw:
+        packed = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+        try:
+            for line in io.TextIOWrapper(packed, "utf-8", newline=""):
+                report(raw.tell())
+                yield line
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a text in UTF-8 ({error})") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: damaged or cut short ({error})") from None
