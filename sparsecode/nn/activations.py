@@ -34,7 +34,7 @@ __all__ = [
     "top_k",
 ]
 
-K = Annotated[Annotated[int, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
+K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
 
 
 class ActivationModule(nn.Module):
@@ -107,7 +107,7 @@ def top_k(pre: Float[Tensor, "b k"], k: int) -> Float[Tensor, "b k"]:
 class TopK(Spec, tag="topk"):
     """The k largest pre-activations of each sample, if positive.
 
-    A schedule for k is rounded at every step; codes are inferred with the k of the latest training step.
+    k is rounded, at every step if it is a schedule; codes are inferred with the k of the latest training step.
     Source: Makhzani & Frey, ICLR 2014; Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
     """
 
@@ -269,7 +269,7 @@ class GatedModule(ActivationModule):
 Activation = ReLU | Sigmoid | Satlin | TopK | BatchTopK | JumpReLU | Gated
 
 
-def _check_k(k: int | Schedule, n_code: int) -> None:
-    for number in (k,) if isinstance(k, int) else k.extremes():
+def _check_k(k: float | Schedule, n_code: int) -> None:
+    for number in (k,) if isinstance(k, int | float) else k.extremes():
         if not 1 <= round(number) <= n_code:
             raise ValueError(f"activation.k reaches {number:g}; expected 1 to the number of codes, {n_code}")

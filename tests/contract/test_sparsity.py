@@ -1,0 +1,183 @@
+"""Penalties on codes, the controller of their weight, corruptions, the geometric median."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsecode.losses import KL, Hoyer, Tanh, TargetL0, kl_divergence
+from sparsecode.losses.revival import auxiliary_error
+from sparsecode.losses.sparsity import build_sparsity
+from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
+from sparsecode.nn.corruptions import Corruption, Gaussian, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
+from sparsecode.ops.medians import geometric_median
+from sparsecode.types import Code
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_kl_is_zero_at_its_target_positive_elsewhere_and_finite_at_the_ends() -> None:
+    mean = torch.tensor([0.05, 0.01, 0.5, 0.0, 1.0], dtype=torch.float64)
+    found = kl_divergence(0.05, mean)
+    assert abs(float(found[0])) < 1e-15
+    assert bool((found[1:] > 0).all())
+    assert bool(torch.isfinite(found).all())
+    # with the entropy put back it is the cross-entropy
+    cross = -0.05 * math.log(0.5) - 0.95 * math.log(0.5)
+    entropy = -0.05 * math.log(0.05) - 0.95 * math.log(0.95)
+    assert math.isclose(float(found[2]), cross - entropy)
+
+
+def test_kl_has_the_derivative_of_the_formula() -> None:
+    mean = torch.tensor([0.02, 0.05, 0.4], dtype=torch.float64, requires_grad=True)
+    kl_divergence(0.05, mean).sum().backward()
+    expected = -0.05 / mean.detach() + 0.95 / (1 - mean.detach())
+    torch.testing.assert_close(mean.grad, expected)
+
+
+def test_kl_depends_on_the_codes_alone_and_not_on_their_order() -> None:
+    z = torch.rand(40, 6, generator=rng(), dtype=torch.float64)
+    penalty = build_sparsity(KL(), 6).double()
+    assert torch.allclose(
+        penalty(Code(z), moving=False), penalty(Code(z[torch.randperm(40, generator=rng())]), moving=False)
+    )
+
+
+def test_a_window_gives_the_mean_of_the_whole_set_whatever_the_batches() -> None:
+    z = torch.rand(60, 6, generator=rng(), dtype=torch.float64)
+    whole = kl_divergence(0.05, z.mean(dim=0)).sum()
+    for size in (10, 20, 30):
+        penalty = build_sparsity(KL(window=60), 6).double()
+        for batch in z.split(size):
+            penalty(Code(batch), moving=True)
+        torch.testing.assert_close(penalty(Code(z[:size]), moving=False), whole)
+
+
+def test_a_running_mean_keeps_the_gradient_of_the_batch_whole() -> None:
+    z = torch.rand(20, 6, generator=rng(), dtype=torch.float64).requires_grad_()
+    penalty = build_sparsity(KL(decay=0.9), 6).double()
+    penalty(Code(z.detach()), moving=True)  # the mean is the batch's now, and stays so
+    value = penalty(Code(z), moving=False)
+    (found,) = torch.autograd.grad(value, z)
+    (plain,) = torch.autograd.grad(kl_divergence(0.05, z.mean(dim=0)).sum(), z)
+    torch.testing.assert_close(found, plain)
+
+
+def test_hoyer_counts_equal_codes_whatever_their_size() -> None:
+    z = torch.zeros(3, 10)
+    z[0, :4], z[1, :4] = 2.0, 200.0
+    assert Hoyer().value(z).tolist() == [4, 4, 0]
+
+
+def test_tanh_does_not_shrink_large_codes() -> None:
+    z = torch.tensor([[10.0, 1e-3, 0.0]], requires_grad=True)
+    Tanh().value(z).sum().backward()
+    assert z.grad is not None
+    assert float(z.grad[0, 0]) < 1e-6
+    assert math.isclose(float(z.grad[0, 1]), 1, rel_tol=1e-4)
+
+
+def test_the_controller_finds_the_weight_that_gives_the_wanted_count() -> None:
+    control = TargetL0(l0=20).build()
+    weight = 0.0
+    for _ in range(1500):
+        weight = 0.3 * control.factor
+        control.move_(100 / (1 + weight) ** 2)  # 20 active codes at a weight of sqrt(5) - 1
+    assert math.isclose(weight, math.sqrt(5) - 1, rel_tol=1e-3)
+
+
+def test_the_controller_says_when_nothing_helps() -> None:
+    control = TargetL0(l0=20, rate=0.1).build()
+    for _ in range(500):
+        control.move_(100.0)
+    warnings = control.warnings(torch.ones(5, 100))
+    assert len(warnings) == 2
+    assert "asks for 20 active codes per sample, and there are 100" in warnings[0]
+    assert "saturated" in warnings[1]
+    assert control.warnings(torch.ones(5, 20)) == warnings[1:]
+
+
+SPAN = Span(-1.0, 1.0)
+EACH = pytest.mark.parametrize(
+    "spec", [Gaussian(0.3), SaltAndPepper(0.2), MaskPixels(0.3), MaskBlock(3), Half()], ids=lambda s: type(s).__name__
+)
+
+
+@EACH
+def test_corruptions_are_functions_of_their_seed_and_keep_what_they_do_not_cover(spec: Corruption) -> None:
+    x = torch.rand(30, 64, generator=rng()) - 0.5
+    before = x.clone()
+    one, same, other = (spec.apply(x, (1, 8, 8), SPAN, rng(seed)) for seed in (3, 3, 4))
+    assert torch.equal(x, before)
+    assert torch.equal(one.x, same.x)
+    assert torch.equal(one.x, other.x) == isinstance(spec, Half)
+    if one.hidden is not None:
+        assert torch.equal(one.x[~one.hidden], x[~one.hidden])
+        assert bool((one.x[one.hidden].abs() == 1).all())
+
+
+def test_corruptions_cover_what_they_say() -> None:
+    x = torch.zeros(400, 64)
+    assert Half("left", fill=0.5).apply(x, (1, 8, 8), SPAN, rng()).x.reshape(-1, 8, 8)[:, :, :4].eq(0.5).all()
+    block = MaskBlock(3).apply(x, (1, 8, 8), SPAN, rng()).hidden
+    assert block is not None
+    assert bool((block.sum(dim=1) == 9).all())
+    assert bool(block.any(dim=0).all())  # anywhere
+    mask = MaskPixels(0.3).apply(x, (64,), SPAN, rng()).hidden
+    assert mask is not None
+    assert abs(float(mask.double().mean()) - 0.3) < 0.01
+    noisy = SaltAndPepper(0.2).apply(x, (64,), SPAN, rng()).x
+    assert abs(float((noisy == 1).double().mean()) - 0.1) < 0.01
+    assert abs(float((noisy == -1).double().mean()) - 0.1) < 0.01
+    assert abs(float(Gaussian(0.25, unit="range").apply(x, (64,), SPAN, rng()).x.std()) - 0.5) < 0.01
+
+
+def test_halves_of_what_is_no_image_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"samples have shape \(64,\); expected \[\.\.\., height, width\]"):
+        Half().apply(torch.zeros(2, 64), (64,), SPAN, rng())
+
+
+def test_centred_products_have_the_derivatives_of_finite_differences() -> None:
+    draw = rng()
+
+    def some(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, dtype=torch.float64).requires_grad_()
+
+    assert torch.autograd.gradcheck(centred_linear, (some(5, 4), some(6, 4), some(6), some(4)))
+
+
+def test_the_error_left_to_dead_codes_reaches_encoder_and_atoms() -> None:
+    error = torch.randn(5, 4, generator=rng(), dtype=torch.float64)
+    pre = torch.randn(5, 6, generator=rng(1), dtype=torch.float64).requires_grad_()
+    atoms = torch.randn(6, 4, generator=rng(2), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p, a: auxiliary_error(error, p, a, 2), (pre, atoms))
+    auxiliary_error(error, pre, atoms, 2).sum().backward()
+    assert pre.grad is not None
+    assert bool((pre.grad != 0).any())
+    assert auxiliary_error(error, pre[:, :0], atoms[:0], 2).tolist() == [0] * 5
+
+
+def test_the_geometric_median_is_the_middle_and_shrugs_at_outliers() -> None:
+    x = torch.tensor([[0.0, 0.0], [2.0, 0.0], [1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    torch.testing.assert_close(geometric_median(x), torch.tensor([1.0, 0.0], dtype=torch.float64), atol=1e-5, rtol=0)
+    line = torch.tensor([[0.0], [1.0], [2.0], [3.0], [1e6]], dtype=torch.float64)
+    assert abs(float(geometric_median(line, steps=2000, tol=1e-12)) - 2) < 1e-2
+
+
+def test_gradients_along_unit_norm_atoms_are_taken_out() -> None:
+    decoder = BiasedDictionary().build(6, 4, rng())
+    decoder.atoms.grad = torch.randn(6, 4, generator=rng(1))
+    decoder.project_grads_()
+    assert float((decoder.atoms.grad * decoder.atoms.detach()).sum(dim=1).abs().max()) < 1e-6
+
+
+def test_tied_encoders_have_no_weights_of_their_own() -> None:
+    decoder = BiasedDictionary().build(6, 4, rng())
+    encoder = Affine(tied=True).build(decoder, rng())
+    assert encoder.weight is None
+    assert encoder.map(decoder)[0] is decoder.atoms
