@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training docs clean
+.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training interop-fixtures test-interop docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -54,8 +54,25 @@ bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after anothe
 $(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/$*.py
 
+# Libraries whose files are read and written, in an environment of their own, without the package.
+PEERS := .venv-peers
+PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
+
+$(PEERS)/installed: tests/interop/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) --constraint constraints.txt torch
+	$(PEERS_PIP) --requirement tests/interop/requirements.txt
+	$(PEERS_PIP) --no-deps dictionary-learning==0.1.0
+	@touch $@
+
+interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with the real libraries
+	HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py
+
+test-interop: $(VENV)/tools $(PEERS)/installed ## load our files in the real libraries and compare
+	SPARSECODE_PEERS=$(PEERS)/bin/python $(BIN)/pytest -m slow tests/interop
+
 docs: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py
 
 clean: ## delete what the targets made, but not runs/
-	rm -rf $(VENV) $(BENCH) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(PEERS) .pytest_cache .ruff_cache .import_linter_cache

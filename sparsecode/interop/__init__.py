@@ -1,0 +1,21 @@
+"""Sparse autoencoders in other libraries' files: read, converted, written, with proof."""
+
+from sparsecode.interop.formats import FORMATS, Format, detect, read, write
+from sparsecode.interop.native import from_model, to_model
+from sparsecode.interop.proof import Proof, compare, probes
+from sparsecode.interop.record import AffineSAE, CannotExpressError
+
+__all__ = [
+    "FORMATS",
+    "AffineSAE",
+    "CannotExpressError",
+    "Format",
+    "Proof",
+    "compare",
+    "detect",
+    "from_model",
+    "probes",
+    "read",
+    "to_model",
+    "write",
+]

@@ -1,0 +1,196 @@
+"""Our own models as the neutral record, and back."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsecode.interop.folding import cast, fold_affine, zero_bias
+from sparsecode.interop.foreign import read_json, write_json
+from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.portable import CONFIG, WEIGHTS, load_model, save_model
+from sparsecode.nn import activations
+from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
+from sparsecode.nn.constraints import Free
+from sparsecode.nn.normalisers import NormaliserModule
+
+__all__ = ["from_model", "matches", "note", "read", "to_model", "write"]
+
+RUN, MODEL = "config.json", "model"
+
+
+def from_model(model: AbstractSparseModel) -> AffineSAE:
+    """What a trained model computes on data, its normaliser folded into the weights (in float64).
+
+    Raises CannotExpressError for codes found by a solver or through several layers, for sigmoid and satlin codes, and for
+    outputs that are not linear.
+    """
+    if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+        raise CannotExpressError(
+            f"{type(model).__name__.removesuffix('Model')}: its codes come from a solver or from several layers; only a single affine encoder "
+            "has a place in other libraries' files. Train an Amortised model with an affine encoder, or write the codes "
+            "themselves with sparsecode encode"
+        )
+    if model.spec.decoder.output != "linear":
+        raise CannotExpressError(
+            f"decoder.output is {model.spec.decoder.output!r}; other libraries' decoders are linear. Train with decoder.output linear"
+        )
+    weight, bias, _ = model.encoder.map(model.decoder)
+    atoms = model.decoder.atoms
+    weight, bias, atoms, out = (value.detach().cpu().clone() for value in (weight, bias, atoms, model.decoder.bias))
+    sae = AffineSAE(weight, bias, atoms, out, _activation(model), model.encoder.spec.centred)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    shift, matrix, inverse = _affine(model.normaliser)
+    unit = torch.eye(len(shift), dtype=torch.float64)
+    if torch.equal(matrix, unit) and torch.equal(inverse, unit) and not bool(shift.any()):
+        return cast(sae, wide)
+    return cast(fold_affine(cast(sae, torch.float64), shift, matrix, inverse), wide)
+
+
+def to_model(sae: AffineSAE) -> AmortisedModel:
+    """A model of ours that computes the same, for data as it is, with free atoms.
+
+    Raises CannotExpressError for normalised rows, skip connections and transcoders, which our models do not have.
+    """
+    if not isinstance(sae.normaliser, Plain):
+        raise CannotExpressError(
+            f"sparsecode has no normalisation of each row ({type(sae.normaliser).__name__}), only affine ones of all; choose --to "
+            "saelens, or normalise the rows yourself and re-save the file without it"
+        )
+    if sae.W_skip is not None or sae.d_in != sae.d_out:
+        raise CannotExpressError(
+            "sparsecode's models reconstruct their input: no transcoder, no skip connection; choose --to saelens or sparsify"
+        )
+    sae = zero_bias(sae)
+    kind = _kind(sae.activation)
+    spec = Amortised(
+        n_code=sae.n_code,
+        activation=kind,
+        encoder=Affine(centred=sae.centred, bias=not isinstance(kind, activations.Gated)),
+        decoder=BiasedDictionary(constraint=Free(), bias="zero"),
+    )
+    model = spec.build((sae.d_in,), seed=0)
+    state: dict[str, Tensor] = {
+        **model.state_dict(),
+        "encoder.weight": sae.W_enc,
+        "decoder.atoms": sae.W_dec,
+        "decoder.bias": sae.b_dec,
+        **{f"activation.{name}": value for name, value in _state(sae.activation, kind).items()},
+    }
+    if spec.encoder.bias:  # pyright: ignore[reportAttributeAccessIssue] - it is the Affine above
+        state["encoder.bias"] = sae.b_enc
+    for name, value in state.items():
+        if name.startswith("normaliser."):
+            state[name] = value.to(sae.dtype)
+    model.load_state_dict({name: value.clone().contiguous() for name, value in state.items()}, assign=True)
+    return model.eval()
+
+
+def matches(path: Path) -> bool:
+    """Whether this is a run or a model of ours."""
+    return _model_folder(path) is not None
+
+
+def read(path: Path) -> AffineSAE:
+    """The best model of a run, or the model in a folder."""
+    folder = _model_folder(path)
+    if folder is None:
+        raise FileNotFoundError(f"{path}: neither a run nor a model of sparsecode")
+    return from_model(load_model(folder))
+
+
+def write(sae: AffineSAE, path: Path) -> None:
+    """Write a model folder for `sparsecode.models.portable.load_model`."""
+    save_model(to_model(sae), path, {"origin": dict(sae.metadata)})
+
+
+def note(path: Path, proof: Any) -> Path:
+    """Store what a conversion showed with the model's origin."""
+    config = read_json(path / CONFIG)
+    config["metadata"]["sparsecode"]["provenance"]["conversion"] = proof
+    write_json(path / CONFIG, config)
+    return path / CONFIG
+
+
+def _model_folder(path: Path) -> Path | None:
+    for folder in (path, path / MODEL):
+        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            metadata = read_json(folder / CONFIG).get("metadata")
+            own = metadata.get("sparsecode") if isinstance(metadata, dict) else None
+            if isinstance(own, dict) and "spec" in own:
+                return folder
+    return None
+
+
+def _affine(normaliser: NormaliserModule) -> tuple[Tensor, Tensor, Tensor]:
+    """Shift, matrix and inverse of a normaliser, (x - shift) matrix and y inverse + shift, in float64."""
+    wide = copy.deepcopy(normaliser).cpu().double()
+    unit = torch.eye(wide.shift.numel(), dtype=torch.float64)
+    zero, shift = wide(unit[:1] * 0), wide.undo(unit[:1] * 0)
+    return shift[0], wide(unit) - zero, wide.undo(unit) - shift
+
+
+def _activation(model: AmortisedModel) -> Activation:
+    state = {name: value.detach().cpu().clone() for name, value in model.activation.state_dict().items()}
+    spec, n_code = model.spec, model.spec.n_code
+    sizes = () if spec.matryoshka is None else spec.matryoshka.sizes
+    edges = (0, *sizes, n_code)
+    groups = tuple(last - first for first, last in itertools.pairwise(edges)) if sizes else ()
+    match spec.activation:
+        case activations.ReLU():
+            return ReLU()
+        case activations.TopK():
+            return TopK(int(state["k"]))
+        case activations.BatchTopK(k=k):
+            threshold = state["threshold"].to(model.decoder.atoms.dtype).expand(n_code).clone()
+            return JumpReLU(threshold, k if isinstance(k, int) else None, groups)
+        case activations.JumpReLU():
+            return JumpReLU(state["log_threshold"].exp(), None, groups)
+        case activations.Gated():
+            return Gated(state["gate_bias"], state["mag_bias"], state["r_mag"])
+        case other:
+            raise CannotExpressError(
+                f"activation is {type(other).__name__.lower()!r}, and other libraries have ReLU, top-k, thresholds and gates alone; "
+                "train with one of these, or write the codes themselves with sparsecode encode"
+            )
+
+
+def _kind(activation: Activation) -> activations.Activation:
+    match activation:
+        case ReLU():
+            return activations.ReLU()
+        case TopK(k=k):
+            return activations.TopK(k)
+        case JumpReLU(threshold=threshold, k=k):
+            same = bool((threshold == threshold[0]).all()) and float(threshold[0]) >= 0
+            if same and k is not None and k == int(k) and 1 <= k <= len(threshold):
+                return activations.BatchTopK(int(k))
+            return activations.JumpReLU(max(float(threshold.median()), 1e-6))
+        case Gated():
+            return activations.Gated()
+
+
+def _state(activation: Activation, kind: activations.Activation) -> dict[str, Tensor]:
+    """The tensors of our activation."""
+    match activation:
+        case ReLU():
+            return {}
+        case TopK(k=k):
+            return {"k": torch.tensor(k)}
+        case JumpReLU(threshold=threshold):
+            if isinstance(kind, activations.BatchTopK):
+                return {"threshold": threshold[0].double(), "seen": torch.tensor(1)}
+            least = math.log(
+                torch.finfo(threshold.dtype).tiny
+            )  # thresholds of 0 and below let every positive value through
+            return {"log_threshold": threshold.clamp(min=0).log().clamp(min=least)}
+        case Gated():
+            return dict(vars(activation))

@@ -1,0 +1,89 @@
+"""openai/sparse_autoencoder: one `torch.save` file; top-k codes of rows normalised to mean 0 and deviation 1, or ReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparsecode.interop.folding import centre
+from sparsecode.interop.foreign import get, load_torch, names_in_torch, save_torch, take, write_json
+from sparsecode.interop.record import AffineSAE, CannotExpressError, LayerNorm, Plain, ReLU, TopK
+
+__all__ = ["matches", "note", "read", "write"]
+
+SUFFIX, NOTE = ".pt", ".conversion.json"
+LINEAR = ("encoder.weight", "latent_bias", "decoder.weight", "pre_bias")
+COUNTERS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
+
+
+def matches(path: Path) -> bool:
+    """Whether this is a file of openai/sparse_autoencoder."""
+    return path.is_file() and path.suffix == SUFFIX and set(LINEAR) <= names_in_torch(path)
+
+
+def read(path: Path) -> AffineSAE:
+    """The autoencoder in the file. Its class normalises rows if, and only if, its activation is TopK.
+
+    Raises ValueError for other activations, for top-k of signed values, and for tied weights.
+    """
+    found = load_torch(path)
+    name = found.pop("activation", "ReLU")
+    state = found.pop("activation_state_dict", {})
+    W_enc, b_enc, W_dec, b_dec = take(found, LINEAR, path, COUNTERS)
+    if name == "ReLU":
+        return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, ReLU(), centred=True)
+    if name != "TopK" or state.get("postact_fn", "ReLU") != "ReLU":
+        what = f"{name} of {state['postact_fn']} values" if name == "TopK" else repr(name)
+        raise CannotExpressError(f"{path}: activation {what}; expected ReLU, or TopK of ReLU values")
+    k = get(state, "k", int, path)
+    return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, TopK(k), centred=True, normaliser=LayerNorm())
+
+
+def write(sae: AffineSAE, path: Path) -> None:
+    """Write a file for `Autoencoder.from_state_dict(torch.load(path))`.
+
+    Raises CannotExpressError for other codes than ReLU without, and top-k with, normalised rows.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path}: openai/sparse_autoencoder keeps one file; expected a name that ends in {SUFFIX}")
+    if not isinstance(sae.activation, ReLU | TopK):
+        raise CannotExpressError(
+            f"openai/sparse_autoencoder has ReLU and top-k codes, and no {type(sae.activation).__name__}: thresholds and gates "
+            "have no place in its file; choose --to saelens or dictionary_learning"
+        )
+    if isinstance(sae.activation, TopK) and not isinstance(sae.normaliser, LayerNorm):
+        raise CannotExpressError(
+            "openai/sparse_autoencoder normalises each row wherever codes are top-k, and this autoencoder does not; choose "
+            "--to saelens, dictionary_learning or sparsify"
+        )
+    if isinstance(sae.activation, ReLU) and not isinstance(sae.normaliser, Plain):
+        raise CannotExpressError("openai/sparse_autoencoder normalises no rows for ReLU codes; choose --to saelens")
+    if sae.W_skip is not None or sae.d_in != sae.d_out:
+        raise CannotExpressError(
+            "openai/sparse_autoencoder has no transcoder and no skip connection; choose --to saelens"
+        )
+    sae = centre(sae)
+    values: dict[str, Any] = {
+        "pre_bias": sae.b_dec,
+        "latent_bias": sae.b_enc,
+        "stats_last_nonzero": torch.zeros(sae.n_code, dtype=torch.long),
+        "latents_activation_frequency": torch.ones(sae.n_code),
+        "latents_mean_square": torch.zeros(sae.n_code),
+        "encoder.weight": sae.W_enc.contiguous().clone(),
+        "decoder.weight": sae.W_dec.T.contiguous().clone(),
+        "activation": type(sae.activation).__name__,
+        "activation_state_dict": {},
+    }
+    if isinstance(sae.activation, TopK):
+        values["activation_state_dict"] = {"k": sae.activation.k, "postact_fn": "ReLU"}
+    save_torch(path, values)
+
+
+def note(path: Path, proof: Mapping[str, Any]) -> Path:
+    """Store what a conversion showed in a file beside it."""
+    beside = path.with_name(path.name + NOTE)
+    write_json(beside, proof)
+    return beside
