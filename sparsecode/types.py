@@ -6,7 +6,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Batch", "Code", "Event", "Loss", "Solution"]
+__all__ = ["Batch", "Code", "Event", "Loss", "Solution", "SparseCode"]
 
 ArrayT = TypeVar("ArrayT")
 
@@ -26,6 +26,17 @@ class Code(NamedTuple):
     z: Tensor
     gate: Tensor | None = None
     active: Tensor | None = None
+
+
+class SparseCode(NamedTuple):
+    """A batch of codes, row by row, zeros left out: row i holds `values[p]` at codes `indices[p]`, rising, for p from
+    `offsets[i]` to `offsets[i + 1]`. `values` [nnz], `indices` int32 [nnz], `offsets` int64 [B + 1].
+    """
+
+    values: Tensor
+    indices: Tensor
+    offsets: Tensor
+    n_code: int
 
 
 class Loss(NamedTuple):

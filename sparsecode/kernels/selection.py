@@ -1,0 +1,215 @@
+"""Which codes of each sample are active, read off a block of scores that is then thrown away.
+
+Positive floats are ordered as their bits read as integers, negative ones lie below them: comparisons are of integers,
+which vectorise, in one pass for the maxima of strided groups and one for the few groups that can hold a winner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecode.kernels.threads import share_out
+
+__all__ = ["above_rows", "top_rows"]
+
+SPAN = 64  # entries that are looked at together
+GROUPS = 512  # group maxima at least, and this many times k:
+PER_K = 8
+UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
+ROWS = 16  # samples that a thread takes at a time
+
+_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+
+
+@_jit
+def _level(keys: Any, k: Any) -> Any:
+    """The greatest number >= 1 that at least k keys reach (any that exactly k do); 1 if fewer do."""
+    low, high = np.int64(1), np.int64(1)
+    for j in range(len(keys)):
+        high = max(high, np.int64(keys[j]))
+    while low < high:
+        middle = high - (high - low) // 2
+        count = 0
+        for j in range(len(keys)):
+            count += keys[j] >= middle
+        if count == k:
+            return middle
+        if count > k:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@_jit
+def _groups(keys: Any, most: Any) -> None:
+    """most[g] = the largest of keys[g], keys[g + width], ..."""
+    width, n = len(most), len(keys)
+    most[:] = keys[:width]
+    for start in range(width, n, width):
+        for g in range(min(width, n - start)):
+            key = keys[start + g]
+            most[g] = key if key > most[g] else most[g]
+
+
+@_jit
+def _collect(keys: Any, level: Any, found: Any) -> Any:
+    """Where keys >= level, in order; how many."""
+    count, n = 0, len(keys)
+    for start in range(0, n, SPAN):
+        stop, largest = min(start + SPAN, n), keys[start]
+        for j in range(start, stop):
+            largest = max(largest, keys[j])
+        if largest >= level:
+            for j in range(start, stop):
+                found[count] = j
+                count += keys[j] >= level
+    return count
+
+
+@_jit
+def _dot(a: Any, b: Any) -> Any:
+    total = a[0] - a[0]
+    for j in range(len(a)):
+        total += a[j] * b[j]
+    return total
+
+
+@_jit
+def _top(
+    keys: Any, scores: Any, x: Any, weight: Any, bias: Any, k: Any, margin: Any, rough: Any, bits: Any,
+    bits_as_floats: Any, most: Any, found: Any, values: Any, value_keys: Any, indices_out: Any, values_out: Any,
+    counts: Any,
+) -> None:  # fmt: skip
+    """The k largest of each row of `scores`; if `rough`, of exact values where the scores are not too far below the k-th."""
+    for i in range(len(keys)):
+        row = keys[i]
+        _groups(row, most)
+        level = _level(most, k)
+        if rough:
+            bits[0] = level << 16  # a bfloat16 is a float32's upper half
+            bits_as_floats[0] = max(bits_as_floats[0] * (1 - 2 * UNCERTAIN) - margin[i], margin[i] - margin[i])
+            level = max(np.int64(bits[0] >> 16), np.int64(1))
+        n = _collect(row, level, found)
+        for p in range(n):
+            j = found[p]
+            values[p] = _dot(x[i], weight[j]) + bias[j] if rough else scores[i, j]
+        exact = value_keys[:n]
+        level = _level(exact, k)
+        over = 0
+        for p in range(n):
+            over += exact[p] > level
+        room, count = k - over, 0
+        for p in range(n):
+            tied = exact[p] == level
+            if exact[p] > level or (tied and room > 0):
+                room -= tied
+                indices_out[i, count], values_out[i, count] = found[p], values[p]
+                count += 1
+        counts[i] = count
+
+
+@_jit
+def _above(
+    keys: Any, scores: Any, x: Any, weight: Any, bias: Any, threshold: Any, margin: Any, rough: Any, bits: Any,
+    bits_as_floats: Any, line: Any, indices: Any, values: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Entries of each row of scores + bias above `threshold`, packed to the front; if `rough`, exact ones of those above it less `margin`."""
+    n = scores.shape[1] if not rough else keys.shape[1]
+    for i in range(len(keys)):
+        found, kept, count, slack = indices[i], values[i], 0, margin[i]
+        if rough:
+            for j in range(n):
+                bits[j] = np.int32(keys[i, j]) << 16  # a bfloat16 is a float32's upper half
+            for j in range(n):
+                line[j] = bits_as_floats[j] + abs(bits_as_floats[j]) * UNCERTAIN + (bias[j] + slack)
+        else:
+            for j in range(n):
+                line[j] = scores[i, j] + bias[j]
+        for start in range(0, n, SPAN):
+            stop, hit = min(start + SPAN, n), False
+            for j in range(start, stop):
+                hit |= line[j] > threshold[j]
+            if hit:
+                for j in range(start, stop):
+                    found[count] = j
+                    count += line[j] > threshold[j]
+        final = 0
+        for p in range(count):
+            j = found[p]
+            value = _dot(x[i], weight[j]) + bias[j] if rough else line[j]
+            found[final], kept[final] = j, value
+            final += value > threshold[j]
+        counts[i] = final
+
+
+def top_rows(
+    scores: NDArray[Any],
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any],
+    k: int,
+    margin: NDArray[Any],
+    indices: NDArray[np.int32],
+    values: NDArray[Any],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> None:
+    """The k largest positive scores of each row into `indices` and `values` [r, k], in the order of the columns.
+
+    `scores` [r, m] are floats, or bfloat16 read as int16: then entries of about the k-th largest less the row's
+    `margin` [r] and more are judged by x W^T + b, `x` [r, f], `weight` [m, f], `bias` [m].
+    """
+    rough, m = scores.dtype == np.int16, scores.shape[1]
+    keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)
+    floats = np.empty((0, 0), values.dtype) if rough else scores
+    width = max(GROUPS, PER_K * k)
+    width = width if 2 * width <= m else m
+
+    def work(blocks: Iterable[slice]) -> None:
+        most, found, kept = np.empty(width, keys.dtype), np.empty(m + 1, np.int32), np.empty(m, values.dtype)
+        kept_keys, bits = kept.view(np.int32 if kept.itemsize == 4 else np.int64), np.empty(1, np.int32)
+        for rows in blocks:
+            _top(
+                keys[rows], floats[rows], x[rows], weight, bias, k, margin[rows], rough, bits, bits.view(np.float32),
+                most, found, kept, kept_keys, indices[rows], values[rows], counts[rows],
+            )  # fmt: skip
+
+    share_out(len(scores), ROWS, threads, work)
+
+
+def above_rows(
+    scores: NDArray[Any],
+    x: NDArray[Any],
+    weight: NDArray[Any],
+    bias: NDArray[Any],
+    threshold: NDArray[Any],
+    margin: NDArray[Any],
+    indices: NDArray[np.int32],
+    values: NDArray[Any],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> None:
+    """Columns and values of scores + bias > threshold [m], at the front of each row of `indices` and `values` [r, m + 1].
+
+    `scores` [r, m] are those of x W^T, or bfloat16 read as int16: then entries above the threshold less the row's
+    `margin` [r] are judged by x W^T + b.
+    """
+    rough, m = scores.dtype == np.int16, scores.shape[1]
+    keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)
+    floats = np.empty((0, 0), values.dtype) if rough else scores
+
+    def work(blocks: Iterable[slice]) -> None:
+        bits, line = np.empty(m, np.int32), np.empty(m, values.dtype)
+        for rows in blocks:
+            _above(
+                keys[rows], floats[rows], x[rows], weight, bias, threshold, margin[rows], rough, bits,
+                bits.view(np.float32), line, indices[rows], values[rows], counts[rows],
+            )  # fmt: skip
+
+    share_out(len(scores), ROWS, threads, work)

@@ -1,0 +1,149 @@
+"""Products with codes that are mostly zero: by sample for codes and their gradients, by atom for gradients of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecode.kernels.threads import share_out
+
+__all__ = ["column_order", "column_sums", "row_dots", "row_sums"]
+
+ROWS, COLUMNS = 64, 128  # that a thread takes at a time
+
+_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+
+
+@_jit
+def _add(coefficients: Any, rows: Any, table: Any, out: Any) -> None:
+    """out = sum_p coefficients[p] table[rows[p]], four at a time."""
+    n, p = len(rows), 0
+    out[:] = 0
+    while p + 3 < n:
+        a0, a1, a2, a3 = coefficients[p], coefficients[p + 1], coefficients[p + 2], coefficients[p + 3]
+        r0, r1, r2, r3 = table[rows[p]], table[rows[p + 1]], table[rows[p + 2]], table[rows[p + 3]]
+        for k in range(len(out)):
+            out[k] += a0 * r0[k] + a1 * r1[k] + a2 * r2[k] + a3 * r3[k]
+        p += 4
+    while p < n:
+        a, r = coefficients[p], table[rows[p]]
+        for k in range(len(out)):
+            out[k] += a * r[k]
+        p += 1
+
+
+@_jit
+def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, first: Any, out: Any) -> None:
+    for i in range(len(out)):
+        at, to = offsets[first + i], offsets[first + i + 1]
+        _add(values[at:to], indices[at:to], table, out[i])
+
+
+@_jit
+def _row_dots(left: Any, indices: Any, offsets: Any, table: Any, first: Any, out: Any) -> None:
+    for i in range(len(left)):
+        row = left[i]
+        for p in range(offsets[first + i], offsets[first + i + 1]):
+            other, total = table[indices[p]], row[0] - row[0]
+            for k in range(len(row)):
+                total += row[k] * other[k]
+            out[p] = total
+
+
+@_jit
+def _column_order(indices: Any, offsets: Any, starts: Any, rows: Any, places: Any) -> None:
+    """A counting sort."""
+    starts[:] = 0
+    for p in range(len(indices)):
+        starts[indices[p] + 1] += 1
+    for j in range(len(starts) - 1):
+        starts[j + 1] += starts[j]
+    for i in range(len(offsets) - 1):
+        for p in range(offsets[i], offsets[i + 1]):
+            at = starts[indices[p]]
+            rows[at], places[at] = i, p
+            starts[indices[p]] = at + 1
+    for j in range(len(starts) - 1, 0, -1):
+        starts[j] = starts[j - 1]
+    starts[0] = 0
+
+
+@_jit
+def _column_sums(
+    values: Any, starts: Any, rows: Any, places: Any, table: Any, first: Any, gathered: Any, out: Any, totals: Any
+) -> None:
+    for c in range(len(out)):
+        at, to = starts[first + c], starts[first + c + 1]
+        totals[c] = 0
+        for p in range(at, to):
+            value = values[places[p]]
+            gathered[p - at] = value
+            totals[c] += value
+        _add(gathered[: to - at], rows[at:to], table, out[c])
+
+
+def row_sums(
+    values: NDArray[Any],
+    indices: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    table: NDArray[Any],
+    out: NDArray[Any],
+    threads: int,
+) -> None:
+    """out[i] = sum over the entries p of row i of values[p] table[indices[p]]: a code times its dictionary."""
+
+    def work(blocks: Iterable[slice]) -> None:
+        for rows in blocks:
+            _row_sums(values, indices, offsets, table, rows.start, out[rows])
+
+    share_out(len(out), ROWS, threads, work)
+
+
+def row_dots(
+    left: NDArray[Any],
+    indices: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    table: NDArray[Any],
+    out: NDArray[Any],
+    threads: int,
+) -> None:
+    """out[p] = left[i] . table[indices[p]] for the entries p of row i."""
+
+    def work(blocks: Iterable[slice]) -> None:
+        for rows in blocks:
+            _row_dots(left[rows], indices, offsets, table, rows.start, out)
+
+    share_out(len(left), ROWS, threads, work)
+
+
+def column_order(
+    indices: NDArray[np.int32], offsets: NDArray[np.int64], n_columns: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """Entries by column: where each column starts [m + 1], and the row and the place of every entry [nnz]."""
+    starts = np.empty(n_columns + 1, np.int64)
+    rows, places = np.empty(len(indices), np.int32), np.empty(len(indices), np.int32)
+    _column_order(indices, offsets, starts, rows, places)
+    return starts, rows, places
+
+
+def column_sums(
+    values: NDArray[Any],
+    order: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]],
+    table: NDArray[Any],
+    out: NDArray[Any],
+    totals: NDArray[Any],
+    threads: int,
+) -> None:
+    """out[j] = sum over the entries p of column j of values[p] table[row of p], each row of `out` written once; totals[j] = sum of values[p]."""
+    starts, rows, places = order
+
+    def work(blocks: Iterable[slice]) -> None:
+        gathered = np.empty(max(1, int(np.diff(starts).max())), values.dtype)
+        for columns in blocks:
+            _column_sums(values, starts, rows, places, table, columns.start, gathered, out[columns], totals[columns])
+
+    share_out(len(out), COLUMNS, threads, work)

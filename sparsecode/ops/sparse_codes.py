@@ -1,0 +1,298 @@
+"""Encoding to, and decoding from, codes that are mostly zero, without a dense batch of codes; differentiable.
+
+On a CPU in float32 the kernels serve, elsewhere plain torch does; both give the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsecode.ops.buffers import borrowed
+from sparsecode.types import SparseCode
+
+__all__ = [
+    "Products",
+    "decode_sparse",
+    "dense",
+    "from_dense",
+    "select_above",
+    "select_top",
+    "sum_by_code",
+    "sum_by_sample",
+]
+
+Products = Literal["exact", "bf16"]
+"""How scores are computed: in the weights' precision, or in bfloat16 where codes are only sought (values stay exact)."""
+
+CHUNK = 1024  # samples whose scores are held at a time
+ERROR = (
+    2.0**-11
+)  # of |x| |w|: what rough scores may be off by and still be looked at; six standard deviations for 384 features
+
+
+def dense(code: SparseCode) -> Float[Tensor, "b k"]:
+    """The code with its zeros."""
+    n = len(code.offsets) - 1
+    flat = code.values.new_zeros(n * code.n_code)
+    return flat.index_put((_samples(code) * code.n_code + code.indices,), code.values).view(n, code.n_code)
+
+
+def from_dense(z: Float[Tensor, "b k"], active: Tensor) -> SparseCode:
+    """The entries of z where `active`."""
+    rows, columns = active.nonzero(as_tuple=True)
+    return SparseCode(z[rows, columns], columns.int(), _offsets(active.sum(dim=1)), z.shape[1])
+
+
+def sum_by_sample(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " b"]:
+    """Sums of `values`, which stand beside the code's own, over the entries of each sample."""
+    return values.new_zeros(len(code.offsets) - 1).index_add(0, _samples(code), values)
+
+
+def sum_by_code(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " k"]:
+    """Sums of `values`, which stand beside the code's own, over the entries of each code."""
+    return values.new_zeros(code.n_code).index_add(0, code.indices, values)
+
+
+def _offsets(counts: Int[Tensor, " b"]) -> Int[Tensor, " b_1"]:
+    return torch.nn.functional.pad(counts.cumsum(dim=0), (1, 0))
+
+
+def _samples(code: SparseCode) -> Int[Tensor, " nnz"]:
+    counts = code.offsets.diff()
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+def select_top(
+    x: Float[Tensor, "b f"],
+    weight: Float[Tensor, "k f"],
+    bias: Float[Tensor, " k"],
+    centre: Float[Tensor, " f"] | None,
+    k: int,
+    *,
+    products: Products = "exact",
+) -> SparseCode:
+    """The k largest entries of each row of (x - centre) W^T + b, those that are positive.
+
+    Differentiable in x, W, b and centre. With `products` "bf16" products of bfloat16 numbers find those that may be
+    among the k largest, of which the largest are kept by their values in full precision.
+    """
+    centred = x if centre is None else x - centre
+    if not _compiled(centred, weight):
+        pre = torch.nn.functional.linear(centred, weight, bias)
+        values, at = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+        kept = torch.zeros_like(pre, dtype=torch.bool).scatter(1, at, values > 0)
+        return from_dense(pre, kept)
+    return SparseCode(*_SelectTop.apply(x, weight, bias, centre, k, products), len(weight))  # pyright: ignore - apply is untyped
+
+
+def select_above(
+    x: Float[Tensor, "b f"],
+    weight: Float[Tensor, "k f"],
+    bias: Float[Tensor, " k"],
+    centre: Float[Tensor, " f"] | None,
+    threshold: Float[Tensor, " k"] | float,
+    *,
+    products: Products = "exact",
+    most: float = math.inf,
+) -> SparseCode | None:
+    """All entries of (x - centre) W^T + b above a threshold; None if there are more than `most` per sample in the first rows.
+
+    Differentiable in x, W, b and centre, not in the threshold. With `products` "bf16" entries may be missed that are
+    above the threshold by less than some 5e-4 |x - centre| |w|; values are exact.
+    """
+    levels = torch.as_tensor(threshold, dtype=weight.dtype, device=weight.device).detach().expand(len(weight))
+    centred = x if centre is None else x - centre
+    if not _compiled(centred, weight):
+        pre = torch.nn.functional.linear(centred, weight, bias)
+        active = pre > levels
+        return None if active.sum() > most * len(x) else from_dense(pre, active)
+    found = _SelectAbove.apply(x, weight, bias, centre, levels, products, most)
+    return None if found is None else SparseCode(*found, len(weight))  # pyright: ignore - apply is untyped
+
+
+def decode_sparse(code: SparseCode, atoms: Float[Tensor, "k f"]) -> Float[Tensor, "b f"]:
+    """z D, differentiable in the code's values and in D."""
+    if not _compiled(code.values, atoms):
+        return dense(code) @ atoms
+    return _Decode.apply(code.values, atoms, code.indices, code.offsets)  # pyright: ignore - apply is untyped
+
+
+def _compiled(values: Tensor, table: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype == table.dtype == torch.float32
+
+
+class _Select(torch.autograd.Function):
+    """The gradients that all selections share: those of (x - c) . w_j + b_j for the entries kept."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        from sparsecode.kernels.sparse_rows import column_order, column_sums, row_sums  # numba is slow to import
+
+        x, weight, centre, indices, offsets = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        by_value = grads[0]
+        if by_value is None:
+            return (None,) * len(needs)
+        threads = torch.get_num_threads()
+        values, columns, starts = by_value.contiguous().numpy(), indices.numpy(), offsets.numpy()
+        by_x = by_weight = by_bias = by_centre = None
+        if needs[0]:
+            by_x = torch.empty_like(x)
+            row_sums(values, columns, starts, _array(weight), by_x.numpy(), threads)
+        if any(needs[1:4]):
+            by_weight, by_bias = borrowed(tuple(weight.shape), weight.dtype), weight.new_empty(len(weight))
+            centred = x if centre is None else x - centre
+            order = column_order(columns, starts, len(weight))
+            column_sums(values, order, _array(centred), by_weight.numpy(), by_bias.numpy(), threads)
+            if needs[3]:
+                by_centre = -(by_bias @ weight)
+        return by_x, by_weight, by_bias, by_centre, *(None for _ in needs[4:])
+
+
+def _finish(ctx: Any, x: Tensor, weight: Tensor, centre: Tensor | None, code: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    values, indices, offsets = code
+    ctx.save_for_backward(x, weight, centre, indices, offsets)
+    ctx.mark_non_differentiable(indices, offsets)
+    ctx.set_materialize_grads(False)
+    return values, indices, offsets
+
+
+class _SelectTop(_Select):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None, k: int, products: Products
+    ) -> tuple[Tensor, ...]:
+        from sparsecode.kernels.selection import top_rows  # numba is slow to import
+
+        n, n_code = len(x), len(weight)
+        k = min(k, n_code)
+        centred = (x if centre is None else x - centre).contiguous()
+        rough = products == "bf16"
+        kind = torch.bfloat16 if rough else weight.dtype
+        left, right, shift = centred.to(kind), _cast(weight, kind), bias.to(kind)
+        scores = borrowed((min(CHUNK, n), n_code), kind)
+        indices, values = torch.empty(n, k, dtype=torch.int32), x.new_empty(n, k)
+        counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
+        for start in range(0, n, CHUNK):
+            rows = slice(start, min(start + CHUNK, n))
+            block = torch.addmm(shift, left[rows], right.T, out=scores[: rows.stop - start])
+            top_rows(
+                (block.view(torch.int16) if rough else block).numpy(),
+                centred[rows].numpy(),
+                _array(weight),
+                _array(bias),
+                k,
+                _array(margin[rows]),
+                indices[rows].numpy(),
+                values[rows].numpy(),
+                counts[rows].numpy(),
+                torch.get_num_threads(),
+            )
+        offsets = _offsets(counts)
+        if int(offsets[-1]) < n * k:
+            filled = torch.arange(k) < counts[:, None]
+            return _finish(ctx, x, weight, centre, (values[filled], indices[filled], offsets))
+        return _finish(ctx, x, weight, centre, (values.view(-1), indices.view(-1), offsets))
+
+
+class _SelectAbove(_Select):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        centre: Tensor | None,
+        levels: Tensor,
+        products: Products,
+        most: float,
+    ) -> tuple[Tensor, ...] | None:
+
+        from sparsecode.kernels.selection import above_rows  # numba is slow to import
+
+        n, n_code = len(x), len(weight)
+        centred = (x if centre is None else x - centre).contiguous()
+        rough = products == "bf16"
+        kind = torch.bfloat16 if rough else weight.dtype
+        left, right = centred.to(kind), _cast(weight, kind)
+        held = min(CHUNK, n)
+        scores = borrowed((held, n_code), kind)
+        # an entry is written before it is judged, so that there is room for one more
+        indices, values = borrowed((held, n_code + 1), torch.int32), borrowed((held, n_code + 1), x.dtype)
+        counts, parts = torch.empty(n, dtype=torch.long), list[tuple[Tensor, Tensor]]()
+        margin = (
+            ERROR * float(torch.linalg.vector_norm(weight, dim=1).amax()) * torch.linalg.vector_norm(centred, dim=1)
+        )
+        for start in range(0, n, CHUNK):
+            rows = slice(start, min(start + CHUNK, n))
+            size = rows.stop - start
+            block = torch.mm(left[rows], right.T, out=scores[:size])
+            above_rows(
+                (block.view(torch.int16) if rough else block).numpy(),
+                centred[rows].numpy(),
+                _array(weight),
+                _array(bias),
+                _array(levels),
+                margin[rows].numpy(),
+                indices.numpy(),
+                values.numpy(),
+                counts[rows].numpy(),
+                torch.get_num_threads(),
+            )
+            if float(counts[rows].sum()) > most * size:
+                return None
+            filled = torch.arange(int(counts[rows].amax())) < counts[rows, None]
+            parts.append((values[:size, : filled.shape[1]][filled], indices[:size, : filled.shape[1]][filled]))
+        offsets = _offsets(counts)
+        all_values, all_indices = (torch.cat(part) for part in zip(*parts, strict=True))
+        return _finish(ctx, x, weight, centre, (all_values, all_indices, offsets))
+
+
+def _margin(x: Tensor, weight: Tensor) -> Tensor:
+    """What products of numbers rounded to bfloat16 may be off by: ERROR |x_i| max_j |w_j|."""
+    longest = torch.linalg.vector_norm(weight.detach(), dim=1).amax()
+    return ERROR * longest * torch.linalg.vector_norm(x.detach(), dim=1)
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    return x.detach().contiguous().numpy()
+
+
+def _cast(weight: Tensor, kind: torch.dtype) -> Tensor:
+    return weight if weight.dtype == kind else borrowed(tuple(weight.shape), kind).copy_(weight)
+
+
+class _Decode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, atoms: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+        from sparsecode.kernels.sparse_rows import row_sums  # numba is slow to import
+
+        values, atoms = values.contiguous(), atoms.contiguous()
+        out = atoms.new_empty(len(offsets) - 1, atoms.shape[1])
+        row_sums(values.numpy(), indices.numpy(), offsets.numpy(), atoms.numpy(), out.numpy(), torch.get_num_threads())
+        ctx.save_for_backward(values, atoms, indices, offsets)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        from sparsecode.kernels.sparse_rows import column_order, column_sums, row_dots  # numba is slow to import
+
+        values, atoms, indices, offsets = ctx.saved_tensors
+        grad = grads[0].contiguous().numpy()
+        columns, starts, threads = indices.numpy(), offsets.numpy(), torch.get_num_threads()
+        by_values = by_atoms = None
+        if ctx.needs_input_grad[0]:
+            by_values = torch.empty_like(values)
+            row_dots(grad, columns, starts, _array(atoms), by_values.numpy(), threads)
+        if ctx.needs_input_grad[1]:
+            by_atoms = borrowed(tuple(atoms.shape), atoms.dtype)
+            totals = atoms.new_empty(len(atoms)).numpy()
+            order = column_order(columns, starts, len(atoms))
+            column_sums(_array(values), order, grad, by_atoms.numpy(), totals, threads)
+        return by_values, by_atoms, None, None

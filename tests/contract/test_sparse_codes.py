@@ -1,0 +1,184 @@
+"""Sparse codes beside dense ones: the same numbers, the same gradients, whichever way they are computed."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsecode.data import Photos
+from sparsecode.ops import sparse_codes as ops
+from sparsecode.ops.buffers import borrowed
+from sparsecode.types import SparseCode
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W, b, centre, D
+
+products = pytest.mark.parametrize("products", ["exact", "bf16"])
+LEVEL = 0.3
+
+
+def patches(n: int, dtype: torch.dtype) -> Tensor:
+    """Patches of photographs."""
+    return Photos(n_train=n).load().train.x.flatten(1)[:n].to(dtype)
+
+
+def weights(n_code: int, dtype: torch.dtype) -> Weights:
+    """Atoms that are patches themselves, of norm 1, as encoder and decoder; small biases; a mean of patches."""
+    rows = patches(n_code + 50, torch.float64)
+    atoms = torch.nn.functional.normalize(rows[50:] - rows.mean(dim=0), dim=1)
+    atoms[torch.linalg.vector_norm(atoms, dim=1) == 0] = 1.0
+    bias = 0.1 * torch.randn(n_code, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    parts = (atoms + 0.01 * rows[50:], bias, rows.mean(dim=0), atoms)
+    return tuple(part.to(dtype).requires_grad_() for part in parts)  # pyright: ignore[reportReturnType] - four of them
+
+
+def top(k: int, kind: ops.Products = "exact") -> Callable[[Tensor, Weights], SparseCode]:
+    return lambda x, w: ops.select_top(x, *w[:3], k, products=kind)
+
+
+def above(level: Tensor | float, kind: ops.Products = "exact") -> Callable[[Tensor, Weights], SparseCode]:
+    def select(x: Tensor, w: Weights) -> SparseCode:
+        code = ops.select_above(x, *w[:3], level, products=kind)
+        assert code is not None
+        return code
+
+    return select
+
+
+def gradients(select: Callable[[Tensor, Weights], SparseCode], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Of a loss that weighs values, sums and reconstructions, by x, W, b, centre and D."""
+    x, w = patches(70, dtype).requires_grad_(), weights(900, dtype)
+    code = select(x, w)
+    out = ops.decode_sparse(code, w[3])
+    (out - x).square().sum().add(code.values.sin().sum()).backward()
+    found = [part.grad for part in (x, *w)]
+    assert all(grad is not None for grad in found)
+    return tuple(grad.double() for grad in found if grad is not None)
+
+
+@pytest.mark.parametrize("select", [top(9), top(9, "bf16"), above(LEVEL), above(LEVEL, "bf16")])
+def test_compiled_gradients_are_those_of_plain_torch(select: Callable[[Tensor, Weights], SparseCode]) -> None:
+    for fast, plain in zip(gradients(select, torch.float32), gradients(select, torch.float64), strict=True):
+        assert (plain != 0).any()
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=2e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["top", "above"])
+def test_gradients_of_every_output_are_those_of_finite_differences(name: str) -> None:
+    """The autograd functions themselves in float64, where the public functions would take the plain way."""
+    w, b, c, atoms = weights(12, torch.float64)
+    # a few pixels and samples, so that it takes no minute
+    x, w, c, atoms = (
+        part.detach()[:, :7].clone().requires_grad_() for part in (patches(5, torch.float64), w, c[None], atoms)
+    )
+    c = c[0].detach().requires_grad_()
+
+    def select(*args: Tensor) -> Tensor:
+        found = (
+            ops._SelectTop.apply(*args, 4, "exact")
+            if name == "top"
+            else ops._SelectAbove.apply(*args, torch.full((12,), LEVEL, dtype=torch.float64), "exact", torch.inf)
+        )
+        assert not found[1].requires_grad
+        assert not found[2].requires_grad
+        return found[0]
+
+    values, indices, offsets = ops._SelectTop.apply(x, w, b, c, 4, "exact")
+    assert torch.autograd.gradcheck(select, (x, w, b, c))
+    assert torch.autograd.gradcheck(
+        lambda v, d: ops._Decode.apply(v, d, indices, offsets), (values.detach().requires_grad_(), atoms)
+    )
+    code = SparseCode(values.detach().requires_grad_(), indices, offsets, 12)
+    for function in (ops.dense, lambda z: ops.sum_by_sample(z, z.values**2), lambda z: ops.sum_by_code(z, z.values)):
+        assert torch.autograd.gradcheck(lambda v, f=function: f(code._replace(values=v)), (code.values,))
+
+
+@pytest.mark.parametrize(
+    ("n", "n_code", "k"), [(1, 5, 2), (3, 64, 64), (40, 700, 1), (1100, 1500, 32), (20, 1500, 400)]
+)
+@products
+def test_top_codes_are_those_of_topk(n: int, n_code: int, k: int, products: ops.Products) -> None:
+    x, (w, b, c, _) = patches(n, torch.float32), weights(n_code, torch.float32)
+    code = ops.select_top(x, w, b, c, k, products=products)
+    pre = (x - c) @ w.T + b
+    expected = torch.zeros_like(pre).scatter(1, (best := pre.topk(k, dim=1)).indices, best.values.relu())
+    assert (code.values > 0).all()
+    rising = code.indices.diff() > 0
+    rising[code.offsets[1:-1] - 1] = True
+    assert rising.all()
+    torch.testing.assert_close(ops.dense(code), expected, rtol=0, atol=1e-4)
+    same = (ops.dense(code) > 0) == (expected > 0)
+    assert (~same).sum() <= 0.001 * same.sum()  # ties within rounding
+
+
+@products
+def test_all_codes_above_a_threshold_and_no_others(products: ops.Products) -> None:
+    x, (w, b, c, _) = patches(1100, torch.float32), weights(700, torch.float32)
+    for level in (0.0, LEVEL, torch.linspace(-0.2, 1.0, 700)):
+        code = ops.select_above(x, w, b, c, level, products=products)
+        assert code is not None
+        pre = (x - c) @ w.T + b
+        expected = torch.where(pre > level, pre, 0.0)
+        found = ops.dense(code)
+        missed = (found != 0) != (expected != 0)
+        assert missed.double().mean() <= (1e-5 if products == "exact" else 1e-3)
+        torch.testing.assert_close(found[~missed], expected[~missed], rtol=0, atol=1e-4)
+        assert missed.sum() == 0 or (pre - level).abs()[missed].max() < 0.02
+
+
+def test_crowded_rows_are_declined() -> None:
+    x, w = patches(50, torch.float32), weights(700, torch.float32)
+    assert ops.select_above(x, *w[:3], -1e9, most=200) is None
+    assert ops.select_above(x, *w[:3], -1e9, most=700) is not None
+    assert ops.select_above(x.double(), *weights(700, torch.float64)[:3], -1e9, most=200) is None
+
+
+def test_samples_without_codes_and_codes_without_samples() -> None:
+    x, (w, _, c, atoms) = patches(30, torch.float32), weights(300, torch.float32)
+    bias = torch.full((300,), -100.0)
+    bias[7] = 0.5
+    for code in (ops.select_top(x, w, bias, c, 5), ops.select_above(x, w, bias, c, 0.0)):
+        assert code is not None
+        assert set(code.indices.tolist()) == {7}
+        torch.testing.assert_close(ops.dense(code) @ atoms, ops.decode_sparse(code, atoms))
+    empty = ops.select_top(x, w, bias - 100, c, 5)
+    ops.decode_sparse(empty, atoms).sum().backward()
+    assert len(empty.values) == 0
+    assert atoms.grad is not None
+    assert (atoms.grad == 0).all()
+
+
+def test_sparse_of_dense_is_dense_of_sparse(rng: torch.Generator) -> None:
+    z = torch.randn(9, 20, generator=rng).relu()
+    code = ops.from_dense(z, z > 0)
+    assert torch.equal(ops.dense(code), z)
+    torch.testing.assert_close(ops.sum_by_sample(code, code.values), z.sum(dim=1))
+    torch.testing.assert_close(ops.sum_by_code(code, code.values), z.sum(dim=0))
+
+
+def test_memory_is_lent_to_one_tensor_at_a_time() -> None:
+    first = borrowed((123, 7), torch.float32)
+    address = first.data_ptr()
+    assert borrowed((123, 7), torch.float32).data_ptr() != address
+    part = first[3:5]
+    del first
+    assert borrowed((123, 7), torch.float32).data_ptr() != address  # a slice of it is still in use
+    del part
+    several = [borrowed((123, 7), torch.float32) for _ in range(3)]
+    assert address in {tensor.data_ptr() for tensor in several}
+
+
+def test_gradients_of_two_passes_add_up() -> None:
+    """A gradient that is still in use is not written over."""
+    x, (w, b, c, atoms) = patches(30, torch.float32), weights(300, torch.float32)
+
+    def passed() -> Tensor:
+        return ops.decode_sparse(ops.select_top(x, w, b, c, 5), atoms).square().sum()
+
+    passed().backward()
+    assert w.grad is not None
+    assert atoms.grad is not None
+    once, kept = (w.grad.clone(), atoms.grad.clone()), (w.grad, atoms.grad)
+    passed().backward()
+    for now, before in zip(kept, once, strict=True):
+        torch.testing.assert_close(now, 2 * before)
