@@ -1,5 +1,6 @@
 """Data sources: each is a spec whose `load()` gives train, valid and test splits."""
 
+from sparsecode.data.activations import extract
 from sparsecode.data.arrays import Arrays
 from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.contrast import LCN, Plain
@@ -8,6 +9,7 @@ from sparsecode.data.idx import MNIST, FashionMNIST
 from sparsecode.data.images import ImageFolder
 from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
+from sparsecode.data.shard_writer import ShardWriter
 from sparsecode.data.shards import Shards
 from sparsecode.data.splits import Split, Splits
 from sparsecode.data.synthetic import Synthetic
@@ -25,10 +27,12 @@ __all__ = [
     "Patches",
     "Photos",
     "Plain",
+    "ShardWriter",
     "Shards",
     "Split",
     "Splits",
     "Synthetic",
+    "extract",
 ]
 
 Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | MiniLM | Synthetic | Arrays | Shards

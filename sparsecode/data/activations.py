@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["call", "evaluating", "extract", "hooked"]
+__all__ = ["Inputs", "call", "evaluating", "extract", "hooked"]
 
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pass
 
