@@ -90,8 +90,9 @@ def test_units_do_not_matter(photo: Array, atoms: Array) -> None:
     given = noisy(photo, 0.1)
     for coder in (PursuitPatches(), LassoPatches()):
         one = denoise_image(given, atoms, 0.1, coder=coder, stride=3)
-        many = denoise_image(255 * given, atoms, 25.5, coder=coder, stride=3)
-        assert psnr(one, many / 255) > 60
+        for unit in (255.0, 1e30, 1e-30):  # of squares that do not fit in float32, too
+            many = denoise_image(unit * given, unit * atoms, 0.1 * unit, coder=coder, stride=3)
+            assert psnr(one, many / np.float32(unit)) > 60
 
 
 def test_a_code_leaves_no_more_than_the_noise(photo: Array, atoms: Array) -> None:
@@ -112,6 +113,7 @@ def test_a_code_leaves_no_more_than_the_noise(photo: Array, atoms: Array) -> Non
         ({"image": np.zeros((5, 90))}, "smaller than the dictionary's patches of 6 x 6"),
         ({"image": np.zeros((3, 20, 20))}, r"image has shape \(3, 20, 20\)"),
         ({"image": np.full((9, 9), np.nan)}, "image contains NaN"),
+        ({"image": np.full((9, 9), 1e300)}, "values beyond float32"),
         ({"D": np.ones((4, 35))}, r"D has shape \(4, 35\); expected \[n_code, size \* size\]"),
         ({"D": np.full((4, 36), np.inf)}, "D contains NaN or infinity"),
         ({"D": np.zeros((4, 36))}, "all atoms of D are zero"),

@@ -230,13 +230,25 @@ def test_single_precision_at_its_limit_is_pointed_out() -> None:
         sparse_encode(X.astype(np.float32), D, ALPHA, tol=1e-12, max_steps=3, solver=FISTA())
 
 
-@pytest.mark.parametrize(
-    ("x", "solver"), [(X.astype(np.float32) * 1e25, CoordinateDescent()), (X, FISTA(step_size=10.0))]
-)
-def test_codes_that_overflow_raise_a_warning_that_says_why(x: Array, solver: Solver) -> None:
+def test_codes_that_overflow_raise_a_warning_that_says_why() -> None:
     with pytest.warns(ConvergenceWarning, match="9 of 9 codes overflowed: x or D is too large"):
-        found = sparse_encode(x, D, ALPHA, solver=solver, max_steps=300, return_solution=True)
+        found = sparse_encode(X, D, ALPHA, solver=FISTA(step_size=10.0), max_steps=300, return_solution=True)
     assert not found.converged.any()
+
+
+@pytest.mark.parametrize("solver", [None, FISTA()])
+def test_arrays_whose_squares_overflow_are_refused(solver: Solver | None) -> None:
+    x, atoms = X.astype(np.float32), D.astype(np.float32)
+    large = np.where(np.arange(len(x))[:, None] == 3, x * 1e30, x)
+    with pytest.raises(
+        ValueError, match=r"^x is too large for float32: squares .* overflow, first in row 3; rescale x$"
+    ):
+        sparse_encode(large, atoms, ALPHA, solver=solver, chunk=2)
+    with pytest.raises(ValueError, match=r"^D is too large for float32"):
+        sparse_encode(x, atoms * 1e30, ALPHA, solver=solver)
+    # the squares of each row fit, those of all together do not
+    near = sparse_encode(x * 5e18, atoms, ALPHA * 5e18, solver=solver, tol=1e-5)
+    np.testing.assert_allclose(near / 5e18, sparse_encode(x, atoms, ALPHA, tol=1e-5), atol=1e-2)
 
 
 def test_a_start_for_a_sample_of_zeros_is_not_called_infinite() -> None:

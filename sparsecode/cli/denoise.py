@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from sparsecode.cli.options import UsageError
 from sparsecode.cli.outputs import refuse_to_overwrite
 from sparsecode.data.arrays import read_array
 from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
+from sparsecode.evaluate.metrics import PSNR_CAP
 from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
 from sparsecode.runs import RunFolder
@@ -78,13 +80,13 @@ def _denoise(
     for number, (path, target) in enumerate(zip(images, targets, strict=True)):
         given = _read(path)
         noisy = given.astype(np.float32)
-        peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given))
+        peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given.astype(np.float64)))
         if add_noise:
             if not peak:
                 raise ValueError(
                     f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
                 )
-            noisy = noisy + sigma * np.random.RandomState(seed + number).standard_normal(given.shape).astype(np.float32)
+            noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
         channels = np.atleast_3d(noisy)
         found = [
             denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
@@ -144,5 +146,5 @@ def _write(path: Path, values: Pixels, kind: np.dtype[Any]) -> None:
 
 
 def _psnr(clean: Pixels, other: Pixels, peak: float) -> float:
-    error = float(np.mean((clean.astype(np.float64) - other) ** 2))
-    return 10 * float(np.log10(peak**2 / error))
+    ratio = float(np.mean((clean.astype(np.float64) - other) ** 2)) / peak**2
+    return -10 * math.log10(max(ratio, 10 ** (-PSNR_CAP / 10)))

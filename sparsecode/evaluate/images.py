@@ -69,7 +69,7 @@ def denoise_image(
 
     Parameters
     ----------
-    image: any size from one patch on, any units, nothing is clipped.
+    image: any size from one patch on, any units that fit in float32, nothing is clipped.
     D: atoms [n_code, size * size] of square patches; scaled to unit norm here, atoms of zeros are left out.
     sigma: > 0, in the units of the image.
     coder: how a patch is coded at this noise, `PursuitPatches()` (default) or `LassoPatches()`.
@@ -82,8 +82,10 @@ def denoise_image(
     """
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}; expected one grey image [h, w]")
-    if not np.isfinite(image).all():
-        raise ValueError("image contains NaN or infinity; expected finite values")
+    with np.errstate(over="ignore"):
+        y = np.asarray(image, np.float32)
+    if not np.isfinite(y).all():
+        raise ValueError("image contains NaN, infinity or values beyond float32; expected finite values")
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma is {sigma!r}; expected a finite number > 0, in the units of the image")
     if not (math.isfinite(blend) and blend >= 0):
@@ -97,10 +99,12 @@ def denoise_image(
     if not 1 <= stride <= size:
         raise ValueError(f"stride is {stride}; expected 1 to {size}, the width of a patch, or pixels are left out")
     coder = PursuitPatches() if coder is None else coder
-    y = np.asarray(image, np.float32)
+    # In units of a power of two, which no rounding sees: squares of values of any size would not fit in float32.
+    power = math.frexp(max(float(np.abs(y).max()), sigma))[1]
+    y, sigma = np.ldexp(y, -power), max(math.ldexp(sigma, -power), float(np.finfo(np.float32).tiny))
     windows = np.lib.stride_tricks.sliding_window_view(y, (size, size))
     rows, columns = (_starts(n - size, stride) for n in y.shape)
-    total, weight = np.zeros(y.shape), np.zeros(y.shape)
+    total, weight = blend * y.astype(np.float64), np.full(y.shape, float(blend))
     band = max(1, CHUNK // len(columns))
     for first in range(0, len(rows), band):
         tops = rows[first : first + band]
@@ -114,7 +118,7 @@ def denoise_image(
                 place = np.ix_(tops + i, columns + j)
                 total[place] += estimate[:, :, i, j]
                 weight[place] += 1
-    return ((blend * y + total) / (blend + weight)).astype(np.float32)
+    return np.ldexp(total / weight, power).astype(np.float32)
 
 
 def _starts(last: int, stride: int) -> NDArray[np.intp]:
@@ -130,7 +134,7 @@ def _unit_atoms(D: Image) -> tuple[NDArray[np.float32], int]:
         )
     if not np.isfinite(D).all():
         raise ValueError("D contains NaN or infinity; expected finite atoms")
-    norms = np.linalg.norm(D, axis=1)
+    norms = np.linalg.norm(np.asarray(D, np.float64), axis=1)
     if not norms.any():
         raise ValueError("all atoms of D are zero")
     return np.ascontiguousarray((D[norms > 0] / norms[norms > 0, None]).astype(np.float32)), size

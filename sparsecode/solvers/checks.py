@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -11,7 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Problem", "above_zero", "like", "matrix", "native", "prepare", "tensor_like", "whole", "working_dtype"]
+__all__ = [
+    "Problem",
+    "above_zero",
+    "like",
+    "matrix",
+    "native",
+    "prepare",
+    "refuse_not_finite",
+    "tensor_like",
+    "whole",
+    "working_dtype",
+]
 
 CHUNK = 2048
 
@@ -25,14 +36,11 @@ class Problem(NamedTuple):
     chunk: int
 
     def chunks(self, progress: bool) -> Iterator[tuple[slice, Tensor]]:
-        """The rows of x in turn, checked to be finite."""
+        """The rows of x in turn, checked to be finite, and their squares too."""
         for start in _track(range(0, len(self.x), self.chunk), progress):
             part = slice(start, min(start + self.chunk, len(self.x)))
             rows = tensor_like(self.x[part], self.atoms)
-            # A finite sum has finite terms only, and takes no second array; a sum may overflow, so look again.
-            if not bool(rows.sum().isfinite()) and not bool(rows.isfinite().all()):
-                bad = int(torch.nonzero(~torch.isfinite(rows).all(dim=1))[0]) + start
-                raise ValueError(f"x contains NaN or infinity, first in row {bad}; expected finite samples")
+            refuse_not_finite(rows, lambda row, start=start: f"row {row + start}")
             yield part, rows
 
     def write(self, part: slice, z: Tensor) -> None:
@@ -57,9 +65,26 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None) -> Problem:
         )
     if not bool(torch.isfinite(atoms).all()):
         raise ValueError("D contains NaN or infinity; expected finite atoms")
+    if not bool(atoms.square().sum(dim=1).isfinite().all()):
+        raise ValueError(f"D is too large for {_word(atoms)}: squares of its values overflow; rescale D")
     chunk = CHUNK if chunk is None else whole("chunk", chunk)
     codes = _empty(x, (len(x), len(atoms)), x.dtype) if out is None else like("out", out, x, len(atoms))
     return Problem(x, atoms, codes, chunk)
+
+
+def refuse_not_finite(rows: Tensor, name: Callable[[int], str]) -> None:
+    """Raise ValueError if a row of `rows` [b, n_features] is not finite or its squares overflow; `name(i)` is row i."""
+    # A finite sum has finite terms only, and this one takes no second array; over all rows it may overflow, so look again.
+    flat = rows.reshape(-1)
+    if bool(torch.dot(flat, flat).isfinite()):
+        return
+    finite, small = rows.isfinite().all(dim=1), rows.square().sum(dim=1).isfinite()
+    if not bool(finite.all()):
+        bad = name(int(finite.int().argmin()))
+        raise ValueError(f"x contains NaN or infinity, first in {bad}; expected finite samples")
+    if not bool(small.all()):
+        bad = name(int(small.int().argmin()))
+        raise ValueError(f"x is too large for {_word(rows)}: squares of its values overflow, first in {bad}; rescale x")
 
 
 def matrix(name: str, value: Any) -> Any:
@@ -94,6 +119,10 @@ def working_dtype(x: Any) -> torch.dtype:
 def tensor_like(rows: Any, atoms: Tensor) -> Tensor:
     """A copy of `rows` as a tensor of the dtype and device of `atoms`: a read-only memory map cannot back one."""
     return torch.as_tensor(native(rows)).to(atoms)
+
+
+def _word(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _empty(x: Any, shape: tuple[int, int], dtype: Any) -> Any:

@@ -103,8 +103,8 @@ def sparse_encode(
 
     Raises
     ------
-    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range and
-    non-finite samples; the message names the argument.
+    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range,
+    non-finite samples and ones whose squares overflow; the message names the argument.
     """
     problem = prepare(x, D, out, chunk)
     x, atoms, codes = problem.x, problem.atoms, problem.codes

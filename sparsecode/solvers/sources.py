@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.streams import generator
-from sparsecode.solvers.checks import matrix, native
+from sparsecode.solvers.checks import matrix, native, refuse_not_finite
 
 __all__ = ["Array", "Rows", "Source", "array_source", "checked", "stream_source"]
 
@@ -111,12 +111,9 @@ def stream_source(stream: Iterable[Array], epochs: float | None, max_steps: int 
 
 
 def checked(rows: Rows, like: Tensor) -> Tensor:
-    """The batch as a tensor of the atoms' dtype and device. Raises ValueError for other widths and for NaN."""
+    """The batch as a tensor of the atoms' dtype and device. Raises ValueError for other widths, NaN and too large values."""
     if rows.x.shape[1] != like.shape[1]:
         raise ValueError(f"{rows.name(0)} of x has {rows.x.shape[1]} features; expected {like.shape[1]} as before")
     x = torch.as_tensor(native(rows.x)).to(like)
-    finite = torch.isfinite(x).all(dim=1)
-    if not bool(finite.all()):
-        bad = rows.name(int(torch.nonzero(~finite)[0]))
-        raise ValueError(f"x contains NaN or infinity, first in {bad}; expected finite samples")
+    refuse_not_finite(x, rows.name)
     return x
