@@ -21,10 +21,12 @@ from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
+from sparsecode.schedules import at
 
 __all__ = ["from_model", "matches", "note", "read", "to_model", "write"]
 
-RUN, MODEL = "config.json", "model"
+MODEL = "model"
+TRAINED = 10**12  # a step after all training: where schedules have come to rest
 
 
 def from_model(model: AbstractSparseModel) -> AffineSAE:
@@ -151,7 +153,7 @@ def _activation(model: AmortisedModel) -> Activation:
             return TopK(int(state["k"]))
         case activations.BatchTopK(k=k):
             threshold = state["threshold"].to(model.decoder.atoms.dtype).expand(n_code).clone()
-            return JumpReLU(threshold, k if isinstance(k, int) else None, groups)
+            return JumpReLU(threshold, float(at(k, TRAINED)), groups)
         case activations.JumpReLU():
             return JumpReLU(state["log_threshold"].exp(), None, groups)
         case activations.Gated():
@@ -171,8 +173,8 @@ def _kind(activation: Activation) -> activations.Activation:
             return activations.TopK(k)
         case JumpReLU(threshold=threshold, k=k):
             same = bool((threshold == threshold[0]).all()) and float(threshold[0]) >= 0
-            if same and k is not None and k == int(k) and 1 <= k <= len(threshold):
-                return activations.BatchTopK(int(k))
+            if same and k is not None and 1 <= k <= len(threshold):
+                return activations.BatchTopK(k)
             return activations.JumpReLU(max(float(threshold.median()), 1e-6))
         case Gated():
             return activations.Gated()

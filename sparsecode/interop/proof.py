@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.interop.folding import cast
 from sparsecode.interop.record import AffineSAE, Gated, JumpReLU, Plain
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
@@ -18,6 +19,8 @@ ROWS, MARGIN = 256, 1e-3  # per scale; how near thresholds, relative to what is 
 
 class Proof(Spec, tag="conversion_proof"):
     """Largest absolute differences of codes and of outputs over probe inputs, and the sizes beside which to see them.
+
+    `dtype` is the precision that the second file's weights were read in; both compute in float64.
 
     `flips` counts codes that are active in one and not in the other, at a threshold or in a tie of top-k; their sizes are in
     the largest difference too, `unflipped` leaves them out. `near` counts the inputs put next to a threshold.
@@ -71,17 +74,19 @@ def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
 
 
 def compare(one: AffineSAE, other: AffineSAE, seed: int = 0) -> Proof:
-    """Codes and outputs of both, each in its own precision, on the `probes` of the first."""
+    """Codes and outputs of both on the `probes` of the first, all computed in float64, so that only weights can differ."""
     x, near = probes(one, seed)
-    codes, outputs = zip(*((s.encode(x.to(s.dtype)), s.reconstruct(x.to(s.dtype))) for s in (one, other)), strict=True)
-    a, b = (z.double() for z in codes)
-    flipped = (a > 0) != (b > 0)
+    x, a, b = x.double(), cast(one, torch.float64), cast(other, torch.float64)
+    codes, others = a.encode(x), b.encode(x)
+    outputs = a.decode(codes, x)
+    flipped = (codes > 0) != (others > 0)
+    difference = (codes - others).abs()
     return Proof(
-        codes=float((a - b).abs().max()),
-        unflipped=float((a - b).abs().masked_fill(flipped, 0).max()),
-        outputs=float((outputs[0].double() - outputs[1].double()).abs().max()),
-        largest_code=float(a.abs().max()),
-        largest_output=float(outputs[0].abs().max()),
+        codes=float(difference.max()),
+        unflipped=float(difference.masked_fill(flipped, 0).max()),
+        outputs=float((outputs - b.decode(others, x)).abs().max()),
+        largest_code=float(codes.abs().max()),
+        largest_output=float(outputs.abs().max()),
         flips=int(flipped.sum()),
         n_inputs=len(x),
         near=near,

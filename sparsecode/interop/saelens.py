@@ -102,7 +102,8 @@ def write(sae: AffineSAE, path: Path) -> None:
         config["d_out"] = sae.d_out
     if isinstance(sae.activation, TopK):
         config |= {"k": sae.activation.k, "rescale_acts_by_decoder_norm": False}
-    config["metadata"] = {"sae_lens_training_version": None, **metadata, "sae_lens_version": WRITTEN_AS}
+    trained = _training(sae.activation)
+    config["metadata"] = {"sae_lens_training_version": None, **trained, **metadata, "sae_lens_version": WRITTEN_AS}
     sae = zero_bias(sae)
     write_safetensors(path / WEIGHTS, _tensors(sae))
     write_json(path / CONFIG, config)
@@ -135,6 +136,16 @@ def _tensors(sae: AffineSAE) -> Tensors:
             return found | {"b_enc": sae.b_enc, "threshold": threshold}
         case _:
             return found | {"b_enc": sae.b_enc}
+
+
+def _training(activation: Activation) -> dict[str, Any]:
+    """What SAELens says of autoencoders that batch top-k has trained, where `_jumprelu` finds it."""
+    if not isinstance(activation, JumpReLU) or activation.k is None:
+        return {}
+    widths = list(itertools.accumulate(activation.groups))
+    name = "matryoshka_batchtopk" if widths else "batchtopk"
+    details = {"k": activation.k, "matryoshka_widths": widths}
+    return {"training_architecture": name, "training_architecture_details": details}
 
 
 def _linear(tensors: Tensors, config: Config, path: Path, activation: Activation) -> AffineSAE:

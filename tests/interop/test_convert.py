@@ -1,0 +1,180 @@
+"""Every fixture into every format: the same codes after, or a refusal that says why; and the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from interop.cases import READABLE, Case, expected
+from sklearn.datasets import load_digits
+
+from sparsecode.cli.main import main
+from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, probes, read, write
+from sparsecode.interop.record import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
+from sparsecode.models.amortised import Amortised
+from sparsecode.models.portable import save_model
+from sparsecode.nn.activations import TopK as TopKSpec
+from sparsecode.nn.normalisers import Centre
+
+WRITTEN = ("saelens", "dictionary_learning", "sparsify", "openai", "sparsecode")
+
+
+def can(sae: AffineSAE, name: str) -> bool:
+    """What each library computes, in its own words."""
+    kind, plain = type(sae.activation), isinstance(sae.normaliser, Plain)
+    skip = sae.W_skip is not None or sae.d_in != sae.d_out
+    return {
+        "saelens": not skip or (plain and kind in (ReLU, JumpReLU)),
+        "dictionary_learning": plain and not skip,
+        "sparsify": plain and kind is TopK and sae.d_in == sae.d_out,
+        "openai": not skip and ((kind is ReLU and plain) or (kind is TopK and isinstance(sae.normaliser, LayerNorm))),
+        "sparsecode": plain and not skip,
+    }[name]
+
+
+def destination(tmp_path: Path, name: str) -> Path:
+    return tmp_path / ("out.pt" if name == "openai" else "out")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("case", READABLE, ids=str)
+def test_same_codes_or_a_refusal(case: Case, name: str, tmp_path: Path) -> None:
+    sae, out = read(case.path), destination(tmp_path, name)
+    if not can(sae, name):
+        with pytest.raises(CannotExpressError):
+            write(sae, out, name)
+        assert not out.exists()
+        return
+    write(sae, out, name)
+    assert detect(out) == name
+    x, codes, outputs = expected(case)
+    again = read(out)
+    size = float(codes.abs().max()), float(outputs.abs().max())
+    torch.testing.assert_close(again.encode(x), codes, rtol=0, atol=2e-6 * size[0])
+    torch.testing.assert_close(again.reconstruct(x), outputs, rtol=0, atol=2e-6 * size[1])
+    assert again.metadata.items() >= {k: v for k, v in sae.metadata.items() if name == "saelens"}.items()
+
+
+def test_classes_are_chosen_by_what_they_compute(tmp_path: Path) -> None:
+    chosen = {
+        "saelens/standard_centred": "AutoEncoderNew",  # its atoms have not norm 1: AutoEncoder's loader would change codes
+        "dictionary_learning/AutoEncoder": "AutoEncoder",
+        "saelens/gated_uncentred": "GatedAutoEncoder",
+        "saelens/jumprelu_centred": "JumpReluAutoEncoder",
+        "saelens/topk_uncentred": "AutoEncoderTopK",
+        "saelens/batchtopk_export": "BatchTopKSAE",
+        "saelens/matryoshka_checkpoint": "MatryoshkaBatchTopKSAE",
+        "saelens/batchtopk_unscaled_checkpoint": "JumpReluAutoEncoder",  # for k = 2.5 the others have no place
+    }
+    for name, wanted in chosen.items():
+        out = tmp_path / name.replace("/", "-")
+        write(read(Case(*name.split("/")).path), out, "dictionary_learning")
+        assert json.loads((out / "config.json").read_text())["trainer"]["dict_class"] == wanted
+
+
+MESSAGES = [
+    ("saelens/jumprelu_centred", "sparsify", "a threshold or gate lets other codes through"),
+    ("saelens/jumprelu_centred", "openai", "no JumpReLU"),
+    ("saelens/gated_centred", "openai", "no Gated"),
+    ("saelens/topk_centred", "openai", "normalises each row wherever codes are top-k, and this autoencoder does not"),
+    ("saelens/standard_layer_norm", "openai", "normalises no rows for ReLU"),
+    ("openai/topk", "dictionary_learning", "no class that normalises rows"),
+    ("openai/topk", "sparsify", "does not normalise rows"),
+    ("openai/topk", "sparsecode", "no normalisation of each row"),
+    ("sparsify/transcode_skip", "saelens", "no transcoder with topk codes"),
+    ("sparsify/skip", "dictionary_learning", "no skip connection"),
+    ("gemma_scope_2/transcoder_skip", "sparsecode", "no skip connection"),
+]
+
+
+@pytest.mark.parametrize(("name", "to", "message"), MESSAGES)
+def test_refusals_say_what_has_no_place_and_where_to_go(name: str, to: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CannotExpressError, match=message):
+        write(read(Case(*name.split("/")).path), destination(tmp_path, to), to)
+
+
+def test_probes_reach_the_thresholds() -> None:
+    for name in ("saelens/jumprelu_centred", "saelens/gated_uncentred", "saelens/standard_centred"):
+        sae = read(Case(*name.split("/")).path)
+        x, near = probes(sae)
+        assert near == 64  # below and above, for each of 32 codes
+        activation, level = sae.activation, torch.zeros(sae.n_code)
+        if isinstance(activation, JumpReLU):
+            level = activation.threshold
+        elif isinstance(activation, Gated):
+            level = -activation.gate_bias
+        below, above = (sae.pre(x[-near:]) - level).split(32)
+        around = (below < 0) & (above > 0) & (above - below < 0.02)
+        assert bool(around.any(dim=0).all())  # every code has its pair of inputs
+        assert torch.equal(probes(sae, 0)[0], x)
+        assert not torch.equal(probes(sae, 1)[0], x)
+
+
+def test_a_moved_threshold_shows_in_the_proof() -> None:
+    sae = read(Case("saelens", "jumprelu_centred").path)
+    activation = sae.activation
+    assert isinstance(activation, JumpReLU)
+    moved = AffineSAE(
+        sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, JumpReLU(activation.threshold * 1.01), centred=sae.centred
+    )
+    assert compare(sae, sae).flips == 0
+    assert compare(sae, moved).flips >= 10
+    assert compare(sae, moved).codes > 0.1
+    assert compare(sae, moved).unflipped == 0
+
+
+class TestCommand:
+    source = str(Case("dictionary_learning", "BatchTopKSAE").path)
+
+    def test_writes_prints_and_stores_its_proof(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "sae"
+        assert main(["convert", self.source, str(out), "--to", "saelens"]) == 0
+        printed = capsys.readouterr().out
+        assert "probe inputs" in printed
+        assert "JumpReLU" in printed
+        stored = json.loads((out / "cfg.json").read_text())["metadata"]["sparsecode"]["conversion"]
+        assert stored["source_format"] == "dictionary_learning"
+        assert stored["proof"]["codes"] <= 1e-6 * stored["proof"]["largest_code"]
+        assert stored["proof"]["near"] > 0
+        assert stored["proof"]["n_inputs"] > 1000
+        # and on: the proof of one conversion does not travel as the metadata of the next
+        assert main(["convert", str(out), str(tmp_path / "again.d"), "--to", "dictionary_learning"]) == 0
+        side = json.loads((tmp_path / "again.d" / "conversion.json").read_text())
+        assert side["source_format"] == "saelens"
+        one, other = read(self.source), read(tmp_path / "again.d")
+        assert compare(one, other).codes == 0
+
+    def test_does_not_write_over_what_is_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "sae"
+        again = ["convert", self.source, str(out), "--to", "saelens"]
+        assert main(again) == 0
+        assert main(again) == 2
+        assert "--force" in capsys.readouterr().err
+        assert main([*again, "--force"]) == 0
+        assert main(["convert", self.source, str(out), "--to", "sparsecode", "--force"]) == 2
+        assert "holds a saelens" in capsys.readouterr().err
+        assert main(["convert", str(out), str(out), "--to", "saelens", "--force"]) == 2
+
+    def test_refusals_are_short_and_leave_nothing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "sae"
+        assert main(["convert", self.source, str(out), "--to", "sparsify"]) == 1
+        assert "--to saelens or dictionary_learning" in " ".join(capsys.readouterr().err.split())
+        assert not out.exists()
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+    def test_other_precisions(self, dtype: str, tmp_path: Path) -> None:
+        out = tmp_path / "sae"
+        assert main(["convert", self.source, str(out), "--to", "saelens", "--dtype", dtype]) == 0
+        config = json.loads((out / "cfg.json").read_text())
+        assert config["dtype"] == dtype
+        proof = config["metadata"]["sparsecode"]["conversion"]["proof"]
+        limit = {"bfloat16": 0.05, "float16": 0.01, "float64": 1e-6}[dtype]
+        assert proof["unflipped"] < limit * proof["largest_code"]
+
+    def test_a_run_of_ours(self, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        model = Amortised(n_code=40, activation=TopKSpec(5), normaliser=Centre()).build((64,), seed=0)
+        model.initialise_(torch.from_numpy(load_digits(return_X_y=True)[0]).float())
+        save_model(model, run / "model", {})
+        assert main(["convert", str(run), str(tmp_path / "sae"), "--to", "saelens"]) == 0
+        assert json.loads((tmp_path / "sae" / "cfg.json").read_text())["architecture"] == "topk"
