@@ -18,10 +18,10 @@ from sparsecode.kernels.threads import share_out
 __all__ = ["above_rows", "top_rows"]
 
 SPAN = 64  # entries that are looked at together
-GROUPS = 512  # group maxima at least, and this many times k:
+GROUPS = 256  # group maxima at least, and this many times k:
 PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
-ROWS = 16  # samples that a thread takes at a time
+ROWS = 64  # samples that a thread takes at a time
 
 _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
 
@@ -49,26 +49,27 @@ def _level(keys: Any, k: Any) -> Any:
 @_jit
 def _groups(keys: Any, most: Any) -> None:
     """most[g] = the largest of keys[g], keys[g + width], ..."""
-    width, n = len(most), len(keys)
+    width = len(most)
     most[:] = keys[:width]
-    for start in range(width, n, width):
-        for g in range(min(width, n - start)):
-            key = keys[start + g]
-            most[g] = key if key > most[g] else most[g]
+    for start in range(width, len(keys), width):
+        part = keys[start : start + width]  # loops over slices vectorise, loops over sums of indices do not
+        for g in range(len(part)):
+            most[g] = max(part[g], most[g])
 
 
 @_jit
 def _collect(keys: Any, level: Any, found: Any) -> Any:
     """Where keys >= level, in order; how many."""
-    count, n = 0, len(keys)
-    for start in range(0, n, SPAN):
-        stop, largest = min(start + SPAN, n), keys[start]
-        for j in range(start, stop):
-            largest = max(largest, keys[j])
+    count = 0
+    for start in range(0, len(keys), SPAN):
+        part = keys[start : start + SPAN]
+        largest = part[0]
+        for j in range(len(part)):
+            largest = max(largest, part[j])
         if largest >= level:
-            for j in range(start, stop):
-                found[count] = j
-                count += keys[j] >= level
+            for j in range(len(part)):
+                found[count] = start + j
+                count += part[j] >= level
     return count
 
 
@@ -120,25 +121,26 @@ def _above(
     bits_as_floats: Any, line: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Entries of each row of scores + bias above `threshold`, packed to the front; if `rough`, exact ones of those above it less `margin`."""
-    n = scores.shape[1] if not rough else keys.shape[1]
     for i in range(len(keys)):
         found, kept, count, slack = indices[i], values[i], 0, margin[i]
         if rough:
-            for j in range(n):
-                bits[j] = np.int32(keys[i, j]) << 16  # a bfloat16 is a float32's upper half
-            for j in range(n):
+            row = keys[i]
+            for j in range(len(row)):
+                bits[j] = np.int32(row[j]) << 16  # a bfloat16 is a float32's upper half
+            for j in range(len(row)):
                 line[j] = bits_as_floats[j] + abs(bits_as_floats[j]) * UNCERTAIN + (bias[j] + slack)
         else:
-            for j in range(n):
-                line[j] = scores[i, j] + bias[j]
-        for start in range(0, n, SPAN):
-            stop, hit = min(start + SPAN, n), False
-            for j in range(start, stop):
-                hit |= line[j] > threshold[j]
+            score = scores[i]
+            for j in range(len(score)):
+                line[j] = score[j] + bias[j]
+        for start in range(0, len(line), SPAN):
+            part, level, hit = line[start : start + SPAN], threshold[start : start + SPAN], False
+            for j in range(len(part)):
+                hit |= part[j] > level[j]
             if hit:
-                for j in range(start, stop):
-                    found[count] = j
-                    count += line[j] > threshold[j]
+                for j in range(len(part)):
+                    found[count] = start + j
+                    count += part[j] > level[j]
         final = 0
         for p in range(count):
             j = found[p]
