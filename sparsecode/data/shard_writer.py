@@ -22,13 +22,14 @@ from torch import Tensor
 from sparsecode.data.arrays import Share
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shards import DTYPES, INDEX, DType, Index, Shard
-from sparsecode.data.shuffle import BLOCK, Records, Shuffle
+from sparsecode.data.shuffle import Records, Shuffle
 from sparsecode.files import LOCK, locked, write_atomic
 from sparsecode.specs import Count, Seed, Spec, differences, from_json, to_json
 
 __all__ = ["ShardWriter"]
 
 UNFINISHED, JOURNAL = "unfinished", "journal.json"
+BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
 GROUP = 8  # bytes of a row's document, which stands before its values
 
 
@@ -105,9 +106,14 @@ class ShardWriter:
             self._held.enter_context(locked(self.folder))
         except BlockingIOError:
             raise BlockingIOError(f"{self.folder}: another process is writing here; choose another folder") from None
-        self._home.mkdir(exist_ok=True)
-        if (self._home / JOURNAL).exists():
-            self._go_on()
+        with ExitStack() as undone:
+            undone.callback(self._held.close)
+            if (self._home / JOURNAL).exists():
+                self._go_on()
+            else:  # whatever was written, nothing says how much of it is whole
+                shutil.rmtree(self._home, ignore_errors=True)
+                self._home.mkdir()
+            undone.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from sparsecode.ops.streams import generator
 
-__all__ = ["BLOCK", "Records", "Shuffle"]
+__all__ = ["Records", "Shuffle"]
 
-BLOCK = 32 * 2**20  # bytes of records in memory while they are dealt out
+BLOCK = 8 * 2**20  # bytes of records in memory while they are dealt out
 SLICE = 4096  # records handed on at a time
 BUCKETS = 256  # files open at a time
 
