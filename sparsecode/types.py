@@ -30,13 +30,15 @@ class Code(NamedTuple):
 
 class SparseCode(NamedTuple):
     """A batch of codes, row by row, zeros left out: row i holds `values[p]` at codes `indices[p]`, rising, for p from
-    `offsets[i]` to `offsets[i + 1]`. `values` [nnz], `indices` int32 [nnz], `offsets` int64 [B + 1].
+    `offsets[i]` to `offsets[i + 1]`. `values` [nnz], `indices` int32 [nnz], `offsets` int64 [B + 1]; `active` [nnz] as
+    in `Code`.
     """
 
     values: Tensor
     indices: Tensor
     offsets: Tensor
     n_code: int
+    active: Tensor | None = None
 
 
 class Loss(NamedTuple):

@@ -16,7 +16,8 @@ from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_er
 from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.nn.activations import Activation, Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
+from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
+from sparsecode.nn.activations import Activation, BatchTopK, Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
 from sparsecode.nn.corruptions import Corrupted, Corruption, Span
 from sparsecode.nn.encoders import LISTA, LISTAModule
@@ -52,7 +53,9 @@ class Amortised(Spec, tag="amortised"):
 
     Training loss, mean over the batch: |x - decode(z)|^2 + weight * penalty(z), summed over features and codes, and
     what `revival` and `Gated` add. A penalty may see z_j times the norm of atom j (`norm_weighted`), so that small codes
-    with long atoms do not escape it; `target_l0` moves the weight until that many codes are active.
+    with long atoms do not escape it; `target_l0` moves the weight until that many codes are active. Codes of data not seen
+    in training have other counts: thresholds (of `batch_topk`, and of `jumprelu` under a target) are therefore moved
+    at the end, together, until validation samples have the wanted one, unless `calibrate` is off.
     Sources: KL-sparse and denoising autoencoders (Ng 2011; Vincent et al., JMLR 2010); the sparse autoencoders of
     interpretability, each cited by its activation.
     """
@@ -66,9 +69,16 @@ class Amortised(Spec, tag="amortised"):
     revival: Revival | None = None
     matryoshka: Matryoshka | None = None
     corruption: Annotated[Corruption | None, Meta(description="of training inputs; targets stay clean")] = None
+    calibrate: Annotated[
+        bool, Meta(description="after training, move thresholds so that validation samples have the wanted L0")
+    ] = True
     normaliser: Normaliser = Identity()
     encoder: Affine | LISTA = Affine()
     decoder: BiasedDictionary = BiasedDictionary()
+    arithmetic: Annotated[
+        Arithmetic,
+        Meta(description="of training on CPUs: dense codes, or sparse ones found by float32 or bfloat16 products"),
+    ] = "bf16"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,28 +183,35 @@ class AmortisedModel(AbstractSparseModel):
         target = self.normalise(batch.x)
         corrupted = self.corrupt(target, rng("corruption"))
         x = target if corrupted is None else corrupted.x
-        code = self.activation.train_code(self._pre(x), step, moving)
-        out, fidelity = self._fidelity(code.z, target)
-        parts = {"fidelity": fidelity.mean()}
-        if code.gate is not None:
-            # the gate alone must reconstruct, too; decoder held fixed, so that only the encoder learns from it
-            gated = torch.addmm(self.decoder.bias.detach(), code.gate, self.decoder.atoms.detach())
-            parts["gate_fidelity"] = squared_error(gated, target).mean()
-        if self.penalty is not None:
+        taken = sparse_step(
+            self.encoder,
+            self.activation,
+            self.decoder,
+            self.penalty,
+            x,
+            step,
+            moving=moving,
+            arithmetic="dense" if self.spec.matryoshka else self.spec.arithmetic,
+            norm_weighted=self.spec.norm_weighted,
+            theta=self._theta,
+        )
+        if taken is None:
+            taken = self._dense_step(x, target, step, moving)
+        out, fired = taken.out, taken.fired
+        parts = {"fidelity": (squared_error(out, target) if taken.fidelity is None else taken.fidelity).mean()}
+        if taken.gate_fidelity is not None:
+            parts["gate_fidelity"] = taken.gate_fidelity.mean()
+        if taken.penalty is not None:
             factor = 1.0 if self.control is None else self.control.factor
             weight = at(self.spec.weight, step) * factor
             if moving:
                 self.weight.fill_(weight)
-            weighed = code._replace(
-                z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
-            )
-            parts["penalty"] = weight * self.penalty(weighed, moving).mean()
-        fired = code.z.detach() > (0.0 if self.control is None else self.control.spec.theta)
-        stats = {"l0": fired.sum(dim=1).double().mean()}
+            parts["penalty"] = weight * taken.penalty
+        stats = {"l0": taken.l0}
         if self.revival is not None:
             parts |= self._revive(x, target, out, step, rng)
             if moving:
-                self.revival.observe_(fired.any(dim=0), len(x))
+                self.revival.observe_(fired, len(x))
             stats["dead"] = self.revival.dead.double().sum()
         if self.control is not None:
             stats["weight"] = self.weight.clone()
@@ -207,6 +224,14 @@ class AmortisedModel(AbstractSparseModel):
         rows = self.normalise(sample)
         self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
         self.decoder.initialise_(rows)
+
+    @torch.no_grad()
+    def calibrate_(self, x: Tensor) -> None:
+        wanted = None if self.control is None else self.control.spec.l0
+        if isinstance(self.spec.activation, BatchTopK) and isinstance(self.spec.activation.k, float):
+            wanted = self.spec.activation.k
+        if self.spec.calibrate and wanted is not None:
+            self.activation.calibrate_(self._pre(self.normalise(x)), wanted)
 
     @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:
@@ -242,6 +267,26 @@ class AmortisedModel(AbstractSparseModel):
         return {
             f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
         }
+
+    @property
+    def _theta(self) -> float:
+        return 0.0 if self.control is None else self.control.spec.theta
+
+    def _dense_step(self, x: Tensor, target: Tensor, step: int, moving: bool) -> Step:
+        code = self.activation.train_code(self._pre(x), step, moving)
+        out, fidelity = self._fidelity(code.z, target)
+        gate_fidelity = penalty = None
+        if code.gate is not None:
+            # the gate alone must reconstruct, too; decoder held fixed, so that only the encoder learns from it
+            gated = torch.addmm(self.decoder.bias.detach(), code.gate, self.decoder.atoms.detach())
+            gate_fidelity = squared_error(gated, target)
+        if self.penalty is not None:
+            weighed = code._replace(
+                z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
+            )
+            penalty = self.penalty(weighed, moving).mean()
+        fired = code.z.detach() > self._theta
+        return Step(out, penalty, fired.any(dim=0), fired.sum(dim=1).double().mean(), fidelity, gate_fidelity)
 
     def _pre(self, x: Tensor) -> Tensor:
         return self.encoder(x, self.decoder) if isinstance(self.encoder, AffineModule) else self.encoder(x)

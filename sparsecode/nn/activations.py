@@ -15,10 +15,11 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.ops.collective import gather_over_ranks, world_size
+from sparsecode.ops.sparse_codes import Products, keep, select_above, select_top
 from sparsecode.ops.straight_through import above, jump_relu
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
-from sparsecode.types import Code
+from sparsecode.types import Code, SparseCode
 
 __all__ = [
     "Activation",
@@ -34,6 +35,11 @@ __all__ = [
     "top_k",
 ]
 
+# entries per sample above which dense codes are faster
+TOP_CROWD = 512
+CROWD: dict[Products, float] = {"exact": 256, "bf16": 100}
+NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
+
 K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
 
 
@@ -48,6 +54,22 @@ class ActivationModule(nn.Module):
 
     def infer(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return self.shape(pre)
+
+    def train_sparse(
+        self,
+        x: Float[Tensor, "b f"],
+        weight: Float[Tensor, "k f"],
+        bias: Float[Tensor, " k"],
+        centre: Float[Tensor, " f"],
+        step: int,
+        moving: bool,
+        products: Products,
+    ) -> SparseCode | None:
+        """What `train_code` gives for pre = (x - centre) W^T + b, without its zeros; None if that is not sparse."""
+        del x, weight, bias, centre, step, moving, products
+
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """Move thresholds, if there are any, so that l0 of these pre-activations per sample are active on average."""
 
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
         """Forget what was learned for these codes."""
@@ -68,6 +90,12 @@ class ReLUModule(ActivationModule):
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.relu(pre)
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        del step, moving
+        return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products])
 
 
 class Sigmoid(Spec, tag="sigmoid"):
@@ -140,6 +168,12 @@ class TopKModule(ActivationModule):
     def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
         return Code(top_k(pre, self.advance_(step, moving)))
 
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        k = self.advance_(step, moving)
+        return None if k > TOP_CROWD else select_top(x, weight, bias, centre, k, products=products)
+
 
 class BatchTopK(Spec, tag="batch_topk"):
     """In training the k B largest pre-activations of the B samples of a batch, if positive; else all above a threshold.
@@ -170,6 +204,9 @@ class BatchTopKModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre * (pre > self.threshold)
 
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        self.threshold.fill_(_level(pre, l0))
+
     @torch.no_grad()
     def observe_(self, least: Tensor) -> None:
         """Take the smallest kept value of a batch into the threshold; the first counts whole."""
@@ -187,6 +224,22 @@ class BatchTopKModule(ActivationModule):
             if moving:
                 self.observe_(least)
         return Code(torch.where((pre >= least) & (pre > 0), pre, 0.0))
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        if world_size() > 1 or not float(self.threshold):
+            return None
+        k = at(self.spec.k, step)
+        guess = NEAR * float(self.threshold)
+        code = select_above(x, weight, bias, centre, guess, products=products, most=max(4 * k, CROWD[products]))
+        wanted = round(k * len(x))
+        if code is None or len(code.values) < wanted:
+            return None
+        least = code.values.detach().topk(wanted, sorted=False).values.amin()
+        if moving:
+            self.observe_(least)
+        return keep(code, code.values.detach() >= least)
 
 
 class JumpReLU(Spec, tag="jumprelu"):
@@ -217,6 +270,26 @@ class JumpReLUModule(ActivationModule):
     def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
         threshold, width = self.log_threshold.exp(), self.spec.bandwidth
         return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        del step, moving
+        threshold, width = self.log_threshold.exp(), self.spec.bandwidth
+        level = threshold.detach() - width / 2  # from where on thresholds learn
+        code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products])
+        if code is None:
+            return None
+        own = threshold[code.indices]
+        values = jump_relu(code.values, own, width)
+        return code._replace(values=values, active=above(code.values, own, width))
+
+    @torch.no_grad()
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """All thresholds by one factor."""
+        factor = _level(pre / self.log_threshold.exp(), l0)
+        if factor > 0:
+            self.log_threshold.add_(math.log(factor))
 
     def near(self, pre: Float[Tensor, "b k"]) -> float:
         """How many pre-activations per sample are so near their threshold that it gets a derivative from them."""
@@ -273,3 +346,10 @@ def _check_k(k: float | Schedule, n_code: int) -> None:
     for number in (k,) if isinstance(k, int | float) else k.extremes():
         if not 1 <= round(number) <= n_code:
             raise ValueError(f"activation.k reaches {number:g}; expected 1 to the number of codes, {n_code}")
+
+
+def _level(values: Float[Tensor, "b k"], l0: float) -> float:
+    """Halfway between the l0 B largest of the values and the next one; 0 at least."""
+    wanted = round(l0 * len(values))
+    largest = values.flatten().topk(min(wanted + 1, values.numel())).values.double().clamp(min=0)
+    return float(largest[-2:].mean())

@@ -6,6 +6,7 @@ On a CPU in float32 the kernels serve, elsewhere plain torch does; both give the
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -18,9 +19,11 @@ from sparsecode.types import SparseCode
 
 __all__ = [
     "Products",
+    "bf16_is_fast",
     "decode_sparse",
     "dense",
     "from_dense",
+    "keep",
     "select_above",
     "select_top",
     "sum_by_code",
@@ -34,6 +37,21 @@ CHUNK = 1024  # samples whose scores are held at a time
 ERROR = (
     2.0**-11
 )  # of |x| |w|: what rough scores may be off by and still be looked at; six standard deviations for 384 features
+
+
+@cache
+def bf16_is_fast() -> bool:
+    """Whether this processor multiplies bfloat16 numbers itself."""
+    known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    return bool(known.get("amx_bf16") or known.get("avx512_bf16") or known.get("bf16"))
+
+
+def keep(code: SparseCode, kept: Tensor) -> SparseCode:
+    """The entries that are `kept` [nnz]."""
+    counts = torch.zeros(len(code.offsets) - 1, dtype=torch.long, device=kept.device).index_add_(
+        0, _samples(code), kept.long()
+    )
+    return SparseCode(code.values[kept], code.indices[kept], _offsets(counts), code.n_code)
 
 
 def dense(code: SparseCode) -> Float[Tensor, "b k"]:

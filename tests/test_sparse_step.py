@@ -1,0 +1,92 @@
+"""A training step with sparse codes gives the losses, counts and gradients of one with dense codes."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsecode.data import Photos
+from sparsecode.losses import L0, AuxK, Tanh
+from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.models.sparse_step import Arithmetic, sparse_step
+from sparsecode.nn.activations import BatchTopK, JumpReLU, ReLU, TopK
+from sparsecode.nn.affine import BiasedDictionary
+from sparsecode.nn.constraints import Free
+from sparsecode.ops.streams import Stream
+from sparsecode.penalties import L1
+from sparsecode.types import Batch
+
+KINDS: dict[str, dict[str, Any]] = {
+    "topk": {"activation": TopK(k=9), "revival": AuxK(dead_after=300)},
+    "batch_topk": {"activation": BatchTopK(k=9)},
+    "relu": {"activation": ReLU(), "penalty": L1(positive=True), "weight": 0.1},
+    "weighted": {
+        "activation": ReLU(),
+        "penalty": Tanh(),
+        "norm_weighted": True,
+        "decoder": BiasedDictionary(constraint=Free()),
+    },
+    "jumprelu": {"activation": JumpReLU(threshold=0.5, bandwidth=0.2), "penalty": L0(), "weight": 0.01},
+}
+LEVELS = {"relu": -0.8, "weighted": -0.8}
+
+
+def patches() -> Tensor:
+    return Photos(n_train=200, size=8).load().train.x
+
+
+def model(kind: str, arithmetic: Arithmetic) -> AmortisedModel:
+    built = Amortised(n_code=1100, arithmetic=arithmetic, **KINDS[kind]).build((1, 8, 8), seed=0).train()
+    built.initialise_(patches())
+    with torch.no_grad():
+        built.encoder.bias.fill_(LEVELS.get(kind, 0.0))  # pyright: ignore - a tensor
+    return built
+
+
+def trained(kind: str, arithmetic: Arithmetic) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Loss terms and counts of the third step, and the gradients, after two steps that move state."""
+    built, found = model(kind, arithmetic), {}
+    for step in range(3):
+        built.zero_grad()
+        loss = built.loss(Batch(patches()), step, Stream(0, step))
+        loss.total.backward()
+        found = {"total": loss.total.detach(), **loss.parts, **loss.stats}
+    gradients = {name: p.grad for name, p in built.named_parameters() if p.grad is not None}
+    assert len(gradients) == len(list(built.parameters()))
+    return found, gradients | dict(built.named_buffers())
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("arithmetic", ["exact", "bf16"])
+def test_step_is_that_of_dense_codes(kind: str, arithmetic: Arithmetic) -> None:
+    (sparse, tensors), (dense, expected) = trained(kind, arithmetic), trained(kind, "dense")
+    assert list(sparse) == list(dense)
+    for name, value in dense.items():
+        torch.testing.assert_close(sparse[name], value, rtol=1e-4, atol=1e-5)
+    for name, tensor in expected.items():
+        size = float(tensor.abs().max())
+        torch.testing.assert_close(
+            tensors[name], tensor, rtol=1e-3, atol=1e-3 * size if arithmetic == "bf16" else 1e-4 * size
+        )
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_sparse_codes_are_in_fact_used_and_not_where_they_would_be_many(kind: str) -> None:
+    built = model(kind, "exact")
+    if kind == "batch_topk":
+        built.loss(Batch(patches()), 0, Stream(0, 0))  # its threshold is known from then on
+
+    def step(x: Tensor, arithmetic: Arithmetic = "exact") -> object:
+        return sparse_step(
+            built.encoder, built.activation, built.decoder, built.penalty, x, 0,
+            moving=False, arithmetic=arithmetic, norm_weighted=False, theta=0.0,
+        )  # fmt: skip
+
+    x = built.normalise(patches())
+    assert step(x) is not None
+    assert step(x, "dense") is None
+    if kind != "topk":
+        with torch.no_grad():
+            built.encoder.bias.fill_(100.0)  # pyright: ignore - a tensor
+        assert step(x) is None
