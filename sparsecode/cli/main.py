@@ -25,6 +25,7 @@ COMMANDS = {
     "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
     "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract"),
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
+    "analyse": Command("compare runs with references, with the truth, with each other", "sparsecode.cli.analyse"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
     "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),

@@ -1,4 +1,4 @@
-"""What the user names for writing."""
+"""What the user names for writing, and what runs are called there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from pathlib import Path
 
 from sparsecode.cli.options import UsageError
 
-__all__ = ["refuse_to_overwrite"]
+__all__ = ["refuse_to_overwrite", "run_names"]
 
 
 def refuse_to_overwrite(option: str, path: Path | None, force: bool) -> None:
     """Raise UsageError if the file is there already and the user has not said --force."""
     if path is not None and path.exists() and not force:
         raise UsageError(f"{option} {path}: exists already; choose another name, or write over it with --force")
+
+
+def run_names(paths: tuple[Path, ...]) -> list[str]:
+    """The folders' names, or whole paths where a name is there twice."""
+    names = [path.resolve().name for path in paths]
+    found = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    if len(set(found)) < len(found):
+        raise UsageError(f"a run is named twice: {', '.join(found)}")
+    return found

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from sparsecode.cli.options import UsageError
-from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.data import Splits
 from sparsecode.evaluate.lista_probe import lista_trials
 from sparsecode.evaluate.probe import (
@@ -79,7 +79,7 @@ def _probe(
     for path in (table_file, picture_file):
         refuse_to_overwrite("--out", path, force)
     paths = (run, *others)
-    names = _names(paths)
+    names = run_names(paths)
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
     splits = _same_data(paths)
@@ -114,15 +114,6 @@ def _probe(
         save_atomic(picture_file, lambda file: figure.savefig(file, dpi=120))
         for what, path in (("scores", table_file), ("picture", picture_file)):
             console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
-
-
-def _names(paths: tuple[Path, ...]) -> list[str]:
-    """The folders' names, or whole paths where a name is there twice."""
-    names = [path.resolve().name for path in paths]
-    found = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
-    if len(set(found)) < len(found):
-        raise UsageError(f"a run is named twice: {', '.join(found)}")
-    return found
 
 
 def _check_coders(models: dict[str, AbstractSparseModel], coders: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -76,22 +77,22 @@ def lasso_at(target: float, x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], po
         raise ValueError(f"target is {target}; expected a mean L0 > 0")
     corr = (x @ D.T) if positive else (x @ D.T).abs()
     high = math.log(max(float(corr.max()), torch.finfo(x.dtype).tiny))  # every code is zero there
-    low = high - math.log(1e6)
+    low, least = None, high - math.log(1e6)
     best: LassoCodes | None = None
-    start: Tensor | None = None
     weight = high - math.log(10)
     for _ in range(SEARCH):
+        # From zero each time: codes near another weight's would keep some of its entries until their gap is tiny.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codes that stop short: their gap is reported
-            found = sparse_encode(x, D, math.exp(weight), positive=positive, tol=SOLVED, z0=start, return_solution=True)
-        start, count = found.z, float(l0(found.z).double().mean())
+            found = sparse_encode(x, D, math.exp(weight), positive=positive, tol=SOLVED, return_solution=True)
+        count = float(l0(found.z).double().mean())
         if best is None or abs(count - target) < abs(best.l0 - target):
             gap = found.gap[found.gap.isfinite()]  # infinite for a sample of zeros
             best = LassoCodes(found.z, math.exp(weight), count, float(gap.max()) if len(gap) else 0.0)
-        if abs(count - target) <= TOLERANCE * target or high - low < 1e-6:
-            break
         low, high = (weight, high) if count > target else (low, weight)
-        weight = (low + high) / 2
+        if abs(count - target) <= TOLERANCE * target or (low is not None and high - low < 1e-6) or high <= least:
+            break
+        weight = high - math.log(3) if low is None else (low + high) / 2  # small weights take long
     assert best is not None
     return best
 
@@ -143,9 +144,13 @@ def amortisation_gap(
 
 @torch.no_grad()
 def model_gaps(
-    model: AbstractSparseModel, x: Tensor, theta: float = 0.0, dictionary: Dictionary | None = None
+    model: AbstractSparseModel,
+    x: Tensor,
+    theta: float = 0.0,
+    dictionary: Dictionary | None = None,
+    coders: Sequence[str] | None = None,
 ) -> dict[str, AmortisationGap]:
-    """The amortisation gap of each of the model's coders on samples x [n, *F] in data space.
+    """The amortisation gap of the model's coders, or of those named, on samples x [n, *F] in data space.
 
     Raises ValueError for models whose decoder is not linear, and as `amortisation_gap`.
     """
@@ -155,6 +160,7 @@ def model_gaps(
     return {
         name: amortisation_gap(rows, torch.cat([coder(part) for part in x.split(CHUNK)]), dictionary, theta)
         for name, coder in model.coders().items()
+        if coders is None or name in coders
     }
 
 

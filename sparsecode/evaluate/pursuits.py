@@ -14,13 +14,13 @@ CHUNK = 1024
 
 
 def spread(l0: float, n: int) -> Int[Tensor, " n"]:
-    """Whole numbers, floor and ceiling of `l0` in turn, whose mean is `l0` to within 1 / n.
+    """Whole numbers, floor and ceiling of `l0` in turn, whose mean is `l0` to within 1 / (2 n).
 
     Raises ValueError for a negative `l0`.
     """
     if not l0 >= 0:
         raise ValueError(f"l0 is {l0}; expected a number >= 0")
-    return (torch.arange(n + 1, dtype=torch.float64) * l0).floor().long().diff()
+    return (torch.arange(n + 1, dtype=torch.float64) * l0).round().long().diff()
 
 
 def greedy_codes(
