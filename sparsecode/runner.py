@@ -37,6 +37,7 @@ __all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
+CALIBRATED = 10_000  # validation samples behind thresholds
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
 
@@ -139,6 +140,8 @@ def run(
         if state.stopped_by or not first:
             return Result(folder, state, None, [])
         best = folder.best_model().to(fabric.device)
+        best.calibrate_(valid.x[:CALIBRATED])
+        save_model(best, folder.model, provenance)
         evaluation = evaluate_model(best, splits, config.evaluate, config.seed)
         figures = draw(folder, best, splits, config)
         folder.write_evaluation(evaluation)

@@ -199,22 +199,22 @@ def patches_topk() -> Run:
 ACTS_L0 = 32
 
 
-def _acts(activation: Activation, epochs: float = 150, lr: float = 1e-3, **settings: object) -> Run:
+def _acts(activation: Activation, **settings: object) -> Run:
     n_code = 1536
     model = Amortised(
         n_code=n_code,
         activation=activation,
-        revival=AuxK(dead_after=100_000),
+        revival=AuxK(dead_after=50_000),
         normaliser=Centre(),
         decoder=BiasedDictionary(bias="zero"),
         **settings,  # pyright: ignore[reportArgumentType] - checked by the spec
     )
-    rate = Linear(start=lr, stop=0.0, length=0.3, delay=0.7, unit="fraction")
+    rate = Linear(start=1e-3, stop=0.0, length=0.3, delay=0.7, unit="fraction")
     return Run(
         data=MiniLM(),
         model=model,
         optim=Optim(groups={"*": Adam(lr=rate, beta2=0.99)}, clip=Clip(norm=1.0)),
-        train=Train(epochs=epochs, batch_size=1024, select="last", evaluate_every=10, checkpoint_every=10),
+        train=Train(epochs=20, batch_size=256, select="last", evaluate_every=4, checkpoint_every=4),
         evaluate=Evaluate(sigmas=()),
         seed=0,
     )

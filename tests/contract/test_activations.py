@@ -126,3 +126,15 @@ def test_a_count_has_no_derivative_by_the_pre_activations() -> None:
 def test_more_active_codes_than_codes_are_refused(k: int | Linear) -> None:
     with pytest.raises(ValueError, match=r"activation\.k reaches .*expected 1 to the number of codes, 10"):
         TopK(k).build(10)
+
+
+@pytest.mark.parametrize("spec", [BatchTopK(3), JumpReLU(threshold=0.05, bandwidth=0.1)], ids=lambda s: type(s).__name__)
+def test_calibrated_thresholds_give_the_wanted_count_and_stay(spec: BatchTopK | JumpReLU) -> None:
+    module, pre = spec.build(10).double(), pre_activations()
+    for l0 in (2.0, 2.5):
+        module.calibrate_(pre, l0)
+        before = {k: v.clone() for k, v in module.state_dict().items()}
+        assert int((module.infer(pre) > 0).sum()) == l0 * len(pre)
+        module.calibrate_(pre, l0)
+        for name, value in module.state_dict().items():
+            torch.testing.assert_close(value, before[name])
