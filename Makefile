@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training interop-fixtures test-interop docs clean
+.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training bench-autoencoders interop-fixtures test-interop docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,7 +25,7 @@ demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score i
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
 
 test: $(VENV)/tools ## the tests (under five minutes)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow
@@ -39,7 +39,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
-BENCHMARKS := lasso dictionary training
+BENCHMARKS := lasso dictionary training autoencoders
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
@@ -47,6 +47,7 @@ $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(BENCH_PIP) torch
 	$(BENCH_PIP) --editable .
 	$(BENCH_PIP) --requirement benchmarks/requirements.txt
+	$(BENCH_PIP) --no-deps dictionary-learning==0.1.0
 	@touch $@
 
 bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after another

@@ -69,9 +69,21 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
+    """Runs draw no figures, which take most of the time of a short one, unless a test is marked `draws`."""
+    import sparsecode.cli.use  # noqa: F401  # pyright: ignore[reportUnusedImport] - `sparsecode plot` keeps the function it imports
+
+    if not request.node.get_closest_marker("draws"):
+        monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short run on handwritten digits, trained through the command line with toys.SHORT."""
+    """The folder of a short run on handwritten digits, trained through the command line with toys.SHORT, with figures.
+
+    All tests share it: what changes it puts it back, or takes a copy.
+    """
     from toys import SHORT  # here, because it imports sparsecode
 
     from sparsecode.cli import main

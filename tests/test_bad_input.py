@@ -53,12 +53,6 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figures: they take most of the time of a short run."""
-    monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
-
-
 # Damaged and tampered tensors
 
 
@@ -126,7 +120,6 @@ def test_a_cut_model_is_named(copied: Path, cut: int) -> None:
         load_model(copied / "model")
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_after_the_remedy_the_run_goes_on_and_files_without_a_checksum_do(copied: Path, trained: Path) -> None:
     flip(copied / STATE, 0.5)
     assert main(["train", "--resume", str(copied)]) == 1
@@ -295,7 +288,6 @@ def test_data_that_cannot_be_learned_from_are_named(
     assert not (tmp_path / "run/model").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_works_once_the_data_are_good(tmp_path: Path) -> None:
     assert train(X[:0], tmp_path) == 1
     assert train(X, tmp_path) == 0
@@ -323,6 +315,7 @@ def test_a_pixel_that_never_varies_is_no_obstacle(own: Path) -> None:
     assert evaluation.scores["solver"].psnr > 11
 
 
+@pytest.mark.draws
 def test_splits_of_one_sample_have_no_explained_variance_and_are_drawn(tmp_path: Path) -> None:
     assert train(X[:3], tmp_path, "train.batch_size=1", valid=0.34, test=0.34) == 0
     folder = RunFolder(tmp_path / "run")

@@ -154,6 +154,20 @@ def test_denoise_with_a_runs_dictionary(trained: Path, picture: Path, tmp_path: 
     assert (tmp_path / "out" / "china.png").exists()
 
 
+@pytest.mark.parametrize(("sigma", "least", "before"), [("2e29", 3.0, 11.4), ("1", 0.0, 100.0)])
+def test_denoise_takes_any_units(
+    atoms: Path, tmp_path: Path, sigma: str, least: float, before: float, capsys: Capture
+) -> None:
+    image = tmp_path / "image.npy"
+    np.save(image, load_sample_image("china.jpg")[100:148, 560:600, 1] / 255 * 1e30)
+    command = ["denoise", str(image), "--dictionary", str(atoms), "--sigma", sigma, "--out", str(tmp_path / "out")]
+    assert main([*command, "--stride", "3", "--add-noise"]) == 0
+    given, clean = capsys.readouterr().out.partition("PSNR ")[2].partition(" dB")[0].split(" -> ")
+    assert float(given) == pytest.approx(before, abs=0.5)
+    assert float(clean) >= float(given) + least
+    assert np.isfinite(np.load(tmp_path / "out/image.npy")).all()
+
+
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
@@ -178,10 +192,7 @@ def test_denoise_refuses(
     assert not Path("out").exists()
 
 
-def test_sweep_reports_failures_and_draws_the_frontier(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
+def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: Capture) -> None:
     command = [
         "sweep",
         "digits-sdl",

@@ -78,7 +78,6 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_checkpoint(
     capsys: Capture,
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
     with monkeypatch.context() as patch:
         full_at(step, size, room, patch)
         assert main(["train", "digits-sdl", "--out", str(out), *OFTEN]) == 1
@@ -99,6 +98,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_checkpoint(
     assert RunFolder(out).evaluation() == RunFolder(undisturbed).evaluation()
 
 
+@pytest.mark.draws
 def test_a_disk_full_at_the_figures_keeps_the_training(
     undisturbed: Path, tmp_path: Path, room: Callable[[int | None], None], capsys: Capture
 ) -> None:

@@ -94,6 +94,7 @@ def test_one_damaged_run_does_not_hide_the_others(trained: Path, capsys: Capture
     assert "written in format 99 by a newer sparsecode" in text
 
 
+@pytest.mark.draws
 def test_vectors_and_no_noise_levels_are_no_obstacle(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((200, 10), np.float32))
     data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'

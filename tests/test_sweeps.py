@@ -23,12 +23,6 @@ from sparsecode.sweeps import RESULTS, Axis, Backend, Job, Outcome, jobs_of, pro
 QUICK = ("train.epochs=0.1", "evaluate.sigmas=[]", "model.n_code=16")
 
 
-@pytest.fixture(autouse=True)
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of a short run's time; what matters of them is tested elsewhere."""
-    monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
-
-
 def quick(root: Path) -> tuple[str, ...]:
     """Settings of a short run on digits without their shape, lest it draw them."""
     path = root.parent / f"{root.name}.npy"

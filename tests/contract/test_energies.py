@@ -94,10 +94,11 @@ def test_gradient_is_that_of_the_smooth_part(energy: Any) -> None:
 @every_energy
 @pytest.mark.parametrize("solver", [FISTA(step_size="backtracking"), None], ids=str)
 def test_solvers_reach_a_stationary_point_below_the_start(energy: Any, solver: FISTA | None) -> None:
-    found = solve(energy, solver, codes(), max_steps=300, tol=1e-2)
+    # A decoder with kinks may have its optimum on one, where no gradient vanishes.
+    kinks = isinstance(getattr(energy, "base", energy), DecoderEnergy) and energy is not ENERGIES["any decoder"]
+    found = solve(energy, solver, codes(), max_steps=60 if kinks else 300, tol=1e-2)
     assert found.objective.sum() < 0.9 * energy.per_sample(codes()).sum()
-    if not isinstance(getattr(energy, "base", energy), DecoderEnergy) or energy is ENERGIES["any decoder"]:
-        assert found.converged.all()  # a decoder with kinks may have its optimum on one, where no gradient vanishes
+    assert kinks or found.converged.all()
     assert (found.z >= 0).all()
 
 

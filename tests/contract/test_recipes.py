@@ -26,6 +26,15 @@ from sparsecode.train.optim import build
 from sparsecode.train.plan import clock
 from sparsecode.types import Batch, Event
 
+
+def figures_of(config: Run) -> frozenset[str]:
+    denoising = {"denoising"} if config.evaluate.sigmas else set[str]()
+    restored = {"restored"} if getattr(config.model, "corruption", None) else set[str]()
+    return frozenset({"atoms", "curves", "reconstructions", "usage"} | denoising | restored)
+
+
+# One recipe for each way to infer a code and set of figures: drawing takes longer than training.
+DRAWN = {(type(run.model), figures_of(run)): name for name, run in ((n, r()) for n, r in RECIPES.items())}.values()
 every_recipe = pytest.mark.parametrize("name", list(RECIPES))
 
 
@@ -165,11 +174,17 @@ def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, 
     model.load_state_dict({k.removeprefix("model/"): v for k, v in ours.items() if k.startswith("model/")})
     losses.append(model.loss(batch, 9, Stream(0, 9)).total.item())
     assert losses[1] < losses[0]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in whole.figures)
-    expected = {"atoms", "curves", "reconstructions", "usage"}
-    expected |= {"denoising"} if config.evaluate.sigmas else set[str]()
-    expected |= {"restored"} if getattr(config.model, "corruption", None) else set[str]()
-    assert {p.stem for p in whole.figures} == expected
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize(
+    "name", [name if name in DRAWN else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+)
+def test_figures_are_drawn(name: str, folder: Path, tmp_path: Path) -> None:
+    config = toy(name, folder, steps=2)
+    figures = run(config, tmp_path, accelerator="cpu").figures
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
+    assert {p.stem for p in figures} == figures_of(config)
 
 
 @every_recipe
