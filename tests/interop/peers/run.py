@@ -34,8 +34,9 @@ def saelens(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
     import sae_lens
 
     sae = sae_lens.SAE.load_from_disk(path, dtype="float32")
-    codes = sae.encode(x)
-    return codes, sae(x)
+    if sae.cfg.reshape_activations == "hook_z":  # rows in heads, as its inputs are
+        x = x.unflatten(1, (3, -1))
+    return sae.encode(x), sae(x).flatten(1)
 
 
 def dictionary_learning(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
