@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice, tee
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,8 +87,10 @@ def _extract(
     with ShardWriter(out, rows_per_shard, seed, **shares, dtype=dtype, provenance=provenance) as writer:
         if writer.appended:
             console.print(f"going on with {out} after {writer.appended} batches", highlight=False, soft_wrap=True)
-        with progress(f"{hook_point} of {model.name}", size) as report:
-            batches = token_batches(text, tokeniser, length=length, batch_size=batch_size, report=report)
+        with (
+            progress(f"{hook_point} of {model.name}", size) as report,
+            closing(token_batches(text, tokeniser, length=length, batch_size=batch_size, report=report)) as batches,
+        ):
             mine, theirs = tee(islice(batches, writer.appended, None))
             for batch, x in zip(mine, extract(network, hook_point, (b.inputs for b in theirs)), strict=True):
                 chosen = batch.inputs["attention_mask"].bool() if keep_special else batch.own

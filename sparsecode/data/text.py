@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,16 @@ class TokenBatch(NamedTuple):
     group: Tensor
 
 
+def _batch(spans: list[_Span], prefix: list[int], suffix: list[int]) -> TokenBatch:
+    ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in spans]
+    own = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
+    inputs = {
+        "input_ids": pad_sequence(ids, batch_first=True),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+    }
+    return TokenBatch(inputs, pad_sequence(own, batch_first=True), torch.tensor([span.group for span in spans]))
+
+
 def bytes_of(path: Path) -> int:
     """The size of a text's file. Raises FileNotFoundError naming it."""
     if not path.is_file():
@@ -49,7 +60,7 @@ def token_batches(
     length: int = 128,
     batch_size: int = 32,
     report: Callable[[int], None] = lambda _: None,
-) -> Iterator[TokenBatch]:
+) -> Generator[TokenBatch]:
     """A text cut into spans of `length` tokens, the tokeniser's special tokens around each among them, padded on the right.
 
     A file whose name ends in `.jsonl` holds documents, a line each, with the text under "text": a span stays within one
@@ -65,26 +76,19 @@ def token_batches(
     room = length - len(prefix) - len(suffix)
     if room < 1:
         raise ValueError(f"length is {length}; expected more than the {length - room} special tokens of each span")
-    spans = _spans(path, tokeniser, room, report)
     empty = True
-    while some := list(islice(spans, batch_size)):
-        empty = False
-        ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in some]
-        own = [torch.arange(len(row)) for row in ids]
-        own = [(at >= len(prefix)) & (at < len(at) - len(suffix)) for at in own]
-        inputs = {
-            "input_ids": pad_sequence(ids, batch_first=True),
-            "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-        }
-        yield TokenBatch(inputs, pad_sequence(own, batch_first=True), torch.tensor([span.group for span in some]))
+    with _opened(path, report) as lines:
+        spans = _spans(path, lines, tokeniser, room)
+        while some := list(islice(spans, batch_size)):
+            empty = False
+            yield _batch(some, prefix, suffix)
     if empty:
         raise ValueError(f"{path}: no text in it")
 
 
-def _spans(path: Path, tokeniser: Tokeniser, room: int, report: Callable[[int], None]) -> Iterator[_Span]:
+def _spans(path: Path, lines: Iterator[str], tokeniser: Tokeniser, room: int) -> Iterator[_Span]:
     numbers = count()
     documents = path.name.removesuffix(".gz").endswith(".jsonl")
-    lines = _lines(path, report)
     for pieces in ([text] for text in _texts(path, lines)) if documents else [_pieces(lines)]:
         document = next(numbers) if documents else None
         ids: list[int] = []
@@ -124,14 +128,23 @@ class _Document(msgspec.Struct):
     text: str
 
 
-def _lines(path: Path, report: Callable[[int], None]) -> Iterator[str]:
+@contextmanager
+def _opened(path: Path, report: Callable[[int], None]) -> Generator[Iterator[str]]:
+    """The lines of a text file, for as long as this holds."""
+
+    def lines() -> Iterator[str]:
+        for line in text:
+            report(raw.tell())
+            yield line
+
     bytes_of(path)
-    with path.open("rb") as raw:
-        packed = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    with (
+        path.open("rb") as raw,
+        gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as packed,
+        io.TextIOWrapper(packed, "utf-8", newline="") as text,
+    ):
         try:
-            for line in io.TextIOWrapper(packed, "utf-8", newline=""):
-                report(raw.tell())
-                yield line
+            yield lines()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not a text in UTF-8 ({error})") from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
