@@ -120,7 +120,7 @@ class KLModule(nn.Module):
     def forward(self, code: Code, moving: bool) -> Tensor:
         batch = code.z.mean(dim=0)
         with torch.no_grad():
-            mean = mean_over_ranks(batch)
+            mean = mean_over_ranks(batch.detach())
             if self.spec.decay:
                 decay = self.spec.decay if int(self.seen) else 0.0
                 mean = decay * self.mean + (1 - decay) * mean
@@ -136,7 +136,7 @@ class KLModule(nn.Module):
             self.mean.copy_(mean)
             self.seen += 1
             return
-        self.total += mean_over_ranks(batch).double() * n
+        self.total += mean_over_ranks(batch.detach()).double() * n
         self.count += n
         if int(self.count) >= self.spec.window:
             self.mean.copy_(self.total / self.count)

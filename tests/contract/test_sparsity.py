@@ -58,9 +58,10 @@ def test_a_window_gives_the_mean_of_the_whole_set_whatever_the_batches() -> None
         torch.testing.assert_close(penalty(Code(z[:size]), moving=False), whole)
 
 
-def test_a_running_mean_keeps_the_gradient_of_the_batch_whole() -> None:
+@pytest.mark.parametrize("spec", [KL(), KL(decay=0.9), KL(window=20)])
+def test_whatever_is_remembered_the_gradient_is_that_of_the_batch(spec: KL) -> None:
     z = torch.rand(20, 6, generator=rng(), dtype=torch.float64).requires_grad_()
-    penalty = build_sparsity(KL(decay=0.9), 6).double()
+    penalty = build_sparsity(spec, 6).double()
     penalty(Code(z.detach()), moving=True)  # the mean is the batch's now, and stays so
     value = penalty(Code(z), moving=False)
     (found,) = torch.autograd.grad(value, z)
