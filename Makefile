@@ -67,7 +67,7 @@ $(PEERS)/installed: tests/interop/requirements.txt
 	@touch $@
 
 interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with the real libraries
-	HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py
+	PYTHONHASHSEED=0 HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py
 
 test-interop: $(VENV)/tools $(PEERS)/installed ## load our files in the real libraries and compare
 	SPARSECODE_PEERS=$(PEERS)/bin/python $(BIN)/pytest -m slow tests/interop
