@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
+import msgspec
 import tyro
 from rich import box
 from rich.console import Console
@@ -16,15 +16,17 @@ from rich.table import Table
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.processes import Terminated, terminable
-from sparsecode.files import save_atomic
+from sparsecode.evaluate.references import ReferencePoint
+from sparsecode.files import save_atomic, write_atomic
+from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
 from sparsecode.plots import FrontierPoint, sparsity_frontier
+from sparsecode.specs import to_json
 from sparsecode.sweeps import RESULTS, Axis, Job, Outcome, SweepResult, jobs_of, processes, read_results, serial, sweep
 from sparsecode.train.observers import Observer, ProgressBar
 
 __all__ = ["sweep_command"]
 
-PICTURE = "frontier.png"
-SEED = "seed"
+PICTURE, TABLE = "frontier.png", "frontier.json"
 
 Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -40,11 +42,13 @@ def _sweep(
     set: Annotated[Assignments, tyro.conf.arg(metavar="PATH=JSON")] = (),
     out: Path = Path("runs/sweep"),
     processes: int = 1,
+    references: bool = False,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> int:
     """Train every combination of values for every recipe; the same command goes on where it was.
 
-    Writes a run folder each, results.jsonl (a line per finished run) and frontier.png (sparsity against reconstruction).
+    Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and deviations over seeds) and
+    frontier.png (sparsity against reconstruction).
 
     Args:
         recipes: names of recipes
@@ -52,6 +56,7 @@ def _sweep(
         set: a change in all runs, such as train.epochs=5; give it again for another one
         out: folder of the run folders
         processes: how many runs at a time
+        references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
         accelerator: auto: cuda where there is one, else cpu
     """
     if not recipes:
@@ -74,7 +79,7 @@ def _sweep(
     except Terminated as stop:
         stopped = stop.code
     if results := read_results(out):
-        _report(results, out, console)
+        _report(results, out, references, console)
     for outcome in failed:
         console.print(
             f"failed   {outcome.job.folder}: {outcome.problem}", highlight=False, markup=False, soft_wrap=True
@@ -109,49 +114,58 @@ def _tell(outcome: Outcome, number: int, total: int, console: Console) -> None:
     )
 
 
-def _report(results: list[SweepResult], out: Path, console: Console) -> None:
-    along = next((path for path in results[0].overrides if path != SEED), "")
-    lines = _lines(results, along)
-    table = Table(box=box.SIMPLE, title="test split; mean over seeds", title_justify="left")
-    table.add_column("runs, codes by", overflow="fold")
-    for column in (along.rpartition(".")[2] or "-", "seeds", "L0", "PSNR dB", "EV", "dead"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, points in lines.items():
-        for point, dead in points:
-            cells = [f"{np.mean(values):.{digits}f}" for values, digits in zip(point[1:], (2, 2, 4), strict=True)]
-            table.add_row(name, point.label, str(len(dead)), *cells, f"{np.mean(dead):.1f}")
-    console.print(table)
-    figure = sparsity_frontier({n: [p for p, _ in points] for n, points in lines.items()}, along, out.name)
+def _report(results: list[SweepResult], out: Path, with_references: bool, console: Console) -> None:
+    frontier = frontier_of(results)
+    if with_references:
+        try:
+            with console.status("references at equal L0"):
+                frontier = msgspec.structs.replace(frontier, references=reference_curves(frontier, out))
+        except ValueError as problem:
+            console.print(f"no references: {problem}", highlight=False, markup=False, soft_wrap=True)
+    _print_table(frontier, console)
+    points = {line: [_point(row) for row in rows] for line, rows in frontier.lines().items()}
+    curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
+    figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
+    write_atomic(out / TABLE, to_json(frontier))
     save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
-    for what, path in (("results", out / RESULTS), ("picture", out / PICTURE)):
+    for what, path in (("results", out / RESULTS), ("table", out / TABLE), ("picture", out / PICTURE)):
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
 
 
-def _lines(results: list[SweepResult], along: str) -> dict[str, list[tuple[FrontierPoint, list[int]]]]:
-    """Points by line: a line per recipe, coder and further override, a point per value of `along`, seeds together."""
-    grouped: dict[str, dict[str, tuple[Any, list[Any]]]] = {}
-    for result in results:
-        further = [f"{path}={value}" for path, value in result.overrides.items() if path not in (along, SEED)]
-        value = result.overrides.get(along, "")
-        label = f"{value:.4g}" if isinstance(value, float) else str(value)
-        for coder, score in result.scores.items():
-            line = grouped.setdefault(", ".join([result.recipe, *further, coder]), {})
-            line.setdefault(label, (value, []))[1].append(score)
-    found: dict[str, list[tuple[FrontierPoint, list[int]]]] = {}
-    for name, points in grouped.items():
-        ordered = sorted(
-            points.items(), key=lambda item: item[1][0] if isinstance(item[1][0], int | float) else math.inf
-        )
-        found[name] = [
-            (
-                FrontierPoint(
-                    label,
-                    [s.l0 for s in scores],
-                    [s.psnr for s in scores],
-                    [math.nan if s.explained_variance is None else s.explained_variance for s in scores],
-                ),
-                [s.dead for s in scores],
-            )
-            for label, (_, scores) in ordered
+def _varied(frontier: Frontier) -> str:
+    return ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in frontier.along.values() if path))
+
+
+def _print_table(frontier: Frontier, console: Console) -> None:
+    several = any(len(row.runs) > 1 for row in frontier.rows)
+    title = "test split; mean over seeds" + (", and deviation" if several else "")
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
+    table.add_column("runs, codes by", overflow="fold")
+    for column in (_varied(frontier) or "-", "seeds", "L0", "PSNR dB", "EV", "dead"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in frontier.rows:
+        cells = [
+            _cell(row, name, digits)
+            for name, digits in (("l0", 2), ("psnr", 2), ("explained_variance", 4), ("dead", 1))
         ]
-    return found
+        table.add_row(row.line, row.value, str(len(row.runs)), *cells)
+    console.print(table)
+
+
+def _cell(row: FrontierRow, name: str, digits: int) -> str:
+    mean, sd = row.mean[name], row.sd[name]
+    if mean is None or sd is None:
+        return "-"
+    return f"{mean:.{digits}f}" + (f"\n±{sd:.{digits}f}" if len(row.runs) > 1 else "")
+
+
+def _point(row: FrontierRow) -> FrontierPoint:
+    def values(name: str) -> list[float]:
+        return [math.nan if value is None else value for value in row.scores[name]]
+
+    return FrontierPoint(row.value, values("l0"), values("psnr"), values("explained_variance"))
+
+
+def _reference_point(point: ReferencePoint) -> FrontierPoint:
+    explained = math.nan if point.explained_variance is None else point.explained_variance
+    return FrontierPoint("", [point.l0], [point.psnr], [explained])

@@ -43,7 +43,7 @@ def firing_density(
     if nearest is not None:
         values = np.asarray(nearest, np.float64)
         right: Axes = panels[1]
-        right.hist(values, np.linspace(0, 1, 51), color="C7")
+        right.hist(values, np.linspace(0, 1, 51).tolist(), color="C7")
         right.axvline(float(np.median(values)), color="black", linestyle="--", linewidth=1)
         right.set_xlabel("largest |cosine| of an atom to another one")
         right.set_ylabel("atoms")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
 __all__ = ["FrontierPoint", "sparsity_frontier"]
+
+STYLES = (":", "--", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))  # of references
 
 
 class FrontierPoint(NamedTuple):
@@ -21,10 +24,16 @@ class FrontierPoint(NamedTuple):
     explained_variance: Sequence[float]
 
 
-def sparsity_frontier(lines: Mapping[str, Sequence[FrontierPoint]], labelled_by: str = "", title: str = "") -> Figure:
-    """A line per entry through its points, PSNR and explained variance against mean L0; bars are deviations over seeds.
+def sparsity_frontier(
+    lines: Mapping[str, Sequence[FrontierPoint]],
+    labelled_by: str = "",
+    title: str = "",
+    references: Mapping[str, Sequence[FrontierPoint]] | None = None,
+) -> Figure:
+    """A line per entry through its points, PSNR and explained variance against mean L0; bands are deviations over seeds.
 
-    Better is up and to the left. The L0 axis is logarithmic where no point is at 0.
+    Better is up and to the left. The L0 axis is logarithmic where no point is at 0. `references` are thin grey lines; where
+    they go far beyond the points they leave the frame.
     """
     if not any(lines.values()):
         raise ValueError("lines hold no points; expected at least one finished run")
@@ -36,14 +45,20 @@ def sparsity_frontier(lines: Mapping[str, Sequence[FrontierPoint]], labelled_by:
             x = np.array([_centre(p.l0) for p in points])
             y = np.array([_centre(getattr(p, quantity)) for p in points])
             axes.errorbar(
-                x[:, 0], y[:, 0], xerr=x[:, 1], yerr=y[:, 1], color=f"C{i % 10}", linewidth=1, capsize=2,
+                x[:, 0], y[:, 0], xerr=x[:, 1], color=f"C{i % 10}", linewidth=1.2, capsize=2, elinewidth=0.7,
                 marker="osD^v"[i // 10 % 5], markersize=4, linestyle=("-", "--")[i % 2], label=name,
             )  # fmt: skip
+            axes.fill_between(x[:, 0], y[:, 0] - y[:, 1], y[:, 0] + y[:, 1], color=f"C{i % 10}", alpha=0.2, linewidth=0)
             for point, (across, _), (up, _) in zip(points, x, y, strict=True):
                 if point.label and np.isfinite(up):
                     axes.annotate(
                         point.label, (across, up), (3, 3), textcoords="offset points", fontsize=7, color=f"C{i % 10}"
                     )
+        if references:
+            axes.set_ylim(*_frame([_centre(getattr(p, quantity))[0] for points in lines.values() for p in points]))
+            for i, (name, points) in enumerate(references.items()):
+                across, up = ([_centre(getattr(p, what))[0] for p in points] for what in ("l0", quantity))
+                axes.plot(across, up, color=f"{0.3 + 0.1 * (i % 5):.1f}", linewidth=1.4, linestyle=STYLES[i % len(STYLES)], label=name)  # fmt: skip
         if all(_centre(p.l0)[0] > 0 for points in lines.values() for p in points):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -57,6 +72,13 @@ def sparsity_frontier(lines: Mapping[str, Sequence[FrontierPoint]], labelled_by:
     note = f" (labels: {labelled_by})" if labelled_by else ""
     figure.suptitle(f"{title}{note}", fontsize=10)
     return figure
+
+
+def _frame(values: Sequence[float]) -> tuple[float, float]:
+    """The range of values, and three quarters of it more on either side."""
+    sound = [value for value in values if math.isfinite(value)] or [0.0]
+    room = 0.75 * (max(sound) - min(sound)) or 0.05 * abs(sound[0]) or 1.0
+    return min(sound) - room, max(sound) + room
 
 
 def _centre(values: Sequence[float]) -> tuple[float, float]:

@@ -1,0 +1,164 @@
+"""What sparsity costs: runs of a sweep by their mean L0, over seeds, beside references at the same L0."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from sparsecode.evaluate.geometry import dictionary_of
+from sparsecode.evaluate.references import ReferencePoint, by_pursuit, reference_scores, references
+from sparsecode.evaluate.score import Score
+from sparsecode.runs import RunFolder
+from sparsecode.specs import Spec
+from sparsecode.sweeps import SweepResult
+
+__all__ = ["SEED", "Frontier", "FrontierRow", "frontier_of", "reference_curves"]
+
+SEED = "seed"
+QUANTITIES = ("l0", "psnr", "explained_variance", "normalised_mse", "mse", "dead", "dense")
+SAMPLES = 2000  # of the test split, for references
+POINTS = 8  # of a reference's curve
+
+
+class FrontierRow(Spec, tag="frontier_row"):
+    """Runs that differ in nothing but the seed, scored on the test split: every value, their mean and their deviation.
+
+    `line` is recipe, further overrides and coder, `value` that of what varies along the line. Means are None where a score is
+    undefined; deviations are those of a sample (n - 1), 0 for a single run.
+    """
+
+    line: str
+    value: str
+    runs: tuple[str, ...]
+    scores: dict[str, tuple[float | None, ...]]
+    mean: dict[str, float | None]
+    sd: dict[str, float | None]
+
+
+class Frontier(Spec, tag="frontier"):
+    """What `frontier.json` holds: what varies along the lines of each recipe, rows by line and rising value, and references."""
+
+    along: dict[str, str]
+    rows: tuple[FrontierRow, ...]
+    references: dict[str, tuple[ReferencePoint, ...]]
+
+    def lines(self) -> dict[str, list[FrontierRow]]:
+        """The rows of each line."""
+        found: dict[str, list[FrontierRow]] = {}
+        for row in self.rows:
+            found.setdefault(row.line, []).append(row)
+        return found
+
+
+def frontier_of(results: Sequence[SweepResult]) -> Frontier:
+    """A row per recipe, coder and overrides, seeds together; points of a line differ in their recipe's first override.
+
+    Raises ValueError without results.
+    """
+    if not results:
+        raise ValueError("results is empty; expected at least one finished run")
+    along: dict[str, str] = {}
+    for result in results:
+        first = next((path for path in result.overrides if path != SEED), "")
+        along[result.recipe] = along.get(result.recipe) or first
+    grouped: dict[str, dict[str, tuple[Any, list[tuple[str, Score]]]]] = {}
+    for result in results:
+        own = along[result.recipe]
+        further = [f"{path}={value}" for path, value in result.overrides.items() if path not in (own, SEED)]
+        value = result.overrides.get(own, "")
+        label = f"{value:.4g}" if isinstance(value, float) else str(value)
+        for coder, score in result.scores.items():
+            line = grouped.setdefault(", ".join([result.recipe, *further, coder]), {})
+            line.setdefault(label, (value, []))[1].append((result.run, score))
+    rows: list[FrontierRow] = []
+    for name, points in grouped.items():
+        ordered = sorted(
+            points.items(), key=lambda item: item[1][0] if isinstance(item[1][0], int | float) else math.inf
+        )
+        rows += [_row(name, label, scored) for label, (_, scored) in ordered]
+    return Frontier(along, tuple(rows), {})
+
+
+def _row(line: str, value: str, scored: Sequence[tuple[str, Score]]) -> FrontierRow:
+    scores: dict[str, tuple[float | None, ...]] = {
+        name: tuple(getattr(score, name) for _, score in scored) for name in QUANTITIES
+    }
+    moments = {name: _moments(values) for name, values in scores.items()}
+    return FrontierRow(
+        line=line,
+        value=value,
+        runs=tuple(run for run, _ in scored),
+        scores=scores,
+        mean={name: mean for name, (mean, _) in moments.items()},
+        sd={name: sd for name, (_, sd) in moments.items()},
+    )
+
+
+def _moments(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None, None
+    return statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else 0.0
+
+
+@torch.no_grad()
+def reference_curves(frontier: Frontier, root: Path, seed: int = 0) -> dict[str, tuple[ReferencePoint, ...]]:
+    """PCA, random dictionaries of as many atoms as the largest model, and pursuit with a learned dictionary.
+
+    At eight numbers of active codes from the least to the largest mean L0 of the rows, on at most 2 000 test samples. The
+    learned dictionary is that of the run of median L0 among those with a linear decoder, its codes >= 0 if the run's are.
+    Raises ValueError for runs on different data, or if no run has a mean L0 between 0 and the number of features.
+    """
+    names = list(dict.fromkeys(run for row in frontier.rows for run in row.runs))
+    configs = [RunFolder(root / name).config() for name in names]
+    if len({msgspec.json.encode(config.data) for config in configs}) > 1:
+        raise ValueError(
+            "runs have different data, so that no reference stands for all; sweep one data source at a time"
+        )
+    splits = configs[0].data.load()
+    RunFolder(root / names[0]).check_data(splits)
+    width = math.prod(splits.shape)
+    counts = [count for row in frontier.rows for count in row.scores["l0"] if count is not None and 0 < count < width]
+    if not counts:
+        raise ValueError(
+            f"no run has a mean L0 between 0 and {width}, the number of features; no reference has one either"
+        )
+    l0s = sorted({float(k) for k in np.geomspace(min(counts), max(counts), POINTS)})
+    test = (
+        splits.test
+        if splits.test.n <= SAMPLES
+        else splits.test.take(torch.linspace(0, splits.test.n - 1, SAMPLES).long())
+    )
+    n_code = max(config.model.n_code for config in configs)
+    found = references(splits.train.x, n_code, seed)
+    for name in _by_l0(frontier):
+        model = RunFolder(root / name).best_model()
+        try:
+            atoms, bias = dictionary_of(model, data_space=True)
+        except ValueError:  # not linear
+            continue
+        positive = bool((model.encode(test.x[:100].to(atoms)) >= 0).all())
+        found[f"dictionary of {name}, OMP"] = by_pursuit(atoms, bias, positive)
+        break
+    return {
+        name: tuple(reference_scores(approximate, test, splits.data_range, l0s)) for name, approximate in found.items()
+    }
+
+
+def _by_l0(frontier: Frontier) -> list[str]:
+    """Runs, the one of median L0 first, then by distance from it."""
+    counts = {
+        run: count
+        for row in reversed(frontier.rows)
+        for run, count in zip(row.runs, row.scores["l0"], strict=True)
+        if count is not None
+    }
+    middle = sorted(counts.values())[len(counts) // 2]
+    return sorted(counts, key=lambda run: abs(counts[run] - middle))
