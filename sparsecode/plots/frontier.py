@@ -54,11 +54,15 @@ def sparsity_frontier(
                     axes.annotate(
                         point.label, (across, up), (3, 3), textcoords="offset points", fontsize=7, color=f"C{i % 10}"
                     )
-        if references:
-            axes.set_ylim(*_frame([_centre(getattr(p, quantity))[0] for points in lines.values() for p in points]))
-            for i, (name, points) in enumerate(references.items()):
-                across, up = ([_centre(getattr(p, what))[0] for p in points] for what in ("l0", quantity))
-                axes.plot(across, up, color=f"{0.3 + 0.1 * (i % 5):.1f}", linewidth=1.4, linestyle=STYLES[i % len(STYLES)], label=name)  # fmt: skip
+        seen = [_centre(getattr(p, quantity))[0] for points in lines.values() for p in points]
+        beside: list[float] = []
+        for i, (name, points) in enumerate((references or {}).items()):
+            across, up = ([_centre(getattr(p, what))[0] for p in points] for what in ("l0", quantity))
+            grey, style = f"{0.3 + 0.1 * (i % 5):.1f}", STYLES[i % len(STYLES)]
+            axes.plot(across, up, color=grey, linewidth=1.4, linestyle=style, label=name, zorder=1)
+            beside += up
+        if beside:
+            axes.set_ylim(*_frame(seen, beside))
         if all(_centre(p.l0)[0] > 0 for points in lines.values() for p in points):
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
@@ -67,18 +71,22 @@ def sparsity_frontier(
         axes.set_xlabel("active codes per sample (mean L0)")
         axes.set_ylabel(words)
         axes.grid(alpha=0.3)
+    # runs first: matplotlib puts lines before bars
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    shown = sorted(zip(handles, labels, strict=True), key=lambda item: item[1] in (references or {}))
+    figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, fontsize=8)
     note = f" (labels: {labelled_by})" if labelled_by else ""
     figure.suptitle(f"{title}{note}", fontsize=10)
     return figure
 
 
-def _frame(values: Sequence[float]) -> tuple[float, float]:
-    """The range of values, and three quarters of it more on either side."""
+def _frame(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """The range of values and three quarters of it more on either side, as far as there is something to see."""
     sound = [value for value in values if math.isfinite(value)] or [0.0]
     room = 0.75 * (max(sound) - min(sound)) or 0.05 * abs(sound[0]) or 1.0
-    return min(sound) - room, max(sound) + room
+    low, high = max(min(sound) - room, min(*sound, *others)), min(max(sound) + room, max(*sound, *others))
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
 
 
 def _centre(values: Sequence[float]) -> tuple[float, float]:
