@@ -160,6 +160,18 @@ def test_files_larger_than_memory_are_permuted_uniformly(
     assert list(tmp_path.glob("bucket*")) == []
 
 
+def test_long_documents_and_empty_ones_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fills the memory that rows wait in, so that what comes first need not be for training."""
+    monkeypatch.setattr("sparsecode.data.shard_writer.BLOCK", 1)
+    folder = tmp_path / "data"
+    with ShardWriter(folder, 40, valid=0.5, test=0.3) as writer:
+        for number in range(20):
+            writer.append(document(number), number)
+            writer.append(document(number)[:0], number)
+    assert 0 not in everything(folder, "train")[1]  # the first one is not
+    assert sum(len(everything(folder, part)[0]) for part in ("train", "valid", "test")) == 20 * TOKENS
+
+
 @pytest.mark.parametrize("at", [1, 4, 9, 22, 29, 35, 38])
 def test_interrupted_anywhere_it_goes_on_to_the_same_bytes(
     at: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,7 +238,7 @@ def test_rows_that_cannot_be_kept_are_refused(rows: Tensor, message: str, tmp_pa
 def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:
     writer = ShardWriter(tmp_path / "data").__enter__()
     writer.append(document(0), 0)
-    with pytest.raises(ValueError, match=r"no document fell to valid; .* with more documents"):
+    with pytest.raises(ValueError, match=r"no document fell to valid and test; .* with more documents"):
         writer.__exit__(None)
     with pytest.raises(ValueError, match="no rows were appended"), ShardWriter(tmp_path / "none"):
         pass

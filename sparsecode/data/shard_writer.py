@@ -33,7 +33,7 @@ BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
 GROUP = 8  # bytes of a row's document, which stands before its values
 
 
-class _Settings(Spec, tag="shard_settings"):
+class ShardSettings(Spec, tag="shard_settings"):
     """What must stay the same for a writing to go on."""
 
     rows_per_shard: Count
@@ -47,11 +47,11 @@ class _Settings(Spec, tag="shard_settings"):
 class _Journal(Spec, tag="shard_journal"):
     """What of an unfinished writing is safely on disk."""
 
-    settings: _Settings
+    settings: ShardSettings
     shape: tuple[Count, ...]
     appended: Annotated[int, Meta(ge=0)] = 0
     rows: tuple[int, int, int] = (0, 0, 0)
-    span: tuple[float, float] = (0.0, 0.0)
+    span: tuple[float, float] | None = None
 
 
 class ShardWriter:
@@ -81,12 +81,12 @@ class ShardWriter:
         provenance: dict[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._settings = _Settings(rows_per_shard, seed, valid, test, dtype, provenance or {})
+        self._settings = ShardSettings(rows_per_shard, seed, valid, test, dtype, provenance or {})
         self._home = self.folder / UNFINISHED
         self._journal: _Journal | None = None
         self._waiting: tuple[list[Records], ...] = ([], [], [])
         self._waiting_appended = self._waiting_bytes = 0
-        self._span = (math.inf, -math.inf)
+        self._span: tuple[float, float] | None = None
         self._held = ExitStack()
 
     @property
@@ -154,8 +154,9 @@ class ShardWriter:
             raise ValueError(f"rows after {self.appended + self._waiting_appended} appended: {reason}")
         train = x[torch.from_numpy(parts == 0)]
         if len(train):
-            self._span = min(self._span[0], float(train.min())), max(self._span[1], float(train.max()))
-        values = x.view(len(x), -1).view(torch.uint8).numpy()
+            low, high = self._span or (math.inf, -math.inf)
+            self._span = min(low, float(train.min())), max(high, float(train.max()))
+        values = x.view(len(x), math.prod(x.shape[1:])).view(torch.uint8).numpy()
         return np.concatenate([groups.contiguous().view(-1, 1).view(torch.uint8).numpy(), values], axis=1)
 
     def _part(self, group: int) -> int:
@@ -214,12 +215,12 @@ class ShardWriter:
         if journal is None:
             shutil.rmtree(self._home)
             raise ValueError(f"{self.folder}: no rows were appended")
-        for part, rows in zip(PARTS, journal.rows, strict=True):
-            if not rows:
-                raise ValueError(
-                    f"{self.folder}: no document fell to {part}; delete the folder and write it anew with more documents, larger "
-                    "shares or another seed"
-                )
+        empty = [part for part, rows in zip(PARTS, journal.rows, strict=True) if not rows]
+        if empty or journal.span is None:
+            raise ValueError(
+                f"{self.folder}: no document fell to {' and '.join(empty)}; delete the folder and write it anew with more "
+                "documents, larger shares or another seed"
+            )
         written: tuple[list[Shard], ...] = ([], [], [])
         with progress(f"shuffling {self.folder.name}", sum(journal.rows)) as report:
             for part, shards in enumerate(written):
