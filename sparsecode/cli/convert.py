@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import torch
 import tyro
 from rich import box
@@ -14,17 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.options import UsageError
-from sparsecode.interop.folding import cast
-from sparsecode.interop.formats import FORMATS, detect, read
-from sparsecode.interop.proof import Proof, compare
-from sparsecode.interop.record import AffineSAE, Plain
-from sparsecode.version import __version__
+from sparsecode.interop.formats import Converted, convert, detect
+from sparsecode.interop.record import Plain
 
 __all__ = ["convert_command"]
 
 Written = Literal["saelens", "dictionary_learning", "sparsify", "openai", "sparsecode"]
 Dtype = Literal["float16", "bfloat16", "float32", "float64"]
-TOLERANCE = {"float64": 1e-11, "float32": 1e-4}  # of the largest code: what the rounding of folded weights stays below
 
 
 def convert_command(argv: list[str]) -> int:
@@ -63,24 +57,8 @@ def _convert(
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if dst.exists() and (there := _format_of(dst)) not in (None, to):
         raise UsageError(f"{dst}: holds a {there} autoencoder; delete it first, or choose another name")
-    name = detect(src)
-    given = read(src, name)
-    writer = FORMATS[to].writer
-    assert writer is not None
-    writer.write(given if dtype is None else cast(given, getattr(torch, dtype)), dst)
-    again = FORMATS[to].read(dst)
-    proof = compare(given, again, seed)
-    _refuse_difference(proof, dtype, dst)
-    noted = writer.note(
-        dst,
-        {
-            "source": src.resolve().name,
-            "source_format": name,
-            "sparsecode": __version__,
-            "proof": msgspec.to_builtins(proof),
-        },
-    )
-    _report(Console(), {f"{src} ({name})": given, f"{dst} ({to})": replace(again, metadata={})}, proof, noted)
+    done = convert(src, dst, to, None if dtype is None else getattr(torch, dtype), seed)
+    _report(Console(), done, src, dst, to)
 
 
 def _format_of(path: Path) -> str | None:
@@ -90,20 +68,12 @@ def _format_of(path: Path) -> str | None:
         return None
 
 
-def _refuse_difference(proof: Proof, dtype: str | None, dst: Path) -> None:
-    limit = TOLERANCE.get(dtype or proof.dtype)
-    if limit is not None and proof.unflipped > limit * max(proof.largest_code, 1e-30):
-        raise ValueError(
-            f"{dst}: written, but it computes something else than its source (codes differ by {proof.unflipped:.2e} beside "
-            f"{proof.largest_code:.2e}): a defect of sparsecode; do not use the file, and report it"
-        )
-
-
-def _report(console: Console, ends: dict[str, AffineSAE], proof: Proof, noted: Path) -> None:
+def _report(console: Console, done: Converted, src: Path, dst: Path, to: str) -> None:
+    console.print(f"from {src} ({detect(src)})\nto   {dst} ({to})", highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE)
     for column in ("", "codes", "inputs", "activation", "rows", "centred", "dtype"):
-        table.add_column(column, justify="right" if column in ("codes", "inputs") else "left", overflow="fold")
-    for label, sae in ends.items():
+        table.add_column(column, justify="right" if column in ("codes", "inputs") else "left")
+    for label, sae in (("from", done.source), ("to", done.written)):
         rows = "as they are" if isinstance(sae.normaliser, Plain) else type(sae.normaliser).__name__
         table.add_row(
             label,
@@ -115,10 +85,11 @@ def _report(console: Console, ends: dict[str, AffineSAE], proof: Proof, noted: P
             str(sae.dtype).removeprefix("torch."),
         )
     console.print(table)
+    proof = done.proof
     console.print(
-        f"largest differences over {proof.n_inputs} probe inputs ({proof.near} of them next to a threshold): codes "
-        f"{proof.codes:.1e} beside {proof.largest_code:.3g}, outputs {proof.outputs:.1e} beside {proof.largest_output:.3g}; "
-        f"{proof.flips} codes active in one alone",
+        f"largest differences over {proof.n_inputs} probe inputs, {proof.near} of them next to a threshold:\n"
+        f"  codes    {proof.codes:.1e} beside {proof.largest_code:.3g}, {proof.flips} active in one alone\n"
+        f"  outputs  {proof.outputs:.1e} beside {proof.largest_output:.3g}",
         highlight=False,
     )
-    console.print(f"stored in {noted}", highlight=False, soft_wrap=True)
+    console.print(f"stored in {done.noted}", highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """Sparse autoencoders in other libraries' files: read, converted, written, with proof."""
 
-from sparsecode.interop.formats import FORMATS, Format, detect, read, write
+from sparsecode.interop.formats import FORMATS, Converted, Format, convert, detect, read, write
 from sparsecode.interop.native import from_model, to_model
 from sparsecode.interop.proof import Proof, compare, probes
 from sparsecode.interop.record import AffineSAE, CannotExpressError
@@ -9,9 +9,11 @@ __all__ = [
     "FORMATS",
     "AffineSAE",
     "CannotExpressError",
+    "Converted",
     "Format",
     "Proof",
     "compare",
+    "convert",
     "detect",
     "from_model",
     "probes",

@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsecode.interop import dictionary_learning, native, openai, saelens, scopes, sparsify
-from sparsecode.interop.record import AffineSAE
+import msgspec
+import torch
 
-__all__ = ["FORMATS", "Format", "Writer", "detect", "read", "write"]
+from sparsecode.interop import dictionary_learning, native, openai, saelens, scopes, sparsify
+from sparsecode.interop.folding import cast
+from sparsecode.interop.proof import Computed, Proof, compare
+from sparsecode.interop.record import AffineSAE
+from sparsecode.version import __version__
+
+__all__ = ["FORMATS", "Converted", "Format", "Writer", "convert", "detect", "read", "write"]
 
 
 class Writer(NamedTuple):
@@ -26,15 +32,30 @@ class Format(NamedTuple):
     read: Callable[[Path], AffineSAE]
     layout: str
     writer: Writer | None = None
+    computed: Callable[[Path], Computed] | None = None  # what a model of ours computes, without a record
 
 
 def _both_ways(module: Any, layout: str) -> Format:
     return Format(module.matches, module.read, layout, Writer(module.write, module.note))
 
 
+class Converted(NamedTuple):
+    """What `convert` read, what it wrote, how far apart they are, and the file that says so."""
+
+    source: AffineSAE
+    written: AffineSAE
+    proof: Proof
+    noted: Path
+
+
+# Of the largest code: what the rounding of folded weights stays below. Half precisions round weights as they do.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4}
+
 # The order matters: our own models have the file names of SAELens.
 FORMATS: dict[str, Format] = {
-    "sparsecode": _both_ways(native, "a run, or a folder with cfg.json and sae_weights.safetensors of ours"),
+    "sparsecode": _both_ways(native, "a run, or a folder with cfg.json and sae_weights.safetensors of ours")._replace(
+        computed=native.computed
+    ),
     "saelens": _both_ways(saelens, "a folder with cfg.json and sae_weights.safetensors"),
     "dictionary_learning": _both_ways(dictionary_learning, "a folder with config.json and ae.pt"),
     "sparsify": _both_ways(sparsify, "a hookpoint's folder with cfg.json and sae.safetensors"),
@@ -86,6 +107,33 @@ def write(sae: AffineSAE, path: str | Path, name: str) -> None:
     if writer is None:
         raise ValueError(f"{name} is only read; written are {', '.join(n for n, f in FORMATS.items() if f.writer)}")
     writer.write(sae, Path(path))
+
+
+def convert(
+    source: str | Path, path: str | Path, name: str, dtype: torch.dtype | None = None, seed: int = 0
+) -> Converted:
+    """Write the autoencoder at `source` to `path` in the format `name`, read it again and compare.
+
+    Raises CannotExpressError before anything is written; ValueError if the two compute different things.
+    """
+    source, path = Path(source), Path(path)
+    old, new = FORMATS[detect(source)], FORMATS[name]
+    given = old.read(source)
+    write(given if dtype is None else cast(given, dtype), path, name)
+    again = new.read(path)
+    before, after = (f.computed and f.computed(p) for f, p in ((old, source), (new, path)))
+    proof = compare(given, again, seed, before, after)
+    limit = TOLERANCE.get(dtype or again.dtype)
+    if limit is not None and proof.unflipped > limit * proof.largest_code:
+        raise ValueError(
+            f"{path}: written, but it does not compute what its source does (codes differ by {proof.unflipped:.2e} beside "
+            f"{proof.largest_code:.2e}). If inputs lie far from zero beside what varies in them, --dtype float64 keeps the digits; "
+            "else it is a defect of sparsecode: do not use the file, and report it"
+        )
+    assert new.writer is not None
+    story = {"source": source.resolve().name, "source_format": detect(source), "sparsecode": __version__}
+    noted = new.writer.note(path, {**story, "proof": msgspec.to_builtins(proof)})
+    return Converted(given, again, proof, noted)
 
 
 def _folders(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsecode.interop.folding import cast, fold_affine, zero_bias
 from sparsecode.interop.foreign import read_json, write_json
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
@@ -23,7 +24,7 @@ from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
 from sparsecode.schedules import at
 
-__all__ = ["from_model", "matches", "note", "read", "to_model", "write"]
+__all__ = ["computed", "from_model", "matches", "note", "read", "to_model", "write"]
 
 MODEL = "model"
 TRAINED = 10**12  # a step after all training: where schedules have come to rest
@@ -103,10 +104,18 @@ def matches(path: Path) -> bool:
 
 def read(path: Path) -> AffineSAE:
     """The best model of a run, or the model in a folder."""
-    folder = _model_folder(path)
-    if folder is None:
-        raise FileNotFoundError(f"{path}: neither a run nor a model of sparsecode")
-    return from_model(load_model(folder))
+    return from_model(_loaded(path))
+
+
+def computed(path: Path) -> Computed:
+    """What the model itself computes, in float64: for the proof of a conversion."""
+    model = _loaded(path).double()
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        z = model.encode(x.reshape(-1, *model.shape))
+        return z, model.denormalise(model.decode(z)).flatten(1).detach()
+
+    return run
 
 
 def write(sae: AffineSAE, path: Path) -> None:
@@ -120,6 +129,13 @@ def note(path: Path, proof: Any) -> Path:
     config["metadata"]["sparsecode"]["provenance"]["conversion"] = proof
     write_json(path / CONFIG, config)
     return path / CONFIG
+
+
+def _loaded(path: Path) -> AbstractSparseModel:
+    folder = _model_folder(path)
+    if folder is None:
+        raise FileNotFoundError(f"{path}: neither a run nor a model of sparsecode")
+    return load_model(folder)
 
 
 def _model_folder(path: Path) -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,9 +13,12 @@ from sparsecode.interop.record import AffineSAE, Gated, JumpReLU, Plain
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 
-__all__ = ["Proof", "compare", "probes"]
+__all__ = ["Computed", "Proof", "compare", "probes"]
+
+Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outputs
 
 SCALES = (0.3, 1.0, 3.0, 10.0)
+CHUNK = 128  # rows at a time: codes of a wide autoencoder take much memory
 ROWS, MARGIN = 256, 1e-3  # per scale; how near thresholds, relative to what is summed up to a pre-activation
 
 
@@ -73,26 +78,49 @@ def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
     return torch.cat(parts).to(sae.dtype), near
 
 
-def compare(one: AffineSAE, other: AffineSAE, seed: int = 0) -> Proof:
-    """Codes and outputs of both on the `probes` of the first, all computed in float64, so that only weights can differ."""
+def compare(
+    one: AffineSAE, other: AffineSAE, seed: int = 0, before: Computed | None = None, after: Computed | None = None
+) -> Proof:
+    """Codes and outputs of both on the `probes` of the first, all computed in float64, so that only weights can differ.
+
+    `before` and `after` compute them instead of the records: the models themselves, where there are any.
+    """
     x, near = probes(one, seed)
-    x, a, b = x.double(), cast(one, torch.float64), cast(other, torch.float64)
-    codes, others = a.encode(x), b.encode(x)
-    outputs = a.decode(codes, x)
-    flipped = (codes > 0) != (others > 0)
-    difference = (codes - others).abs()
+    before, after = before or _computed(one), after or _computed(other)
+    codes, unflipped, outputs, largest_code, largest_output, flips = 0.0, 0.0, 0.0, 0.0, 0.0, 0
+    for rows in x.double().split(CHUNK):
+        (z, y), (z_after, y_after) = before(rows), after(rows)
+        flipped, difference = (z > 0) != (z_after > 0), (z - z_after).abs()
+        codes = max(codes, float(difference.max()))
+        unflipped = max(unflipped, float(difference.masked_fill(flipped, 0).max()))
+        outputs = max(outputs, float((y - y_after).abs().max()))
+        largest_code, largest_output = (
+            max(largest_code, float(z.abs().max())),
+            max(largest_output, float(y.abs().max())),
+        )
+        flips += int(flipped.sum())
     return Proof(
-        codes=float(difference.max()),
-        unflipped=float(difference.masked_fill(flipped, 0).max()),
-        outputs=float((outputs - b.decode(others, x)).abs().max()),
-        largest_code=float(codes.abs().max()),
-        largest_output=float(outputs.abs().max()),
-        flips=int(flipped.sum()),
+        codes=codes,
+        unflipped=unflipped,
+        outputs=outputs,
+        largest_code=largest_code,
+        largest_output=largest_output,
+        flips=flips,
         n_inputs=len(x),
         near=near,
         seed=seed,
         dtype=str(other.dtype).removeprefix("torch."),
     )
+
+
+def _computed(sae: AffineSAE) -> Computed:
+    wide = cast(sae, torch.float64)
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        z = wide.encode(x)
+        return z, wide.decode(z, x)
+
+    return run
 
 
 def _level(sae: AffineSAE) -> Tensor:

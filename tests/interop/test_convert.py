@@ -1,6 +1,7 @@
 """Every fixture into every format: the same codes after, or a refusal that says why; and the command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from interop.cases import READABLE, Case, expected
 from sklearn.datasets import load_digits
 
 from sparsecode.cli.main import main
-from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, probes, read, write
+from sparsecode.interop import FORMATS, AffineSAE, CannotExpressError, compare, convert, detect, probes, read, write
 from sparsecode.interop.record import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.portable import save_model
@@ -123,6 +124,21 @@ def test_a_moved_threshold_shows_in_the_proof() -> None:
     assert compare(sae, moved).unflipped == 0
 
 
+def test_a_file_that_computes_something_else_is_not_let_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = FORMATS["saelens"]
+    assert right.writer is not None
+
+    def wrong(sae: AffineSAE, path: Path) -> None:
+        assert right.writer is not None
+        right.writer.write(replace(sae, b_enc=1.01 * sae.b_enc), path)
+
+    monkeypatch.setitem(FORMATS, "saelens", right._replace(writer=right.writer._replace(write=wrong)))
+    with pytest.raises(ValueError, match="does not compute what its source does"):
+        convert(Case("sparsify", "plain").path, tmp_path / "out", "saelens")
+
+
 class TestCommand:
     source = str(Case("dictionary_learning", "BatchTopKSAE").path)
 
@@ -177,4 +193,8 @@ class TestCommand:
         model.initialise_(torch.from_numpy(load_digits(return_X_y=True)[0]).float())
         save_model(model, run / "model", {})
         assert main(["convert", str(run), str(tmp_path / "sae"), "--to", "saelens"]) == 0
+        stored = json.loads((tmp_path / "sae" / "cfg.json").read_text())["metadata"]["sparsecode"]["conversion"]
+        assert (
+            0 < stored["proof"]["codes"] < 1e-5 * stored["proof"]["largest_code"]
+        )  # of the model itself, less its folding
         assert json.loads((tmp_path / "sae" / "cfg.json").read_text())["architecture"] == "topk"
