@@ -13,11 +13,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["above_rows", "top_rows"]
 
-SPAN = 64  # entries that are looked at together
+SPAN = 128  # entries that are looked at together
 GROUPS = 256  # group maxima at least, and this many times k:
 PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
@@ -68,17 +69,10 @@ def _collect(keys: Any, level: Any, found: Any) -> Any:
             largest = max(largest, part[j])
         if largest >= level:
             for j in range(len(part)):
-                found[count] = start + j
-                count += part[j] >= level
+                if part[j] >= level:
+                    found[count] = start + j
+                    count += 1
     return count
-
-
-@_jit
-def _dot(a: Any, b: Any) -> Any:
-    total = a[0] - a[0]
-    for j in range(len(a)):
-        total += a[j] * b[j]
-    return total
 
 
 @_jit
@@ -97,9 +91,13 @@ def _top(
             bits_as_floats[0] = max(bits_as_floats[0] * (1 - 2 * UNCERTAIN) - margin[i], margin[i] - margin[i])
             level = max(np.int64(bits[0] >> 16), np.int64(1))
         n = _collect(row, level, found)
-        for p in range(n):
-            j = found[p]
-            values[p] = _dot(x[i], weight[j]) + bias[j] if rough else scores[i, j]
+        if rough:
+            dots(x[i], weight, found[:n], values)
+            for p in range(n):
+                values[p] += bias[found[p]]
+        else:
+            for p in range(n):
+                values[p] = scores[i, found[p]]
         exact = value_keys[:n]
         level = _level(exact, k)
         over = 0
@@ -120,7 +118,7 @@ def _above(
     keys: Any, scores: Any, x: Any, weight: Any, bias: Any, threshold: Any, margin: Any, rough: Any, bits: Any,
     bits_as_floats: Any, line: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """Entries of each row of scores + bias above `threshold`, packed to the front; if `rough`, exact ones of those above it less `margin`."""
+    """Entries of each row of `scores` above `threshold`, packed to the front; if `rough`, exact ones of those above it less `margin`."""
     for i in range(len(keys)):
         found, kept, count, slack = indices[i], values[i], 0, margin[i]
         if rough:
@@ -128,26 +126,29 @@ def _above(
             for j in range(len(row)):
                 bits[j] = np.int32(row[j]) << 16  # a bfloat16 is a float32's upper half
             for j in range(len(row)):
-                line[j] = bits_as_floats[j] + abs(bits_as_floats[j]) * UNCERTAIN + (bias[j] + slack)
+                line[j] = bits_as_floats[j] + abs(bits_as_floats[j]) * UNCERTAIN + slack
         else:
-            score = scores[i]
-            for j in range(len(score)):
-                line[j] = score[j] + bias[j]
+            line[:] = scores[i]
         for start in range(0, len(line), SPAN):
             part, level, hit = line[start : start + SPAN], threshold[start : start + SPAN], False
             for j in range(len(part)):
                 hit |= part[j] > level[j]
             if hit:
                 for j in range(len(part)):
-                    found[count] = start + j
-                    count += part[j] > level[j]
-        final = 0
-        for p in range(count):
-            j = found[p]
-            value = _dot(x[i], weight[j]) + bias[j] if rough else line[j]
-            found[final], kept[final] = j, value
-            final += value > threshold[j]
-        counts[i] = final
+                    if part[j] > level[j]:
+                        found[count], kept[count] = start + j, part[j]
+                        count += 1
+        counts[i] = count
+        if rough:
+            dots(x[i], weight, found[:count], kept)
+            final = 0
+            for p in range(count):
+                j = found[p]
+                value = kept[p] + bias[j]
+                if value > threshold[j]:
+                    found[final], kept[final] = j, value
+                    final += 1
+            counts[i] = final
 
 
 def top_rows(
@@ -174,7 +175,7 @@ def top_rows(
     width = width if 2 * width <= m else m
 
     def work(blocks: Iterable[slice]) -> None:
-        most, found, kept = np.empty(width, keys.dtype), np.empty(m + 1, np.int32), np.empty(m, values.dtype)
+        most, found, kept = np.empty(width, keys.dtype), np.empty(m, np.int32), np.empty(m, values.dtype)
         kept_keys, bits = kept.view(np.int32 if kept.itemsize == 4 else np.int64), np.empty(1, np.int32)
         for rows in blocks:
             _top(
@@ -197,10 +198,10 @@ def above_rows(
     counts: NDArray[np.int64],
     threads: int,
 ) -> None:
-    """Columns and values of scores + bias > threshold [m], at the front of each row of `indices` and `values` [r, m + 1].
+    """Columns and values of scores > threshold [m], at the front of each row of `indices` and `values` [r, m].
 
-    `scores` [r, m] are those of x W^T, or bfloat16 read as int16: then entries above the threshold less the row's
-    `margin` [r] are judged by x W^T + b.
+    `scores` [r, m] are x W^T + b, or bfloat16 read as int16: then entries above the threshold less the row's
+    `margin` [r] are computed anew.
     """
     rough, m = scores.dtype == np.int16, scores.shape[1]
     keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["column_order", "column_sums", "row_dots", "row_sums"]
+__all__ = ["column_order", "column_sums", "dots", "row_dots", "row_sums"]
 
 ROWS, COLUMNS = 64, 128  # that a thread takes at a time
 
@@ -20,9 +20,8 @@ _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, n
 
 @_jit
 def _add(coefficients: Any, rows: Any, table: Any, out: Any) -> None:
-    """out = sum_p coefficients[p] table[rows[p]], four at a time."""
+    """out += sum_p coefficients[p] table[rows[p]], four at a time."""
     n, p = len(rows), 0
-    out[:] = 0
     while p + 3 < n:
         a0, a1, a2, a3 = coefficients[p], coefficients[p + 1], coefficients[p + 2], coefficients[p + 3]
         r0, r1, r2, r3 = table[rows[p]], table[rows[p + 1]], table[rows[p + 2]], table[rows[p + 3]]
@@ -37,8 +36,39 @@ def _add(coefficients: Any, rows: Any, table: Any, out: Any) -> None:
 
 
 @_jit
-def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, first: Any, out: Any) -> None:
+def dots(row: Any, table: Any, rows: Any, out: Any) -> None:
+    """out[p] = row . table[rows[p]], eight at a time: rows lie far apart in memory, and several can be waited for at once."""
+    n, p = len(rows), 0
+    zero = row[0] - row[0]
+    while p + 7 < n:
+        r0, r1, r2, r3 = table[rows[p]], table[rows[p + 1]], table[rows[p + 2]], table[rows[p + 3]]
+        r4, r5, r6, r7 = table[rows[p + 4]], table[rows[p + 5]], table[rows[p + 6]], table[rows[p + 7]]
+        t0, t1, t2, t3, t4, t5, t6, t7 = zero, zero, zero, zero, zero, zero, zero, zero
+        for k in range(len(row)):
+            value = row[k]
+            t0 += value * r0[k]
+            t1 += value * r1[k]
+            t2 += value * r2[k]
+            t3 += value * r3[k]
+            t4 += value * r4[k]
+            t5 += value * r5[k]
+            t6 += value * r6[k]
+            t7 += value * r7[k]
+        out[p], out[p + 1], out[p + 2], out[p + 3] = t0, t1, t2, t3
+        out[p + 4], out[p + 5], out[p + 6], out[p + 7] = t4, t5, t6, t7
+        p += 8
+    while p < n:
+        other, total = table[rows[p]], zero
+        for k in range(len(row)):
+            total += row[k] * other[k]
+        out[p] = total
+        p += 1
+
+
+@_jit
+def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, bias: Any, first: Any, out: Any) -> None:
     for i in range(len(out)):
+        out[i] = bias
         at, to = offsets[first + i], offsets[first + i + 1]
         _add(values[at:to], indices[at:to], table, out[i])
 
@@ -46,12 +76,8 @@ def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, first: Any, o
 @_jit
 def _row_dots(left: Any, indices: Any, offsets: Any, table: Any, first: Any, out: Any) -> None:
     for i in range(len(left)):
-        row = left[i]
-        for p in range(offsets[first + i], offsets[first + i + 1]):
-            other, total = table[indices[p]], row[0] - row[0]
-            for k in range(len(row)):
-                total += row[k] * other[k]
-            out[p] = total
+        at, to = offsets[first + i], offsets[first + i + 1]
+        dots(left[i], table, indices[at:to], out[at:to])
 
 
 @_jit
@@ -83,6 +109,7 @@ def _column_sums(
             value = values[places[p]]
             gathered[p - at] = value
             totals[c] += value
+        out[c] = 0
         _add(gathered[: to - at], rows[at:to], table, out[c])
 
 
@@ -91,14 +118,15 @@ def row_sums(
     indices: NDArray[np.int32],
     offsets: NDArray[np.int64],
     table: NDArray[Any],
+    bias: NDArray[Any],
     out: NDArray[Any],
     threads: int,
 ) -> None:
-    """out[i] = sum over the entries p of row i of values[p] table[indices[p]]: a code times its dictionary."""
+    """out[i] = bias + sum over the entries p of row i of values[p] table[indices[p]]: a code times its dictionary."""
 
     def work(blocks: Iterable[slice]) -> None:
         for rows in blocks:
-            _row_sums(values, indices, offsets, table, rows.start, out[rows])
+            _row_sums(values, indices, offsets, table, bias, rows.start, out[rows])
 
     share_out(len(out), ROWS, threads, work)
 

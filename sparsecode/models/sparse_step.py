@@ -65,7 +65,7 @@ def sparse_step(
     code = activation.train_sparse(x, *encoder.map(decoder), step, moving, products)
     if code is None:
         return None
-    out = decoder.output(decode_sparse(code, decoder.atoms) + decoder.bias)
+    out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
     total = None
     if isinstance(penalty, L0Module):
         assert code.active is not None

@@ -39,7 +39,17 @@ class Identity(Spec, tag="identity"):
     """Model space is data space."""
 
     def build(self, n_features: int) -> NormaliserModule:
-        return NormaliserModule(n_features)
+        return IdentityModule(n_features)
+
+
+class IdentityModule(NormaliserModule):
+    """Of an `Identity`."""
+
+    def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return x
+
+    def undo(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
+        return x
 
 
 class Standardise(Spec, tag="standardise"):

@@ -6,6 +6,7 @@ On a CPU in float32 the kernels serve, elsewhere plain torch does; both give the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ __all__ = [
 Products = Literal["exact", "bf16"]
 """How scores are computed: in the weights' precision, or in bfloat16 where codes are only sought (values stay exact)."""
 
+TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
 CHUNK = 1024  # samples whose scores are held at a time
 ERROR = (
     2.0**-11
@@ -100,9 +102,8 @@ def select_top(
     Differentiable in x, W, b and centre. With `products` "bf16" products of bfloat16 numbers find those that may be
     among the k largest, of which the largest are kept by their values in full precision.
     """
-    centred = x if centre is None else x - centre
-    if not _compiled(centred, weight):
-        pre = torch.nn.functional.linear(centred, weight, bias)
+    if not _compiled(x, weight):
+        pre = torch.nn.functional.linear(_centred(x, centre), weight, bias)
         values, at = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
         kept = torch.zeros_like(pre, dtype=torch.bool).scatter(1, at, values > 0)
         return from_dense(pre, kept)
@@ -125,24 +126,29 @@ def select_above(
     above the threshold by less than some 5e-4 |x - centre| |w|; values are exact.
     """
     levels = torch.as_tensor(threshold, dtype=weight.dtype, device=weight.device).detach().expand(len(weight))
-    centred = x if centre is None else x - centre
-    if not _compiled(centred, weight):
-        pre = torch.nn.functional.linear(centred, weight, bias)
+    if not _compiled(x, weight):
+        pre = torch.nn.functional.linear(_centred(x, centre), weight, bias)
         active = pre > levels
         return None if active.sum() > most * len(x) else from_dense(pre, active)
     found = _SelectAbove.apply(x, weight, bias, centre, levels, products, most)
     return None if found is None else SparseCode(*found, len(weight))  # pyright: ignore - apply is untyped
 
 
-def decode_sparse(code: SparseCode, atoms: Float[Tensor, "k f"]) -> Float[Tensor, "b f"]:
-    """z D, differentiable in the code's values and in D."""
+def decode_sparse(
+    code: SparseCode, atoms: Float[Tensor, "k f"], bias: Float[Tensor, " f"] | None = None
+) -> Float[Tensor, "b f"]:
+    """z D + b, differentiable in the code's values, in D and in b."""
     if not _compiled(code.values, atoms):
-        return dense(code) @ atoms
-    return _Decode.apply(code.values, atoms, code.indices, code.offsets)  # pyright: ignore - apply is untyped
+        return dense(code) @ atoms if bias is None else torch.addmm(bias, dense(code), atoms)
+    return _Decode.apply(code.values, atoms, bias, code.indices, code.offsets)  # pyright: ignore - apply is untyped
 
 
 def _compiled(values: Tensor, table: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype == table.dtype == torch.float32
+
+
+def _centred(x: Tensor, centre: Tensor | None) -> Tensor:
+    return x if centre is None else x - centre
 
 
 class _Select(torch.autograd.Function):
@@ -152,7 +158,7 @@ class _Select(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         from sparsecode.kernels.sparse_rows import column_order, column_sums, row_sums  # numba is slow to import
 
-        x, weight, centre, indices, offsets = ctx.saved_tensors
+        centred, weight, indices, offsets = ctx.saved_tensors
         needs = ctx.needs_input_grad
         by_value = grads[0]
         if by_value is None:
@@ -161,21 +167,21 @@ class _Select(torch.autograd.Function):
         values, columns, starts = by_value.contiguous().numpy(), indices.numpy(), offsets.numpy()
         by_x = by_weight = by_bias = by_centre = None
         if needs[0]:
-            by_x = torch.empty_like(x)
-            row_sums(values, columns, starts, _array(weight), by_x.numpy(), threads)
+            by_x = torch.empty_like(centred)
+            nothing = centred.new_zeros(centred.shape[1]).numpy()
+            row_sums(values, columns, starts, _array(weight), nothing, by_x.numpy(), threads)
         if any(needs[1:4]):
             by_weight, by_bias = borrowed(tuple(weight.shape), weight.dtype), weight.new_empty(len(weight))
-            centred = x if centre is None else x - centre
             order = column_order(columns, starts, len(weight))
-            column_sums(values, order, _array(centred), by_weight.numpy(), by_bias.numpy(), threads)
+            column_sums(values, order, centred.numpy(), by_weight.numpy(), by_bias.numpy(), threads)
             if needs[3]:
                 by_centre = -(by_bias @ weight)
         return by_x, by_weight, by_bias, by_centre, *(None for _ in needs[4:])
 
 
-def _finish(ctx: Any, x: Tensor, weight: Tensor, centre: Tensor | None, code: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _finish(ctx: Any, centred: Tensor, weight: Tensor, code: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     values, indices, offsets = code
-    ctx.save_for_backward(x, weight, centre, indices, offsets)
+    ctx.save_for_backward(centred, weight, indices, offsets)
     ctx.mark_non_differentiable(indices, offsets)
     ctx.set_materialize_grads(False)
     return values, indices, offsets
@@ -188,35 +194,19 @@ class _SelectTop(_Select):
     ) -> tuple[Tensor, ...]:
         from sparsecode.kernels.selection import top_rows  # numba is slow to import
 
-        n, n_code = len(x), len(weight)
-        k = min(k, n_code)
-        centred = (x if centre is None else x - centre).contiguous()
-        rough = products == "bf16"
-        kind = torch.bfloat16 if rough else weight.dtype
-        left, right, shift = centred.to(kind), _cast(weight, kind), bias.to(kind)
-        scores = borrowed((min(CHUNK, n), n_code), kind)
+        n, k = len(x), min(k, len(weight))
+        centred = _centred(x, centre).contiguous()
         indices, values = torch.empty(n, k, dtype=torch.int32), x.new_empty(n, k)
         counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
-        for start in range(0, n, CHUNK):
-            rows = slice(start, min(start + CHUNK, n))
-            block = torch.addmm(shift, left[rows], right.T, out=scores[: rows.stop - start])
-            top_rows(
-                (block.view(torch.int16) if rough else block).numpy(),
-                centred[rows].numpy(),
-                _array(weight),
-                _array(bias),
-                k,
-                _array(margin[rows]),
-                indices[rows].numpy(),
-                values[rows].numpy(),
-                counts[rows].numpy(),
-                torch.get_num_threads(),
-            )
+        table, shift, threads = _array(weight), _array(bias), torch.get_num_threads()
+        for rows, scores in _scores(centred, weight, bias, products):
+            near, found, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
+            top_rows(scores, centred[rows].numpy(), table, shift, k, near, found, kept, count, threads)
         offsets = _offsets(counts)
         if int(offsets[-1]) < n * k:
             filled = torch.arange(k) < counts[:, None]
-            return _finish(ctx, x, weight, centre, (values[filled], indices[filled], offsets))
-        return _finish(ctx, x, weight, centre, (values.view(-1), indices.view(-1), offsets))
+            return _finish(ctx, centred, weight, (values[filled], indices[filled], offsets))
+        return _finish(ctx, centred, weight, (values.view(-1), indices.view(-1), offsets))
 
 
 class _SelectAbove(_Select):
@@ -231,45 +221,53 @@ class _SelectAbove(_Select):
         products: Products,
         most: float,
     ) -> tuple[Tensor, ...] | None:
-
         from sparsecode.kernels.selection import above_rows  # numba is slow to import
 
-        n, n_code = len(x), len(weight)
-        centred = (x if centre is None else x - centre).contiguous()
-        rough = products == "bf16"
-        kind = torch.bfloat16 if rough else weight.dtype
-        left, right = centred.to(kind), _cast(weight, kind)
-        held = min(CHUNK, n)
-        scores = borrowed((held, n_code), kind)
-        # an entry is written before it is judged, so that there is room for one more
-        indices, values = borrowed((held, n_code + 1), torch.int32), borrowed((held, n_code + 1), x.dtype)
-        counts, parts = torch.empty(n, dtype=torch.long), list[tuple[Tensor, Tensor]]()
-        margin = (
-            ERROR * float(torch.linalg.vector_norm(weight, dim=1).amax()) * torch.linalg.vector_norm(centred, dim=1)
-        )
-        for start in range(0, n, CHUNK):
-            rows = slice(start, min(start + CHUNK, n))
-            size = rows.stop - start
-            block = torch.mm(left[rows], right.T, out=scores[:size])
+        n, held = len(x), (min(CHUNK, len(x)), len(weight))
+        centred = _centred(x, centre).contiguous()
+        indices, values = borrowed(held, torch.int32), borrowed(held, x.dtype)
+        counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
+        table, shift, level, threads = _array(weight), _array(bias), _array(levels), torch.get_num_threads()
+        kept: list[tuple[Tensor, Tensor]] = []
+        for rows, scores in _scores(centred, weight, bias, products):
+            own = counts[rows]
             above_rows(
-                (block.view(torch.int16) if rough else block).numpy(),
-                centred[rows].numpy(),
-                _array(weight),
-                _array(bias),
-                _array(levels),
-                margin[rows].numpy(),
-                indices.numpy(),
-                values.numpy(),
-                counts[rows].numpy(),
-                torch.get_num_threads(),
-            )
-            if float(counts[rows].sum()) > most * size:
+                scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(),
+                indices.numpy(), values.numpy(), own.numpy(), threads,
+            )  # fmt: skip
+            if float(own.sum()) > most * len(own):
                 return None
-            filled = torch.arange(int(counts[rows].amax())) < counts[rows, None]
-            parts.append((values[:size, : filled.shape[1]][filled], indices[:size, : filled.shape[1]][filled]))
-        offsets = _offsets(counts)
-        all_values, all_indices = (torch.cat(part) for part in zip(*parts, strict=True))
-        return _finish(ctx, x, weight, centre, (all_values, all_indices, offsets))
+            width = int(own.amax())
+            filled = torch.arange(width) < own[:, None]
+            kept.append((values[: len(own), :width][filled], indices[: len(own), :width][filled]))
+        all_values, all_indices = (torch.cat(part) for part in zip(*kept, strict=True))
+        return _finish(ctx, centred, weight, (all_values, all_indices, _offsets(counts)))
+
+
+def _scores(x: Tensor, weight: Tensor, bias: Tensor, products: Products) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """x W^T + b, some rows at a time, in memory that is used again; bfloat16 read as int16."""
+    n, width = x.shape
+    kind = weight.dtype
+    if (
+        products == "bf16"
+    ):  # the bias as two more features, at little cost, where adding it takes as long as the products
+        kind, padded = torch.bfloat16, (width + 2 + TILE - 1) // TILE * TILE
+        left, right = x.new_zeros(n, padded, dtype=kind), borrowed((len(weight), padded), kind)
+        left[:, :width], right[:, :width] = x, weight
+        left[:, width : width + 2] = 1
+        right[:, width] = bias
+        right[:, width + 1] = bias - right[:, width]
+        right[:, width + 2 :] = 0
+    else:
+        left, right = x, weight
+    block = borrowed((min(CHUNK, n), len(weight)), kind)
+    for start in range(0, n, CHUNK):
+        rows = slice(start, min(start + CHUNK, n))
+        out = block[: rows.stop - start]
+        if products == "bf16":
+            yield rows, torch.mm(left[rows], right.T, out=out).view(torch.int16).numpy()
+        else:
+            yield rows, torch.addmm(bias, left[rows], right.T, out=out).numpy()
 
 
 def _margin(x: Tensor, weight: Tensor) -> Tensor:
@@ -282,18 +280,19 @@ def _array(x: Tensor) -> NDArray[Any]:
     return x.detach().contiguous().numpy()
 
 
-def _cast(weight: Tensor, kind: torch.dtype) -> Tensor:
-    return weight if weight.dtype == kind else borrowed(tuple(weight.shape), kind).copy_(weight)
-
-
 class _Decode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, atoms: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, values: Tensor, atoms: Tensor, bias: Tensor | None, indices: Tensor, offsets: Tensor
+    ) -> Tensor:
         from sparsecode.kernels.sparse_rows import row_sums  # numba is slow to import
 
         values, atoms = values.contiguous(), atoms.contiguous()
         out = atoms.new_empty(len(offsets) - 1, atoms.shape[1])
-        row_sums(values.numpy(), indices.numpy(), offsets.numpy(), atoms.numpy(), out.numpy(), torch.get_num_threads())
+        start = atoms.new_zeros(atoms.shape[1]) if bias is None else bias
+        row_sums(
+            values.numpy(), indices.numpy(), offsets.numpy(), atoms.numpy(), _array(start), out.numpy(), torch.get_num_threads()
+        )  # fmt: skip
         ctx.save_for_backward(values, atoms, indices, offsets)
         return out
 
@@ -313,4 +312,4 @@ class _Decode(torch.autograd.Function):
             totals = atoms.new_empty(len(atoms)).numpy()
             order = column_order(columns, starts, len(atoms))
             column_sums(_array(values), order, grad, by_atoms.numpy(), totals, threads)
-        return by_values, by_atoms, None, None
+        return by_values, by_atoms, grads[0].sum(dim=0) if ctx.needs_input_grad[2] else None, None, None

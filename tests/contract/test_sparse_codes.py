@@ -49,7 +49,7 @@ def gradients(select: Callable[[Tensor, Weights], SparseCode], dtype: torch.dtyp
     """Of a loss that weighs values, sums and reconstructions, by x, W, b, centre and D."""
     x, w = patches(70, dtype).requires_grad_(), weights(900, dtype)
     code = select(x, w)
-    out = ops.decode_sparse(code, w[3])
+    out = ops.decode_sparse(code, w[3], w[2])
     (out - x).square().sum().add(code.values.sin().sum()).backward()
     found = [part.grad for part in (x, *w)]
     assert all(grad is not None for grad in found)
@@ -86,7 +86,7 @@ def test_gradients_of_every_output_are_those_of_finite_differences(name: str) ->
     values, indices, offsets = ops._SelectTop.apply(x, w, b, c, 4, "exact")
     assert torch.autograd.gradcheck(select, (x, w, b, c))
     assert torch.autograd.gradcheck(
-        lambda v, d: ops._Decode.apply(v, d, indices, offsets), (values.detach().requires_grad_(), atoms)
+        lambda v, d, b: ops._Decode.apply(v, d, b, indices, offsets), (values.detach().requires_grad_(), atoms, c)
     )
     code = SparseCode(values.detach().requires_grad_(), indices, offsets, 12)
     for function in (ops.dense, lambda z: ops.sum_by_sample(z, z.values**2), lambda z: ops.sum_by_code(z, z.values)):

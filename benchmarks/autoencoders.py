@@ -1,0 +1,374 @@
+"""Training steps of sparse autoencoders: ours beside SAELens, dictionary_learning and sparsify, on the same activations.
+
+TopK (k = 32) at four sizes, L1 and JumpReLU at three, both at the start, where half of the codes are active, and with
+biases or thresholds at which 100 are. Batches of 4096 rows of layer 3 of a MiniLM transformer (384 features; 768: two
+neighbouring tokens side by side), float32, the same for all. Everybody takes whole steps with what their library puts
+into one: clipping, dead-code tracking and AuxK where it has them. Ours runs what `fit` runs. The peers run their own
+trainer's step at its defaults; sparsify's trainer needs a language model around it, so that its step is repeated here line by
+line, with both of its optimisers, the faster one counting; it clips nothing. dictionary_learning imports a library that is
+of no use here; an empty stand-in takes its place.
+
+`dense` in the table is our model in plain torch. The roofline is the fastest step of five dense float32 products of
+matrices, at the speed that torch reaches in this very run. A second table follows losses over steps, with codes found in
+float32 and bfloat16 beside dense ones, and which of the 32 codes bfloat16 misses. Needs acts_minilm_l3_wikitext2_16k_f16.npz
+in $SPARSECODE_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import json
+import logging
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, save, show
+from torch import Tensor
+
+from sparsecode.losses import L0, AuxK
+from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.models.sparse_step import Arithmetic
+from sparsecode.nn.activations import JumpReLU, ReLU, TopK
+from sparsecode.nn.affine import BiasedDictionary
+from sparsecode.ops.sparse_codes import select_top
+from sparsecode.ops.streams import Stream
+from sparsecode.penalties import L1
+from sparsecode.train.fit import _update, launch
+from sparsecode.train.optim import Adam, Clip, Optim, build
+from sparsecode.types import Batch
+
+SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
+SIZES["l1"] = SIZES["jumprelu"] = SIZES["topk"][:3]
+BATCH, K, ACTIVE, LR = 4096, 32, 100, 1e-4
+REPEATS, SLOW = 5, 3  # timed steps of ours, and of peers that take more than a second
+Step = Callable[[Tensor], object]
+
+
+def activations(d: int) -> list[Tensor]:
+    """Batches [4096, d], less the mean."""
+    path = Path(os.environ["SPARSECODE_DATA"]) / "acts_minilm_l3_wikitext2_16k_f16.npz"
+    rows = torch.from_numpy(np.load(path)["acts"].astype(np.float32))
+    rows = rows - rows.mean(dim=0)
+    if d == 2 * rows.shape[1]:
+        rows = torch.cat([rows, rows.roll(1, dims=0)], dim=1)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    return [batch.contiguous() for batch in rows[order].split(BATCH)]
+
+
+def spec(kind: str, m: int, arithmetic: Arithmetic) -> Amortised:
+    """Our model."""
+    parts: dict[str, Any] = {
+        "topk": {"activation": TopK(k=K)},
+        "l1": {"activation": ReLU(), "penalty": L1(positive=True), "weight": 0.1},
+        "jumprelu": {"activation": JumpReLU(), "penalty": L0(), "weight": 0.1},
+    }[kind]
+    return Amortised(
+        n_code=m, revival=AuxK(dead_after=10_000_000), decoder=BiasedDictionary(bias="zero"), arithmetic=arithmetic, **parts
+    )
+
+
+def ours(kind: str, d: int, m: int, level: float, arithmetic: Arithmetic) -> Step:
+    """A step as `fit` takes it."""
+    model = spec(kind, m, arithmetic).build((d,), seed=0).train()
+    with torch.no_grad():
+        if kind == "l1":
+            model.encoder.bias.sub_(level)
+        elif kind == "jumprelu" and level:
+            model.activation.log_threshold.fill_(np.log(level))
+    optim = Optim(groups={"*": Adam(lr=LR)}, clip=Clip(norm=1.0))
+    groups, fabric = build(optim, model), launch("32-true", "cpu")
+    module = fabric.setup_module(model)
+    module.mark_forward_method("loss")
+    count = 0
+
+    def step(x: Tensor) -> float:
+        nonlocal count
+        loss = module.loss(Batch(x), count, Stream(0, count))
+        if not bool(torch.isfinite(loss.total)):
+            raise ValueError("the loss is not finite")
+        _update(model, fabric, loss, groups, optim, count)
+        count += 1
+        return float(loss.stats["l0"])
+
+    return step
+
+
+def saelens(kind: str, d: int, m: int, level: float) -> Step:
+    """`SAETrainer.step`."""
+    from sae_lens import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig, StandardTrainingSAE, StandardTrainingSAEConfig
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    if kind == "topk":
+        sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=m, k=K))
+    elif kind == "l1":
+        sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d, d_sae=m, l1_coefficient=0.1, decoder_init_norm=1.0))
+    else:
+        sae = JumpReLUTrainingSAE(
+            JumpReLUTrainingSAEConfig(d_in=d, d_sae=m, l0_coefficient=0.1, decoder_init_norm=1.0)
+        )
+    with torch.no_grad():
+        if kind == "l1":
+            sae.b_enc.sub_(level)
+        elif kind == "jumprelu" and level:
+            sae.log_threshold.fill_(np.log(level))
+    config = SAETrainerConfig(total_training_samples=1000 * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR)
+    trainer = SAETrainer(config, sae, data_provider=iter(()))
+
+    def step(x: Tensor) -> float:
+        output = trainer._train_step(sae=sae, sae_in=x)
+        trainer.n_training_steps += 1
+        trainer.n_training_samples += len(x)
+        return float((output.feature_acts != 0).sum()) / len(x) if kind != "topk" else K
+
+    return step
+
+
+def dictionary_learning(kind: str, d: int, m: int, level: float) -> Step:
+    """`Trainer.update`."""
+    stand_in = types.ModuleType("nnsight")
+    stand_in.__spec__, stand_in.LanguageModel = importlib.machinery.ModuleSpec("nnsight", None), object
+    sys.modules.setdefault("nnsight", stand_in)
+    from dictionary_learning.trainers.jumprelu import JumpReluTrainer
+    from dictionary_learning.trainers.standard import StandardTrainer
+    from dictionary_learning.trainers.top_k import TopKTrainer
+
+    common = {"steps": 100_000, "activation_dim": d, "dict_size": m, "layer": 0, "lm_name": "none", "device": "cpu"}
+    if kind == "topk":
+        trainer = TopKTrainer(k=K, **common)
+    elif kind == "l1":
+        trainer = StandardTrainer(resample_steps=10_000, **common)
+    else:
+        trainer = JumpReluTrainer(**common)
+    with torch.no_grad():
+        if kind == "l1":
+            trainer.ae.encoder.bias.sub_(level)
+        elif kind == "jumprelu" and level:
+            trainer.ae.threshold.fill_(level)
+    count = 1  # at 0 it would start its bias, or resample
+
+    def step(x: Tensor) -> None:
+        nonlocal count
+        trainer.update(count, x)
+        count += 1
+
+    return step
+
+
+def sparsify(d: int, m: int, optimiser: str) -> Step:
+    """The body of `Trainer.fit` for one autoencoder."""
+    from sparsify.config import SparseCoderConfig
+    from sparsify.sign_sgd import SignSGD
+    from sparsify.sparse_coder import SparseCoder
+
+    coder = SparseCoder(d, SparseCoderConfig(num_latents=m, k=K))
+    kinds = {"adam": torch.optim.Adam, "signum": SignSGD}
+    optimizer = kinds[optimiser](coder.parameters(), lr=LR)
+    if optimiser == "signum":
+        from schedulefree import ScheduleFreeWrapper
+
+        optimizer = ScheduleFreeWrapper(optimizer, momentum=0.95)
+        optimizer.train()
+    silent = torch.zeros(m, dtype=torch.long)
+    fired = torch.zeros(m, dtype=torch.bool)
+
+    def step(x: Tensor) -> None:
+        coder.set_decoder_norm_to_unit_norm()
+        variance = (x - x.mean(0)).pow(2).sum()
+        out = coder(x=x, y=x, dead_mask=silent > 10_000_000, total_variance=variance)
+        fired[out.latent_indices.flatten()] = True
+        float(out.fvu.detach()), float(out.auxk_loss.detach())
+        (out.fvu + 1 / 32 * out.auxk_loss).backward()
+        coder.remove_gradient_parallel_to_decoder_directions()
+        optimizer.step()
+        optimizer.zero_grad()
+        silent.add_(len(x))
+        silent[fired] = 0
+        fired.zero_()
+
+    return step
+
+
+def level_of(d: int, m: int, x: Tensor) -> float:
+    """The value that 100 products of a sample with m random directions exceed on average."""
+    directions = torch.nn.functional.normalize(torch.randn(m, d, generator=torch.Generator().manual_seed(1)), dim=1)
+    products = (x[:256] @ directions.T).flatten()
+    return float(products.kthvalue(round(products.numel() * (1 - ACTIVE / m))).values)
+
+
+def contenders(kind: str, d: int, m: int, level: float) -> dict[str, Callable[[], Step]]:
+    """How to build each."""
+    found: dict[str, Callable[[], Step]] = {
+        "ours": lambda: ours(kind, d, m, level, "bf16"),
+        "ours, exact": lambda: ours(kind, d, m, level, "exact"),
+        "ours, dense": lambda: ours(kind, d, m, level, "dense"),
+        "saelens": lambda: saelens(kind, d, m, level),
+        "dictionary_learning": lambda: dictionary_learning(kind, d, m, level),
+    }
+    if kind == "topk":
+        found |= {f"sparsify, {o}": lambda o=o: sparsify(d, m, o) for o in ("adam", "signum")}
+    return found
+
+
+def peak(d: int, m: int) -> float:
+    """GFLOP/s of torch's float32 product at this size, the best of three."""
+    x, w, best = torch.randn(BATCH, d), torch.randn(m, d), 0.0
+    out = torch.empty(BATCH, m)
+    for _ in range(4):
+        began = time.perf_counter()
+        torch.mm(x, w.T, out=out)
+        best = max(best, 2 * BATCH * d * m / 1e9 / (time.perf_counter() - began))
+    return best
+
+
+def measure(kind: str, d: int, m: int, sparse: bool, only: list[str]) -> dict[str, Any]:
+    """One line of the table: seconds per step of each, in turn."""
+    batches = activations(d)
+    level = level_of(d, m, batches[0]) if sparse else 0.0
+    steps = {name: make() for name, make in contenders(kind, d, m, level).items() if not only or name in only}
+    wall: dict[str, list[float]] = {name: [] for name in steps}
+    cpu: dict[str, list[float]] = {name: [] for name in steps}
+    active: dict[str, float] = {}
+    for i in range(REPEATS + 1):
+        for name, step in steps.items():
+            if len(wall[name]) >= SLOW and min(wall[name]) > 1 and not name.startswith("ours"):
+                continue
+            began, began_cpu = time.perf_counter(), time.process_time()
+            count = step(batches[i % len(batches)])
+            if i:  # the first compiles and allocates
+                wall[name].append(time.perf_counter() - began)
+                cpu[name].append(time.process_time() - began_cpu)
+            if isinstance(count, float):
+                active[name] = count
+    reached = peak(d, m)
+    return {
+        "kind": kind,
+        "size": [d, m],
+        "l0": f"{ACTIVE}" if sparse else ("32" if kind == "topk" else "start"),
+        "active": {name: round(value, 1) for name, value in active.items()},
+        "seconds": {name: round(float(np.median(times)), 4) for name, times in wall.items()},
+        "cpu_seconds": {name: round(float(np.median(times)), 4) for name, times in cpu.items()},
+        "timed_steps": {name: len(times) for name, times in wall.items()},
+        "float32_gflops": round(reached, 1),
+        "dense_roofline_seconds": round(10 * BATCH * d * m / 1e9 / reached, 4),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
+    """Losses of the same run with dense codes and with sparse ones, and bfloat16's misses on the way."""
+    rows = torch.cat(activations(384))
+    found: dict[str, Any] = {"steps": steps, "batch": 1024, "size": [384, 3072], "losses": {}, "missed": {}}
+    for arithmetic in ("dense", "exact", "bf16"):
+        model = spec("topk", 3072, arithmetic).build((384,), seed=0).train()
+        optim = Optim(groups={"*": Adam(lr=1e-3)}, clip=Clip(norm=1.0))
+        groups, fabric = build(optim, model), launch("32-true", "cpu")
+        losses: list[float] = []
+        for step in range(steps):
+            x = rows[torch.randint(len(rows), (1024,), generator=torch.Generator().manual_seed(step))]
+            loss = model.loss(Batch(x), step, Stream(0, step))
+            _update(model, fabric, loss, groups, optim, step)
+            losses.append(float(loss.total) / float(x.square().sum(dim=1).mean()))
+            if arithmetic == "bf16" and (step + 1) % every == 0:
+                found["missed"][str(step + 1)] = missed(model, rows[:4096])
+        found["losses"][arithmetic] = [round(value, 6) for value in losses[every - 1 :: every]]
+    return found
+
+
+@torch.no_grad()
+def missed(model: AmortisedModel, x: Tensor) -> float:
+    """The share of the k largest codes that bfloat16 products do not find."""
+    weights = model.encoder.map(model.decoder)
+    rough, exact = (select_top(x, *weights, K, products=p) for p in ("bf16", "exact"))
+    places = [set((z.indices + torch.arange(len(x)).repeat_interleave(z.offsets.diff()) * z.n_code).tolist()) for z in (rough, exact)]
+    return len(places[1] - places[0]) / len(places[1])
+
+
+def report(result: dict[str, Any]) -> None:
+    """The tables."""
+    lines = []
+    for row in result["rows"]:
+        seconds = row["seconds"]
+        tokens = BATCH / seconds["ours"]
+        rivals = {
+            "SAELens": seconds["saelens"],
+            "dictionary_learning": seconds["dictionary_learning"],
+            "sparsify": min((s for name, s in seconds.items() if name.startswith("sparsify")), default=float("nan")),
+        }
+        lines.append(
+            [
+                f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}",
+                f"{tokens / 1e3:.1f}k",
+                *(f"{s / seconds['ours']:.1f}" for s in rivals.values()),
+                f"{seconds['ours, dense'] / seconds['ours']:.1f}",
+                f"{seconds['ours, exact'] / seconds['ours']:.1f}",
+                f"{100 * row['dense_roofline_seconds'] / seconds['ours']:.0f}",
+            ]
+        )
+    show(
+        f"Training steps of {BATCH} samples",
+        ["", "tokens / s", "SAELens", "dictionary_learning", "sparsify", "dense", "exact", "% roofline"],
+        lines,
+        "times faster than each; roofline: five dense float32 products at this machine's speed",
+    )
+    if "curves" in result:
+        found = result["curves"]
+        every = found["steps"] // len(found["losses"]["dense"])
+        show(
+            "Loss / |x|^2 of a TopK autoencoder, 384 -> 3072",
+            ["step", *found["losses"], "missed by bf16"],
+            [
+                [str(step), *(f"{losses[i]:.5f}" for losses in found["losses"].values()), f"{found['missed'][str(step)]:.1e}"]
+                for i, step in enumerate(range(every, found["steps"] + 1, every))
+            ],
+        )
+
+
+def main() -> None:
+    """Measure, print, save; parts that are measured alone take their places in what was saved before."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--kind", choices=list(SIZES), help="this kind alone")
+    options.add_argument("--size", help="this size alone, such as 384x3072")
+    options.add_argument("--state", choices=["start", "sparse"], help="this state of L1 and JumpReLU alone")
+    options.add_argument("--only", nargs="*", default=[], help="these contenders alone; nothing is saved")
+    options.add_argument("--curves", action="store_true", help="the loss curves alone")
+    options.add_argument("--threads", type=int, help="of torch")
+    chosen = options.parse_args()
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    path = RESULTS / "autoencoders.json"
+    alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
+    result: dict[str, Any] = json.loads(path.read_text()) if alone and path.exists() else {"rows": []}
+    result.pop("machine", None)
+    for kind in () if chosen.curves else [chosen.kind] if chosen.kind else SIZES:
+        for d, m in SIZES[kind]:
+            if chosen.size and chosen.size != f"{d}x{m}":
+                continue
+            for sparse in (False,) if kind == "topk" else (False, True):
+                if chosen.state and chosen.state != ("sparse" if sparse else "start"):
+                    continue
+                row = measure(kind, d, m, sparse, chosen.only)
+                print(json.dumps(row), flush=True)
+                key = (row["kind"], row["size"], row["l0"])
+                result["rows"] = [r for r in result["rows"] if (r["kind"], r["size"], r["l0"]) != key] + [row]
+    if chosen.curves or not alone:
+        result["curves"] = curves()
+    if chosen.only:
+        return
+    report(result)
+    print(f"saved to {save('autoencoders', result, ('sae-lens', 'dictionary-learning', 'eai-sparsify'))}")
+
+
+if __name__ == "__main__":
+    main()
