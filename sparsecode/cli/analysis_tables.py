@@ -60,8 +60,8 @@ def density_table(analyses: Sequence[Analysis]) -> Table:
         "errors in data space, and how unevenly codes fire",
         "codes by",
         ("MSE", "NMSE", "Hoyer", "popul.", "lifet.", *quantiles),
-        "NMSE: 1 - explained variance; Hoyer, and Treves-Rolls per sample (population)",
-        f"and per code (lifetime); {', '.join(quantiles)} of live codes: log10 of their firing rate",
+        "NMSE: 1 - explained variance; Hoyer; Treves-Rolls per sample (population)",
+        f"and per code (lifetime); {', '.join(quantiles)} of live codes: log10 firing rate",
     )
     for label, report, coder, score in _rows(analyses, "scores"):
         rates = np.array(report.density[coder])
@@ -91,6 +91,10 @@ def cosines_table(analyses: Sequence[Analysis]) -> Table | None:
     return table
 
 
+def _header(reference: str) -> str:
+    return reference.replace("random ", "").replace("data rows", "rows").replace(", ", "\n").replace("the coder ", "")
+
+
 def references_table(analyses: Sequence[Analysis]) -> Table | None:
     """A row per coder: explained variance of it and of each reference at its L0; None if there are no references."""
     rows = list(_rows(analyses, "references"))
@@ -98,10 +102,11 @@ def references_table(analyses: Sequence[Analysis]) -> Table | None:
         return None
     first = rows[0][3]
     table = _table(
-        f"explained variance at equal L0, in data space, {rows[0][1].samples} samples",
+        f"explained variance at equal L0, data space, {rows[0][1].samples} samples",
         "codes by",
-        ("L0", *(name.replace(", ", " ").replace("data ", "data-").replace(" ", "\n") for name in first)),
-        "PCA and random dictionaries from training samples; OMP of either sign",
+        ("L0", *(_header(name) for name in first)),
+        "PCA, random directions and random training samples (data rows) as atoms,",
+        "codes of either sign; top-k: the strongest, best amplitudes",
     )
     for label, _, _, points in rows:
         values = (_number(p.explained_variance) for p in points.values())
@@ -116,12 +121,12 @@ def gaps_table(analyses: Sequence[Analysis]) -> Table | None:
         return None
     gaps: list[AmortisationGap] = [row[3] for row in rows]
     table = _table(
-        f"amortisation gap: NMSE in model space at equal L0, {gaps[0].n} samples",
+        f"amortisation gap: NMSE in model space, {gaps[0].n} samples",
         "codes by",
         ("coder", "L1", "L1+", "OMP", "gap", "ampl.", "supp."),
-        "all with the run's own dictionary; L1+: best amplitudes on the support of L1;",
-        "gap: coder less the best there is = what its amplitudes cost (ampl.)",
-        "+ what its choice of codes costs (supp.)",
+        "own dictionary; L1+: best amplitudes on the support of L1; gap: coder",
+        "less the best = what its amplitudes cost (ampl.) + what its choice of",
+        "codes costs (supp.)",
         *(["all codes >= 0"] if all(gap.positive for gap in gaps) else []),
         *(
             f"{row[0]}: L1 reaches L0 {gap.lasso_l0:.2f} of {gap.l0:.2f}"
@@ -161,9 +166,9 @@ def stability_table(pairs: Sequence[Stability]) -> Table:
         "stability: atoms of two runs matched one to one",
         "runs",
         ("MCC", ">.7", ">.9", "dim", "angle", "largest"),
-        "in data space; MCC: mean cosine of the pairs; >.7, >.9:",
-        "shares of them; angles in degrees between the leading",
-        "subspaces of so many dimensions",
+        "in data space; MCC: mean cosine of the pairs;",
+        ">.7, >.9: shares of them; angles in degrees",
+        "between the leading subspaces of so many dimensions",
     )
     for pair in pairs:
         shares = (pair.mcc, pair.close, pair.same)

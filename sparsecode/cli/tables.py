@@ -31,9 +31,9 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
             str(s.always_on),
         )
     table.caption = (
-        f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance; gap: the largest,\n"
-        f"relative; L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes, dead: active on no sample,\n"
-        f"dense: on more than {DENSE:.0%} of them, on: on every one"
+        f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance;\n"
+        f"gap: the largest, relative; L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes,\n"
+        f"dead: active on no sample, dense: on more than {DENSE:.0%}, on: on every one"
     )
     table.caption_justify = "left"
     return table
