@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 import torch
 import tyro
 from rich import box
@@ -12,8 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.options import UsageError
-from sparsecode.interop.formats import Converted, convert, detect
+from sparsecode.data import Splits
+from sparsecode.interop.foreign import read_json, write_json
+from sparsecode.interop.formats import Converted, convert, detect, read
 from sparsecode.interop.record import Plain
+from sparsecode.models.portable import load_model
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import Run, RunFolder
 
 __all__ = ["convert_command"]
 
@@ -34,6 +41,7 @@ def _convert(
     to: Written,
     dtype: Dtype | None = None,
     seed: int = 0,
+    like: str | None = None,
     force: bool = False,
 ) -> None:
     """Write a sparse autoencoder in another library's format, and prove that it computes the same.
@@ -49,16 +57,45 @@ def _convert(
         to: the format to write
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
+        like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
         force: write over what is there
     """
     if dst.exists() and not force:
         raise UsageError(f"{dst}: exists already; choose another name, or write over it with --force")
     if dst.resolve() == src.resolve():
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
+    if RunFolder(dst).resume.exists():
+        raise UsageError(f"{dst}: holds a run that was trained there; choose another name")
     if dst.exists() and (there := _format_of(dst)) not in (None, to):
         raise UsageError(f"{dst}: holds a {there} autoencoder; delete it first, or choose another name")
-    done = convert(src, dst, to, None if dtype is None else getattr(torch, dtype), seed)
+    if like is not None and to != "sparsecode":
+        raise UsageError(f"--like {like}: only for --to sparsecode; a {to} file has no place for it")
+    config = None if like is None else _config_of(like)
+    splits = None if config is None else config.data.load()
+    if splits is not None and math.prod(splits.shape) != (wanted := read(src).d_in):
+        raise ValueError(
+            f"{src}: takes {wanted} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
+        )
+    target = dst if config is None else RunFolder(dst).model
+    done = convert(src, target, to, None if dtype is None else getattr(torch, dtype), seed)
+    if config is not None and splits is not None:
+        _make_run(RunFolder(dst), config, splits)
     _report(Console(), done, src, dst, to)
+
+
+def _config_of(like: str) -> Run:
+    return RECIPES[like]() if like in RECIPES else RunFolder(like).config()
+
+
+def _make_run(folder: RunFolder, config: Run, splits: Splits) -> None:
+    """Complete the folder of a model to a run on the data of `config`."""
+    file = folder.model / "cfg.json"
+    stored = read_json(file)
+    own = stored["metadata"]["sparsecode"]
+    own["shape"] = list(splits.shape)
+    own["provenance"] |= {"data": splits.fingerprint(), "data_range": list(splits.span())}
+    write_json(file, stored)
+    folder.write_config(msgspec.structs.replace(config, model=load_model(folder.model).spec))
 
 
 def _format_of(path: Path) -> str | None:

@@ -4,13 +4,25 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from interop.cases import READABLE, Case, expected
 from sklearn.datasets import load_digits
 
 from sparsecode.cli.main import main
-from sparsecode.interop import FORMATS, AffineSAE, CannotExpressError, compare, convert, detect, probes, read, write
+from sparsecode.interop import (
+    FORMATS,
+    AffineSAE,
+    CannotExpressError,
+    compare,
+    convert,
+    detect,
+    from_model,
+    probes,
+    read,
+    write,
+)
 from sparsecode.interop.record import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.portable import save_model
@@ -198,3 +210,26 @@ class TestCommand:
             0 < stored["proof"]["codes"] < 1e-5 * stored["proof"]["largest_code"]
         )  # of the model itself, less its folding
         assert json.loads((tmp_path / "sae" / "cfg.json").read_text())["architecture"] == "topk"
+
+    def test_a_foreign_file_as_a_run_that_other_commands_score(self, tmp_path: Path) -> None:
+        model = Amortised(n_code=40, activation=TopKSpec(5), normaliser=Centre()).build((64,), seed=0)
+        model.initialise_(torch.from_numpy(load_digits(return_X_y=True)[0]).float() / 16)
+        foreign, run, codes = tmp_path / "foreign", tmp_path / "run", tmp_path / "codes.npz"
+        write(from_model(model), foreign, "dictionary_learning")
+        to_ours = ["convert", str(foreign), str(run), "--to", "sparsecode"]
+        assert main([*to_ours, "--like", "digits-topk"]) == 0
+        assert main(["eval", str(run)]) == 0
+        assert main(["encode", str(run), "--split", "test", "--out", str(codes)]) == 0
+        with np.load(codes) as found:
+            assert found["z"].shape[1] == 40
+            assert 4.5 < float((found["z"] != 0).sum(axis=1).mean()) <= 5
+        assert main(["convert", str(run), str(tmp_path / "sae"), "--to", "saelens"]) == 0
+        assert main([*to_ours, "--like", "digits-topk", "--force"]) == 0
+
+    def test_like_needs_data_that_fit(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "run"
+        asked = ["convert", self.source, str(out), "--like", "digits-topk", "--to"]
+        assert main([*asked, "saelens"]) == 2
+        assert main([*asked, "sparsecode"]) == 1
+        assert "takes 12 numbers" in capsys.readouterr().err
+        assert not out.exists()
