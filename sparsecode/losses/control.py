@@ -27,7 +27,7 @@ class TargetL0(Spec, tag="target_l0"):
 
     l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
     rate: Annotated[float, Meta(gt=0, description="per step")] = 0.01
-    damping: NonNegative = 1.0
+    damping: NonNegative = 3.0
     memory: Annotated[Positive, Meta(description="steps")] = 10.0
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
 

@@ -9,19 +9,20 @@ from jaxtyping import Bool, Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.ops.collective import sum_over_ranks, world_size
+from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks, world_size
 from sparsecode.specs import Count, NonNegative, Positive, Spec
 
-__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error"]
+__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error", "depth"]
 
 DeadAfter = Annotated[Count, Meta(description="a code is dead after this many samples without firing")]
 
 
 class AuxK(Spec, tag="auxk"):
-    """weight |e - sum of the k dead codes with the largest pre-activations|^2, e the error, held fixed.
+    """weight |e - z_dead D_dead|^2, e the error, held fixed: dead codes learn to explain what the others leave.
 
-    Dead codes learn to explain what the others leave, through encoder and decoder.
-    Source: Gao et al., "Scaling and evaluating sparse autoencoders", 2024, appendix A.2.
+    z_dead is the k largest positive pre-activations of dead codes in each sample. Those of codes without a positive one
+    in the batch, which learn nothing from that, are raised: weight |e| times how far their largest is below 0.
+    Source: Gao et al., "Scaling and evaluating sparse autoencoders", 2024, appendix A.2; the raising is ours.
     """
 
     k: Annotated[Count | None, Meta(description="dead codes per sample; default: half the number of features")] = None
@@ -33,7 +34,7 @@ class Resample(Spec, tag="resample"):
     """Every `every` steps dead codes start anew on the errors of badly reconstructed samples.
 
     Samples are drawn with probability proportional to their squared error's square; atoms become the normalised errors,
-    encoder weights `scale` times those, biases 0. Source: Bricken et al., "Towards monosemanticity", 2023, appendix.
+    encoder weights those times `scale` times the mean norm of the others', biases 0. Source: Bricken et al., "Towards monosemanticity", 2023, appendix.
     """
 
     every: Annotated[Count, Meta(description="steps")] = 1000
@@ -75,3 +76,10 @@ def auxiliary_error(
     values, at = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
     z = torch.zeros_like(pre).scatter(1, at, torch.relu(values))
     return (error - z @ atoms).square().sum(dim=1)
+
+
+def depth(pre: Float[Tensor, "b n"]) -> Tensor:
+    """sum_j max(0, -max_b pre_bj), b over the global batch: how far codes without a positive entry are from one."""
+    own = pre.amax(dim=0)
+    largest = gather_over_ranks(own.detach()[None]).amax(dim=0)
+    return torch.relu(-own)[own.detach() == largest].sum() * world_size()  # the ranks' gradients are averaged

@@ -12,7 +12,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.losses.control import TargetL0
-from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error
+from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error, depth
 from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
@@ -54,7 +54,7 @@ class Amortised(Spec, tag="amortised"):
     Training loss, mean over the batch: |x - decode(z)|^2 + weight * penalty(z), summed over features and codes, and
     what `revival` and `Gated` add. A penalty may see z_j times the norm of atom j (`norm_weighted`), so that small codes
     with long atoms do not escape it; `target_l0` moves the weight until that many codes are active. Codes of data not seen
-    in training have other counts: thresholds (of `batch_topk`, and of `jumprelu` under a target) are therefore moved
+    in training have other counts: thresholds (of `batch_topk`, and of `jumprelu` and `gated` under a target) are therefore moved
     at the end, together, until validation samples have the wanted one, unless `calibrate` is off.
     Sources: KL-sparse and denoising autoencoders (Ng 2011; Vincent et al., JMLR 2010); the sparse autoencoders of
     interpretability, each cited by its activation.
@@ -254,7 +254,7 @@ class AmortisedModel(AbstractSparseModel):
         if self._renewed is not None and self.revival is not None and isinstance(self.encoder, AffineModule):
             rows, atoms = self._renewed
             self.decoder.atoms[rows] = atoms
-            self.encoder.renew_(rows, self.revival.spec.scale * atoms)  # pyright: ignore - a Resample, or nothing is renewed
+            self.encoder.renew_(rows, atoms, self.revival.spec.scale)  # pyright: ignore - a Resample, or nothing is renewed
             self.activation.revive_(rows)
             self.revival.silent[rows] = 0
             self._renewed = None
@@ -313,12 +313,16 @@ class AmortisedModel(AbstractSparseModel):
         assert revival is not None
         assert isinstance(self.encoder, AffineModule)
         dead = revival.dead.nonzero()[:, 0]
-        error = (target - out).detach()
         how = revival.spec
+        if isinstance(how, AuxK) and not len(dead):
+            return {"auxk": out.new_zeros(())}
+        error = (target - out).detach()
         if isinstance(how, AuxK):
-            pre = self.encoder.some(x, self.decoder, dead)
+            pre = self.activation.drive(self.encoder.some(x, self.decoder, dead), dead)
             k = how.k or max(1, target.shape[1] // 2)
-            return {"auxk": how.weight * auxiliary_error(error, pre, self.decoder.atoms[dead], k).mean()}
+            explained = auxiliary_error(error, pre, self.decoder.atoms[dead], k).mean()
+            raised = depth(pre) * torch.linalg.vector_norm(error, dim=1).mean()
+            return {"auxk": how.weight * (explained + raised)}
         if self.training and step % how.every == how.every - 1 and len(dead):
             self._renewed = dead, _directions(error, dead, rng("resample"))
         return {}

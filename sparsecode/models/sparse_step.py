@@ -11,6 +11,7 @@ from sparsecode.losses.sparsity import L0Module, SparsityModule, Tanh
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
 from sparsecode.nn.constraints import UnitNorm
+from sparsecode.ops.dense_codes import encode_decode
 from sparsecode.ops.sparse_codes import bf16_is_fast, decode_sparse
 from sparsecode.penalties import L1, LogSum
 
@@ -64,7 +65,11 @@ def sparse_step(
     products = "bf16" if arithmetic == "bf16" and bf16_is_fast() else "exact"
     code = activation.train_sparse(x, *encoder.map(decoder), step, moving, products)
     if code is None:
-        return None
+        return (
+            None
+            if products == "exact" or theta
+            else _crowded_step(encoder, activation, decoder, penalty, x, norm_weighted)
+        )
     out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
     total = None
     if isinstance(penalty, L0Module):
@@ -80,6 +85,28 @@ def sparse_step(
     fired = torch.zeros(code.n_code, dtype=torch.bool, device=x.device).index_fill_(0, indices.long(), True)
     l0 = torch.tensor(len(indices) / len(x), dtype=torch.float64, device=x.device)
     return Step(out, total, fired, l0)
+
+
+def _crowded_step(
+    encoder: AffineModule,
+    activation: ActivationModule,
+    decoder: BiasedDictionaryModule,
+    penalty: nn.Module | None,
+    x: Tensor,
+    norm_weighted: bool,
+) -> Step | None:
+    """Codes with few zeros, by bfloat16 products in memory that is used again."""
+    weight, bias, centre = encoder.map(decoder)
+    level = activation.level(bias)
+    sized = isinstance(penalty, SparsityModule) and isinstance(penalty.spec, L1)
+    if level is None or not (sized or penalty is None or isinstance(penalty, L0Module)):
+        return None
+    scale = _lengths(decoder) if norm_weighted else torch.ones_like(bias)
+    found = encode_decode(
+        x, weight, bias, centre, decoder.atoms, decoder.bias, level[0], scale, level[1], products="bf16"
+    )
+    total = None if penalty is None else (found.size if sized else found.active).mean()
+    return Step(decoder.output(found.out), total, found.fired, found.active.detach().double().mean())
 
 
 def _separable(penalty: nn.Module | None) -> bool:

@@ -68,8 +68,16 @@ class ActivationModule(nn.Module):
         """What `train_code` gives for pre = (x - centre) W^T + b, without its zeros; None if that is not sparse."""
         del x, weight, bias, centre, step, moving, products
 
+    def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:  # noqa: ARG002 - the contract
+        """What decides whether these codes fire: positive ones are, or are nearest to, active."""
+        return pre
+
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
         """Move thresholds, if there are any, so that l0 of these pre-activations per sample are active on average."""
+
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
+        """If z = pre where pre > level, else 0: the level, and the width within which it learns."""
+        return None
 
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
         """Forget what was learned for these codes."""
@@ -90,6 +98,9 @@ class ReLUModule(ActivationModule):
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.relu(pre)
+
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:
+        return torch.zeros_like(like), 0.0
 
     def train_sparse(
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
@@ -205,7 +216,7 @@ class BatchTopKModule(ActivationModule):
         return pre * (pre > self.threshold)
 
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
-        self.threshold.fill_(_level(pre, l0))
+        self.threshold.fill_(max(_level(pre, l0), 0.0))
 
     @torch.no_grad()
     def observe_(self, least: Tensor) -> None:
@@ -271,11 +282,14 @@ class JumpReLUModule(ActivationModule):
         threshold, width = self.log_threshold.exp(), self.spec.bandwidth
         return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
 
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float]:  # noqa: ARG002 - the contract
+        return self.log_threshold.exp(), self.spec.bandwidth
+
     def train_sparse(
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
     ) -> SparseCode | None:
         del step, moving
-        threshold, width = self.log_threshold.exp(), self.spec.bandwidth
+        threshold, width = self.level(bias)
         level = threshold.detach() - width / 2  # from where on thresholds learn
         code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products])
         if code is None:
@@ -330,6 +344,17 @@ class GatedModule(ActivationModule):
     def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
         return Code(self.shape(pre), gate=torch.relu(pre + self.gate_bias))
 
+    def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:
+        return pre + self.gate_bias[rows]
+
+    @torch.no_grad()
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """All gates by one shift."""
+        magnitude = pre * self.r_mag.exp() + self.mag_bias
+        level = _level((pre + self.gate_bias).masked_fill(magnitude <= 0, -torch.inf), l0)
+        if math.isfinite(level):
+            self.gate_bias.sub_(level)
+
     @torch.no_grad()
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
         for bias in (self.gate_bias, self.mag_bias, self.r_mag):
@@ -349,7 +374,7 @@ def _check_k(k: float | Schedule, n_code: int) -> None:
 
 
 def _level(values: Float[Tensor, "b k"], l0: float) -> float:
-    """Halfway between the l0 B largest of the values and the next one; 0 at least."""
+    """Halfway between the l0 B largest of the values and the next one."""
     wanted = round(l0 * len(values))
-    largest = values.flatten().topk(min(wanted + 1, values.numel())).values.double().clamp(min=0)
+    largest = values.flatten().topk(min(wanted + 1, values.numel())).values.double()
     return float(largest[-2:].mean())

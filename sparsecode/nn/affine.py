@@ -170,10 +170,12 @@ class AffineModule(nn.Module):
         return centred_linear(x, weight[rows], bias[rows], centre)
 
     @torch.no_grad()
-    def renew_(self, rows: Int[Tensor, " n"], directions: Float[Tensor, "n f"]) -> None:
-        """Give codes new weights, and no bias."""
+    def renew_(self, rows: Int[Tensor, " n"], directions: Float[Tensor, "n f"], scale: float) -> None:
+        """Give codes new weights along directions of norm 1, `scale` times as long as the others' are on average; no bias."""
         if self.weight is not None:
-            self.weight[rows] = directions
+            others = torch.ones(len(self.weight), dtype=torch.bool, device=rows.device).index_fill_(0, rows, False)
+            norms = torch.linalg.vector_norm(self.weight[others], dim=1)
+            self.weight[rows] = scale * (float(norms.mean()) if len(norms) else 1.0) * directions
         if self.bias is not None:
             self.bias[rows] = 0.0
 

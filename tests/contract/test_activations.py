@@ -128,8 +128,10 @@ def test_more_active_codes_than_codes_are_refused(k: int | Linear) -> None:
         TopK(k).build(10)
 
 
-@pytest.mark.parametrize("spec", [BatchTopK(3), JumpReLU(threshold=0.05, bandwidth=0.1)], ids=lambda s: type(s).__name__)
-def test_calibrated_thresholds_give_the_wanted_count_and_stay(spec: BatchTopK | JumpReLU) -> None:
+@pytest.mark.parametrize(
+    "spec", [BatchTopK(3), JumpReLU(threshold=0.05, bandwidth=0.1), Gated()], ids=lambda s: type(s).__name__
+)
+def test_calibrated_thresholds_give_the_wanted_count_and_stay(spec: BatchTopK | JumpReLU | Gated) -> None:
     module, pre = spec.build(10).double(), pre_activations()
     for l0 in (2.0, 2.5):
         module.calibrate_(pre, l0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.losses import KL, Hoyer, Tanh, TargetL0, kl_divergence
-from sparsecode.losses.revival import auxiliary_error
+from sparsecode.losses.revival import auxiliary_error, depth
 from sparsecode.losses.sparsity import build_sparsity
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
 from sparsecode.nn.corruptions import Corruption, Gaussian, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
@@ -86,7 +86,7 @@ def test_tanh_does_not_shrink_large_codes() -> None:
 def test_the_controller_finds_the_weight_that_gives_the_wanted_count() -> None:
     control = TargetL0(l0=20).build()
     weight = 0.0
-    for _ in range(1500):
+    for _ in range(5000):
         weight = 0.3 * control.factor
         control.move_(100 / (1 + weight) ** 2)  # 20 active codes at a weight of sqrt(5) - 1
     assert math.isclose(weight, math.sqrt(5) - 1, rel_tol=1e-3)
@@ -161,6 +161,14 @@ def test_the_error_left_to_dead_codes_reaches_encoder_and_atoms() -> None:
     assert pre.grad is not None
     assert bool((pre.grad != 0).any())
     assert auxiliary_error(error, pre[:, :0], atoms[:0], 2).tolist() == [0] * 5
+
+
+def test_codes_without_a_positive_entry_are_raised_and_no_others() -> None:
+    pre = torch.tensor([[-3.0, 1.0, -2.0], [-1.0, -5.0, -4.0]], requires_grad=True)
+    value = depth(pre)
+    assert float(value.detach()) == 3
+    (by_pre,) = torch.autograd.grad(value, pre)
+    assert by_pre.tolist() == [[0, 0, -1], [-1, 0, 0]]
 
 
 def test_the_geometric_median_is_the_middle_and_shrugs_at_outliers() -> None:

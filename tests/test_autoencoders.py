@@ -1,0 +1,235 @@
+"""What a sparse autoencoder must do, beside what every model must."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from toys import toy
+
+from sparsecode.data import Digits
+from sparsecode.evaluate.restore import restore
+from sparsecode.losses import KL, L0, AuxK, Hoyer, Resample, Revival, Tanh, TargetL0
+from sparsecode.models.amortised import Amortised, Matryoshka
+from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
+from sparsecode.nn.affine import Affine, BiasedDictionary
+from sparsecode.nn.constraints import Free
+from sparsecode.nn.corruptions import Half
+from sparsecode.nn.encoders import LISTA
+from sparsecode.ops.streams import Stream
+from sparsecode.penalties import L1, LogSum
+from sparsecode.recipes import RECIPES
+from sparsecode.runner import run
+from sparsecode.types import Batch
+
+SHAPE = (1, 8, 8)
+
+
+def images(n: int = 200) -> torch.Tensor:
+    return Digits().load().train.x[:n]
+
+
+def trained(spec: Amortised, steps: int, rate: float = 3e-3) -> tuple[Any, list[dict[str, float]]]:
+    """A model after some steps on all the images at once, and the watched numbers of each."""
+    x = images()
+    model = spec.build((8, 8), seed=0)
+    model.initialise_(x)
+    model.train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    seen: list[dict[str, float]] = []
+    for step in range(steps):
+        loss = model.loss(Batch(x), step, Stream(0, step))
+        seen.append({name: float(value.detach()) for name, value in (loss.parts | loss.stats).items()})
+        optimiser.zero_grad()
+        loss.total.backward()
+        model.project_grads_()
+        optimiser.step()
+        model.constrain_()
+    return model.eval(), seen
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [L1(), Tanh(), *(pytest.param(p, marks=pytest.mark.slow) for p in (LogSum(), Hoyer()))],
+    ids=lambda p: type(p).__name__,
+)
+def test_every_penalty_is_led_to_the_wanted_count(penalty: Any) -> None:
+    weight = 1.0 if isinstance(penalty, Hoyer) else 0.1
+    spec = Amortised(n_code=96, activation=ReLU(), penalty=penalty, weight=weight, target_l0=TargetL0(l0=12, rate=0.02))
+    _, seen = trained(spec, 700)
+    assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
+
+
+def test_thresholds_are_led_to_the_wanted_count() -> None:
+    spec = Amortised(
+        n_code=96,
+        activation=JumpReLU(threshold=0.1, bandwidth=0.2),
+        penalty=L0(),
+        weight=0.01,
+        target_l0=TargetL0(l0=12),
+    )
+    _, seen = trained(spec, 700)
+    assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
+
+
+def test_kl_is_led_to_the_wanted_count_above_a_level() -> None:
+    spec = Amortised(
+        n_code=96,
+        activation=Sigmoid(),
+        penalty=KL(),
+        weight=0.1,
+        target_l0=TargetL0(l0=8, theta=0.2, rate=0.02, damping=1),
+    )
+    _, seen = trained(spec, 700)
+    assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(8, rel=0.1)
+
+
+def test_narrow_windows_are_reported_as_saturation() -> None:
+    spec = Amortised(n_code=96, activation=JumpReLU(threshold=0.1, bandwidth=1e-6), penalty=L0(), weight=0.01)
+    model, _ = trained(spec, 5)
+    (warning,) = model.warnings(images())
+    assert "the weight of 'l0' is saturated" in warning
+    assert "widen the bandwidth" in warning
+
+
+def test_solved_codes_are_led_to_the_wanted_count(tmp_path: Path) -> None:
+    config = toy("digits-sdl", tmp_path, steps=300)
+    model = msgspec.structs.replace(config.model, target_l0=TargetL0(l0=4, rate=0.05))
+    train = msgspec.structs.replace(config.train, select="last")
+    result = run(msgspec.structs.replace(config, model=model, train=train), tmp_path / "run", accelerator="cpu")
+    l0 = [float(r["l0"]) for r in result.folder.metrics() if r["kind"] == "train"][-60:]
+    assert sum(l0) / len(l0) == pytest.approx(4, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "revival", [AuxK(dead_after=1000), Resample(every=20, dead_after=1000, scale=1.0)], ids=["auxk", "resample"]
+)
+@pytest.mark.parametrize(
+    "activation", [TopK(4), BatchTopK(4), JumpReLU(), ReLU(), Gated(), Satlin()], ids=lambda a: type(a).__name__
+)
+def test_dead_codes_are_revived(activation: Any, revival: Revival) -> None:
+    penalty = L1() if isinstance(activation, Gated) else None
+    spec = Amortised(
+        n_code=48,
+        activation=activation,
+        penalty=penalty,
+        weight=1e-3,
+        revival=revival,
+        encoder=Affine(bias=not isinstance(activation, Gated)),
+    )
+    x, dead = images(), slice(0, 10)
+
+    def use(revived: bool) -> int:
+        model = (spec if revived else msgspec.structs.replace(spec, revival=None)).build((8, 8), 0)
+        model.initialise_(x)
+        with torch.no_grad():
+            encoder: Any = model.encoder
+            encoder.weight[dead] = -encoder.weight[dead].abs() * 0.01  # off for every image
+            if encoder.bias is not None:
+                encoder.bias[dead] = -0.5
+            if isinstance(activation, Gated):
+                model.activation.get_parameter("gate_bias")[dead] = -0.5
+        model.train()
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+        for step in range(150):
+            optimiser.zero_grad()
+            model.loss(Batch(x), step, Stream(0, step)).total.backward()
+            model.project_grads_()
+            optimiser.step()
+            model.constrain_()
+        return int((model.eval().encode(x)[:, dead] != 0).any(dim=0).sum())
+
+    assert use(revived=False) == 0
+    assert use(revived=True) >= 5
+
+
+def test_prefixes_reconstruct_by_themselves() -> None:
+    plain = Amortised(n_code=48, activation=TopK(6))
+    nested = msgspec.structs.replace(plain, matryoshka=Matryoshka(sizes=(8, 16)))
+    x, errors = images(), list[float]()
+    for spec in (plain, nested):
+        model, _ = trained(spec, 150)
+        z = model.encode(x)
+        z[:, 8:] = 0
+        errors.append(float((model.denormalise(model.decode(z).detach()) - x).square().sum(dim=(1, 2)).mean()))
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_the_nested_error_is_the_mean_over_prefixes() -> None:
+    model = Amortised(n_code=12, activation=ReLU(), matryoshka=Matryoshka(sizes=(3, 7))).build((8, 8), 0)
+    x = images(20)
+    loss = model.eval().loss(Batch(x), 0, Stream(0, 0))
+    z, target = model.encode(x), model.normalise(x)
+    errors: list[torch.Tensor] = []
+    for size in (3, 7, 12):
+        part = z.clone()
+        part[:, size:] = 0
+        errors.append((model.decode(part) - target).square().sum(dim=1).mean())
+    torch.testing.assert_close(loss.parts["fidelity"], torch.stack(errors).mean())
+
+
+def test_restoring_reports_what_was_covered_and_what_was_not() -> None:
+    model = Amortised(n_code=12, activation=ReLU(), corruption=Half(side="left", fill=0.0)).build((8, 8), 0)
+    split = Digits().load().test
+    model.initialise_(split.x)
+    found = restore(model, split, 1.0)
+    assert found is not None
+    covered = split.x.clone()
+    covered[:, :, :4] = 0.0
+    y = model.reconstruct(covered)
+    square = (split.x - y).double().square()
+    assert found.hidden_mse == pytest.approx(float(square[:, :, :4].mean()), rel=1e-5)
+    assert found.visible_mse == pytest.approx(float(square[:, :, 4:].mean()), rel=1e-5)
+    assert found.mse == pytest.approx(float(square.mean()), rel=1e-5)
+    assert found.corrupted_mse == pytest.approx(float(split.x[:, :, :4].double().square().mean()) / 2, rel=1e-5)
+    assert restore(Amortised(n_code=12, activation=ReLU()).build((8, 8), 0), split, 1.0) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_satlin_with_kl_stays_finite_for_every_seed(seed: int) -> None:
+    recipe = RECIPES["digits-satlin"]().model
+    model = recipe.build((8, 8), seed)
+    x = images(64)
+    model.initialise_(x)
+    model.train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for step in range(10):
+        optimiser.zero_grad()
+        loss = model.loss(Batch(x), step, Stream(seed, step)).total
+        loss.backward()
+        optimiser.step()
+        assert math.isfinite(loss.item())
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"activation": TopK(4), "penalty": L0()}, "derivative for 'jumprelu' alone"),
+        ({"activation": ReLU(), "penalty": KL()}, r"codes in \[0, 1\]; choose activation"),
+        ({"activation": Sigmoid(), "penalty": KL(), "norm_weighted": True}, "do not know sizes"),
+        ({"activation": ReLU(), "target_l0": TargetL0(l0=3)}, "there is no penalty"),
+        ({"activation": Sigmoid(), "penalty": KL(), "target_l0": TargetL0(l0=3)}, "set theta"),
+        ({"activation": Gated()}, "'affine' with bias false"),
+        ({"activation": TopK(4), "encoder": LISTA()}, "rectified already"),
+        ({"activation": ReLU(), "encoder": LISTA(), "revival": AuxK()}, "leave revival out"),
+        ({"activation": TopK(4), "matryoshka": Matryoshka((8, 32))}, "expected below n_code, 32"),
+        ({"activation": TopK(4), "revival": AuxK(), "decoder": BiasedDictionary(output="tanh")}, "need a linear one"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Amortised(n_code=32, **fields)
+
+
+def test_data_beyond_the_output_are_refused() -> None:
+    model = Amortised(n_code=4, activation=Sigmoid(), decoder=BiasedDictionary(constraint=Free(), output="tanh")).build(
+        SHAPE, 0
+    )
+    with pytest.raises(
+        ValueError, match=r"'tanh', which gives -1 to 1, and the samples span .* choose another normaliser"
+    ):
+        model.initialise_(5 * torch.rand(10, *SHAPE))
