@@ -106,7 +106,7 @@ def _format_of(path: Path) -> str | None:
 
 
 def _report(console: Console, done: Converted, src: Path, dst: Path, to: str) -> None:
-    console.print(f"from {src} ({detect(src)})\nto   {dst} ({to})", highlight=False, soft_wrap=True)
+    console.print(f"from {src} ({done.format})\nto   {dst} ({to})", highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE)
     for column in ("", "codes", "inputs", "activation", "rows", "centred", "dtype"):
         table.add_column(column, justify="right" if column in ("codes", "inputs") else "left")

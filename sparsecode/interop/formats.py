@@ -40,8 +40,9 @@ def _both_ways(module: Any, layout: str) -> Format:
 
 
 class Converted(NamedTuple):
-    """What `convert` read, what it wrote, how far apart they are, and the file that says so."""
+    """What `convert` read, in which format, what it wrote, how far apart they are, and the file that says so."""
 
+    format: str
     source: AffineSAE
     written: AffineSAE
     proof: Proof
@@ -117,7 +118,8 @@ def convert(
     Raises CannotExpressError before anything is written; ValueError if the two compute different things.
     """
     source, path = Path(source), Path(path)
-    old, new = FORMATS[detect(source)], FORMATS[name]
+    found = detect(source)
+    old, new = FORMATS[found], FORMATS[name]
     given = old.read(source)
     write(given if dtype is None else cast(given, dtype), path, name)
     again = new.read(path)
@@ -131,9 +133,9 @@ def convert(
             "else it is a defect of sparsecode: do not use the file, and report it"
         )
     assert new.writer is not None
-    story = {"source": source.resolve().name, "source_format": detect(source), "sparsecode": __version__}
+    story = {"source": source.resolve().name, "source_format": found, "sparsecode": __version__}
     noted = new.writer.note(path, {**story, "proof": msgspec.to_builtins(proof)})
-    return Converted(given, again, proof, noted)
+    return Converted(found, given, again, proof, noted)
 
 
 def _folders(path: Path) -> list[Path]:
