@@ -71,6 +71,19 @@ def test_step_is_that_of_dense_codes(kind: str, arithmetic: Arithmetic) -> None:
         )
 
 
+@pytest.mark.parametrize("kind", ["relu", "jumprelu"])
+def test_crowded_codes_go_through_bfloat16_products(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LEVELS, kind, {"relu": 0.05, "jumprelu": 0.7}[kind])  # hundreds of 1100
+    (rough, tensors), (dense, expected) = trained(kind, "bf16"), trained(kind, "dense")
+    assert dense["l0"] > 200
+    assert rough["total"] != dense["total"]
+    for name, value in dense.items():
+        torch.testing.assert_close(rough[name], value, rtol=0.01, atol=1e-5)
+    for name, tensor in expected.items():
+        distance = torch.linalg.vector_norm((tensors[name] - tensor).double())
+        assert distance <= 0.05 * torch.linalg.vector_norm(tensor.double()), name
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_sparse_codes_are_in_fact_used_and_not_where_they_would_be_many(kind: str) -> None:
     built = model(kind, "exact")

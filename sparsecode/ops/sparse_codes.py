@@ -25,6 +25,7 @@ __all__ = [
     "dense",
     "from_dense",
     "keep",
+    "scores_of",
     "select_above",
     "select_top",
     "sum_by_code",
@@ -35,6 +36,7 @@ Products = Literal["exact", "bf16"]
 """How scores are computed: in the weights' precision, or in bfloat16 where codes are only sought (values stay exact)."""
 
 TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
+PROBE = 128  # samples that show whether codes are sparse
 CHUNK = 1024  # samples whose scores are held at a time
 ERROR = (
     2.0**-11
@@ -199,7 +201,7 @@ class _SelectTop(_Select):
         indices, values = torch.empty(n, k, dtype=torch.int32), x.new_empty(n, k)
         counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
         table, shift, threads = _array(weight), _array(bias), torch.get_num_threads()
-        for rows, scores in _scores(centred, weight, bias, products):
+        for rows, scores in scores_of(centred, weight, bias, products):
             near, found, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
             top_rows(scores, centred[rows].numpy(), table, shift, k, near, found, kept, count, threads)
         offsets = _offsets(counts)
@@ -229,7 +231,7 @@ class _SelectAbove(_Select):
         counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
         table, shift, level, threads = _array(weight), _array(bias), _array(levels), torch.get_num_threads()
         kept: list[tuple[Tensor, Tensor]] = []
-        for rows, scores in _scores(centred, weight, bias, products):
+        for rows, scores in scores_of(centred, weight, bias, products, first=PROBE):
             own = counts[rows]
             above_rows(
                 scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(),
@@ -244,8 +246,10 @@ class _SelectAbove(_Select):
         return _finish(ctx, centred, weight, (all_values, all_indices, _offsets(counts)))
 
 
-def _scores(x: Tensor, weight: Tensor, bias: Tensor, products: Products) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """x W^T + b, some rows at a time, in memory that is used again; bfloat16 read as int16."""
+def scores_of(
+    x: Tensor, weight: Tensor, bias: Tensor, products: Products, out: Tensor | None = None, first: int = CHUNK
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """x W^T + b, some rows at a time (`first` at first), in memory that is used again or in `out`; bfloat16 read as int16."""
     n, width = x.shape
     kind = weight.dtype
     if (
@@ -260,14 +264,14 @@ def _scores(x: Tensor, weight: Tensor, bias: Tensor, products: Products) -> Iter
         right[:, width + 2 :] = 0
     else:
         left, right = x, weight
-    block = borrowed((min(CHUNK, n), len(weight)), kind)
-    for start in range(0, n, CHUNK):
-        rows = slice(start, min(start + CHUNK, n))
-        out = block[: rows.stop - start]
+    block = borrowed((min(CHUNK, n), len(weight)), kind) if out is None else out
+    for start in (0, *range(min(first, n), n, CHUNK)):
+        rows = slice(start, min(start + (CHUNK if start else first), n))
+        part = block[: rows.stop - start] if out is None else block[rows]
         if products == "bf16":
-            yield rows, torch.mm(left[rows], right.T, out=out).view(torch.int16).numpy()
+            yield rows, torch.mm(left[rows], right.T, out=part).view(torch.int16).numpy()
         else:
-            yield rows, torch.addmm(bias, left[rows], right.T, out=out).numpy()
+            yield rows, torch.addmm(bias, left[rows], right.T, out=part).numpy()
 
 
 def _margin(x: Tensor, weight: Tensor) -> Tensor:

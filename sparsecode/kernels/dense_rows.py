@@ -1,0 +1,185 @@
+"""Rectified codes with few zeros and their slopes: each block of a row is read once, in memory that is used again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecode.kernels.threads import share_out
+
+__all__ = ["activate", "slopes"]
+
+WIDTH = 1024  # entries of a row at a time: they stay in the first-level cache
+ROWS = 128  # samples that a thread takes at a time
+
+_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+
+
+@_jit
+def _load(keys: Any, floats: Any, rough: Any, bits: Any, line: Any) -> None:
+    """Numbers into `line`, which shares its memory with `bits` where `keys` are bfloat16: a float32's upper half."""
+    if rough:
+        for j in range(len(keys)):
+            bits[j] = np.int32(keys[j]) << 16
+    else:
+        for j in range(len(floats)):
+            line[j] = floats[j]
+
+
+@_jit
+def _activate(
+    keys: Any, floats: Any, z_keys: Any, z_floats: Any, threshold: Any, scale: Any, rough: Any, bits: Any, line: Any,
+    sums: Any, counts: Any, fired: Any,
+) -> None:  # fmt: skip
+    zero = threshold[0] - threshold[0]
+    for i in range(len(sums)):
+        total, count = zero, 0
+        for start in range(0, len(threshold), WIDTH):
+            level, factor, hit = (
+                threshold[start : start + WIDTH],
+                scale[start : start + WIDTH],
+                fired[start : start + WIDTH],
+            )
+            part = line[: len(level)]
+            _load(keys[i, start : start + WIDTH], floats[i, start : start + WIDTH], rough, bits, part)
+            for j in range(len(part)):
+                on = part[j] > level[j]
+                total += part[j] * factor[j] if on else zero
+                count += on
+                hit[j] |= on
+            if rough:
+                key, z_key = keys[i, start : start + WIDTH], z_keys[i, start : start + WIDTH]
+                for j in range(len(part)):
+                    z_key[j] = key[j] if part[j] > level[j] else np.int16(0)
+            else:
+                z = z_floats[i, start : start + WIDTH]
+                for j in range(len(part)):
+                    z[j] = part[j] if part[j] > level[j] else zero
+        sums[i], counts[i] = total, count
+
+
+@_jit
+def _slopes(
+    keys: Any, floats: Any, slope_keys: Any, slope_floats: Any, threshold: Any, half: Any, scale: Any, by_sum: Any,
+    by_count: Any, rough: Any, bits: Any, line: Any, slope_bits: Any, slope_line: Any, totals: Any, by_scale: Any,
+    by_threshold: Any,
+) -> None:  # fmt: skip
+    zero = half - half
+    density = half / (half * half + half * half) if half > 0 else zero
+    for i in range(len(by_sum)):
+        per_sum, per_count = by_sum[i], by_count[i]
+        for start in range(0, len(threshold), WIDTH):
+            level, factor = threshold[start : start + WIDTH], scale[start : start + WIDTH]
+            part, slope = line[: len(level)], slope_line[: len(level)]
+            _load(keys[i, start : start + WIDTH], floats[i, start : start + WIDTH], rough, bits, part)
+            _load(
+                slope_keys[i, start : start + WIDTH], slope_floats[i, start : start + WIDTH], rough, slope_bits, slope
+            )
+            total, by_factor, by_level = (
+                totals[start : start + WIDTH],
+                by_scale[start : start + WIDTH],
+                by_threshold[start : start + WIDTH],
+            )
+            for j in range(len(part)):
+                on, value = part[j] > level[j], slope[j] + per_sum * factor[j]
+                near = abs(part[j] - level[j]) < half
+                by_level[j] -= (level[j] * value + per_count) * density if near else zero
+                by_factor[j] += per_sum * part[j] if on else zero
+                value = value if on else zero
+                total[j] += value
+                slope[j] = value
+            if rough:
+                key = slope_keys[i, start : start + WIDTH]
+                for j in range(len(part)):  # to the nearest, halves to the even
+                    key[j] = (slope_bits[j] + np.int32(0x7FFF) + ((slope_bits[j] >> 16) & 1)) >> 16
+            else:
+                out = slope_floats[i, start : start + WIDTH]
+                for j in range(len(part)):
+                    out[j] = slope[j]
+
+
+def _views(x: NDArray[Any], like: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """x as int16 and as floats, one of them empty."""
+    if x.dtype == np.int16:
+        return x, np.empty((len(x), 0), like.dtype)
+    return np.empty((len(x), 0), np.int16), x
+
+
+def _scratch(rough: bool, dtype: np.dtype[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    bits = np.empty(WIDTH, np.int32)
+    return bits, bits.view(np.float32) if rough else np.empty(WIDTH, dtype)
+
+
+def activate(
+    pre: NDArray[Any],
+    z: NDArray[Any],
+    threshold: NDArray[Any],
+    scale: NDArray[Any],
+    sums: NDArray[Any],
+    counts: NDArray[np.int64],
+    fired: NDArray[np.bool_],
+    threads: int,
+) -> None:
+    """z = pre where pre > threshold [m], else 0 [r, m] (z may be pre); sums of z scale [m] and counts of active codes [r].
+
+    `pre` and `z` are floats, or bfloat16 read as int16. `fired` [m] is set for codes that were active.
+    """
+    rough = pre.dtype == np.int16
+    keys, floats = _views(pre, scale)
+    z_keys, z_floats = _views(z, scale)
+
+    found: list[NDArray[np.bool_]] = []
+
+    def work(blocks: Iterable[slice]) -> None:
+        bits, line = _scratch(rough, scale.dtype)
+        own = np.zeros(len(fired), np.bool_)
+        found.append(own)
+        for rows in blocks:
+            _activate(
+                keys[rows], floats[rows], z_keys[rows], z_floats[rows], threshold, scale, rough, bits, line, sums[rows],
+                counts[rows], own,
+            )  # fmt: skip
+
+    share_out(len(pre), ROWS, threads, work)
+    for own in found:
+        fired |= own
+
+
+def slopes(
+    pre: NDArray[Any],
+    slope: NDArray[Any],
+    threshold: NDArray[Any],
+    width: float,
+    scale: NDArray[Any],
+    by_sum: NDArray[Any],
+    by_count: NDArray[Any],
+    threads: int,
+) -> NDArray[Any]:
+    """From the derivative by z, `slope` [r, m], to that by pre, in place, with those of what `activate` sums up [r] added.
+
+    Returns its sums over rows, the derivatives by `scale`, and those by `threshold`, estimated by a rectangle of `width`
+    as in sparsecode.ops.straight_through: [3, m].
+    """
+    rough, m = pre.dtype == np.int16, len(threshold)
+    keys, floats = _views(pre, scale)
+    slope_keys, slope_floats = _views(slope, scale)
+    # a place for each block's sums, whichever thread takes it, so that they are added up in one order
+    found = np.zeros((-(-len(pre) // ROWS), 3, m), scale.dtype)
+
+    def work(blocks: Iterable[slice]) -> None:
+        bits, line = _scratch(rough, scale.dtype)
+        slope_bits, slope_line = _scratch(rough, scale.dtype)
+        half = scale.dtype.type(width / 2)
+        for rows in blocks:
+            own = found[rows.start // ROWS]
+            _slopes(
+                keys[rows], floats[rows], slope_keys[rows], slope_floats[rows], threshold, half, scale, by_sum[rows],
+                by_count[rows], rough, bits, line, slope_bits, slope_line, own[0], own[1], own[2],
+            )  # fmt: skip
+
+    share_out(len(pre), ROWS, threads, work)
+    return found.sum(axis=0)
