@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.ops.medians import geometric_median
+from sparsecode.ops.norms import remove_parallel_
 from sparsecode.specs import Spec
 
 __all__ = ["Affine", "AffineModule", "BiasedDictionary", "BiasedDictionaryModule", "centred_linear"]
@@ -112,8 +113,7 @@ class BiasedDictionaryModule(nn.Module):
         """Take out the part of each atom's gradient that only changes its norm."""
         grad = self.atoms.grad
         if grad is not None and isinstance(self.spec.constraint, UnitNorm):
-            along = (grad * self.atoms).sum(dim=1) / self.atoms.square().sum(dim=1).clamp(min=1e-30)
-            grad.addcmul_(self.atoms, along.unsqueeze(1), value=-1)
+            remove_parallel_(grad, self.atoms.detach())
 
     def constrain_(self) -> None:
         self.spec.constraint.apply_(self.atoms)

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["largest_eigenvalue_bound", "rescale_rows"]
+__all__ = ["largest_eigenvalue_bound", "remove_parallel_", "rescale_rows"]
+
+TINY = 1e-30
+LARGE = 1_000_000  # entries from which a compiled pass pays
 
 
 def largest_eigenvalue_bound(a: Float[Tensor, "k k"], *, squarings: int = 6) -> float:
@@ -25,6 +28,17 @@ def largest_eigenvalue_bound(a: Float[Tensor, "k k"], *, squarings: int = 6) -> 
         a = a / norm
         a = a @ a
     return float(torch.exp(log_scale + torch.linalg.matrix_norm(a).double().log() / 2**squarings))
+
+
+def remove_parallel_(grad: Float[Tensor, "k f"], rows: Float[Tensor, "k f"]) -> None:
+    """Take out of each row of `grad`, in place, its part along that row of `rows`: grad_j -= (grad_j . w_j) w_j / |w_j|^2."""
+    if grad.device.type == "cpu" and grad.numel() >= LARGE and grad.is_contiguous() and rows.is_contiguous():
+        from sparsecode.kernels.unit_rows import remove_parallel  # numba is slow to import
+
+        return remove_parallel(grad.numpy(), rows.numpy(), TINY, torch.get_num_threads())
+    along = (grad * rows).sum(dim=1) / rows.square().sum(dim=1).clamp(min=TINY)
+    grad.addcmul_(rows, along.unsqueeze(1), value=-1)
+    return None
 
 
 def rescale_rows(w: Float[Tensor, "k f"], radius: float) -> Float[Tensor, "k f"]:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sparsecode.nn.constraints import Bounded, Constraint, Free, UnitBall, UnitNorm
+from sparsecode.ops.norms import LARGE, remove_parallel_
 
 BOUNDED: list[Bounded] = [
     UnitNorm(),
@@ -79,3 +80,16 @@ def test_free_changes_nothing(atoms: nn.Parameter) -> None:
     before = atoms.detach().clone()
     Free().apply_(atoms)
     assert torch.equal(atoms.detach(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_removal_of_parallel_gradients_is_the_plain_one(dtype: torch.dtype, rng: torch.Generator) -> None:
+    rows, grad = (torch.randn(2000, 600, generator=rng, dtype=dtype) for _ in range(2))
+    rows[3] = 0
+    assert grad.numel() >= LARGE
+    expected = grad.clone()
+    for part in range(0, 2000, 500):
+        remove_parallel_(expected[part : part + 500], rows[part : part + 500])
+    remove_parallel_(grad, rows)
+    torch.testing.assert_close(grad, expected)
+    torch.testing.assert_close((grad * rows).sum(dim=1), torch.zeros(2000, dtype=dtype), rtol=0, atol=1e-3)
