@@ -32,7 +32,7 @@ from sparsecode.nn.normalisers import Centre, Standardise
 from sparsecode.penalties import L1
 from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
-from sparsecode.train.optim import Adam, Clip, Optim
+from sparsecode.train.optim import Adam, Clip, Group, Optim
 from sparsecode.train.plan import Train
 
 __all__ = [
@@ -209,11 +209,17 @@ def _acts(activation: Activation, **settings: object) -> Run:
         decoder=BiasedDictionary(bias="zero"),
         **settings,  # pyright: ignore[reportArgumentType] - checked by the spec
     )
-    rate = Linear(start=1e-3, stop=0.0, length=0.3, delay=0.7, unit="fraction")
+
+    def adam(rate: float) -> Adam:
+        return Adam(lr=Linear(start=rate, stop=0.0, length=0.3, delay=0.7, unit="fraction"), beta2=0.99)
+
+    groups: dict[str, Group] = {"*": adam(1e-3)}
+    if isinstance(activation, JumpReLU):  # logarithms of thresholds, which have far to go
+        groups = {"activation": adam(1e-2), **groups}
     return Run(
         data=MiniLM(),
         model=model,
-        optim=Optim(groups={"*": Adam(lr=rate, beta2=0.99)}, clip=Clip(norm=1.0)),
+        optim=Optim(groups=groups, clip=Clip(norm=1.0)),
         train=Train(epochs=20, batch_size=256, select="last", evaluate_every=4, checkpoint_every=4),
         evaluate=Evaluate(sigmas=()),
         seed=0,
