@@ -19,7 +19,8 @@ Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outp
 
 SCALES = (0.3, 1.0, 3.0, 10.0)
 CHUNK = 128  # rows at a time: codes of a wide autoencoder take much memory
-ROWS, MARGIN = 256, 1e-3  # per scale; how near thresholds, relative to what is summed up to a pre-activation
+ROWS, CODES = 64, 256  # inputs per scale; codes whose thresholds are approached from both sides
+MARGIN = 1e-3  # how near, relative to what is summed up to a pre-activation
 
 
 class Proof(Spec, tag="conversion_proof"):
@@ -68,7 +69,7 @@ def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
         parts.append(centre + codes @ atoms)
     near = 0
     if isinstance(sae.normaliser, Plain):
-        rows = torch.randperm(sae.n_code, generator=rng)[:ROWS]
+        rows = torch.randperm(sae.n_code, generator=rng)[:CODES]
         margin = MARGIN * (unit * size + level.abs())[rows]
         for side in (-1, 1):  # along the weight, from a point at its offset to just below and just above the threshold
             base = unit * normal(len(rows), sae.d_in)

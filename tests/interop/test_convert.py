@@ -164,7 +164,7 @@ class TestCommand:
         assert stored["source_format"] == "dictionary_learning"
         assert stored["proof"]["codes"] <= 1e-6 * stored["proof"]["largest_code"]
         assert stored["proof"]["near"] > 0
-        assert stored["proof"]["n_inputs"] > 1000
+        assert stored["proof"]["n_inputs"] == 5 * 64 + 2 * 32
         # and on: the proof of one conversion does not travel as the metadata of the next
         assert main(["convert", str(out), str(tmp_path / "again.d"), "--to", "dictionary_learning"]) == 0
         side = json.loads((tmp_path / "again.d" / "conversion.json").read_text())
