@@ -172,7 +172,7 @@ class _ShardReader:
             k = bisect_right(self._ends, first)
             window = self._open(_Place(epoch, k))
             begin, end = self._ends[k] - len(window.order), min(last, self._ends[k])
-            pieces.append(window.rows[window.order[first - begin : end - begin]])
+            pieces.append(window.rows.index_select(0, window.order[first - begin : end - begin]))
             first = end
         rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return Batch(rows.to(self._stream.device, self._stream.dtype))

@@ -79,7 +79,8 @@ class Split(NamedTuple):
                 order = torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.x.device)
                 order_of = epoch
             rows = order[first:last]
-            return Batch(self.x[rows], None if self.label is None else self.label[rows])
+            # several times as fast as x[rows]
+            return Batch(self.x.index_select(0, rows), None if self.label is None else self.label[rows])
 
         return read
 
