@@ -105,7 +105,12 @@ def _analyse(
     for table_of in (density_table, cosines_table, references_table, gaps_table, recovery_table):
         if (table := table_of(reports)) is not None:
             console.print(table)
-    if pairs := _compared(found, console):
+    pairs: dict[str, tuple[Stability, list[float]]] = {}
+    try:
+        pairs = _compared(found, console)
+    except ValueError as problem:
+        console.print(f"note: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if pairs:
         target = RunFolder(run).figures if out is None else out
         curves = {label: cosine for label, (_, cosine) in pairs.items()}
         figures.append(_save(matched_cosines(curves, "atoms of different runs, matched"), target / "matched.png"))
@@ -153,7 +158,7 @@ def _compared(found: dict[str, Analysed], console: Console) -> dict[str, tuple[S
     dictionaries = {name: done.dictionary.atoms for name, done in found.items() if done.dictionary is not None}
     if without := [name for name in found if name not in dictionaries]:
         raise ValueError(
-            f"{without[0]}: its decoder is not linear, so that it has no atoms to compare with those of other runs; analyse it alone"
+            f"{without[0]}: its decoder is not linear, so that it has no atoms to compare with those of other runs"
         )
     widths = {name: atoms.shape[1] for name, atoms in dictionaries.items()}
     if len(set(widths.values())) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,12 @@ def _table(title: str, first: str, columns: Sequence[str], *caption: str) -> Tab
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _samples(counts: Iterable[int]) -> str:
+    """How many: of runs that differ, the least and the most."""
+    found = sorted(set(counts))
+    return f"{found[0]} samples" if len(found) == 1 else f"{found[0]} to {found[-1]} samples"
 
 
 def _rows(analyses: Sequence[Analysis], field: str) -> Iterator[tuple[str, Analysis, str, Any]]:
@@ -102,7 +108,7 @@ def references_table(analyses: Sequence[Analysis]) -> Table | None:
         return None
     first = rows[0][3]
     table = _table(
-        f"explained variance at equal L0, data space, {rows[0][1].samples} samples",
+        f"explained variance at equal L0, data space, {_samples(row[1].samples for row in rows)}",
         "codes by",
         ("L0", *(_header(name) for name in first)),
         "PCA, random directions and random training samples (data rows) as atoms,",
@@ -121,7 +127,7 @@ def gaps_table(analyses: Sequence[Analysis]) -> Table | None:
         return None
     gaps: list[AmortisationGap] = [row[3] for row in rows]
     table = _table(
-        f"amortisation gap: NMSE in model space, {gaps[0].n} samples",
+        f"amortisation gap: NMSE in model space, {_samples(gap.n for gap in gaps)}",
         "codes by",
         ("coder", "L1", "L1+", "OMP", "gap", "ampl.", "supp."),
         "own dictionary; L1+: best amplitudes on the support of L1; gap: coder",
