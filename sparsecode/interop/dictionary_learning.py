@@ -24,8 +24,9 @@ Tensors = Mapping[str, Any]
 
 
 def matches(path: Path) -> bool:
-    """Whether this is a folder of dictionary_learning."""
-    return (path / WEIGHTS).is_file() and (path / CONFIG).is_file()
+    """Whether this is a folder of dictionary_learning, or one of the .pt files in its folder `checkpoints`."""
+    weights, config = _files(path)
+    return weights.is_file() and config.is_file()
 
 
 def read(path: Path) -> AffineSAE:
@@ -33,15 +34,16 @@ def read(path: Path) -> AffineSAE:
 
     Raises ValueError for other classes, and for a batch top-k whose threshold was never set.
     """
-    config = read_json(path / CONFIG)
-    name = get(config, "trainer.dict_class", str, path / CONFIG)
+    weights, file = _files(path)
+    config = read_json(file)
+    name = get(config, "trainer.dict_class", str, file)
     if name not in READERS:
-        raise CannotExpressError(f"{path / CONFIG}: dict_class {name!r}; expected one of {', '.join(READERS)}")
-    found = load_torch(path / WEIGHTS)
+        raise CannotExpressError(f"{file}: dict_class {name!r}; expected one of {', '.join(READERS)}")
+    found = load_torch(weights)
     factor = None
     if "ae" in found:  # a backup: the model among the state of its training, for inputs divided by norm_factor
         factor, found = found.get("norm_factor"), found["ae"]
-    sae = READERS[name](found, path / WEIGHTS)
+    sae = READERS[name](found, weights)
     trainer = config["trainer"]
     metadata = {key: trainer[old] for key, old in ORIGIN.items() if trainer.get(old) is not None}
     sae = replace(cast(sae, sae.dtype), metadata=metadata)
@@ -83,6 +85,13 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
 
 
 ORIGIN = {"model_name": "lm_name", "layer": "layer", "hook_name": "submodule_name"}
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """Weights and config: of a folder, or of a checkpoint, whose config stands one folder up."""
+    if path.suffix == ".pt" and path.is_file():
+        return path, path.parent.parent / CONFIG
+    return path / WEIGHTS, path / CONFIG
 
 
 def _auto_encoder(found: Tensors, file: Path) -> AffineSAE:

@@ -58,7 +58,9 @@ FORMATS: dict[str, Format] = {
         computed=native.computed
     ),
     "saelens": _both_ways(saelens, "a folder with cfg.json and sae_weights.safetensors"),
-    "dictionary_learning": _both_ways(dictionary_learning, "a folder with config.json and ae.pt"),
+    "dictionary_learning": _both_ways(
+        dictionary_learning, "a folder with config.json and ae.pt, or a checkpoint in it"
+    ),
     "sparsify": _both_ways(sparsify, "a hookpoint's folder with cfg.json and sae.safetensors"),
     "openai": _both_ways(openai, "a .pt file"),
     "gemma_scope": Format(scopes.matches_gemma_scope, scopes.read_gemma_scope, "a folder with params.npz"),
@@ -140,4 +142,4 @@ def convert(
 
 def _folders(path: Path) -> list[Path]:
     """What stands one and two levels below, where sparsify keeps hookpoints and seeds."""
-    return sorted(found for pattern in ("*", "*/*") for found in path.glob(pattern)) if path.is_dir() else []
+    return sorted(f for pattern in ("*", "*/*") for f in path.glob(pattern) if f.is_dir()) if path.is_dir() else []

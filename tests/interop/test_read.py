@@ -67,6 +67,16 @@ def test_a_config_with_the_wrong_class_name_is_seen_through() -> None:
     assert_near(sae.encode(x), codes)
 
 
+def test_a_checkpoint_finds_its_config_one_folder_up(tmp_path: Path) -> None:
+    case = Case("dictionary_learning", "GatedAutoEncoder")
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(case.path / "config.json", tmp_path)
+    checkpoint = shutil.copy(case.path / "ae.pt", tmp_path / "checkpoints" / "ae_100.pt")
+    assert detect(checkpoint) == "dictionary_learning"
+    x, codes, _ = expected(case)
+    assert_near(read(checkpoint).encode(x), codes)
+
+
 def test_both_k_and_threshold_are_kept() -> None:
     top = read(Case("dictionary_learning", "AutoEncoderTopK").path).activation
     assert isinstance(top, TopK)
