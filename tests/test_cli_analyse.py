@@ -1,6 +1,5 @@
 """`sparsecode analyse`: what it prints, writes and draws, and what it says of runs that lack something."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,18 +66,14 @@ def test_a_run_is_analysed_and_drawn(trained: Path, tmp_path: Path, capsys: Capt
 
 def test_runs_are_compared_with_each_other(trained: Path, other: Path, tmp_path: Path, capsys: Capture) -> None:
     report_file = tmp_path / "report.json"
-    twin = tmp_path / "twin"
-    shutil.copytree(trained, twin)
-    folders = [str(trained), str(other), str(twin)]
+    folders = [str(trained), str(other)]
     assert main(["analyse", *folders, "--samples", "20", "--json", str(report_file), "--out", str(tmp_path / "o")]) == 0
     assert "digits, solver" in capsys.readouterr().out
     pairs = {(p.first, p.second): p for p in from_json(report_file.read_bytes(), AnalysisReport).stability}
-    assert set(pairs) == {("digits", "other"), ("digits", "twin"), ("other", "twin")}
-    same = pairs["digits", "twin"]
-    assert (same.mcc, same.same, same.largest_angle) == (pytest.approx(1), 1, pytest.approx(0, abs=1e-3))
-    assert pairs["digits", "other"].mcc < 0.95
+    assert set(pairs) == {("digits", "other")}
+    assert 0.3 < pairs["digits", "other"].mcc < 0.95
     assert (tmp_path / "o" / "matched.png").read_bytes().startswith(PNG)
-    assert (tmp_path / "o" / "twin" / "density.png").exists()
+    assert (tmp_path / "o" / "other" / "density.png").exists()
 
 
 @pytest.mark.parametrize(
