@@ -71,7 +71,11 @@ def spec(kind: str, m: int, arithmetic: Arithmetic) -> Amortised:
         "jumprelu": {"activation": JumpReLU(), "penalty": L0(), "weight": 0.1},
     }[kind]
     return Amortised(
-        n_code=m, revival=AuxK(dead_after=10_000_000), decoder=BiasedDictionary(bias="zero"), arithmetic=arithmetic, **parts
+        n_code=m,
+        revival=AuxK(dead_after=10_000_000),
+        decoder=BiasedDictionary(bias="zero"),
+        arithmetic=arithmetic,
+        **parts,
     )
 
 
@@ -103,8 +107,14 @@ def ours(kind: str, d: int, m: int, level: float, arithmetic: Arithmetic) -> Ste
 
 def saelens(kind: str, d: int, m: int, level: float) -> Step:
     """`SAETrainer.step`."""
-    from sae_lens import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig, StandardTrainingSAE, StandardTrainingSAEConfig
-    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens import (
+        JumpReLUTrainingSAE,
+        JumpReLUTrainingSAEConfig,
+        StandardTrainingSAE,
+        StandardTrainingSAEConfig,
+        TopKTrainingSAE,
+        TopKTrainingSAEConfig,
+    )
     from sae_lens.config import SAETrainerConfig
     from sae_lens.training.sae_trainer import SAETrainer
 
@@ -113,9 +123,7 @@ def saelens(kind: str, d: int, m: int, level: float) -> Step:
     elif kind == "l1":
         sae = StandardTrainingSAE(StandardTrainingSAEConfig(d_in=d, d_sae=m, l1_coefficient=0.1, decoder_init_norm=1.0))
     else:
-        sae = JumpReLUTrainingSAE(
-            JumpReLUTrainingSAEConfig(d_in=d, d_sae=m, l0_coefficient=0.1, decoder_init_norm=1.0)
-        )
+        sae = JumpReLUTrainingSAE(JumpReLUTrainingSAEConfig(d_in=d, d_sae=m, l0_coefficient=0.1, decoder_init_norm=1.0))
     with torch.no_grad():
         if kind == "l1":
             sae.b_enc.sub_(level)
@@ -223,10 +231,11 @@ def peak(d: int, m: int) -> float:
     """GFLOP/s of torch's float32 product at this size, the best of three."""
     x, w, best = torch.randn(BATCH, d), torch.randn(m, d), 0.0
     out = torch.empty(BATCH, m)
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(4):
-        began = time.perf_counter()
+        began = clock()
         torch.mm(x, w.T, out=out)
-        best = max(best, 2 * BATCH * d * m / 1e9 / (time.perf_counter() - began))
+        best = max(best, 2 * BATCH * d * m / 1e9 / (clock() - began))
     return best
 
 
@@ -240,7 +249,7 @@ def measure(kind: str, d: int, m: int, sparse: bool, only: list[str]) -> dict[st
     active: dict[str, float] = {}
     for i in range(REPEATS + 1):
         for name, step in steps.items():
-            if len(wall[name]) >= SLOW and min(wall[name]) > 1 and name != "ours":
+            if len(wall[name]) >= SLOW and min(cpu[name]) > 1 and name != "ours":
                 continue
             began, began_cpu = time.perf_counter(), time.process_time()
             count = step(batches[i % len(batches)])
@@ -290,7 +299,10 @@ def missed(model: AmortisedModel, x: Tensor) -> float:
     """The share of the k largest codes that bfloat16 products do not find."""
     weights = model.encoder.map(model.decoder)
     rough, exact = (select_top(x, *weights, K, products=p) for p in ("bf16", "exact"))
-    places = [set((z.indices + torch.arange(len(x)).repeat_interleave(z.offsets.diff()) * z.n_code).tolist()) for z in (rough, exact)]
+    places = [
+        set((z.indices + torch.arange(len(x)).repeat_interleave(z.offsets.diff()) * z.n_code).tolist())
+        for z in (rough, exact)
+    ]
     return len(places[1] - places[0]) / len(places[1])
 
 
@@ -298,7 +310,7 @@ def report(result: dict[str, Any]) -> None:
     """The tables."""
     lines = []
     for row in result["rows"]:
-        seconds = row["seconds"]
+        seconds = row["cpu_seconds" if row["threads"] == 1 else "seconds"]
         tokens = BATCH / seconds["ours"]
         rivals = {
             "SAELens": seconds["saelens"],
@@ -307,11 +319,10 @@ def report(result: dict[str, Any]) -> None:
         }
         lines.append(
             [
-                f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}",
+                f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}, {row['threads']} threads",
                 f"{tokens / 1e3:.1f}k",
                 *(f"{s / seconds['ours']:.1f}" for s in rivals.values()),
-                f"{seconds['ours, dense'] / seconds['ours']:.1f}",
-                f"{seconds['ours, exact'] / seconds['ours']:.1f}",
+                *(f"{seconds[name] / seconds['ours']:.1f}" for name in ("ours, dense", "ours, exact")),
                 f"{100 * row['dense_roofline_seconds'] / seconds['ours']:.0f}",
             ]
         )
@@ -319,7 +330,7 @@ def report(result: dict[str, Any]) -> None:
         f"Training steps of {BATCH} samples",
         ["", "tokens / s", "SAELens", "dictionary_learning", "sparsify", "dense", "exact", "% roofline"],
         lines,
-        "times faster than each; roofline: five dense float32 products at this machine's speed",
+        "times faster than each (wall seconds; CPU seconds with one thread); roofline: five dense float32 products at this machine's speed",
     )
     if "curves" in result:
         found = result["curves"]
@@ -328,7 +339,11 @@ def report(result: dict[str, Any]) -> None:
             "Loss / |x|^2 of a TopK autoencoder, 384 -> 3072",
             ["step", *found["losses"], "missed by bf16"],
             [
-                [str(step), *(f"{losses[i]:.5f}" for losses in found["losses"].values()), f"{found['missed'][str(step)]:.1e}"]
+                [
+                    str(step),
+                    *(f"{losses[i]:.5f}" for losses in found["losses"].values()),
+                    f"{found['missed'][str(step)]:.1e}",
+                ]
                 for i, step in enumerate(range(every, found["steps"] + 1, every))
             ],
         )
@@ -342,15 +357,14 @@ def main() -> None:
     options.add_argument("--state", choices=["start", "sparse"], help="this state of L1 and JumpReLU alone")
     options.add_argument("--only", nargs="*", default=[], help="these contenders alone; nothing is saved")
     options.add_argument("--curves", action="store_true", help="the loss curves alone")
-    options.add_argument("--threads", type=int, help="of torch")
+    options.add_argument(
+        "--threads", type=int, help="of torch; with 1, CPU seconds count: neighbours disturb them less"
+    )
     chosen = options.parse_args()
     logging.getLogger("lightning").setLevel(logging.ERROR)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
-    path = RESULTS / "autoencoders.json"
-    alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
-    result: dict[str, Any] = json.loads(path.read_text()) if alone and path.exists() else {"rows": []}
-    result.pop("machine", None)
+    rows: list[dict[str, Any]] = []
     for kind in () if chosen.curves else [chosen.kind] if chosen.kind else SIZES:
         for d, m in SIZES[kind]:
             if chosen.size and chosen.size != f"{d}x{m}":
@@ -358,14 +372,20 @@ def main() -> None:
             for sparse in (False,) if kind == "topk" else (False, True):
                 if chosen.state and chosen.state != ("sparse" if sparse else "start"):
                     continue
-                row = measure(kind, d, m, sparse, chosen.only)
-                print(json.dumps(row), flush=True)
-                key = (row["kind"], row["size"], row["l0"])
-                result["rows"] = [r for r in result["rows"] if (r["kind"], r["size"], r["l0"]) != key] + [row]
-    if chosen.curves or not alone:
-        result["curves"] = curves()
+                rows.append(measure(kind, d, m, sparse, chosen.only))
+                print(json.dumps(rows[-1]), flush=True)
+    alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
+    found = curves() if chosen.curves or not alone else None
     if chosen.only:
         return
+    path = RESULTS / "autoencoders.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if alone and path.exists() else {"rows": []}
+    result.pop("machine", None)
+    keys = [(row["kind"], row["size"], row["l0"]) for row in rows]
+    kept = [row for row in result["rows"] if (row["kind"], row["size"], row["l0"]) not in keys]
+    result["rows"] = sorted(kept + rows, key=lambda row: (list(SIZES).index(row["kind"]), row["size"], row["l0"]))
+    if found:
+        result["curves"] = found
     report(result)
     print(f"saved to {save('autoencoders', result, ('sae-lens', 'dictionary-learning', 'eai-sparsify'))}")
 

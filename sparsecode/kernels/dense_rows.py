@@ -46,15 +46,16 @@ def _activate(
             )
             part = line[: len(level)]
             _load(keys[i, start : start + WIDTH], floats[i, start : start + WIDTH], rough, bits, part)
+            for j in range(len(part)):  # one thing at a time: together they would not vectorise
+                total += part[j] * factor[j] if part[j] > level[j] else zero
             for j in range(len(part)):
-                on = part[j] > level[j]
-                total += part[j] * factor[j] if on else zero
-                count += on
-                hit[j] |= on
+                count += part[j] > level[j]
+            for j in range(len(part)):
+                hit[j] |= part[j] > level[j]
             if rough:
-                key, z_key = keys[i, start : start + WIDTH], z_keys[i, start : start + WIDTH]
+                z_key = z_keys[i, start : start + WIDTH]  # may be the keys' memory, so that those are not read here
                 for j in range(len(part)):
-                    z_key[j] = key[j] if part[j] > level[j] else np.int16(0)
+                    z_key[j] = bits[j] >> 16 if part[j] > level[j] else 0
             else:
                 z = z_floats[i, start : start + WIDTH]
                 for j in range(len(part)):

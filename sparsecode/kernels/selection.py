@@ -115,10 +115,10 @@ def _top(
 
 @_jit
 def _above(
-    keys: Any, scores: Any, x: Any, weight: Any, bias: Any, threshold: Any, margin: Any, rough: Any, bits: Any,
+    keys: Any, scores: Any, x: Any, weight: Any, bias: Any, threshold: Any, margin: Any, rough: Any, exact: Any, bits: Any,
     bits_as_floats: Any, line: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """Entries of each row of `scores` above `threshold`, packed to the front; if `rough`, exact ones of those above it less `margin`."""
+    """Entries of each row of `scores` above `threshold` (less `margin` if `rough`), packed to the front; computed anew if `exact`."""
     for i in range(len(keys)):
         found, kept, count, slack = indices[i], values[i], 0, margin[i]
         if rough:
@@ -139,7 +139,7 @@ def _above(
                         found[count], kept[count] = start + j, part[j]
                         count += 1
         counts[i] = count
-        if rough:
+        if exact:
             dots(x[i], weight, found[:count], kept)
             final = 0
             for p in range(count):
@@ -197,11 +197,12 @@ def above_rows(
     values: NDArray[Any],
     counts: NDArray[np.int64],
     threads: int,
+    counted: bool = False,
 ) -> None:
     """Columns and values of scores > threshold [m], at the front of each row of `indices` and `values` [r, m].
 
     `scores` [r, m] are x W^T + b, or bfloat16 read as int16: then entries above the threshold less the row's
-    `margin` [r] are computed anew.
+    `margin` [r] are computed anew, unless they are only to be `counted`.
     """
     rough, m = scores.dtype == np.int16, scores.shape[1]
     keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)
@@ -211,7 +212,7 @@ def above_rows(
         bits, line = np.empty(m, np.int32), np.empty(m, values.dtype)
         for rows in blocks:
             _above(
-                keys[rows], floats[rows], x[rows], weight, bias, threshold, margin[rows], rough, bits,
+                keys[rows], floats[rows], x[rows], weight, bias, threshold, margin[rows], rough, rough and not counted, bits,
                 bits.view(np.float32), line, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 

@@ -37,7 +37,7 @@ __all__ = [
 
 # entries per sample above which dense codes are faster
 TOP_CROWD = 512
-CROWD: dict[Products, float] = {"exact": 256, "bf16": 100}
+CROWD: dict[Products, float] = {"exact": 256, "bf16": 150}
 NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
 
 K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]

@@ -233,12 +233,13 @@ class _SelectAbove(_Select):
         kept: list[tuple[Tensor, Tensor]] = []
         for rows, scores in scores_of(centred, weight, bias, products, first=PROBE):
             own = counts[rows]
-            above_rows(
-                scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(),
-                indices.numpy(), values.numpy(), own.numpy(), threads,
-            )  # fmt: skip
-            if float(own.sum()) > most * len(own):
-                return None
+            for counted in (True, False) if products == "bf16" and not rows.start else (False,):
+                above_rows(
+                    scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(), indices.numpy(),
+                    values.numpy(), own.numpy(), threads, counted,
+                )  # fmt: skip
+                if float(own.sum()) > most * len(own):
+                    return None
             width = int(own.amax())
             filled = torch.arange(width) < own[:, None]
             kept.append((values[: len(own), :width][filled], indices[: len(own), :width][filled]))
