@@ -61,7 +61,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         raise CannotExpressError(
             "dictionary_learning has no class that normalises rows of its input; choose --to saelens, or openai for top-k"
         )
-    if sae.W_skip is not None or sae.d_in != sae.d_out:
+    if not sae.reconstructs:
         raise CannotExpressError(
             "dictionary_learning has no transcoder and no skip connection among its seven classes; choose --to sparsify or saelens"
         )

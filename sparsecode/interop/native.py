@@ -68,7 +68,7 @@ def to_model(sae: AffineSAE) -> AmortisedModel:
             f"sparsecode has no normalisation of each row ({type(sae.normaliser).__name__}), only affine ones of all; choose --to "
             "saelens, or normalise the rows yourself and re-save the file without it"
         )
-    if sae.W_skip is not None or sae.d_in != sae.d_out:
+    if not sae.reconstructs:
         raise CannotExpressError(
             "sparsecode's models reconstruct their input: no transcoder, no skip connection; choose --to saelens or sparsify"
         )

@@ -61,7 +61,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         )
     if isinstance(sae.activation, ReLU) and not isinstance(sae.normaliser, Plain):
         raise CannotExpressError("openai/sparse_autoencoder normalises no rows for ReLU codes; choose --to saelens")
-    if sae.W_skip is not None or sae.d_in != sae.d_out:
+    if not sae.reconstructs:
         raise CannotExpressError(
             "openai/sparse_autoencoder has no transcoder and no skip connection; choose --to saelens"
         )

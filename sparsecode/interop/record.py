@@ -111,8 +111,8 @@ RowNormaliser = Plain | LayerNorm | RowNorm
 class AffineSAE:
     """x -> z = activation((n(x) - c) W_enc^T + b_enc), z -> n^-1(z W_dec + b_dec) + x W_skip^T.
 
-    c is b_dec if `centred`, else 0; n is the identity or a normalisation of each row. `metadata` is what the file says
-    about its origin (plain JSON). Raises ValueError if shapes do not fit or a number is not finite.
+    c is b_dec if `centred`, else 0; n is the identity or a normalisation of each row. A `transcoder` predicts something
+    else than its input. `metadata` is what the file says about its origin (plain JSON). Raises ValueError if shapes do not fit or a number is not finite.
     """
 
     W_enc: Tensor
@@ -123,6 +123,7 @@ class AffineSAE:
     centred: bool
     normaliser: RowNormaliser = Plain()
     W_skip: Tensor | None = None
+    transcoder: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,6 +142,10 @@ class AffineSAE:
                 raise ValueError(f"{name} has NaN or infinity in it; restore the file from a copy")
         if p != d and (self.centred or not isinstance(self.normaliser, Plain)):
             raise ValueError(f"{d} inputs and {p} outputs: the decoder's bias and row norms cannot be shared by both")
+        if p != d and not self.transcoder:
+            raise ValueError(
+                f"{d} inputs and {p} outputs: an autoencoder has as many of both; only a transcoder may differ"
+            )
         if isinstance(self.activation, TopK) and not 1 <= self.activation.k <= m:
             raise ValueError(f"k is {self.activation.k}; expected 1 to the number of codes, {m}")
 
@@ -155,6 +160,11 @@ class AffineSAE:
     @property
     def d_out(self) -> int:
         return self.b_dec.numel()
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether outputs are reconstructions of inputs, and made of codes alone."""
+        return not self.transcoder and self.W_skip is None
 
     @property
     def dtype(self) -> torch.dtype:

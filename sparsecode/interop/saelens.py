@@ -76,11 +76,10 @@ def read(path: Path) -> AffineSAE:
 def write(sae: AffineSAE, path: Path) -> None:
     """Write a folder that `sae_lens.SAE.load_from_disk` opens.
 
-    Raises CannotExpressError for a skip connection or another output width with anything but ReLU or JumpReLU.
+    Raises CannotExpressError for transcoders and skip connections with anything but ReLU or JumpReLU.
     """
-    transcoder = sae.W_skip is not None or sae.d_in != sae.d_out
     name = NAMES[type(sae.activation)]
-    if transcoder:
+    if not sae.reconstructs:
         if name not in TRANSCODERS or not isinstance(sae.normaliser, Plain):
             raise CannotExpressError(
                 f"SAELens has no transcoder with {name} codes or normalised rows, only ReLU and JumpReLU; choose --to sparsify "
@@ -98,8 +97,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         "normalize_activations": NORMALISERS[type(sae.normaliser)],
         "reshape_activations": metadata.pop("reshape_activations", "none"),
     }
-    if transcoder:
-        config["d_out"] = sae.d_out
+    config |= {} if sae.reconstructs else {"d_out": sae.d_out}
     if isinstance(sae.activation, TopK):
         config |= {"k": sae.activation.k, "rescale_acts_by_decoder_norm": False}
     trained = _training(sae.activation)
@@ -151,7 +149,9 @@ def _training(activation: Activation) -> dict[str, Any]:
 def _linear(tensors: Tensors, config: Config, path: Path, activation: Activation) -> AffineSAE:
     """The four tensors of `tensors` and an activation already read."""
     W_enc, b_enc, W_dec, b_dec = take(tensors, LINEAR, path / WEIGHTS)
-    sae = AffineSAE(W_enc.T, b_enc, W_dec, b_dec, activation, bool(config.get("apply_b_dec_to_input", True)))
+    centred = bool(config.get("apply_b_dec_to_input", True))
+    transcoder = "transcoder" in config["architecture"]
+    sae = AffineSAE(W_enc.T, b_enc, W_dec, b_dec, activation, centred, transcoder=transcoder)
     return cast(sae, sae.dtype)
 
 

@@ -62,7 +62,8 @@ def read_gemma_scope_2(path: Path) -> AffineSAE:
 
     Raises ValueError for cross-layer transcoders, which write to several layers.
     """
-    if (path / CONFIG).is_file() and (kind := read_json(path / CONFIG).get("architecture", "jump_relu")) != "jump_relu":
+    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    if (kind := config.get("architecture", "jump_relu")) != "jump_relu":
         raise CannotExpressError(f"{path / CONFIG}: architecture {kind!r}; expected 'jump_relu'")
     found = read_safetensors(path / GEMMA_2)
     if "w_dec" in found and found["w_dec"].ndim == 3:
@@ -70,7 +71,8 @@ def read_gemma_scope_2(path: Path) -> AffineSAE:
             f"{path / GEMMA_2}: a cross-layer transcoder with decoders to {found['w_dec'].shape[1]} layers; expected one decoder"
         )
     skip = found.pop("affine_skip_connection", None)
-    sae = _jump_relu(found, path / GEMMA_2)
+    transcoder = skip is not None or "affine_connection" in config or "hf_hook_point_out" in config
+    sae = _jump_relu(found, path / GEMMA_2, transcoder)
     return sae if skip is None else replace(sae, W_skip=skip.to(sae.dtype).T.contiguous())
 
 
@@ -94,7 +96,14 @@ def read_llama_scope(path: Path) -> AffineSAE:
     b_dec = bias[0] if biased else W_dec.new_zeros(len(W_dec))
     names = {"model_name": "meta-llama/Llama-3.1-8B", "hook_name": config.get("hook_point_in")}
     return AffineSAE(
-        W_enc * scale_in, b_enc, atoms / scale_out, b_dec / scale_out, JumpReLU(threshold), False, metadata=names
+        W_enc * scale_in,
+        b_enc,
+        atoms / scale_out,
+        b_dec / scale_out,
+        JumpReLU(threshold),
+        centred=False,
+        transcoder=config.get("hook_point_in") != config.get("hook_point_out"),
+        metadata=names,
     )
 
 
@@ -112,6 +121,6 @@ def _refuse(config: dict[str, Any], file: Path) -> None:
             )
 
 
-def _jump_relu(found: dict[str, Tensor], file: Path) -> AffineSAE:
+def _jump_relu(found: dict[str, Tensor], file: Path, transcoder: bool = False) -> AffineSAE:
     W_enc, b_enc, W_dec, b_dec, threshold = take(found, NAMES, file)
-    return AffineSAE(W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False)
+    return AffineSAE(W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False, transcoder=transcoder)

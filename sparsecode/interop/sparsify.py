@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sparsecode.interop.folding import centre, uncentre
 from sparsecode.interop.foreign import get, read_json, read_safetensors, take, write_json, write_safetensors
 from sparsecode.interop.record import AffineSAE, CannotExpressError, Plain, TopK
 
@@ -35,7 +36,8 @@ def read(path: Path) -> AffineSAE:
     tensors = read_safetensors(path / WEIGHTS)
     skip = tensors.pop("W_skip", None)
     W_enc, b_enc, W_dec, b_dec = take(tensors, LINEAR, path / WEIGHTS)
-    sae = AffineSAE(W_enc, b_enc, W_dec, b_dec, TopK(k), centred=not config.get("transcode", False))
+    transcoder = bool(config.get("transcode", False))
+    sae = AffineSAE(W_enc, b_enc, W_dec, b_dec, TopK(k), centred=not transcoder, transcoder=transcoder)
     d_in, n_code = get(config, "d_in", int, file), config.get("num_latents") or 0
     if sae.d_in != d_in or sae.n_code != (n_code or d_in * get(config, "expansion_factor", int, file)):
         raise ValueError(f"{file} does not fit {WEIGHTS}, which has {sae.n_code} codes and {sae.d_in} inputs")
@@ -46,7 +48,7 @@ def read(path: Path) -> AffineSAE:
 def write(sae: AffineSAE, path: Path) -> None:
     """Write a folder that `sparsify.SparseCoder.load_from_disk` opens.
 
-    An encoder that does not subtract the decoder's bias becomes a transcoder. Raises CannotExpressError for anything but top-k, and for normalised rows.
+    Raises CannotExpressError for anything but top-k, and for normalised rows.
     """
     activation = sae.activation
     if not isinstance(activation, TopK):
@@ -62,6 +64,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         raise CannotExpressError(
             f"sparsify's transcoders have as many outputs as inputs; this one has {sae.d_in} inputs, {sae.d_out} outputs"
         )
+    sae = uncentre(sae) if sae.transcoder else centre(sae)
     tensors = {"encoder.weight": sae.W_enc, "encoder.bias": sae.b_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     if sae.W_skip is not None:
         tensors["W_skip"] = sae.W_skip
@@ -73,7 +76,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         "k": activation.k,
         "multi_topk": False,
         "skip_connection": sae.W_skip is not None,
-        "transcode": not sae.centred,
+        "transcode": sae.transcoder,
         "d_in": sae.d_in,
     }
     write_safetensors(path / WEIGHTS, tensors)

@@ -35,11 +35,11 @@ WRITTEN = ("saelens", "dictionary_learning", "sparsify", "openai", "sparsecode")
 def can(sae: AffineSAE, name: str) -> bool:
     """What each library computes, in its own words."""
     kind, plain = type(sae.activation), isinstance(sae.normaliser, Plain)
-    skip = sae.W_skip is not None or sae.d_in != sae.d_out
+    skip = sae.W_skip is not None or sae.transcoder
     return {
         "saelens": not skip or (plain and kind in (ReLU, JumpReLU)),
         "dictionary_learning": plain and not skip,
-        "sparsify": plain and kind is TopK and sae.d_in == sae.d_out,
+        "sparsify": plain and kind is TopK,
         "openai": not skip and ((kind is ReLU and plain) or (kind is TopK and isinstance(sae.normaliser, LayerNorm))),
         "sparsecode": plain and not skip,
     }[name]
@@ -62,6 +62,7 @@ def test_same_codes_or_a_refusal(case: Case, tmp_path: Path) -> None:
         write(sae, out, name)
         assert detect(out) == name
         again = read(out)
+        assert again.transcoder == (sae.transcoder or (name == "saelens" and sae.W_skip is not None))
         size = float(codes.abs().max()), float(outputs.abs().max())
         torch.testing.assert_close(again.encode(x), codes, rtol=0, atol=2e-6 * size[0])
         torch.testing.assert_close(again.reconstruct(x), outputs, rtol=0, atol=2e-6 * size[1])
@@ -95,6 +96,9 @@ MESSAGES = [
     ("openai/topk", "sparsify", "does not normalise rows"),
     ("openai/topk", "sparsecode", "no normalisation of each row"),
     ("sparsify/transcode_skip", "saelens", "no transcoder with topk codes"),
+    ("sparsify/transcode", "saelens", "no transcoder with topk codes"),
+    ("sparsify/transcode", "sparsecode", "reconstruct their input"),
+    ("saelens/transcoder", "openai", "no transcoder"),
     ("sparsify/skip", "dictionary_learning", "no skip connection"),
     ("gemma_scope_2/transcoder_skip", "sparsecode", "no skip connection"),
 ]
