@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from safetensors.torch import load_file
-from toys import SHORT
+from toys import EACH_KIND, SHORT
 
 from sparsecode.cli import main
 from sparsecode.cli.main import COMMANDS
@@ -28,7 +28,7 @@ def test_help_is_there(command: list[str], capsys: Capture) -> None:
     assert "sparsecode" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", EACH_KIND)
 def test_every_recipe_has_an_option_per_number(name: str, capsys: Capture) -> None:
     assert main(["train", name, "--help"]) == 0
     text = capsys.readouterr().out

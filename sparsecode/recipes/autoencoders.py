@@ -59,6 +59,12 @@ DENSE = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")  # an 
 PLAIN = Affine(centred=False, start="uniform")
 
 
+def _groups(encoder: Adam, activation: Adam | None = None) -> dict[str, Group]:
+    """Optimisers by part, the decoder's like the encoder's; `activation` where it has weights."""
+    groups: dict[str, Group] = {"encoder": encoder, "decoder": encoder}
+    return groups if activation is None else {**groups, "activation": activation}
+
+
 def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
     return Run(
         data=MNIST(n_train=50_000),
@@ -72,7 +78,7 @@ def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
             encoder=PLAIN,
             decoder=BiasedDictionary(constraint=Free(), output="tanh", bias="zero", start="uniform"),
         ),
-        optim=Optim(groups={"*": Adam(lr=1e-4, eps=1e-8 * PIXELS)}),
+        optim=Optim(groups=_groups(Adam(lr=1e-4, eps=1e-8 * PIXELS))),
         train=Train(epochs=50, batch_size=50, select="last", evaluate_every=5, log_every=100),
         evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input", theta=0.5),
         seed=0,
@@ -123,7 +129,7 @@ def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
     return Run(
         data=Digits(),
         model=model,
-        optim=Optim(groups={"*": Adam(lr=1e-3)}),
+        optim=Optim(groups=_groups(Adam(lr=1e-3))),
         train=Train(epochs=epochs, batch_size=64, select="last", evaluate_every=20),
         evaluate=Evaluate(sigmas=(0.1, 0.25, 0.5), unit="range", theta=theta),
         seed=0,
@@ -189,7 +195,7 @@ def patches_topk() -> Run:
     return Run(
         data=Patches(preprocess=LCN(), size=16, n_train=50_000, n_valid=5_000, n_test=5_000, seed=31),
         model=Amortised(n_code=512, activation=TopK(k=32), revival=AuxK(dead_after=100_000)),
-        optim=Optim(groups={"*": Adam(lr=1e-3)}, clip=Clip(norm=1.0)),
+        optim=Optim(groups=_groups(Adam(lr=1e-3)), clip=Clip(norm=1.0)),
         train=Train(epochs=20, batch_size=500, select="last"),
         evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input"),
         seed=31,
@@ -199,7 +205,8 @@ def patches_topk() -> Run:
 ACTS_L0 = 32
 
 
-def _acts(activation: Activation, **settings: object) -> Run:
+def _acts(activation: Activation, learned: float | None = None, **settings: object) -> Run:
+    """`learned`: the learning rate of the activation's own weights."""
     n_code = 1536
     model = Amortised(
         n_code=n_code,
@@ -213,13 +220,10 @@ def _acts(activation: Activation, **settings: object) -> Run:
     def adam(rate: float) -> Adam:
         return Adam(lr=Linear(start=rate, stop=0.0, length=0.3, delay=0.7, unit="fraction"), beta2=0.99)
 
-    groups: dict[str, Group] = {"*": adam(1e-3)}
-    if isinstance(activation, JumpReLU):  # logarithms of thresholds, which have far to go
-        groups = {"activation": adam(1e-2), **groups}
     return Run(
         data=MiniLM(),
         model=model,
-        optim=Optim(groups=groups, clip=Clip(norm=1.0)),
+        optim=Optim(groups=_groups(adam(1e-3), None if learned is None else adam(learned)), clip=Clip(norm=1.0)),
         train=Train(epochs=20, batch_size=256, select="last", evaluate_every=4, checkpoint_every=4),
         evaluate=Evaluate(sigmas=()),
         seed=0,
@@ -247,7 +251,13 @@ def acts_jumprelu() -> Run:
 
     Rajamanoharan et al., "Jumping Ahead", 2024.
     """
-    return _acts(JumpReLU(threshold=0.5, bandwidth=0.5), penalty=L0(), weight=0.5, target_l0=TargetL0(l0=ACTS_L0))
+    return _acts(
+        JumpReLU(threshold=0.5, bandwidth=0.5),
+        learned=1e-2,  # thresholds are learned as logarithms, which have far to go
+        penalty=L0(),
+        weight=0.5,
+        target_l0=TargetL0(l0=ACTS_L0),
+    )
 
 
 def acts_gated() -> Run:
@@ -256,7 +266,12 @@ def acts_gated() -> Run:
     Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders", 2024.
     """
     return _acts(
-        Gated(), penalty=L1(positive=True), weight=1.0, target_l0=TargetL0(l0=ACTS_L0), encoder=Affine(bias=False)
+        Gated(),
+        learned=1e-3,
+        penalty=L1(positive=True),
+        weight=1.0,
+        target_l0=TargetL0(l0=ACTS_L0),
+        encoder=Affine(bias=False),
     )
 
 
