@@ -20,24 +20,31 @@ _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, n
 
 @_jit
 def _add(coefficients: Any, rows: Any, table: Any, out: Any) -> None:
-    """out += sum_p coefficients[p] table[rows[p]], four at a time."""
+    """out += sum_p coefficients[p] table[rows[p]], eight at a time: rows lie far apart in memory, and several can be waited for at once."""
     n, p = len(rows), 0
-    while p + 3 < n:
+    while p + 7 < n:
         a0, a1, a2, a3 = coefficients[p], coefficients[p + 1], coefficients[p + 2], coefficients[p + 3]
+        a4, a5, a6, a7 = coefficients[p + 4], coefficients[p + 5], coefficients[p + 6], coefficients[p + 7]
         r0, r1, r2, r3 = table[rows[p]], table[rows[p + 1]], table[rows[p + 2]], table[rows[p + 3]]
+        r4, r5, r6, r7 = table[rows[p + 4]], table[rows[p + 5]], table[rows[p + 6]], table[rows[p + 7]]
         for k in range(len(out)):
-            out[k] += a0 * r0[k] + a1 * r1[k] + a2 * r2[k] + a3 * r3[k]
-        p += 4
-    while p < n:
+            early = a0 * r0[k] + a1 * r1[k] + a2 * r2[k] + a3 * r3[k]
+            out[k] += early + (a4 * r4[k] + a5 * r5[k] + a6 * r6[k] + a7 * r7[k])
+        p += 8
+    while p + 1 < n:
+        a0, a1, r0, r1 = coefficients[p], coefficients[p + 1], table[rows[p]], table[rows[p + 1]]
+        for k in range(len(out)):
+            out[k] += a0 * r0[k] + a1 * r1[k]
+        p += 2
+    if p < n:
         a, r = coefficients[p], table[rows[p]]
         for k in range(len(out)):
             out[k] += a * r[k]
-        p += 1
 
 
 @_jit
 def dots(row: Any, table: Any, rows: Any, out: Any) -> None:
-    """out[p] = row . table[rows[p]], eight at a time: rows lie far apart in memory, and several can be waited for at once."""
+    """out[p] = row . table[rows[p]], eight at a time."""
     n, p = len(rows), 0
     zero = row[0] - row[0]
     while p + 7 < n:

@@ -37,7 +37,7 @@ __all__ = [
 
 # entries per sample above which dense codes are faster
 TOP_CROWD = 512
-CROWD: dict[Products, float] = {"exact": 256, "bf16": 150}
+CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}  # of all codes
 NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
 
 K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
@@ -106,7 +106,7 @@ class ReLUModule(ActivationModule):
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
     ) -> SparseCode | None:
         del step, moving
-        return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products])
+        return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products] * len(weight))
 
 
 class Sigmoid(Spec, tag="sigmoid"):
@@ -243,7 +243,9 @@ class BatchTopKModule(ActivationModule):
             return None
         k = at(self.spec.k, step)
         guess = NEAR * float(self.threshold)
-        code = select_above(x, weight, bias, centre, guess, products=products, most=max(4 * k, CROWD[products]))
+        code = select_above(
+            x, weight, bias, centre, guess, products=products, most=max(4 * k, CROWD[products] * len(weight))
+        )
         wanted = round(k * len(x))
         if code is None or len(code.values) < wanted:
             return None
@@ -291,7 +293,7 @@ class JumpReLUModule(ActivationModule):
         del step, moving
         threshold, width = self.level(bias)
         level = threshold.detach() - width / 2  # from where on thresholds learn
-        code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products])
+        code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products] * len(weight))
         if code is None:
             return None
         own = threshold[code.indices]
