@@ -128,7 +128,7 @@ def saelens(kind: str, d: int, m: int, level: float) -> Step:
         if kind == "l1":
             sae.b_enc.sub_(level)
         elif kind == "jumprelu" and level:
-            sae.log_threshold.fill_(np.log(level))
+            sae.threshold.fill_(level)
     config = SAETrainerConfig(total_training_samples=1000 * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=LR)
     trainer = SAETrainer(config, sae, data_provider=iter(()))
 
@@ -287,7 +287,7 @@ def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
             x = rows[torch.randint(len(rows), (1024,), generator=torch.Generator().manual_seed(step))]
             loss = model.loss(Batch(x), step, Stream(0, step))
             _update(model, fabric, loss, groups, optim, step)
-            losses.append(float(loss.total) / float(x.square().sum(dim=1).mean()))
+            losses.append(float(loss.total.detach()) / float(x.square().sum(dim=1).mean()))
             if arithmetic == "bf16" and (step + 1) % every == 0:
                 found["missed"][str(step + 1)] = missed(model, rows[:4096])
         found["losses"][arithmetic] = [round(value, 6) for value in losses[every - 1 :: every]]
@@ -319,7 +319,7 @@ def report(result: dict[str, Any]) -> None:
         }
         lines.append(
             [
-                f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}, {row['threads']} threads",
+                f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}",
                 f"{tokens / 1e3:.1f}k",
                 *(f"{s / seconds['ours']:.1f}" for s in rivals.values()),
                 *(f"{seconds[name] / seconds['ours']:.1f}" for name in ("ours, dense", "ours, exact")),
@@ -327,7 +327,7 @@ def report(result: dict[str, Any]) -> None:
             ]
         )
     show(
-        f"Training steps of {BATCH} samples",
+        f"Training steps of {BATCH} samples, {' or '.join(sorted({str(row['threads']) for row in result['rows']}))} threads",
         ["", "tokens / s", "SAELens", "dictionary_learning", "sparsify", "dense", "exact", "% roofline"],
         lines,
         "times faster than each (wall seconds; CPU seconds with one thread); roofline: five dense float32 products at this machine's speed",
