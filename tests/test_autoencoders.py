@@ -13,8 +13,8 @@ from toys import toy
 
 from sparsecode.data import Digits
 from sparsecode.evaluate.restore import restore
-from sparsecode.losses import KL, L0, AuxK, Hoyer, Resample, Revival, Tanh, TargetL0
-from sparsecode.models.amortised import Amortised, Matryoshka
+from sparsecode.losses import KL, L0, AuxK, Hoyer, Matryoshka, Resample, Revival, Tanh, TargetL0
+from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free

@@ -106,6 +106,7 @@ def prepared(name: str, folder: Path) -> tuple[IterativeModel, list[torch.Tensor
     """The recipe's model in float64 on its stopping rule, batches of its input, and its weights by their names."""
     config = RECIPES[name]()
     splits = Arrays(path=str(big_digits(folder))).load()
+    assert isinstance(config.model, Iterative)
     spec = replace(config.model, normaliser=Standardise(0.1307, 0.3081))
     spec = replace(spec, inference=replace(spec.inference, compat=True, max_steps=MOST))
     if isinstance(spec.decoder, OneHidden):

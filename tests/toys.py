@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sparsecode.data import MNIST, Arrays, Digits, MiniLM, Patches, Photos
-from sparsecode.models.amortised import Amortised, Matryoshka
+from sparsecode.losses import Matryoshka
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
 from sparsecode.nn.activations import BatchTopK, TopK
 from sparsecode.nn.decoders import OneHidden

@@ -1,6 +1,7 @@
 """Terms of training objectives and of batch energies."""
 
 from sparsecode.losses.control import TargetL0, TargetL0Module
+from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.revival import AuxK, Resample, Revival, RevivalModule
 from sparsecode.losses.sparsity import KL, L0, Hoyer, Sparsity, SparsityModule, Tanh, kl_divergence
 from sparsecode.losses.variance import BatchVariance, squared_error
@@ -11,6 +12,7 @@ __all__ = [
     "AuxK",
     "BatchVariance",
     "Hoyer",
+    "Matryoshka",
     "Resample",
     "Revival",
     "RevivalModule",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks, world_size
 from sparsecode.specs import Count, NonNegative, Positive, Spec
 
-__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error", "depth"]
+__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error", "depth", "directions"]
 
 DeadAfter = Annotated[Count, Meta(description="a code is dead after this many samples without firing")]
 
@@ -83,3 +83,10 @@ def depth(pre: Float[Tensor, "b n"]) -> Tensor:
     own = pre.amax(dim=0)
     largest = gather_over_ranks(own.detach()[None]).amax(dim=0)
     return torch.relu(-own)[own.detach() == largest].sum() * world_size()  # the ranks' gradients are averaged
+
+
+def directions(error: Float[Tensor, "b f"], dead: Int[Tensor, " n"], rng: torch.Generator) -> Float[Tensor, "n f"]:
+    """Normalised errors of samples, drawn with probability proportional to the error's fourth power."""
+    chances = error.double().square().sum(dim=1).square().cpu()
+    drawn = torch.multinomial(chances + 1e-300, len(dead), replacement=True, generator=rng)
+    return nn.functional.normalize(error[drawn.to(error.device)], dim=1)

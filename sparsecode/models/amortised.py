@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.losses.control import TargetL0
-from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error, depth
+from sparsecode.losses.matryoshka import Matryoshka
+from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error, depth, directions
 from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
@@ -28,24 +28,9 @@ from sparsecode.schedules import PositiveSchedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Code, Loss
 
-__all__ = ["Amortised", "AmortisedModel", "Matryoshka"]
+__all__ = ["Amortised", "AmortisedModel"]
 
 SATURATED = 0.01  # of the active codes, near enough to their threshold for a derivative
-
-
-class Matryoshka(Spec, tag="matryoshka"):
-    """Reconstruct from the first `sizes[0]` codes alone, from the first `sizes[1]`, and so on, and from all.
-
-    The fidelity is the mean of all these errors, so that early codes learn what is general.
-    Source: Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", ICML 2025.
-    """
-
-    sizes: Annotated[tuple[int, ...], Meta(min_length=1, description="rising prefix lengths, all below n_code")]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
-            raise ValueError(f"Matryoshka.sizes is {self.sizes}; expected strictly rising numbers from 1")
 
 
 class Amortised(Spec, tag="amortised"):
@@ -296,17 +281,10 @@ class AmortisedModel(AbstractSparseModel):
 
     def _fidelity(self, z: Float[Tensor, "b k"], target: Tensor) -> tuple[Tensor, Tensor]:
         """The reconstruction from all codes, and the error per sample: the mean over all prefixes, if there are any."""
-        if self.spec.matryoshka is None:
-            out = self.decode(z)
-            return out, squared_error(out, target)
-        edges = (0, *self.spec.matryoshka.sizes, self.spec.n_code)
-        linear, errors = self.decoder.bias.expand_as(target), []
-        out = linear
-        for first, last in itertools.pairwise(edges):
-            linear = linear + z[:, first:last] @ self.decoder.atoms[first:last]
-            out = self.decoder.output(linear)
-            errors.append(squared_error(out, target))
-        return out, torch.stack(errors).mean(dim=0)
+        if self.spec.matryoshka is not None:
+            return self.spec.matryoshka.fidelity(z, self.decoder, target)
+        out = self.decode(z)
+        return out, squared_error(out, target)
 
     def _revive(self, x: Tensor, target: Tensor, out: Tensor, step: int, rng: Stream) -> dict[str, Tensor]:
         revival = self.revival
@@ -324,12 +302,5 @@ class AmortisedModel(AbstractSparseModel):
             raised = depth(pre) * torch.linalg.vector_norm(error, dim=1).mean()
             return {"auxk": how.weight * (explained + raised)}
         if self.training and step % how.every == how.every - 1 and len(dead):
-            self._renewed = dead, _directions(error, dead, rng("resample"))
+            self._renewed = dead, directions(error, dead, rng("resample"))
         return {}
-
-
-def _directions(error: Float[Tensor, "b f"], dead: Int[Tensor, " n"], rng: torch.Generator) -> Float[Tensor, "n f"]:
-    """Normalised errors of samples, drawn with probability proportional to the error's fourth power."""
-    chances = error.double().square().sum(dim=1).square().cpu()
-    drawn = torch.multinomial(chances + 1e-300, len(dead), replacement=True, generator=rng)
-    return nn.functional.normalize(error[drawn.to(error.device)], dim=1)

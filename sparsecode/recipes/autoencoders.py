@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from sparsecode.data import MNIST, Digits, MiniLM, Patches
 from sparsecode.data.contrast import LCN
-from sparsecode.losses import KL, L0, AuxK, TargetL0
-from sparsecode.models.amortised import Amortised, Matryoshka
+from sparsecode.losses import KL, L0, AuxK, Matryoshka, TargetL0
+from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import (
     Activation,
     BatchTopK,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, from_model, read, to_model, write
 from sparsecode.interop.record import JumpReLU
-from sparsecode.models.amortised import Amortised, AmortisedModel, Matryoshka
+from sparsecode.losses import Matryoshka
+from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.portable import load_model
 from sparsecode.nn import activations

@@ -1,0 +1,45 @@
+"""Errors of reconstructions from nested prefixes of the codes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from msgspec import Meta
+from torch import Tensor
+
+from sparsecode.losses.variance import squared_error
+from sparsecode.nn.affine import BiasedDictionaryModule
+from sparsecode.specs import Spec
+
+__all__ = ["Matryoshka"]
+
+
+class Matryoshka(Spec, tag="matryoshka"):
+    """Reconstruct from the first `sizes[0]` codes alone, from the first `sizes[1]`, and so on, and from all.
+
+    The fidelity is the mean of all these errors, so that early codes learn what is general.
+    Source: Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", ICML 2025.
+    """
+
+    sizes: Annotated[tuple[int, ...], Meta(min_length=1, description="rising prefix lengths, all below n_code")]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
+            raise ValueError(f"Matryoshka.sizes is {self.sizes}; expected strictly rising numbers from 1")
+
+    def fidelity(
+        self, z: Float[Tensor, "b k"], decoder: BiasedDictionaryModule, target: Float[Tensor, "b f"]
+    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, " b"]]:
+        """The reconstruction from all codes, and the mean of the errors from all prefixes, per sample."""
+        edges = (0, *self.sizes, z.shape[1])
+        linear, errors = decoder.bias.expand_as(target), list[Tensor]()
+        out = linear
+        for first, last in itertools.pairwise(edges):
+            linear = linear + z[:, first:last] @ decoder.atoms[first:last]
+            out = decoder.output(linear)
+            errors.append(squared_error(out, target))
+        return out, torch.stack(errors).mean(dim=0)

@@ -1,0 +1,64 @@
+"""What every activation offers."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sparsecode.ops.sparse_codes import Products
+from sparsecode.types import Code, SparseCode
+
+__all__ = ["CROWD", "ActivationModule", "level_of"]
+
+CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}
+"""Entries per sample, as a share of all codes, above which dense codes are faster."""
+
+
+class ActivationModule(nn.Module):
+    """Without weights: z = shape(pre), entry by entry."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        raise NotImplementedError
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        return Code(self.shape(pre))
+
+    def infer(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return self.shape(pre)
+
+    def train_sparse(
+        self,
+        x: Float[Tensor, "b f"],
+        weight: Float[Tensor, "k f"],
+        bias: Float[Tensor, " k"],
+        centre: Float[Tensor, " f"],
+        step: int,
+        moving: bool,
+        products: Products,
+    ) -> SparseCode | None:
+        """What `train_code` gives for pre = (x - centre) W^T + b, without its zeros; None if that is not sparse."""
+        del x, weight, bias, centre, step, moving, products
+
+    def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:  # noqa: ARG002 - the contract
+        """What decides whether these codes fire: positive ones are, or are nearest to, active."""
+        return pre
+
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """Move thresholds, if there are any, so that l0 of these pre-activations per sample are active on average."""
+
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
+        """If z = pre where pre > level, else 0: the level, and the width within which it learns."""
+        return None
+
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        """Forget what was learned for these codes."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {}
+
+
+def level_of(values: Float[Tensor, "b k"], l0: float) -> float:
+    """Halfway between the l0 B largest of the values and the next one."""
+    wanted = round(l0 * len(values))
+    largest = values.flatten().topk(min(wanted + 1, values.numel())).values.double()
+    return float(largest[-2:].mean())

@@ -1,0 +1,181 @@
+"""Each code by itself: rectified, squashed, clamped, jumping at a learned threshold, gated."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int
+from msgspec import Meta
+from torch import Tensor, nn
+
+from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
+from sparsecode.ops.sparse_codes import Products, select_above
+from sparsecode.ops.straight_through import above, jump_relu
+from sparsecode.specs import Spec
+from sparsecode.types import Code, SparseCode
+
+__all__ = ["Gated", "JumpReLU", "JumpReLUModule", "ReLU", "Satlin", "Sigmoid"]
+
+
+class ReLU(Spec, tag="relu"):
+    """z = max(pre, 0)."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return ReLUModule()
+
+
+class ReLUModule(ActivationModule):
+    """Of a `ReLU`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.relu(pre)
+
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:
+        return torch.zeros_like(like), 0.0
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        del step, moving
+        return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products] * len(weight))
+
+
+class Sigmoid(Spec, tag="sigmoid"):
+    """z = 1 / (1 + exp(-pre)): never zero, so that counts of active codes need a level `theta`."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return SigmoidModule()
+
+
+class SigmoidModule(ActivationModule):
+    """Of a `Sigmoid`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.sigmoid(pre)
+
+
+class Satlin(Spec, tag="satlin"):
+    """z = min(max(pre, 0), 1): true zeros, and no gradient outside [0, 1]. The name is MATLAB's."""
+
+    def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
+        return SatlinModule()
+
+
+class SatlinModule(ActivationModule):
+    """Of a `Satlin`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre.clamp(0, 1)
+
+
+class JumpReLU(Spec, tag="jumprelu"):
+    """z_j = pre_j where pre_j > threshold_j > 0, else 0; thresholds are learned, as exponentials, by straight-through.
+
+    Derivatives by the threshold are estimated within `bandwidth` / 2 of it. Source: Rajamanoharan et al., "Jumping
+    Ahead: improving reconstruction fidelity with JumpReLU sparse autoencoders", 2024.
+    """
+
+    threshold: Annotated[float, Meta(gt=0, description="at the start")] = 0.01
+    bandwidth: Annotated[float, Meta(gt=0, description="in units of the pre-activations")] = 0.05
+
+    def build(self, n_code: int) -> JumpReLUModule:
+        return JumpReLUModule(self, n_code)
+
+
+class JumpReLUModule(ActivationModule):
+    """The weights of a `JumpReLU`: `log_threshold` [n_code]."""
+
+    def __init__(self, spec: JumpReLU, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.log_threshold = nn.Parameter(torch.full((n_code,), math.log(spec.threshold)))
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre * (pre > self.log_threshold.exp())
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        threshold, width = self.log_threshold.exp(), self.spec.bandwidth
+        return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
+
+    def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float]:  # noqa: ARG002 - the contract
+        return self.log_threshold.exp(), self.spec.bandwidth
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        del step, moving
+        threshold, width = self.level(bias)
+        level = threshold.detach() - width / 2  # from where on thresholds learn
+        code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products] * len(weight))
+        if code is None:
+            return None
+        own = threshold[code.indices]
+        values = jump_relu(code.values, own, width)
+        return code._replace(values=values, active=above(code.values, own, width))
+
+    @torch.no_grad()
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """All thresholds by one factor."""
+        factor = level_of(pre / self.log_threshold.exp(), l0)
+        if factor > 0:
+            self.log_threshold.add_(math.log(factor))
+
+    def near(self, pre: Float[Tensor, "b k"]) -> float:
+        """How many pre-activations per sample are so near their threshold that it gets a derivative from them."""
+        return float(((pre - self.log_threshold.exp()).abs() < self.spec.bandwidth / 2).sum(dim=1).double().mean())
+
+    @torch.no_grad()
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        self.log_threshold[rows] = math.log(self.spec.threshold)
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"threshold": [self.log_threshold]}
+
+
+class Gated(Spec, tag="gated"):
+    """z = max(exp(r) pre + m, 0) where pre + g > 0, else 0: which codes are active is decided apart from how much.
+
+    Penalties act on max(pre + g, 0), and the model adds the error of a reconstruction from it with the decoder held
+    fixed, so that the gate learns. The encoder has no bias of its own. Source: Rajamanoharan et al., "Improving
+    dictionary learning with gated sparse autoencoders", 2024, sections 3.2 and 3.3.
+    """
+
+    def build(self, n_code: int) -> GatedModule:
+        return GatedModule(n_code)
+
+
+class GatedModule(ActivationModule):
+    """The weights of a `Gated`, [n_code] each: `gate_bias` g, `mag_bias` m, `r_mag` r."""
+
+    def __init__(self, n_code: int) -> None:
+        super().__init__()
+        self.gate_bias = nn.Parameter(torch.zeros(n_code))
+        self.mag_bias = nn.Parameter(torch.zeros(n_code))
+        self.r_mag = nn.Parameter(torch.zeros(n_code))
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.relu(pre * self.r_mag.exp() + self.mag_bias) * (pre + self.gate_bias > 0)
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+        return Code(self.shape(pre), gate=torch.relu(pre + self.gate_bias))
+
+    def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:
+        return pre + self.gate_bias[rows]
+
+    @torch.no_grad()
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        """All gates by one shift."""
+        magnitude = pre * self.r_mag.exp() + self.mag_bias
+        level = level_of((pre + self.gate_bias).masked_fill(magnitude <= 0, -torch.inf), l0)
+        if math.isfinite(level):
+            self.gate_bias.sub_(level)
+
+    @torch.no_grad()
+    def revive_(self, rows: Int[Tensor, " n"]) -> None:
+        for bias in (self.gate_bias, self.mag_bias, self.r_mag):
+            bias[rows] = 0.0
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"gate": [self.gate_bias], "magnitude": [self.mag_bias, self.r_mag]}

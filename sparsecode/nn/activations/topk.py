@@ -1,0 +1,148 @@
+"""The largest codes of a sample, or of a batch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from msgspec import Meta
+from torch import Tensor
+
+from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
+from sparsecode.ops.collective import gather_over_ranks, world_size
+from sparsecode.ops.sparse_codes import Products, keep, select_above, select_top
+from sparsecode.schedules import Schedule, at
+from sparsecode.specs import Spec
+from sparsecode.types import Code, SparseCode
+
+__all__ = ["BatchTopK", "TopK", "top_k"]
+
+TOP_CROWD = 512  # entries per sample above which dense codes are faster
+NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
+
+K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
+
+
+def top_k(pre: Float[Tensor, "b k"], k: int) -> Float[Tensor, "b k"]:
+    """The k largest entries of each row, negative ones set to 0; the others are 0."""
+    values, at_ = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+    return torch.zeros_like(pre).scatter(1, at_, torch.relu(values))
+
+
+class TopK(Spec, tag="topk"):
+    """The k largest pre-activations of each sample, if positive.
+
+    k is rounded, at every step if it is a schedule; codes are inferred with the k of the latest training step.
+    Source: Makhzani & Frey, ICLR 2014; Gao et al., "Scaling and evaluating sparse autoencoders", 2024.
+    """
+
+    k: K
+
+    def build(self, n_code: int) -> TopKModule:
+        return TopKModule(self, n_code)
+
+
+class TopKModule(ActivationModule):
+    """State of a `TopK`: the `k` of the latest step."""
+
+    def __init__(self, spec: TopK, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        _check_k(spec.k, n_code)
+        self.register_buffer("k", torch.tensor(round(at(spec.k, 0))))
+        self.k: Tensor
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return top_k(pre, int(self.k))
+
+    def advance_(self, step: int, moving: bool) -> int:
+        """The k of this step."""
+        k = round(at(self.spec.k, step))
+        if moving:
+            self.k.fill_(k)
+        return k
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+        return Code(top_k(pre, self.advance_(step, moving)))
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        k = self.advance_(step, moving)
+        return None if k > TOP_CROWD else select_top(x, weight, bias, centre, k, products=products)
+
+
+class BatchTopK(Spec, tag="batch_topk"):
+    """In training the k B largest pre-activations of the B samples of a batch, if positive; else all above a threshold.
+
+    The threshold is the running mean (`decay` per step) of the smallest pre-activation that training kept, in float64.
+    Source: Bussmann, Leask & Nanda, "BatchTopK sparse autoencoders", 2024.
+    """
+
+    k: K
+    decay: Annotated[float, Meta(ge=0, lt=1, description="of the threshold's running mean, per step")] = 0.99
+
+    def build(self, n_code: int) -> BatchTopKModule:
+        return BatchTopKModule(self, n_code)
+
+
+class BatchTopKModule(ActivationModule):
+    """State of a `BatchTopK`: `threshold`, and the `seen` steps it is the mean of."""
+
+    def __init__(self, spec: BatchTopK, n_code: int) -> None:
+        super().__init__()
+        self.spec = spec
+        _check_k(spec.k, n_code)
+        self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.threshold: Tensor
+        self.seen: Tensor
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return pre * (pre > self.threshold)
+
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+        self.threshold.fill_(max(level_of(pre, l0), 0.0))
+
+    @torch.no_grad()
+    def observe_(self, least: Tensor) -> None:
+        """Take the smallest kept value of a batch into the threshold; the first counts whole."""
+        self.seen += 1
+        rate = max(1 - self.spec.decay, 1 / float(self.seen))
+        self.threshold += rate * (least.double() - self.threshold)
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+        with torch.no_grad():
+            wanted = round(at(self.spec.k, step) * len(pre) * world_size())
+            flat = pre.detach().flatten()
+            # the global batch's largest are among each process's largest
+            largest = gather_over_ranks(flat.topk(min(wanted, flat.numel()), sorted=False).values)
+            least = largest.topk(wanted, sorted=False).values.amin().clamp(min=0) if wanted else pre.new_tensor(0)
+            if moving:
+                self.observe_(least)
+        return Code(torch.where((pre >= least) & (pre > 0), pre, 0.0))
+
+    def train_sparse(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+    ) -> SparseCode | None:
+        if world_size() > 1 or not float(self.threshold):
+            return None
+        k = at(self.spec.k, step)
+        guess = NEAR * float(self.threshold)
+        code = select_above(
+            x, weight, bias, centre, guess, products=products, most=max(4 * k, CROWD[products] * len(weight))
+        )
+        wanted = round(k * len(x))
+        if code is None or len(code.values) < wanted:
+            return None
+        least = code.values.detach().topk(wanted, sorted=False).values.amin()
+        if moving:
+            self.observe_(least)
+        return keep(code, code.values.detach() >= least)
+
+
+def _check_k(k: float | Schedule, n_code: int) -> None:
+    for number in (k,) if isinstance(k, int | float) else k.extremes():
+        if not 1 <= round(number) <= n_code:
+            raise ValueError(f"activation.k reaches {number:g}; expected 1 to the number of codes, {n_code}")
