@@ -140,8 +140,8 @@ def run(
         if state.stopped_by or not first:
             return Result(folder, state, None, [])
         best = folder.best_model().to(fabric.device)
-        best.calibrate_(valid.x[:CALIBRATED])
-        save_model(best, folder.model, provenance)
+        if best.calibrate_(valid.x[:CALIBRATED]):
+            save_model(best, folder.model, provenance)
         evaluation = evaluate_model(best, splits, config.evaluate, config.seed)
         figures = draw(folder, best, splits, config)
         folder.write_evaluation(evaluation)

@@ -265,7 +265,7 @@ WHITEN, STANDARDISE = 'model.normaliser={"type":"whiten"}', 'model.normaliser={"
         (X[:0], [], "x.npy: shape (0, 8, 8); expected [n_samples, ...features], none of them 0"),
         (X[0, 0], [], "x.npy: shape (8,); expected [n_samples, ...features]"),
         (np.float32(1.0), [], "x.npy: shape (); expected [n_samples, ...features]"),
-        (X[:1], [], "x.npy: 1 samples cannot be split into 80% train, 10% valid, 10% test; expected at least one sample in"),
+        (X[:1], [], "x.npy: 1 samples cannot be split into 80% train, 10% valid, 10% test; expected at least one in each"),
         (X[:20], [], "train.batch_size is 100, and there are 16 training samples; expected at most 16"),
         (np.full_like(X, 0.5), [], "x.npy: all training values are 0.5; expected data that vary"),
         (CONSTANT, [WHITEN], "Whiten: the 160 training samples are all equal; expected data that vary"),

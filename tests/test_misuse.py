@@ -43,7 +43,7 @@ def test_what_cannot_be_selected_is_refused_before_training(tmp_path: Path, caps
 def test_objectives_under_a_moving_weight_are_not_compared(tmp_path: Path, capsys: Capture) -> None:
     moving = 'model.weight={"type":"linear","start":0.1,"stop":1,"length":1,"unit":"fraction"}'
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, "--set", moving]) == 2
-    assert "moves by a schedule" in capsys.readouterr().err
+    assert "model.weight moves" in capsys.readouterr().err
     last = ["--set", moving, "train.select=last"]
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *last]) == 0
     model = RunFolder(tmp_path / "run").best_model()

@@ -211,12 +211,14 @@ class AmortisedModel(AbstractSparseModel):
         self.decoder.initialise_(rows)
 
     @torch.no_grad()
-    def calibrate_(self, x: Tensor) -> None:
+    def calibrate_(self, x: Tensor) -> bool:
         wanted = None if self.control is None else self.control.spec.l0
         if isinstance(self.spec.activation, BatchTopK) and isinstance(self.spec.activation.k, float):
             wanted = self.spec.activation.k
-        if self.spec.calibrate and wanted is not None:
-            self.activation.calibrate_(self._pre(self.normalise(x)), wanted)
+        if not self.spec.calibrate or wanted is None:
+            return False
+        self.activation.calibrate_(self._pre(self.normalise(x)), wanted)
+        return True
 
     @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:

@@ -70,8 +70,12 @@ class AbstractSparseModel(nn.Module, ABC):
         """Every way this model maps data to codes, by name; evaluation scores each."""
         return {"encode": self.encode}
 
-    def calibrate_(self, x: Tensor) -> None:
-        """After training: set what inference alone needs from held-out samples x [B, *F]. Twice is the same as once."""
+    def calibrate_(self, x: Tensor) -> bool:  # noqa: ARG002 - the contract
+        """After training: set what inference alone needs from held-out samples x [B, *F], if anything; whether it did.
+
+        Twice is the same as once.
+        """
+        return False
 
     def warnings(self, x: Tensor) -> list[str]:  # noqa: ARG002 - the contract
         """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""

@@ -6,12 +6,13 @@ The contract: `train_code(pre, step, moving)` gives the differentiable `Code` of
 
 from sparsecode.nn.activations.base import ActivationModule
 from sparsecode.nn.activations.elementwise import Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
-from sparsecode.nn.activations.topk import BatchTopK, TopK, top_k
+from sparsecode.nn.activations.topk import BatchTopK, BatchTopKModule, TopK, top_k
 
 __all__ = [
     "Activation",
     "ActivationModule",
     "BatchTopK",
+    "BatchTopKModule",
     "Gated",
     "JumpReLU",
     "JumpReLUModule",

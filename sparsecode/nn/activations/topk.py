@@ -16,7 +16,7 @@ from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Code, SparseCode
 
-__all__ = ["BatchTopK", "TopK", "top_k"]
+__all__ = ["BatchTopK", "BatchTopKModule", "TopK", "top_k"]
 
 TOP_CROWD = 512  # entries per sample above which dense codes are faster
 NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
