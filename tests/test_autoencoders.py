@@ -54,7 +54,7 @@ def trained(spec: Amortised, steps: int, rate: float = 3e-3) -> tuple[Any, list[
 
 @pytest.mark.parametrize(
     "penalty",
-    [L1(), Tanh(), *(pytest.param(p, marks=pytest.mark.slow) for p in (LogSum(), Hoyer()))],
+    [L1(), *(pytest.param(p, marks=pytest.mark.slow) for p in (Tanh(), LogSum(), Hoyer()))],
     ids=lambda p: type(p).__name__,
 )
 def test_every_penalty_is_led_to_the_wanted_count(penalty: Any) -> None:
@@ -76,6 +76,7 @@ def test_thresholds_are_led_to_the_wanted_count() -> None:
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
 
 
+@pytest.mark.slow
 def test_kl_is_led_to_the_wanted_count_above_a_level() -> None:
     spec = Amortised(
         n_code=96,
@@ -96,6 +97,7 @@ def test_narrow_windows_are_reported_as_saturation() -> None:
     assert "widen the bandwidth" in warning
 
 
+@pytest.mark.slow
 def test_solved_codes_are_led_to_the_wanted_count(tmp_path: Path) -> None:
     config = toy("digits-sdl", tmp_path, steps=300)
     model = msgspec.structs.replace(config.model, target_l0=TargetL0(l0=4, rate=0.05))
@@ -109,7 +111,13 @@ def test_solved_codes_are_led_to_the_wanted_count(tmp_path: Path) -> None:
     "revival", [AuxK(dead_after=1000), Resample(every=20, dead_after=1000, scale=1.0)], ids=["auxk", "resample"]
 )
 @pytest.mark.parametrize(
-    "activation", [TopK(4), BatchTopK(4), JumpReLU(), ReLU(), Gated(), Satlin()], ids=lambda a: type(a).__name__
+    "activation",
+    [
+        TopK(4),
+        Gated(),
+        *(pytest.param(a, marks=pytest.mark.slow) for a in (BatchTopK(4), JumpReLU(), ReLU(), Satlin())),
+    ],
+    ids=lambda a: type(a).__name__,
 )
 def test_dead_codes_are_revived(activation: Any, revival: Revival) -> None:
     penalty = L1() if isinstance(activation, Gated) else None

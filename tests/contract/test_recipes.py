@@ -36,6 +36,7 @@ def figures_of(config: Run) -> frozenset[str]:
 # One recipe for each way to infer a code and set of figures: drawing takes longer than training.
 DRAWN = {(type(run.model), figures_of(run)): name for name, run in ((n, r()) for n, r in RECIPES.items())}.values()
 every_recipe = pytest.mark.parametrize("name", list(RECIPES))
+each_kind = pytest.mark.parametrize("name", EACH_KIND)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_it_cites_its_source(name: str, folder: Path) -> None:
     assert len((RECIPES[name].__doc__ or "").strip().splitlines()) > 1 or "`" in (RECIPES[name].__doc__ or "")
 
 
-@every_recipe
+@each_kind
 def test_loss_is_the_finite_sum_of_its_parts(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     loss = model.loss(batch, 0, Stream(0, 0))
@@ -69,7 +70,7 @@ def test_loss_is_the_finite_sum_of_its_parts(name: str, folder: Path) -> None:
     torch.testing.assert_close(loss.total, torch.stack(list(loss.parts.values())).sum())
 
 
-@every_recipe
+@each_kind
 def test_every_parameter_is_in_one_group_and_gets_a_gradient(name: str, folder: Path) -> None:
     config = toy(name, folder)
     model, batch = started(config)
@@ -84,7 +85,7 @@ def test_every_parameter_is_in_one_group_and_gets_a_gradient(name: str, folder: 
     assert len(build(optim, model)) == len(optim.groups)
 
 
-@every_recipe
+@each_kind
 def test_codes_do_not_depend_on_the_batch_or_on_the_mode(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     model.double()
@@ -98,7 +99,7 @@ def test_codes_do_not_depend_on_the_batch_or_on_the_mode(name: str, folder: Path
         model.train()
 
 
-@every_recipe
+@each_kind
 def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     model.eval()
@@ -108,14 +109,14 @@ def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-@every_recipe
+@each_kind
 def test_reconstruction_lives_in_data_space(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     assert model.reconstruct(batch.x).shape == batch.x.shape
     torch.testing.assert_close(model.denormalise(model.normalise(batch.x)), batch.x, rtol=0, atol=1e-5)
 
 
-@every_recipe
+@each_kind
 def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
     before = torch.get_rng_state()
     model, batch = started(toy(name, folder))
@@ -124,7 +125,7 @@ def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@every_recipe
+@each_kind
 def test_the_seed_decides_the_weights(name: str, folder: Path) -> None:
     config = toy(name, folder)
     shape = config.data.load().shape
@@ -152,7 +153,7 @@ def without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
 
 
-@pytest.mark.parametrize("name", EACH_KIND)
+@each_kind
 def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, tmp_path: Path) -> None:
     config = toy(name, folder)
     whole = run(config, tmp_path / "whole", accelerator="cpu")
@@ -187,7 +188,7 @@ def test_figures_are_drawn(name: str, folder: Path, tmp_path: Path) -> None:
     assert {p.stem for p in figures} == figures_of(config)
 
 
-@every_recipe
+@each_kind
 def test_a_saved_model_gives_the_same_bits(name: str, folder: Path, tmp_path: Path) -> None:
     model, batch = started(toy(name, folder))
     model.loss(batch, 3, Stream(0, 3))
