@@ -115,7 +115,7 @@ sys.exit(main(sys.argv[3:]))
 """
 
 
-@pytest.mark.parametrize(("call", "n"), [("fsync", 8), ("replace", 14)])
+@pytest.mark.parametrize(("call", "n"), [pytest.param("fsync", 8, marks=pytest.mark.slow), ("replace", 14)])
 def test_killed_in_the_middle_of_a_save_the_run_still_loads(
     undisturbed: Path, tmp_path: Path, call: str, n: int
 ) -> None:
@@ -132,7 +132,8 @@ def test_killed_in_the_middle_of_a_save_the_run_still_loads(
     assert_same_run(undisturbed, out)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+# SIGINT, the same but for its number, is sent within a process by the recipes' contract tests
+@pytest.mark.parametrize("kind", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path: Path, kind: signal.Signals) -> None:
     out = tmp_path / "run"
     process = train(out)
@@ -157,6 +158,7 @@ def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path
     assert_same_run(undisturbed, out)
 
 
+@pytest.mark.slow
 def test_a_second_training_in_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = train(out, "--train.epochs", "1000")
