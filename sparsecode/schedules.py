@@ -72,21 +72,32 @@ class Cosine(Spec, tag="cosine"):
 
 
 class Exponential(Spec, tag="exponential"):
-    """start * factor^(t / every): smooth, or in stairs (t / every rounded down)."""
+    """start * factor^(t / every): smooth, or in stairs (t / every rounded down); it stays at `stop` once it gets there."""
 
     start: float
     factor: Positive
     every: Positive
     stairs: bool = False
     unit: Unit = "step"
+    stop: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop is not None and (self.stop - self.start) * self.start * (self.factor - 1) < 0:
+            raise ValueError(
+                f"Exponential: stop is {self.stop:g}, and {self.start:g} times powers of {self.factor:g} never gets there"
+            )
 
     def __call__(self, step: int) -> float:
         periods = step / _in_steps(self, self.every)
-        return self.start * self.factor ** (math.floor(periods) if self.stairs else periods)
+        value = self.start * self.factor ** (math.floor(periods) if self.stairs else periods)
+        if self.stop is None:
+            return value
+        return max(value, self.stop) if self.stop < self.start else min(value, self.stop)
 
     def extremes(self) -> tuple[float, ...]:
-        """The start alone: a factor > 0 keeps its sign."""
-        return (self.start,)
+        """The start alone, without a stop: a factor > 0 keeps its sign."""
+        return (self.start,) if self.stop is None else (self.start, self.stop)
 
 
 class Piecewise(Spec, tag="piecewise"):

@@ -20,12 +20,13 @@ class Batch(NamedTuple):
 
 class Code(NamedTuple):
     """A code in training, [B, n_code] each: `z`; what a penalty sees in its place, `gate`; a 0/1 indicator whose
-    derivative is estimated, `active`.
+    derivative is estimated, `active`; the log density [B] of what was drawn to make it, up to a constant, `logp`.
     """
 
     z: Tensor
     gate: Tensor | None = None
     active: Tensor | None = None
+    logp: Tensor | None = None
 
 
 class SparseCode(NamedTuple):

@@ -117,7 +117,7 @@ def _compare(
             continue
         for coder, s in evaluation.scores.items():
             table.add_row(
-                str(path), coder, f"{s.psnr:.2f}", "-" if s.explained_variance is None else f"{s.explained_variance:.4f}", f"{s.objective:.4g}",
+                str(path), coder, "-" if s.psnr is None else f"{s.psnr:.2f}", "-" if s.explained_variance is None else f"{s.explained_variance:.4f}", f"{s.objective:.4g}",
                 f"{s.l0:.2f} of {s.n_code}", str(s.dead),
             )  # fmt: skip
     console.print(table)

@@ -16,23 +16,32 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
     table = Table(title=f"{title} {evaluation.split} split, {any_score.n} samples".strip(), title_justify="left")
-    for column in ("codes by", "PSNR", "EV", "objective", "gap", "L0", "dead", "dense", "on"):
+    classifies = any_score.accuracy is not None
+    quality = ("accuracy", "cross-entropy") if classifies else ("PSNR", "EV", "objective", "gap")
+    for column in ("codes by", *quality, "L0", "dead", "dense", "on"):
         table.add_column(column, justify="left" if column == "codes by" else "right", no_wrap=True)
     for name, s in evaluation.scores.items():
-        table.add_row(
-            name,
-            f"{s.psnr:.2f}",
+        reconstruction = (
+            "-" if s.psnr is None else f"{s.psnr:.2f}",
             "-" if s.explained_variance is None else f"{s.explained_variance:.4f}",
             f"{s.objective:.4g}",
             "-" if s.gap_max is None else f"{s.gap_max:.1e}",
+        )
+        table.add_row(
+            name,
+            *((f"{s.accuracy:.2%}", f"{s.objective:.4g}") if classifies else reconstruction),
             f"{s.l0:.2f}",
             str(s.dead),
             "-" if s.dense is None else str(s.dense),
             str(s.always_on),
         )
+    what = (
+        "cross-entropy in nats; "
+        if classifies
+        else f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance;\ngap: the largest, relative; "
+    )
     table.caption = (
-        f"PSNR in dB for a data range of {any_score.data_range:.3g}; EV: explained variance;\n"
-        f"gap: the largest, relative; L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes,\n"
+        f"{what}L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes,\n"
         f"dead: active on no sample, dense: on more than {DENSE:.0%}, on: on every one"
     )
     table.caption_justify = "left"
@@ -87,6 +96,11 @@ def runs_table(summaries: list[Summary]) -> Table:
         scored = ["", "", "", ""]
         if s.evaluation:
             coder, first = next(iter(s.evaluation.scores.items()))
-            scored = [coder, f"{first.psnr:.2f}", f"{first.objective:.4g}", f"{first.l0:.1f}"]
+            scored = [
+                coder,
+                "-" if first.psnr is None else f"{first.psnr:.2f}",
+                f"{first.objective:.4g}",
+                f"{first.l0:.1f}",
+            ]
         table.add_row(s.name, s.data, steps, *scored)
     return table

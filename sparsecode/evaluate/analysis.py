@@ -72,8 +72,13 @@ def analyse(
     """Score every coder of a model, its dictionary and the codes that this could have.
 
     Codes are active above `theta`. References and gaps are measured on `samples` samples spread evenly over the split, or all;
-    random dictionaries are drawn by `seed`. A data `source` that knows the truth is compared with it.
+    random dictionaries are drawn by `seed`. A data `source` that knows the truth is compared with it. Raises ValueError for models
+    that classify.
     """
+    if model.n_classes is not None:
+        raise ValueError(
+            "analyse compares reconstructions, and this model classifies; see its scores with sparsecode eval"
+        )
     weights = next(model.parameters())
     whole: Split = getattr(splits, part).to(weights.device, weights.dtype)
     few = whole if whole.n <= samples else whole.take(torch.linspace(0, whole.n - 1, samples).long())
@@ -144,6 +149,7 @@ class _Watched:
 
 
 def _references(own: Score, splits: Splits, few: Split, seed: int) -> dict[str, ReferencePoint]:
+    assert own.psnr is not None  # only models that classify have none
     points = {OWN: ReferencePoint(own.l0, own.psnr, own.normalised_mse, own.explained_variance)}
     for name, approximate in references(splits.train.x.to(few.x), own.n_code, seed).items():
         points[name] = reference_scores(approximate, few, splits.data_range, [own.l0])[0]

@@ -10,15 +10,22 @@ from torch import Tensor
 
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, hoyer, l0, psnr, treves_rolls
+from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 
-__all__ = ["CHUNK", "HIGHER_IS_BETTER", "VALIDATED", "Score", "score"]
+__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "score", "validated"]
 
 CHUNK = 1000  # samples coded together
 # What validation during training reports of each coder, and which of it is better when it is higher.
 VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")
-HIGHER_IS_BETTER = ("psnr", "explained_variance")
+VALIDATED_CLASSIFIERS = ("objective", "accuracy", "l0", "dead")
+HIGHER_IS_BETTER = ("psnr", "explained_variance", "accuracy")
+
+
+def validated(model: AbstractSparseModel) -> tuple[str, ...]:
+    """What validation reports of a model."""
+    return VALIDATED if model.n_classes is None else VALIDATED_CLASSIFIERS
 
 
 class Score(Spec, tag="score"):
@@ -28,11 +35,12 @@ class Score(Spec, tag="score"):
     and `gap_max` bound how far the codes' objective is from the least there is, relative to that of z = 0; None for models
     without such a bound. `dense` counts codes active on more than a tenth of the samples. The three sparsities are those of
     the codes' values, whatever theta: means over samples (Hoyer, Treves-Rolls) or codes (lifetime) that are not all 0.
-    Fields from `mse` on are None in scores that older versions wrote.
+    Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
+    samples whose label has the largest logit and `objective` the mean cross-entropy; what is about reconstructions is None.
     """
 
     n: int
-    psnr: float
+    psnr: float | None
     data_range: float
     explained_variance: float | None
     objective: float
@@ -50,6 +58,7 @@ class Score(Spec, tag="score"):
     hoyer: float | None = None
     population_sparsity: float | None = None
     lifetime_sparsity: float | None = None
+    accuracy: float | None = None
 
 
 @torch.no_grad()
@@ -60,22 +69,31 @@ def score(
     data_range: float,
     theta: float = 0.0,
 ) -> Score:
-    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR on `Split.pixels`."""
+    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR on `Split.pixels`.
+
+    Raises ValueError for a split without samples, one without labels for a model that classifies, and for values that overflow.
+    """
     variance = ExplainedVariance()
     use: CodeUse | None = None
-    quality, objective, count = 0.0, 0.0, 0.0
+    quality, objective, count, hits = 0.0, 0.0, 0.0, 0.0
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
     for start in range(0, split.n, CHUNK):
         part = split.take(slice(start, start + CHUNK))
         x = part.x
         z = coder(x)
-        y = model.denormalise(model.decode(z))
+        out = model.decode(z)
         use = CodeUse(z.shape[1], theta) if use is None else use
         use.update(z)
-        variance.update(x, y)
-        quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
         objective += float(model.energy(x, z).double().sum())
+        if model.n_classes is None:
+            y = model.denormalise(out)
+            variance.update(x, y)
+            quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
+        else:
+            task = Classify(model.n_classes)
+            objective += float(task.error(out, part.label).double().sum())
+            hits += 0.0 if part.label is None else float(task.hits(out, part.label).double().sum())
         count += float(l0(z, theta).double().sum())
         uneven.append(torch.stack([hoyer(z), treves_rolls(z)], dim=1).double())
         gap = model.gap(x, z)
@@ -93,7 +111,7 @@ def score(
     population = torch.cat(uneven)
     return Score(
         n=n,
-        psnr=quality / n,
+        psnr=quality / n if model.n_classes is None else None,
         data_range=data_range,
         explained_variance=None if math.isnan(explained) else explained,
         objective=objective / n,
@@ -105,12 +123,13 @@ def score(
         dead=usage.dead,
         always_on=usage.always_on,
         n_code=len(usage.frequency),
-        mse=variance.mse(),
+        mse=variance.mse() if model.n_classes is None else None,
         normalised_mse=None if math.isnan(explained) else variance.normalised_mse(),
         dense=usage.dense,
         hoyer=_mean(population[:, 0]),
         population_sparsity=_mean(population[:, 1]),
         lifetime_sparsity=_mean(usage.lifetime_sparsity),
+        accuracy=None if model.n_classes is None else hits / n,
     )
 
 

@@ -42,13 +42,21 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
             "has a place in other libraries' files. Train an Amortised model with an affine encoder, or write the codes "
             "themselves with sparsecode encode"
         )
-    if model.spec.decoder.output != "linear":
+    decoder = model.dictionary
+    if decoder is None:
         raise CannotExpressError(
-            f"decoder.output is {model.spec.decoder.output!r}; other libraries' decoders are linear. Train with decoder.output linear"
+            "this model classifies, or decodes through hidden layers; other libraries' decoders are linear"
         )
-    weight, bias, _ = model.encoder.map(model.decoder)
-    atoms = model.decoder.atoms
-    weight, bias, atoms, out = (value.detach().cpu().clone() for value in (weight, bias, atoms, model.decoder.bias))
+    if decoder.spec.output != "linear":
+        raise CannotExpressError(
+            f"decoder.output is {decoder.spec.output!r}; other libraries' decoders are linear. Train with decoder.output linear"
+        )
+    if model.encoder.spec.cosine or model.encoder.spec.positive or model.projection is not None:
+        raise CannotExpressError(
+            "inputs are normalised, rectified or projected before the affine encoder; choose a plain one"
+        )
+    weight, bias, _ = model.encoder.map(decoder)
+    weight, bias, atoms, out = (value.detach().cpu().clone() for value in (weight, bias, decoder.atoms, decoder.bias))
     sae = AffineSAE(weight, bias, atoms, out, _activation(model), model.encoder.spec.centred)
     wide = torch.promote_types(weight.dtype, torch.float32)
     shift, matrix, inverse = _affine(model.normaliser)

@@ -14,17 +14,22 @@ from sparsecode.losses.control import TargetL0
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.revival import AuxK, Revival, RevivalModule, auxiliary_error, depth, directions
 from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
+from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.pairings import problems
 from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
-from sparsecode.nn.activations import Activation, BatchTopK, Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
-from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
-from sparsecode.nn.corruptions import Corrupted, Corruption, Span
-from sparsecode.nn.encoders import LISTA, LISTAModule
+from sparsecode.nn.activations import Activation, BatchTopK, JumpReLUModule
+from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
+from sparsecode.nn.corruptions import Corrupted, Corruption, Span, corrupt
+from sparsecode.nn.encoders import LISTA
+from sparsecode.nn.noises import Noise
 from sparsecode.nn.normalisers import Identity, Normaliser
+from sparsecode.nn.perceptron import Perceptron
+from sparsecode.nn.projection import Projection
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.schedules import PositiveSchedule, at
+from sparsecode.schedules import PositiveSchedule, Schedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Code, Loss
 
@@ -36,13 +41,13 @@ SATURATED = 0.01  # of the active codes, near enough to their threshold for a de
 class Amortised(Spec, tag="amortised"):
     """z = activation(encoder(corruption(x))), x and its reconstruction decode(z) in model space.
 
-    Training loss, mean over the batch: |x - decode(z)|^2 + weight * penalty(z), summed over features and codes, and
-    what `revival` and `Gated` add. A penalty may see z_j times the norm of atom j (`norm_weighted`), so that small codes
+    Training loss, mean over the batch: |x - decode(z)|^2 (or what the `task` says) + weight * penalty(z), summed over
+    features and codes, and what `revival` and `Gated` add. A penalty may see z_j times the norm of atom j (`norm_weighted`), so that small codes
     with long atoms do not escape it; `target_l0` moves the weight until that many codes are active. Codes of data not seen
     in training have other counts: thresholds (of `batch_topk`, and of `jumprelu` and `gated` under a target) are therefore moved
     at the end, together, until validation samples have the wanted one, unless `calibrate` is off.
     Sources: KL-sparse and denoising autoencoders (Ng 2011; Vincent et al., JMLR 2010); the sparse autoencoders of
-    interpretability, each cited by its activation.
+    interpretability, each cited by its activation; networks trained with input noise (Bricken et al., ICML 2023).
     """
 
     n_code: Annotated[int, Meta(ge=1, description="number of codes")]
@@ -59,7 +64,13 @@ class Amortised(Spec, tag="amortised"):
     ] = True
     normaliser: Normaliser = Identity()
     encoder: Affine | LISTA = Affine()
-    decoder: BiasedDictionary = BiasedDictionary()
+    decoder: Annotated[
+        BiasedDictionary | Perceptron, Meta(description="with hidden layers, all but the first, which is the code")
+    ] = BiasedDictionary()
+    task: Annotated[
+        Task, Meta(description="what decode(z) is to give: the clean sample, or the logits of its label")
+    ] = Reconstruct()
+    projection: Annotated[Projection | None, Meta(description="a linear map of the input")] = None
     arithmetic: Annotated[
         Arithmetic,
         Meta(description="of training on CPUs: dense codes, or sparse ones found by float32 or bfloat16 products"),
@@ -67,38 +78,8 @@ class Amortised(Spec, tag="amortised"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for problem in self._problems():
+        for problem in problems(self):
             raise ValueError(f"Amortised: {problem}")
-
-    def _problems(self) -> list[str]:
-        found: list[str] = []
-        activation, penalty = self.activation, self.penalty
-        if isinstance(penalty, L0) and not isinstance(activation, JumpReLU):
-            found.append("penalty is 'l0', which has a derivative for 'jumprelu' alone; choose that, or 'l1'")
-        if isinstance(penalty, KL) and not isinstance(activation, Sigmoid | Satlin):
-            found.append("penalty is 'kl', which needs codes in [0, 1]; choose activation 'sigmoid' or 'satlin'")
-        if isinstance(penalty, KL | L0) and self.norm_weighted:
-            found.append("norm_weighted is set, and penalties 'kl' and 'l0' do not know sizes; leave it out")
-        if self.target_l0 is not None and penalty is None:
-            found.append("target_l0 is set, and there is no penalty whose weight it could move; choose a penalty")
-        if self.target_l0 is not None and isinstance(activation, Sigmoid) and not self.target_l0.theta:
-            found.append(
-                "target_l0.theta is 0, and sigmoid codes are never 0; set theta to the level that counts as active"
-            )
-        if isinstance(activation, Gated) and not (isinstance(self.encoder, Affine) and not self.encoder.bias):
-            found.append("activation is 'gated', which has biases of its own; choose encoder 'affine' with bias false")
-        if isinstance(self.encoder, LISTA):
-            if not isinstance(activation, ReLU) or not self.encoder.positive:
-                found.append(
-                    "encoder is 'lista', whose codes are rectified already; choose positive and activation 'relu'"
-                )
-            if self.revival is not None:
-                found.append("encoder is 'lista', whose codes do not revive one by one; leave revival out")
-        if self.matryoshka is not None and self.matryoshka.sizes[-1] >= self.n_code:
-            found.append(f"matryoshka.sizes ends at {self.matryoshka.sizes[-1]}; expected below n_code, {self.n_code}")
-        if self.decoder.output != "linear" and (isinstance(self.revival, AuxK) or isinstance(activation, Gated)):
-            found.append(f"decoder.output is {self.decoder.output!r}; 'auxk' and 'gated' need a linear one")
-        return found
 
     def build(self, shape: tuple[int, ...], seed: int) -> AmortisedModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
@@ -113,14 +94,17 @@ class AmortisedModel(AbstractSparseModel):
         self._spec = spec
         self.shape = shape
         n_features = math.prod(shape)
+        if isinstance(spec.task, Classify):
+            self.n_classes = spec.task.n_classes
         self.normaliser = spec.normaliser.build(n_features)
-        self.decoder = spec.decoder.build(spec.n_code, n_features, generator(seed, "decoder"))
+        self.decoder = spec.decoder.build(spec.n_code, self.n_classes or n_features, generator(seed, "decoder"))
         rng = generator(seed, "encoder")
         self.encoder = (
-            spec.encoder.build(self.decoder, rng)
+            spec.encoder.build(self.dictionary, spec.n_code, n_features, rng)
             if isinstance(spec.encoder, Affine)
             else spec.encoder.build(spec.n_code, n_features, rng)
         )
+        self.projection = spec.projection and spec.projection.build(n_features, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)
         self.penalty = None if spec.penalty is None else build_sparsity(spec.penalty, spec.n_code)
         self.control = spec.target_l0 and spec.target_l0.build()
@@ -129,11 +113,26 @@ class AmortisedModel(AbstractSparseModel):
         self.span: Tensor
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
+        self._anneals = isinstance(spec.corruption, Noise) and isinstance(spec.corruption.sigma, Schedule)
+        if self._anneals:
+            self.register_buffer("noise_step", torch.zeros((), dtype=torch.long))
+            self.noise_step: Tensor
         self._renewed: tuple[Tensor, Tensor] | None = None  # dead codes and their new atoms, until the step is done
 
     @property
     def spec(self) -> Amortised:
         return self._spec
+
+    @property
+    def dictionary(self) -> BiasedDictionaryModule | None:
+        """The decoder, where it is a dictionary of data."""
+        return self.decoder if isinstance(self.decoder, BiasedDictionaryModule) and not self.n_classes else None
+
+    @property
+    def _atoms(self) -> Tensor:
+        """Only for what `pairings` allows with a dictionary alone."""
+        assert isinstance(self.decoder, BiasedDictionaryModule)
+        return self.decoder.atoms
 
     def normalise(self, x: Tensor) -> Tensor:
         return self.normaliser(x.flatten(1))
@@ -143,7 +142,18 @@ class AmortisedModel(AbstractSparseModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        return self.activation.infer(self._pre(self.normalise(x)))
+        return self.activation.infer(self.pre_activations(x))
+
+    @torch.no_grad()
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """What the activation gets [B, n_code] for clean samples x [B, *F] in data space. (LISTA's are codes already.)"""
+        return self._pre(self._projected(self.normalise(x), before_noise=True))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Raises ValueError for a model that was trained to classify."""
+        if self.n_classes:
+            raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
+        return super().reconstruct(x)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
@@ -152,12 +162,16 @@ class AmortisedModel(AbstractSparseModel):
         how = self.spec.corruption
         if how is None:
             return None
-        return how.apply(x, self.shape, Span(float(self.span[0]), float(self.span[1])), rng)
+        span = Span(float(self.span[0]), float(self.span[1])) if self._spans else Span(0.0, 0.0)
+        return corrupt(how, x, self.shape, span, rng, int(self.noise_step) if self._anneals else 0)
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
-        """|x - decode(z)|^2 [B] in model space, plus weight * penalty(z) where the penalty is of single samples' codes."""
-        error = squared_error(self.decode(z), self.normalise(x))
+        """|x - decode(z)|^2 [B] in model space, plus weight * penalty(z) where the penalty is of single samples' codes.
+
+        0 in place of the error for models that classify: it would take labels.
+        """
+        error = z.new_zeros(len(z)) if self.n_classes else squared_error(self.decode(z), self.normalise(x))
         if self.penalty is None or isinstance(self.spec.penalty, KL):
             return error
         code = Code(self._weighed(z), active=(z != 0).to(z.dtype))
@@ -166,22 +180,15 @@ class AmortisedModel(AbstractSparseModel):
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         moving = self.training
         target = self.normalise(batch.x)
-        corrupted = self.corrupt(target, rng("corruption"))
-        x = target if corrupted is None else corrupted.x
-        taken = sparse_step(
-            self.encoder,
-            self.activation,
-            self.decoder,
-            self.penalty,
-            x,
-            step,
-            moving=moving,
-            arithmetic="dense" if self.spec.matryoshka else self.spec.arithmetic,
-            norm_weighted=self.spec.norm_weighted,
-            theta=self._theta,
-        )
+        if self._anneals and moving:
+            self.noise_step.fill_(step)
+        x = self._projected(target, before_noise=True)
+        corrupted = self.corrupt(x, rng("corruption"))
+        x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
+        plain = self.dictionary is None or self.spec.matryoshka is not None
+        taken = None if plain else self._sparse_step(x, step, moving)
         if taken is None:
-            taken = self._dense_step(x, target, step, moving)
+            taken = self._dense_step(x, target, batch.label, step, moving, rng)
         out, fired = taken.out, taken.fired
         parts = {"fidelity": (squared_error(out, target) if taken.fidelity is None else taken.fidelity).mean()}
         if taken.gate_fidelity is not None:
@@ -192,7 +199,11 @@ class AmortisedModel(AbstractSparseModel):
             if moving:
                 self.weight.fill_(weight)
             parts["penalty"] = weight * taken.penalty
+        if taken.surrogate is not None:
+            parts["reinforce"] = taken.surrogate
         stats = {"l0": taken.l0}
+        if isinstance(self.spec.task, Classify) and batch.label is not None:
+            stats["accuracy"] = self.spec.task.hits(out, batch.label).mean()
         if self.revival is not None:
             parts |= self._revive(x, target, out, step, rng)
             if moving:
@@ -208,7 +219,8 @@ class AmortisedModel(AbstractSparseModel):
         self.normaliser.initialise_(sample.flatten(1))
         rows = self.normalise(sample)
         self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
-        self.decoder.initialise_(rows)
+        if self.dictionary is not None:
+            self.dictionary.initialise_(rows)
 
     @torch.no_grad()
     def calibrate_(self, x: Tensor) -> bool:
@@ -217,7 +229,7 @@ class AmortisedModel(AbstractSparseModel):
             wanted = self.spec.activation.k
         if not self.spec.calibrate or wanted is None:
             return False
-        self.activation.calibrate_(self._pre(self.normalise(x)), wanted)
+        self.activation.calibrate_(self.pre_activations(x), wanted)
         return True
 
     @torch.no_grad()
@@ -225,7 +237,7 @@ class AmortisedModel(AbstractSparseModel):
         z = self.encode(x)
         found = [] if self.control is None else self.control.warnings(z)
         if isinstance(self.activation, JumpReLUModule) and isinstance(self.spec.penalty, L0):
-            near = self.activation.near(self._pre(self.normalise(x)))
+            near = self.activation.near(self.pre_activations(x))
             if near < SATURATED * max(float((z != 0).sum(dim=1).double().mean()), 1.0):
                 found.append(
                     f"the weight of 'l0' is saturated: {near:.2g} codes per sample are within activation.bandwidth of their "
@@ -234,58 +246,100 @@ class AmortisedModel(AbstractSparseModel):
         return found
 
     def project_grads_(self) -> None:
-        self.decoder.project_grads_()
+        if isinstance(self.decoder, BiasedDictionaryModule):
+            self.decoder.project_grads_()
 
     @torch.no_grad()
     def constrain_(self) -> None:
         if self._renewed is not None and self.revival is not None and isinstance(self.encoder, AffineModule):
             rows, atoms = self._renewed
-            self.decoder.atoms[rows] = atoms
+            self._atoms[rows] = atoms
             self.encoder.renew_(rows, atoms, self.revival.spec.scale)  # pyright: ignore - a Resample, or nothing is renewed
             self.activation.revive_(rows)
             self.revival.silent[rows] = 0
             self._renewed = None
-        self.decoder.constrain_()
-        if isinstance(self.encoder, LISTAModule):
-            self.encoder.constrain_()
+        if isinstance(self.decoder, BiasedDictionaryModule):
+            self.decoder.constrain_()
+        self.encoder.constrain_()
+        self.activation.constrain_()
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        parts = {"encoder": self.encoder, "activation": self.activation, "decoder": self.decoder}
-        return {
-            f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
+        parts = {
+            "encoder": self.encoder,
+            "activation": self.activation,
+            "decoder": self.decoder,
+            "projection": self.projection,
         }
+        groups = {part: {} if leaf is None else leaf.param_groups() for part, leaf in parts.items()}
+        return {f"{part}.{name}": params for part, leaf in groups.items() for name, params in leaf.items()}
 
     @property
     def _theta(self) -> float:
         return 0.0 if self.control is None else self.control.spec.theta
 
-    def _dense_step(self, x: Tensor, target: Tensor, step: int, moving: bool) -> Step:
-        code = self.activation.train_code(self._pre(x), step, moving)
-        out, fidelity = self._fidelity(code.z, target)
-        gate_fidelity = penalty = None
+    @property
+    def _spans(self) -> bool:
+        """Whether the corruption asks for the samples' range, which a GPU would have to be waited for."""
+        how = self.spec.corruption
+        return not isinstance(how, Noise) or how.unit == "range"
+
+    def _projected(self, x: Tensor, before_noise: bool) -> Tensor:
+        how = self.spec.projection
+        return x if how is None or self.projection is None or how.before_noise != before_noise else self.projection(x)
+
+    def _sparse_step(self, x: Tensor, step: int, moving: bool) -> Step | None:
+        assert self.dictionary is not None
+        return sparse_step(
+            self.encoder,
+            self.activation,
+            self.dictionary,
+            self.penalty,
+            self.encoder.prepared(x, self.decoder) if isinstance(self.encoder, AffineModule) else x,
+            step,
+            moving=moving,
+            arithmetic=self.spec.arithmetic,
+            norm_weighted=self.spec.norm_weighted,
+            theta=self._theta,
+        )
+
+    def _dense_step(
+        self, x: Tensor, target: Tensor, label: Tensor | None, step: int, moving: bool, rng: Stream
+    ) -> Step:
+        code = self.activation.train_code(self._pre(x), step, moving, rng)
+        out, fidelity = self._fidelity(code.z, target, label)
+        gate_fidelity = penalty = surrogate = None
         if code.gate is not None:
             # the gate alone must reconstruct, too; decoder held fixed, so that only the encoder learns from it
-            gated = torch.addmm(self.decoder.bias.detach(), code.gate, self.decoder.atoms.detach())
+            assert self.dictionary is not None
+            gated = torch.addmm(self.dictionary.bias.detach(), code.gate, self._atoms.detach())
             gate_fidelity = squared_error(gated, target)
         if self.penalty is not None:
             weighed = code._replace(
                 z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
             )
             penalty = self.penalty(weighed, moving).mean()
-        fired = code.z.detach() > self._theta
-        return Step(out, penalty, fired.any(dim=0), fired.sum(dim=1).double().mean(), fidelity, gate_fidelity)
+        if code.logp is not None and len(x) > 1:
+            cost = fidelity.detach()
+            advantage = cost - (cost.sum() - cost) / (len(cost) - 1)  # against the others, so that it stays unbiased
+            surrogate = (advantage * code.logp).mean()
+            surrogate = surrogate - surrogate.detach()  # a gradient, no cost
+        fired = code.z.detach().abs() > self._theta
+        l0 = fired.sum(dim=1).double().mean()
+        return Step(out, penalty, fired.any(dim=0), l0, fidelity, gate_fidelity, surrogate)
 
     def _pre(self, x: Tensor) -> Tensor:
         return self.encoder(x, self.decoder) if isinstance(self.encoder, AffineModule) else self.encoder(x)
 
     def _weighed(self, z: Tensor) -> Tensor:
-        return z * torch.linalg.vector_norm(self.decoder.atoms, dim=1) if self.spec.norm_weighted else z
+        return z * torch.linalg.vector_norm(self._atoms, dim=1) if self.spec.norm_weighted else z
 
-    def _fidelity(self, z: Float[Tensor, "b k"], target: Tensor) -> tuple[Tensor, Tensor]:
-        """The reconstruction from all codes, and the error per sample: the mean over all prefixes, if there are any."""
-        if self.spec.matryoshka is not None:
-            return self.spec.matryoshka.fidelity(z, self.decoder, target)
+    def _fidelity(self, z: Float[Tensor, "b k"], target: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
+        """decode(z) from all codes, and the error per sample: the mean over all prefixes, if there are any."""
+        if self.spec.matryoshka is not None and self.dictionary is not None:
+            return self.spec.matryoshka.fidelity(z, self.dictionary, target)
         out = self.decode(z)
+        if isinstance(self.spec.task, Classify):
+            return out, self.spec.task.error(out, label)
         return out, squared_error(out, target)
 
     def _revive(self, x: Tensor, target: Tensor, out: Tensor, step: int, rng: Stream) -> dict[str, Tensor]:
@@ -300,7 +354,7 @@ class AmortisedModel(AbstractSparseModel):
         if isinstance(how, AuxK):
             pre = self.activation.drive(self.encoder.some(x, self.decoder, dead), dead)
             k = how.k or max(1, target.shape[1] // 2)
-            explained = auxiliary_error(error, pre, self.decoder.atoms[dead], k).mean()
+            explained = auxiliary_error(error, pre, self._atoms[dead], k).mean()
             raised = depth(pre) * torch.linalg.vector_norm(error, dim=1).mean()
             return {"auxk": how.weight * (explained + raised)}
         if self.training and step % how.every == how.every - 1 and len(dead):

@@ -23,6 +23,8 @@ class AbstractSparseModel(nn.Module, ABC):
     """
 
     shape: tuple[int, ...]
+    n_classes: int | None = None
+    """Where `decode` gives logits of so many classes instead of a mean in model space."""
 
     @property
     @abstractmethod

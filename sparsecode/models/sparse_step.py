@@ -24,7 +24,8 @@ WIDE = 1024  # codes from which sparse ones pay
 
 class Step(NamedTuple):
     """What a loss is made of: the reconstruction `out` [B, f], the mean `penalty`, which codes `fired` [k], the mean `l0`;
-    the `fidelity` [B] if it is not that of `out` alone; `gate_fidelity` [B].
+    the `fidelity` [B] if it is not that of `out` alone; `gate_fidelity` [B]; a `surrogate` of value 0 with the gradient of
+    an expectation.
     """
 
     out: Tensor
@@ -33,6 +34,7 @@ class Step(NamedTuple):
     l0: Tensor
     fidelity: Tensor | None = None
     gate_fidelity: Tensor | None = None
+    surrogate: Tensor | None = None
 
 
 def sparse_step(

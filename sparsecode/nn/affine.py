@@ -51,8 +51,8 @@ def centred_linear(
 class BiasedDictionary(Spec, tag="biased_dictionary"):
     """x = f(z D + b), atoms in the rows of D [n_code, n_features], f the identity, tanh or the logistic function.
 
-    The atoms start in random directions with norm 1 (`start` "uniform": PyTorch's default for linear layers), the bias
-    at the training samples' mean or geometric median, or at 0. Under `UnitNorm` the part of the gradient along each
+    The atoms start in random directions with norm 1 (`start` "uniform": PyTorch's default for linear layers; "samples":
+    training samples), the bias at the training samples' mean or geometric median, or at 0. Under `UnitNorm` the part of the gradient along each
     atom is taken out before the optimiser sees it, so that Adam's moments do not push against the constraint.
     """
 
@@ -63,7 +63,8 @@ class BiasedDictionary(Spec, tag="biased_dictionary"):
     bias: Annotated[
         Literal["zero", "mean", "geometric_median"], Meta(description="where the bias starts, from training samples")
     ] = "geometric_median"
-    start: Annotated[Literal["directions", "uniform"], Meta(description="the law of the first atoms")] = "directions"
+    start: Annotated[Literal["directions", "uniform", "samples"], Meta(description="the first atoms")] = "directions"
+    frozen: Annotated[bool, Meta(description="atoms and bias are not trained")] = False
 
     def build(self, n_code: int, n_features: int, rng: torch.Generator) -> BiasedDictionaryModule:
         return BiasedDictionaryModule(self, n_code, n_features, rng)
@@ -85,6 +86,8 @@ class BiasedDictionaryModule(nn.Module):
             atoms = nn.functional.normalize(torch.randn(n_code, n_features, generator=rng), dim=1)
         self.atoms = nn.Parameter(atoms)
         self.bias = nn.Parameter(torch.zeros(n_features))
+        if spec.frozen:
+            self.requires_grad_(False)
         self.constrain_()
 
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
@@ -96,13 +99,21 @@ class BiasedDictionaryModule(nn.Module):
 
     @torch.no_grad()
     def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
-        """Start the bias. Raises ValueError for samples that the output cannot reach."""
+        """Start the bias, and atoms that are samples. Raises ValueError for samples that the output cannot reach, or too few."""
         low, high = RANGES.get(self.spec.output, (-torch.inf, torch.inf))
         if bool((sample.amin() < low - 1e-4) | (sample.amax() > high + 1e-4)):
             raise ValueError(
                 f"decoder.output is {self.spec.output!r}, which gives {low:g} to {high:g}, and the samples span "
                 f"{float(sample.amin()):g} to {float(sample.amax()):g} in model space; choose another normaliser or 'linear'"
             )
+        if self.spec.start == "samples":
+            if len(sample) < len(self.atoms):
+                raise ValueError(
+                    f"n_code is {len(self.atoms)} and decoder.start is 'samples', of which there are {len(sample)} to start "
+                    "from; expected at most that many codes"
+                )
+            self.atoms.copy_(sample[: len(self.atoms)])
+            self.constrain_()
         if self.spec.bias == "mean":
             self.bias.copy_(sample.mean(dim=0))
         elif self.spec.bias == "geometric_median":
@@ -119,13 +130,16 @@ class BiasedDictionaryModule(nn.Module):
         self.spec.constraint.apply_(self.atoms)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {"weight": [self.atoms], "bias": [self.bias]}
+        return {} if self.spec.frozen else {"weight": [self.atoms], "bias": [self.bias]}
 
 
 class Affine(Spec, tag="affine"):
     """Pre-activations (x - c) W^T + b, W [n_code, n_features] in rows like the atoms; c is the decoder's bias, or 0.
 
     W starts as a copy of the atoms times `scale`, or as PyTorch's default for linear layers; `tied`, it is the atoms.
+    `cosine`: of x - c and the rows of W only the directions count, so that pre-activations less b are their cosines (rows of
+    zeros give 0). `positive`: inputs are rectified, and the weights kept non-negative. Both as in the sparse distributed
+    memory of Bricken & Pehlevan, NeurIPS 2021.
     """
 
     centred: Annotated[bool, Meta(description="subtract the decoder's bias first")] = True
@@ -133,41 +147,91 @@ class Affine(Spec, tag="affine"):
     bias: bool = True
     start: Annotated[Literal["atoms", "uniform"], Meta(description="the first weights")] = "atoms"
     scale: Annotated[float, Meta(gt=0, description="of the copy of the atoms")] = 1.0
+    shared_bias: Annotated[bool, Meta(description="one bias for all codes, if there is one")] = False
+    cosine: Annotated[bool, Meta(description="unit-norm inputs and weights")] = False
+    positive: Annotated[bool, Meta(description="rectified inputs and non-negative weights")] = False
 
-    def build(self, decoder: BiasedDictionaryModule, rng: torch.Generator) -> AffineModule:
-        return AffineModule(self, decoder, rng)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tied and self.positive:
+            raise ValueError("Affine: tied and positive are both set; choose decoder.constraint with positive instead")
+
+    def build(
+        self, decoder: BiasedDictionaryModule | None, n_code: int, n_features: int, rng: torch.Generator
+    ) -> AffineModule:
+        """Raises ValueError without a dictionary to start from, to tie to or to take c from."""
+        if decoder is None and (self.centred or self.tied or self.start == "atoms"):
+            raise ValueError(
+                "encoder: the decoder is not a dictionary of data; expected centred false, tied false and start 'uniform'"
+            )
+        return AffineModule(self, decoder, n_code, n_features, rng)
 
 
 class AffineModule(nn.Module):
     """The weights of an `Affine`: `weight` W unless tied, `bias` b if there is one."""
 
-    def __init__(self, spec: Affine, decoder: BiasedDictionaryModule, rng: torch.Generator) -> None:
+    def __init__(
+        self,
+        spec: Affine,
+        decoder: BiasedDictionaryModule | None,
+        n_code: int,
+        n_features: int,
+        rng: torch.Generator,
+    ) -> None:
         super().__init__()
         self.spec = spec
-        n_code, n_features = decoder.atoms.shape
-        first = (
-            uniform_fan_in((n_code, n_features), n_features, rng)
-            if spec.start == "uniform"
-            else spec.scale * decoder.atoms.detach()
-        )
+        if decoder is None or spec.start == "uniform":
+            first = uniform_fan_in((n_code, n_features), n_features, rng)
+        else:
+            first = spec.scale * decoder.atoms.detach()
+        self.n_code = n_code
         self.weight = None if spec.tied else nn.Parameter(first.clone())
-        self.bias = nn.Parameter(torch.zeros(n_code)) if spec.bias else None
+        self.bias = nn.Parameter(torch.zeros(1 if spec.shared_bias else n_code)) if spec.bias else None
+        self.constrain_()
 
-    def map(self, decoder: BiasedDictionaryModule) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight [k, f], bias [k] and centre [f] as they are used."""
-        weight = decoder.atoms if self.weight is None else self.weight
-        bias = weight.new_zeros(len(weight)) if self.bias is None else self.bias
-        return weight, bias, decoder.bias if self.spec.centred else torch.zeros_like(decoder.bias)
+    def map(self, decoder: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight [k, f], bias [k] and centre [f] as they are used on prepared inputs."""
+        weight = self.weight
+        if weight is None:
+            assert isinstance(decoder, BiasedDictionaryModule)
+            weight = decoder.atoms
+        if self.spec.cosine:
+            weight = nn.functional.normalize(weight, dim=1)
+        bias = weight.new_zeros(self.n_code) if self.bias is None else self.bias.expand(self.n_code)
+        # inputs of cosines have been centred
+        if self.spec.centred and not self.spec.cosine:
+            assert isinstance(decoder, BiasedDictionaryModule)
+            return weight, bias, decoder.bias
+        return weight, bias, weight.new_zeros(weight.shape[1])
 
-    def forward(self, x: Float[Tensor, "b f"], decoder: BiasedDictionaryModule) -> Float[Tensor, "b k"]:
-        return centred_linear(x, *self.map(decoder))
+    def prepared(self, x: Float[Tensor, "b f"], decoder: nn.Module) -> Float[Tensor, "b f"]:
+        """Inputs as the affine map takes them."""
+        if self.spec.positive:
+            x = torch.relu(x)
+        if self.spec.cosine:
+            if self.spec.centred:
+                assert isinstance(decoder, BiasedDictionaryModule)
+                x = x - decoder.bias
+            x = nn.functional.normalize(x, dim=1)
+        return x
 
-    def some(
-        self, x: Float[Tensor, "b f"], decoder: BiasedDictionaryModule, rows: Int[Tensor, " n"]
-    ) -> Float[Tensor, "b n"]:
+    def forward(self, x: Float[Tensor, "b f"], decoder: nn.Module) -> Float[Tensor, "b k"]:
+        return centred_linear(self.prepared(x, decoder), *self.map(decoder))
+
+    def some(self, x: Float[Tensor, "b f"], decoder: nn.Module, rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:
         """The pre-activations of some codes alone."""
         weight, bias, centre = self.map(decoder)
-        return centred_linear(x, weight[rows], bias[rows], centre)
+        return centred_linear(self.prepared(x, decoder), weight[rows], bias[rows], centre)
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        """Weights non-negative and rows of norm 1, where these count for nothing else."""
+        if self.weight is None:
+            return
+        if self.spec.positive:
+            self.weight.clamp_(min=0)
+        if self.spec.cosine:
+            self.weight.copy_(nn.functional.normalize(self.weight, dim=1))
 
     @torch.no_grad()
     def renew_(self, rows: Int[Tensor, " n"], directions: Float[Tensor, "n f"], scale: float) -> None:
@@ -176,7 +240,7 @@ class AffineModule(nn.Module):
             others = torch.ones(len(self.weight), dtype=torch.bool, device=rows.device).index_fill_(0, rows, False)
             norms = torch.linalg.vector_norm(self.weight[others], dim=1)
             self.weight[rows] = scale * (float(norms.mean()) if len(norms) else 1.0) * directions
-        if self.bias is not None:
+        if self.bias is not None and not self.spec.shared_bias:
             self.bias[rows] = 0.0
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""What is done to an input before it is encoded, while the target stays clean. All act in model space."""
+"""What is done to an input before it is encoded, while the target stays clean: noise, or parts put out of sight. All act in model space."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.ops.collective import rank, world_size
-from sparsecode.specs import Count, Positive, Spec
+from sparsecode.nn.noises import Noise, amount
+from sparsecode.ops.streams import drawn_rows
+from sparsecode.specs import Count, Spec
 
-__all__ = ["Corrupted", "Corruption", "Gaussian", "Half", "MaskBlock", "MaskPixels", "SaltAndPepper", "Span"]
+__all__ = ["Corrupted", "Corruption", "Half", "MaskBlock", "MaskPixels", "SaltAndPepper", "Span", "corrupt"]
 
 Share = Annotated[float, Meta(gt=0, le=1, description="of the features")]
 Fill = Annotated[
@@ -39,31 +40,13 @@ class Corrupted(NamedTuple):
     hidden: Tensor | None
 
 
-def _global_rows(x: Tensor, width: int, rng: torch.Generator, normal: bool = False) -> Tensor:
-    """Random numbers [B, width], drawn on the CPU for the batches of all processes, of which each takes its own."""
-    shape = (len(x) * world_size(), width)
-    drawn = torch.randn(shape, generator=rng) if normal else torch.rand(shape, generator=rng)
-    return drawn[rank() * len(x) : (rank() + 1) * len(x)].to(x)
-
-
-class Gaussian(Spec, tag="gaussian"):
-    """x + sigma times standard normal noise, nothing clipped; sigma in model space, or in shares of the samples' range."""
-
-    sigma: Positive
-    unit: Literal["input", "range"] = "input"
-
-    def apply(self, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted:  # noqa: ARG002 - the contract
-        sigma = self.sigma * (span.high - span.low if self.unit == "range" else 1.0)
-        return Corrupted(x + sigma * _global_rows(x, x.shape[1], rng, normal=True), None)
-
-
 class SaltAndPepper(Spec, tag="salt_and_pepper"):
     """A share of the features becomes the least or the greatest training value, with equal chance."""
 
     share: Share = 0.1
 
     def apply(self, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted:  # noqa: ARG002 - the contract
-        drawn = _global_rows(x, x.shape[1], rng)
+        drawn = drawn_rows(x, x.shape[1:], rng, "uniform")
         noisy = torch.where(drawn < self.share / 2, span.low, torch.where(drawn < self.share, span.high, x))
         return Corrupted(noisy, drawn < self.share)
 
@@ -75,7 +58,7 @@ class MaskPixels(Spec, tag="mask_pixels"):
     fill: Fill = "low"
 
     def apply(self, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted:  # noqa: ARG002 - the contract
-        return _covered(x, _global_rows(x, x.shape[1], rng) < self.share, span, self.fill)
+        return _covered(x, drawn_rows(x, x.shape[1:], rng, "uniform") < self.share, span, self.fill)
 
 
 class MaskBlock(Spec, tag="mask_block"):
@@ -90,7 +73,7 @@ class MaskBlock(Spec, tag="mask_block"):
             raise ValueError(
                 f"corruption.size is {self.size}; expected at most the images' {min(height, width)} pixels"
             )
-        places = _global_rows(x, 2, rng)
+        places = drawn_rows(x, (2,), rng, "uniform")
         top = (places[:, 0] * (height - self.size + 1)).floor()
         left = (places[:, 1] * (width - self.size + 1)).floor()
         rows, columns = torch.arange(height).to(x), torch.arange(width).to(x)
@@ -118,7 +101,18 @@ class Half(Spec, tag="half"):
         return _covered(x, _every_channel(block, shape).expand(x.shape), span, self.fill)
 
 
-Corruption = Gaussian | SaltAndPepper | MaskPixels | MaskBlock | Half
+Cover = SaltAndPepper | MaskPixels | MaskBlock | Half
+Corruption = Noise | Cover
+
+
+def corrupt(
+    how: Corruption, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator, step: int = 0
+) -> Corrupted:
+    """x as a corruption makes it at a step; `shape` is that of one sample."""
+    if isinstance(how, Cover):
+        return how.apply(x, shape, span, rng)
+    sigma = amount(how, span.low, span.high, step)
+    return Corrupted(x + how.noise(x, sigma, rng) if sigma else x, None)
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:

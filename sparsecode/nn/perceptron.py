@@ -57,5 +57,7 @@ class PerceptronModule(nn.Module):
             x = shape(x) if i < last else x
         return x
 
+    mean = forward  # as a decoder
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"weight": list(self.weights), "bias": list(self.biases)}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-__all__ = ["Stream", "generator"]
+from sparsecode.ops.collective import rank, world_size
+
+__all__ = ["Stream", "drawn_rows", "generator"]
 
 
 def generator(seed: int, purpose: str, *position: int) -> torch.Generator:
@@ -24,3 +28,13 @@ class Stream:
 
     def __call__(self, purpose: str) -> torch.Generator:
         return generator(self.seed, purpose, self.step)
+
+
+def drawn_rows(like: Tensor, shape: tuple[int, ...], rng: torch.Generator, law: Literal["uniform", "normal"]) -> Tensor:
+    """Random numbers [B, *shape] for the B rows of `like`, in its dtype and place.
+
+    Drawn on the CPU for the batches of all processes, of which each takes its own rows.
+    """
+    whole = (len(like) * world_size(), *shape)
+    drawn = torch.randn(whole, generator=rng) if law == "normal" else torch.rand(whole, generator=rng)
+    return drawn[rank() * len(like) : (rank() + 1) * len(like)].to(like)

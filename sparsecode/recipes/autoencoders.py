@@ -26,8 +26,9 @@ from sparsecode.nn.activations import (
 )
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
-from sparsecode.nn.corruptions import Corruption, Gaussian, Half
+from sparsecode.nn.corruptions import Corruption, Half
 from sparsecode.nn.encoders import LISTA
+from sparsecode.nn.noises import Gaussian
 from sparsecode.nn.normalisers import Centre, Standardise
 from sparsecode.penalties import L1
 from sparsecode.runs import Evaluate, Run

@@ -12,7 +12,8 @@ from sparsecode.losses import KL, Hoyer, Tanh, TargetL0, kl_divergence
 from sparsecode.losses.revival import auxiliary_error, depth
 from sparsecode.losses.sparsity import build_sparsity
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
-from sparsecode.nn.corruptions import Corruption, Gaussian, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
+from sparsecode.nn.corruptions import Corruption, Half, MaskBlock, MaskPixels, SaltAndPepper, Span, corrupt
+from sparsecode.nn.noises import Gaussian
 from sparsecode.ops.medians import geometric_median
 from sparsecode.types import Code
 
@@ -113,7 +114,7 @@ EACH = pytest.mark.parametrize(
 def test_corruptions_are_functions_of_their_seed_and_keep_what_they_do_not_cover(spec: Corruption) -> None:
     x = torch.rand(30, 64, generator=rng()) - 0.5
     before = x.clone()
-    one, same, other = (spec.apply(x, (1, 8, 8), SPAN, rng(seed)) for seed in (3, 3, 4))
+    one, same, other = (corrupt(spec, x, (1, 8, 8), SPAN, rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(x, before)
     assert torch.equal(one.x, same.x)
     assert torch.equal(one.x, other.x) == isinstance(spec, Half)
@@ -135,7 +136,7 @@ def test_corruptions_cover_what_they_say() -> None:
     noisy = SaltAndPepper(0.2).apply(x, (64,), SPAN, rng()).x
     assert abs(float((noisy == 1).double().mean()) - 0.1) < 0.01
     assert abs(float((noisy == -1).double().mean()) - 0.1) < 0.01
-    assert abs(float(Gaussian(0.25, unit="range").apply(x, (64,), SPAN, rng()).x.std()) - 0.5) < 0.01
+    assert abs(float(corrupt(Gaussian(0.25, unit="range"), x, (64,), SPAN, rng()).x.std()) - 0.5) < 0.01
 
 
 def test_halves_of_what_is_no_image_are_refused() -> None:
@@ -187,6 +188,6 @@ def test_gradients_along_unit_norm_atoms_are_taken_out() -> None:
 
 def test_tied_encoders_have_no_weights_of_their_own() -> None:
     decoder = BiasedDictionary().build(6, 4, rng())
-    encoder = Affine(tied=True).build(decoder, rng())
+    encoder = Affine(tied=True).build(decoder, *decoder.atoms.shape, rng())
     assert encoder.weight is None
     assert encoder.map(decoder)[0] is decoder.atoms

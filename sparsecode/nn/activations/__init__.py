@@ -1,26 +1,55 @@
 """From pre-activations to codes: what makes an encoder's code sparse.
 
-The contract: `train_code(pre, step, moving)` gives the differentiable `Code` of a training step, and moves state only if
+The contract: `train_code(pre, step, moving, rng)` gives the differentiable `Code` of a training step, and moves state only if
 `moving`; `train_sparse` gives the same without its zeros; `infer(pre)` gives codes row by row from buffers and weights.
 """
 
 from sparsecode.nn.activations.base import ActivationModule
+from sparsecode.nn.activations.competition import GABASwitch, LearnedK, SampledK, SubtractTopK
 from sparsecode.nn.activations.elementwise import Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
+from sparsecode.nn.activations.inhibition import Inhibition
+from sparsecode.nn.activations.shaped import ELU, GELU, Softmax, Tanh
 from sparsecode.nn.activations.topk import BatchTopK, BatchTopKModule, TopK, top_k
 
 __all__ = [
+    "ELU",
+    "GELU",
     "Activation",
     "ActivationModule",
     "BatchTopK",
     "BatchTopKModule",
+    "GABASwitch",
     "Gated",
+    "Inhibition",
     "JumpReLU",
     "JumpReLUModule",
+    "LearnedK",
     "ReLU",
+    "SampledK",
     "Satlin",
     "Sigmoid",
+    "Softmax",
+    "SubtractTopK",
+    "Tanh",
     "TopK",
     "top_k",
 ]
 
-Activation = ReLU | Sigmoid | Satlin | TopK | BatchTopK | JumpReLU | Gated
+Activation = (
+    ReLU
+    | Sigmoid
+    | Satlin
+    | GELU
+    | ELU
+    | Tanh
+    | Softmax
+    | TopK
+    | BatchTopK
+    | SubtractTopK
+    | GABASwitch
+    | LearnedK
+    | SampledK
+    | JumpReLU
+    | Gated
+    | Inhibition
+)

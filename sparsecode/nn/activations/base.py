@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sparsecode.ops.sparse_codes import Products
+from sparsecode.ops.streams import Stream
 from sparsecode.types import Code, SparseCode
 
 __all__ = ["CROWD", "ActivationModule", "level_of"]
@@ -20,7 +21,7 @@ class ActivationModule(nn.Module):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         raise NotImplementedError
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         return Code(self.shape(pre))
 
     def infer(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
@@ -49,6 +50,9 @@ class ActivationModule(nn.Module):
     def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
         """If z = pre where pre > level, else 0: the level, and the width within which it learns."""
         return None
+
+    def constrain_(self) -> None:
+        """Keep weights within their range, after each optimiser step."""
 
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
         """Forget what was learned for these codes."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
 from sparsecode.ops.sparse_codes import Products, select_above
 from sparsecode.ops.straight_through import above, jump_relu
+from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec
 from sparsecode.types import Code, SparseCode
 
@@ -95,7 +96,7 @@ class JumpReLUModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre * (pre > self.log_threshold.exp())
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         threshold, width = self.log_threshold.exp(), self.spec.bandwidth
         return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
 
@@ -158,7 +159,7 @@ class GatedModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.relu(pre * self.r_mag.exp() + self.mag_bias) * (pre + self.gate_bias > 0)
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         return Code(self.shape(pre), gate=torch.relu(pre + self.gate_bias))
 
     def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:

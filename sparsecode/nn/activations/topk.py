@@ -12,11 +12,12 @@ from torch import Tensor
 from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
 from sparsecode.ops.collective import gather_over_ranks, world_size
 from sparsecode.ops.sparse_codes import Products, keep, select_above, select_top
+from sparsecode.ops.streams import Stream
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Code, SparseCode
 
-__all__ = ["BatchTopK", "BatchTopKModule", "TopK", "top_k"]
+__all__ = ["BatchTopK", "BatchTopKModule", "K", "ScheduledK", "TopK", "check_k", "top_k"]
 
 TOP_CROWD = 512  # entries per sample above which dense codes are faster
 NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
@@ -40,30 +41,34 @@ class TopK(Spec, tag="topk"):
     k: K
 
     def build(self, n_code: int) -> TopKModule:
-        return TopKModule(self, n_code)
+        return TopKModule(self.k, n_code)
 
 
-class TopKModule(ActivationModule):
-    """State of a `TopK`: the `k` of the latest step."""
+class ScheduledK(ActivationModule):
+    """State of activations with a number of active codes that moves by plan: the `k` of the latest step."""
 
-    def __init__(self, spec: TopK, n_code: int) -> None:
+    def __init__(self, k: float | Schedule, n_code: int) -> None:
         super().__init__()
-        self.spec = spec
-        _check_k(spec.k, n_code)
-        self.register_buffer("k", torch.tensor(round(at(spec.k, 0))))
+        check_k(k, n_code)
+        self.plan = k
+        self.register_buffer("k", torch.tensor(round(at(k, 0))))
         self.k: Tensor
-
-    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        return top_k(pre, int(self.k))
 
     def advance_(self, step: int, moving: bool) -> int:
         """The k of this step."""
-        k = round(at(self.spec.k, step))
+        k = round(at(self.plan, step))
         if moving:
             self.k.fill_(k)
         return k
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+
+class TopKModule(ScheduledK):
+    """Of a `TopK`."""
+
+    def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return top_k(pre, int(self.k))
+
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         return Code(top_k(pre, self.advance_(step, moving)))
 
     def train_sparse(
@@ -93,7 +98,7 @@ class BatchTopKModule(ActivationModule):
     def __init__(self, spec: BatchTopK, n_code: int) -> None:
         super().__init__()
         self.spec = spec
-        _check_k(spec.k, n_code)
+        check_k(spec.k, n_code)
         self.register_buffer("threshold", torch.zeros((), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.threshold: Tensor
@@ -112,7 +117,7 @@ class BatchTopKModule(ActivationModule):
         rate = max(1 - self.spec.decay, 1 / float(self.seen))
         self.threshold += rate * (least.double() - self.threshold)
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool) -> Code:
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         with torch.no_grad():
             wanted = round(at(self.spec.k, step) * len(pre) * world_size())
             flat = pre.detach().flatten()
@@ -142,7 +147,8 @@ class BatchTopKModule(ActivationModule):
         return keep(code, code.values.detach() >= least)
 
 
-def _check_k(k: float | Schedule, n_code: int) -> None:
+def check_k(k: float | Schedule, n_code: int) -> None:
+    """Raise ValueError for a k, or one that a schedule reaches, that is not 1 to n_code."""
     for number in (k,) if isinstance(k, int | float) else k.extremes():
         if not 1 <= round(number) <= n_code:
             raise ValueError(f"activation.k reaches {number:g}; expected 1 to the number of codes, {n_code}")

@@ -1,0 +1,91 @@
+"""Input noise by law. `sigma` is the standard deviation for all of them, a number or a schedule, read at every step."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from msgspec import Meta
+from torch import Tensor
+
+from sparsecode.ops.collective import rank, world_size
+from sparsecode.ops.streams import drawn_rows
+from sparsecode.schedules import Schedule, at
+from sparsecode.specs import Spec
+
+__all__ = ["ExponentialNoise", "Gaussian", "LaplaceNoise", "Noise", "PoissonNoise", "UniformNoise", "amount"]
+
+Sigma = Annotated[
+    Annotated[float, Meta(ge=0)] | Schedule, Meta(description="standard deviation; a schedule anneals it to any level")
+]
+Unit = Annotated[
+    Literal["input", "range"], Meta(description="sigma in model space, or in shares of the training samples' range")
+]
+Centred = Annotated[bool, Meta(description="take out the noise's mean")]
+
+
+class Gaussian(Spec, tag="gaussian"):
+    """x + sigma times standard normal noise."""
+
+    sigma: Sigma
+    unit: Unit = "input"
+
+    def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
+        return sigma * drawn_rows(x, x.shape[1:], rng, "normal")
+
+
+class LaplaceNoise(Spec, tag="laplace"):
+    """x + noise with density exp(-|e| / b) / 2b, b = sigma / sqrt(2)."""
+
+    sigma: Sigma
+    unit: Unit = "input"
+
+    def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
+        u = drawn_rows(x, x.shape[1:], rng, "uniform") - 0.5
+        # rand() may be 0, whose logarithm is not finite
+        return -sigma / math.sqrt(2) * u.sign() * torch.log1p((-2 * u.abs()).clamp(min=-1 + 2**-24))
+
+
+class UniformNoise(Spec, tag="uniform"):
+    """x + noise spread evenly over +-sqrt(3) sigma."""
+
+    sigma: Sigma
+    unit: Unit = "input"
+
+    def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
+        return sigma * math.sqrt(3) * (2 * drawn_rows(x, x.shape[1:], rng, "uniform") - 1)
+
+
+class ExponentialNoise(Spec, tag="exponential"):
+    """x + noise with density exp(-e / sigma) / sigma for e >= 0, whose mean is sigma too; `centred`, its mean is 0."""
+
+    sigma: Sigma
+    unit: Unit = "input"
+    centred: Centred = True
+
+    def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
+        drawn = -torch.log1p(-drawn_rows(x, x.shape[1:], rng, "uniform"))
+        return sigma * (drawn - 1 if self.centred else drawn)
+
+
+class PoissonNoise(Spec, tag="poisson"):
+    """x + whole numbers from a Poisson law of mean and variance sigma^2; `centred`, less their mean."""
+
+    sigma: Sigma
+    unit: Unit = "input"
+    centred: Centred = True
+
+    def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
+        rate = torch.full((len(x) * world_size(), x.shape[1]), sigma**2)
+        drawn = torch.poisson(rate, generator=rng)[rank() * len(x) : (rank() + 1) * len(x)].to(x)
+        return drawn - sigma**2 if self.centred else drawn
+
+
+Noise = Gaussian | LaplaceNoise | UniformNoise | ExponentialNoise | PoissonNoise
+
+
+def amount(noise: Noise, low: float, high: float, step: int) -> float:
+    """Its standard deviation at a step, in model space, for samples that span `low` to `high`."""
+    return at(noise.sigma, step) * (high - low if noise.unit == "range" else 1.0)
