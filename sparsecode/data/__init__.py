@@ -7,6 +7,7 @@ from sparsecode.data.contrast import LCN, Plain
 from sparsecode.data.embedded import Digits, Photos
 from sparsecode.data.idx import MNIST, FashionMNIST
 from sparsecode.data.images import ImageFolder
+from sparsecode.data.latents import CIFAR10Latents
 from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
 from sparsecode.data.shard_writer import ShardWriter
@@ -19,6 +20,7 @@ __all__ = [
     "LCN",
     "MNIST",
     "Arrays",
+    "CIFAR10Latents",
     "Data",
     "Digits",
     "FashionMNIST",
@@ -35,4 +37,17 @@ __all__ = [
     "extract",
 ]
 
-Data = Digits | Photos | MNIST | FashionMNIST | CIFAR10 | ImageFolder | Patches | MiniLM | Synthetic | Arrays | Shards
+Data = (
+    Digits
+    | Photos
+    | MNIST
+    | FashionMNIST
+    | CIFAR10
+    | CIFAR10Latents
+    | ImageFolder
+    | Patches
+    | MiniLM
+    | Synthetic
+    | Arrays
+    | Shards
+)

@@ -12,8 +12,22 @@ from torch import nn
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Positive, Spec
+from sparsecode.train.sparse_adam import SparseAdamOptimiser
 
-__all__ = ["SGD", "Adam", "Clip", "Group", "Optim", "OptimiserGroup", "build", "clip_", "set_rates"]
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "Clip",
+    "Group",
+    "Optim",
+    "OptimiserGroup",
+    "RMSprop",
+    "SparseAdam",
+    "build",
+    "clip_",
+    "set_rates",
+]
 
 # 0 is allowed for schedules that start or end there
 Rate = Annotated[Annotated[float, Meta(ge=0)] | Schedule, Meta(description="learning rate")]
@@ -53,7 +67,41 @@ class SGD(Spec, tag="sgd"):
         return torch.optim.SGD(params, lr=at(self.lr, 0), momentum=self.momentum, weight_decay=self.weight_decay)
 
 
-Group = Adam | SGD
+class SparseAdam(Spec, tag="sparse_adam"):
+    """Adam on units with a gradient alone: silent ones keep their weights, which dense Adam's momentum goes on moving."""
+
+    lr: Rate = 1e-3
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: Positive = 1e-8
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return SparseAdamOptimiser(params, lr=at(self.lr, 0), betas=(self.beta1, self.beta2), eps=self.eps)
+
+
+class RMSprop(Spec, tag="rmsprop"):
+    """w <- w - lr g / (sqrt(v) + eps), v the running mean of g^2. Source: Tieleman & Hinton, lecture notes, 2012."""
+
+    lr: Rate = 1e-3
+    decay: Beta = 0.99
+    eps: Positive = 1e-8
+    momentum: Beta = 0.0
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(params, lr=at(self.lr, 0), alpha=self.decay, eps=self.eps, momentum=self.momentum)
+
+
+class Adagrad(Spec, tag="adagrad"):
+    """w <- w - lr g / (sqrt(s) + eps), s the sum of all g^2. Source: Duchi, Hazan & Singer, JMLR 2011."""
+
+    lr: Rate = 1e-2
+    eps: Positive = 1e-10
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adagrad(params, lr=at(self.lr, 0), eps=self.eps)
+
+
+Group = Adam | SGD | SparseAdam | RMSprop | Adagrad
 
 
 class Clip(Spec, tag="clip"):
