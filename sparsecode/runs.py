@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data import Data, Splits
+from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
 from sparsecode.evaluate.restore import Restored
 from sparsecode.evaluate.score import Score
@@ -60,13 +61,17 @@ class Run(Spec, tag="run"):
 
 
 class Evaluation(Spec, tag="evaluation"):
-    """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore."""
+    """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore.
+
+    Variational models have their `bounds`, too, by kind of gate.
+    """
 
     split: str
     scores: dict[str, Score]
     denoising: dict[str, tuple[Denoised, ...]]
     restored: Restored | None = None
     warnings: tuple[str, ...] = ()
+    bounds: dict[str, Bound] | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -21,11 +21,12 @@ from sparsecode.files import write_atomic
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative
+from sparsecode.models.variational import Variational
 from sparsecode.specs import Count, pack, unpack
 
 __all__ = ["ModelSpec", "TensorFile", "load_model", "read_tensors", "save_model", "tensors_of", "write_tensors"]
 
-ModelSpec = Iterative | Amortised  # the union of all model configs
+ModelSpec = Iterative | Amortised | Variational  # the union of all model configs
 
 CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
 

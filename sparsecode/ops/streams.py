@@ -33,8 +33,9 @@ class Stream:
 def drawn_rows(like: Tensor, shape: tuple[int, ...], rng: torch.Generator, law: Literal["uniform", "normal"]) -> Tensor:
     """Random numbers [B, *shape] for the B rows of `like`, in its dtype and place.
 
-    Drawn on the CPU for the batches of all processes, of which each takes its own rows.
+    Drawn in float32 on the CPU for the batches of all processes, of which each takes its own rows.
     """
     whole = (len(like) * world_size(), *shape)
-    drawn = torch.randn(whole, generator=rng) if law == "normal" else torch.rand(whole, generator=rng)
+    draw = torch.randn if law == "normal" else torch.rand
+    drawn = draw(whole, generator=rng, dtype=torch.float32)  # the default may be another while Fabric trains in float64
     return drawn[rank() * len(like) : (rank() + 1) * len(like)].to(like)
