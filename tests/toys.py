@@ -8,25 +8,39 @@ import msgspec
 import numpy as np
 import pytest
 
-from sparsecode.data import MNIST, Arrays, Digits, MiniLM, Patches, Photos
+from sparsecode.data import CIFAR10, MNIST, Arrays, CIFAR10Latents, Digits, FashionMNIST, MiniLM, Patches, Photos
 from sparsecode.losses import Matryoshka
+from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
+from sparsecode.models.variational import Variational
 from sparsecode.nn.activations import BatchTopK, TopK
+from sparsecode.nn.affine import BiasedDictionary
+from sparsecode.nn.convnet import ConvNet
 from sparsecode.nn.decoders import OneHidden
+from sparsecode.nn.perceptron import Perceptron
+from sparsecode.nn.posteriors import SpikeSlab
+from sparsecode.nn.priors import PseudoInputs
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
 
 replace = msgspec.structs.replace
 
+# Recipes whose rounding grows too fast for two processes to agree in float32: pseudo-inputs behind steep gates.
+IN_FLOAT64 = ("mnist-vsc-2",)
+
 # Options of `sparsecode train digits-sdl` for a run of about a second.
 SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
 
 
-def _kind(model: Iterative | Amortised) -> tuple[object, ...]:
+def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
     if isinstance(model, Iterative):
         return type(model.decoder), model.variance is None, type(model.encoder)
-    return type(model.activation), model.matryoshka is None, type(model.encoder)
+    if isinstance(model, Variational):
+        spike = model.posterior.spike if isinstance(model.posterior, SpikeSlab) else None
+        return spike, type(model.prior), type(model.net)
+    parts = type(model.activation), model.matryoshka is None, type(model.encoder)
+    return (*parts, type(model.decoder), type(model.task))
 
 
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
@@ -48,16 +62,17 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
     """Recipe `name` for a few steps of 20 samples with 24 atoms; every step is logged."""
     run = RECIPES[name]()
     data = run.data
-    if isinstance(data, MNIST):
+    labelled = isinstance(run.model, Amortised) and isinstance(run.model.task, Classify)
+    if isinstance(data, MiniLM | CIFAR10 | CIFAR10Latents) or labelled:
+        data = Digits()
+    if isinstance(data, MNIST | FashionMNIST):
         data = Arrays(path=str(big_digits(folder)))
     if isinstance(data, Photos):
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)
     if isinstance(data, Patches):
         data = replace(data, size=8, resize=128, n_train=300, n_valid=50, n_test=50)
-    if isinstance(data, MiniLM):
-        data = Digits()
     n = data.load().train.n
-    model = _small(run.model) if isinstance(run.model, Amortised) else replace(run.model, n_code=24)
+    model = _small(run.model) if isinstance(run.model, Amortised | Variational) else replace(run.model, n_code=24)
     if isinstance(model, Iterative) and isinstance(model.decoder, OneHidden):
         inference = replace(model.inference, max_steps=20)
         model = replace(model, decoder=replace(model.decoder, n_hidden=40), inference=inference)
@@ -77,8 +92,14 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
     )
 
 
-def _small(model: Amortised) -> Amortised:
-    """24 codes of which 4 are active, some dead within a few steps."""
+def _small(model: Amortised | Variational) -> Amortised | Variational:
+    """24 codes of which 4 are active, some dead within a few steps; nets of few units."""
+    if isinstance(model, Variational):
+        net = ConvNet(channels=(4, 8), hidden=16) if isinstance(model.net, ConvNet) else Perceptron(hidden=(32,))
+        prior = replace(model.prior, n=3) if isinstance(model.prior, PseudoInputs) else model.prior
+        return replace(model, n_code=24, net=net, prior=prior)
+    if isinstance(model.decoder, BiasedDictionary) and model.decoder.start == "samples":
+        return model  # its memory is the data
     activation = model.activation
     return replace(
         model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsecode.recipes import autoencoders, evtimova
+from sparsecode.recipes import autoencoders, evtimova, noise, variational
 from sparsecode.recipes.dictionary import photos_olshausen_field
 from sparsecode.recipes.sparse_coding import digits_sdl, photos_sdl
 from sparsecode.runs import Run
@@ -39,4 +39,29 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "acts-gated": autoencoders.acts_gated,
     "acts-l1": autoencoders.acts_l1,
     "acts-matryoshka": autoencoders.acts_matryoshka,
+    "noise-digits": noise.noise_digits,
+    "noise-digits-sdm": noise.noise_digits_sdm,
+    "noise-digits-attention": noise.noise_digits_attention,
+    "noise-mnist": noise.noise_mnist,
+    "noise-mnist-anneal": noise.noise_mnist_anneal,
+    "noise-mnist-classify": noise.noise_mnist_classify,
+    "noise-mnist-deep": noise.noise_mnist_deep,
+    "noise-mnist-sdm": noise.noise_mnist_sdm,
+    "noise-mnist-inhibition": noise.noise_mnist_inhibition,
+    "noise-mnist-l1": noise.noise_mnist_l1,
+    "noise-mnist-sgd": noise.noise_mnist_sgd,
+    "noise-latents": noise.noise_latents,
+    "noise-latents-classify": noise.noise_latents_classify,
+    "noise-cifar": noise.noise_cifar,
+    "digits-vae": variational.digits_vae,
+    "digits-vsc": variational.digits_vsc,
+    "mnist-vae": variational.mnist_vae,
+    "mnist-vsc-50": variational.mnist_vsc_50,
+    "mnist-vsc-20": variational.mnist_vsc_20,
+    "mnist-vsc-1": variational.mnist_vsc_1,
+    "mnist-vsc": variational.mnist_vsc,
+    "mnist-vsc-2": variational.mnist_vsc_2,
+    "mnist-conv-vsc": variational.mnist_conv_vsc,
+    "fashion-vae": variational.fashion_vae,
+    "fashion-vsc": variational.fashion_vsc,
 }

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from toys import EACH_KIND, toy
 
+from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import load_model, save_model
 from sparsecode.ops.streams import Stream
@@ -28,6 +29,8 @@ from sparsecode.types import Batch, Event
 
 
 def figures_of(config: Run) -> frozenset[str]:
+    if isinstance(getattr(config.model, "task", None), Classify):
+        return frozenset({"curves", "usage"})
     denoising = {"denoising"} if config.evaluate.sigmas else set[str]()
     restored = {"restored"} if getattr(config.model, "corruption", None) else set[str]()
     return frozenset({"atoms", "curves", "reconstructions", "usage"} | denoising | restored)
@@ -48,7 +51,8 @@ def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
     splits = config.data.load()
     model = resolve(config, clock(config.train, splits.train.n)).model.build(splits.shape, config.seed)
     model.initialise_(splits.train.x)
-    return model, Batch(splits.train.x[:20])
+    label = splits.train.label
+    return model, Batch(splits.train.x[:20], None if label is None else label[:20])
 
 
 @every_recipe
@@ -112,7 +116,12 @@ def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None
 @each_kind
 def test_reconstruction_lives_in_data_space(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
-    assert model.reconstruct(batch.x).shape == batch.x.shape
+    if model.n_classes is None:
+        assert model.reconstruct(batch.x).shape == batch.x.shape
+    else:
+        assert model.decode(model.encode(batch.x)).shape == (20, model.n_classes)
+        with pytest.raises(ValueError, match="this model classifies"):
+            model.reconstruct(batch.x)
     torch.testing.assert_close(model.denormalise(model.normalise(batch.x)), batch.x, rtol=0, atol=1e-5)
 
 
@@ -197,4 +206,5 @@ def test_a_saved_model_gives_the_same_bits(name: str, folder: Path, tmp_path: Pa
     assert msgspec.to_builtins(again.spec) == msgspec.to_builtins(model.spec)
     for coder, coder_again in zip(model.coders().values(), again.coders().values(), strict=True):
         assert torch.equal(coder(batch.x), coder_again(batch.x))
-    assert torch.equal(model.reconstruct(batch.x), again.reconstruct(batch.x))
+    if model.n_classes is None:
+        assert torch.equal(model.reconstruct(batch.x), again.reconstruct(batch.x))
