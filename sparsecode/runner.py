@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.bounds import bounds
 from sparsecode.evaluate.denoise import add_noise, denoise
 from sparsecode.evaluate.restore import corrupted, restore
-from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, VALIDATED, Score, score
+from sparsecode.evaluate.score import CHUNK, HIGHER_IS_BETTER, Score, score, validated
 from sparsecode.files import LOCK, locked, save_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, save_model
+from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.ops.streams import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, training_curves
@@ -105,7 +107,7 @@ def run(
         # Schedules count in steps from here on, so that what is saved says what was done.
         planned = resolve(config, clock(config.train, splits.training.n, fabric.world_size))
         model = _build(planned.model, splits.shape, config.seed)
-        selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in VALIDATED]
+        selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
         if config.train.select not in (*selectable, "last"):
             raise ValueError(
                 f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}"
@@ -163,7 +165,7 @@ def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how
     values: dict[str, float] = {}
     for name, coder in model.coders().items():
         scores = score(model, coder, valid, data_range, how.theta)
-        for quantity in VALIDATED:
+        for quantity in validated(model):
             value = getattr(scores, quantity)
             values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
     return values
@@ -183,9 +185,11 @@ def evaluate_model(
         denoising={
             name: tuple(denoise(model, coder, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed))
             for name, coder in coders.items()
+            if model.n_classes is None
         },
-        restored=restore(model, samples, splits.data_range, seed),
+        restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,
         warnings=(*model.warnings(samples.x[:WARNED]), *_deaths(scores)),
+        bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
     )
 
 
@@ -198,14 +202,14 @@ def _deaths(scores: dict[str, Score]) -> list[str]:
 
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
-    """Write the run's figures and return their paths; data that are not images get curves and code usage alone."""
+    """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
     name = folder.path.name
     figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
     figures["usage"] = code_usage(
         _usage(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
     )
-    if is_grey_image(model.shape):
+    if is_grey_image(model.shape) and model.n_classes is None:
         figures |= _pictures(model, splits, config, name)
     paths: list[Path] = []
     for title, figure in figures.items():
