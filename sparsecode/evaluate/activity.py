@@ -1,0 +1,262 @@
+"""How the units of a network that was trained with input noise behave, with noise on and off."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.metrics import hoyer, treves_rolls
+from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
+from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.nn.affine import AffineModule
+from sparsecode.nn.noises import Gaussian, Noise, amount
+from sparsecode.ops.streams import generator
+from sparsecode.schedules import Schedule
+from sparsecode.specs import Spec
+
+__all__ = ["Activity", "NoiseSource", "UnitUse", "activity", "noise_source", "with_noise"]
+
+BLOCK = 250  # samples at a time, each block with noise of its own: numbers do not depend on how many there are
+PROBED = 500  # samples whose nearest neighbours are looked for
+
+
+class Activity(Spec, tag="activity"):
+    """Units of a one-layer network on `n` samples; `_noisy` with noise of standard deviation `sigma` in model space, `_clean` without.
+
+    A unit is active on a sample if |h_j| > `theta`. None: not defined for this model, or at this sigma.
+
+    - `active`: mean share of units that are active. `dead`: units active on no sample, `dead_share` of all.
+    - `hoyer`, `population`: of a sample's activations, mean over samples; `lifetime`: Treves-Rolls of a unit over samples,
+      mean over units. What is all 0 is left out.
+    - `entropy`: -sum_j p_j log p_j / log n_code, p_j the share of unit j in all activity counts; 1 if all are equally often active.
+    - `margin`: mean |pre_j| / (sigma |key_j|), clean: the distance from the threshold in standard deviations of its noise
+      (None for cosines, whose noise is not of that size).
+    - `flips_noise`: share of (sample, unit) whose pre-activation changes sign by the noise; `flips_bias_up`, `_down`: share that
+      the bias makes positive, not positive (clean).
+    - `bias_mean`, `bias_sd`, `negative_bias` (share); `norm_mean`, `norm_cv` (deviation / mean) of the lengths of keys.
+    - `key_value_cosine`: mean cosine of a unit's key (encoder row) and value (decoder row); `_weighted` by activity counts, noisy.
+    - `nearest_target_recon`, `nearest_target_noisy`: share of `n_probe` samples spread over all whose nearest one among them, in
+      L2, is the one that was reconstructed from noisy input, or that noise was added to.
+    - `terms`: what noise adds to the squared error, in closed form; for Gaussian noise and rectified units alone.
+    """
+
+    n: int
+    n_code: int
+    theta: float
+    sigma: float
+    active_noisy: float
+    active_clean: float
+    dead_noisy: int
+    dead_clean: int
+    dead_share_noisy: float
+    dead_share_clean: float
+    population_noisy: float | None
+    population_clean: float | None
+    lifetime_noisy: float | None
+    lifetime_clean: float | None
+    hoyer_noisy: float | None
+    hoyer_clean: float | None
+    entropy_noisy: float | None
+    entropy_clean: float | None
+    margin: float | None
+    flips_noise: float
+    flips_bias_up: float
+    flips_bias_down: float
+    bias_mean: float
+    bias_sd: float
+    negative_bias: float
+    norm_mean: float
+    norm_cv: float | None
+    key_value_cosine: float | None
+    key_value_cosine_weighted: float | None
+    n_probe: int | None
+    nearest_target_recon: float | None
+    nearest_target_noisy: float | None
+    terms: NoiseTerms | None
+
+
+class NoiseSource(NamedTuple):
+    """A law of noise, and its standard deviation in model space."""
+
+    law: Noise
+    sigma: float
+
+
+def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> NoiseSource | None:
+    """The noise of a model's training as it is at its end, or of another size `sigma` in model space.
+
+    A model trained without noise has some only if sigma is given: Gaussian. None for models without an affine encoder, and for
+    those with a projection, whose noise may be in another space than their input.
+    """
+    if (
+        not isinstance(model, AmortisedModel)
+        or not isinstance(model.encoder, AffineModule)
+        or model.projection is not None
+    ):
+        return None
+    how = model.spec.corruption
+    if isinstance(how, Noise):
+        step = int(model.noise_step) if isinstance(how.sigma, Schedule) else 0
+        low, high = model.span.tolist()
+        return NoiseSource(how, amount(how, low, high, step) if sigma is None else sigma)
+    return None if sigma is None else NoiseSource(Gaussian(sigma=sigma), sigma)
+
+
+def with_noise(
+    x: Float[Tensor, "b f"], noise: NoiseSource, seed: int, purpose: str, start: int = 0
+) -> Float[Tensor, "b f"]:
+    """x in model space plus noise that is a function of (seed, purpose, start)."""
+    return x + noise.law.noise(x, noise.sigma, generator(seed, purpose, start)) if noise.sigma else x
+
+
+class UnitUse:
+    """How units are used, summed over samples on the device of the codes, in float64, without waiting for any batch."""
+
+    class Result(NamedTuple):
+        """Fields of `Activity` by their first names."""
+
+        active: float
+        dead: int
+        dead_share: float
+        hoyer: float | None
+        population: float | None
+        lifetime: float | None
+        entropy: float | None
+
+    def __init__(self, n_code: int, theta: float, device: torch.device) -> None:
+        def zeros(n: int) -> Tensor:
+            return torch.zeros(n, dtype=torch.float64, device=device)
+
+        self.n, self.theta = 0, theta
+        self.counts, self.total, self.squares = zeros(n_code), zeros(n_code), zeros(n_code)
+        self.uneven, self.known = zeros(2), zeros(2)  # Hoyer and Treves-Rolls: sums, and how many samples have them
+
+    def update(self, z: Float[Tensor, "b k"]) -> None:
+        size = z.abs().double()
+        self.n += len(z)
+        self.counts += (size > self.theta).sum(dim=0)
+        self.total += size.sum(dim=0)
+        self.squares += size.square().sum(dim=0)
+        uneven = torch.stack([hoyer(size), treves_rolls(size)])
+        self.uneven += uneven.nan_to_num(0.0).sum(dim=1)
+        self.known += uneven.isfinite().sum(dim=1)
+
+    def result(self) -> Result:
+        n_code, counts = len(self.counts), self.counts.cpu()
+        alive = counts[counts > 0]
+        share = alive / alive.sum()
+        (h, known), (population, _) = torch.stack([self.uneven, self.known], dim=1).tolist()
+        lifetime = (1 - self.total.square() / self.squares / self.n) / (1 - 1 / max(self.n, 2))
+        return self.Result(
+            active=float(counts.sum()) / self.n / n_code,
+            dead=n_code - len(alive),
+            dead_share=1 - len(alive) / n_code,
+            hoyer=h / known if known and n_code > 1 else None,
+            population=population / known if known and n_code > 1 else None,
+            lifetime=_mean(lifetime) if self.n > 1 else None,
+            entropy=float(-(share * share.log()).sum()) / math.log(n_code) if len(alive) and n_code > 1 else None,
+        )
+
+
+@torch.no_grad()
+def activity(
+    model: AbstractSparseModel, split: Split, sigma: float | None = None, seed: int = 0, theta: float = 0.0
+) -> Activity | None:
+    """`Activity` on all samples of a split, at the noise of training or at another `sigma` in model space.
+
+    The noise is a function of the seed. None for models that `noise_source` knows no noise for.
+    """
+    noise = noise_source(model, sigma)
+    if noise is None or not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+        return None
+    keys, bias, _ = (w.double() for w in model.encoder.map(model.decoder))
+    norms = torch.linalg.vector_norm(keys, dim=1)
+    n_code, device = len(keys), keys.device
+    noisy_use, clean_use = UnitUse(n_code, theta, device), UnitUse(n_code, theta, device)
+    flips = torch.zeros(3, dtype=torch.float64, device=device)
+    distance = torch.zeros(n_code, dtype=torch.float64, device=device)
+    for start in range(0, split.n, BLOCK):
+        x = split.x[start : start + BLOCK]
+        noisy = model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start))
+        clean_use.update(model.encode(x))
+        noisy_use.update(model.encode(noisy))
+        pre = model.pre_activations(x)
+        on, without = pre > 0, pre - bias.to(pre) > 0
+        changed = on != (model.pre_activations(noisy) > 0)
+        flips += torch.stack([changed.sum(), (on & ~without).sum(), (without & ~on).sum()])
+        distance += pre.abs().sum(dim=0, dtype=torch.float64)
+    on, off = noisy_use.result(), clean_use.result()
+    by_noise, up, down = (flips / (split.n * n_code)).tolist()
+    cosine = weighted = None
+    if model.dictionary is not None:
+        each = torch.nn.functional.cosine_similarity(keys, model.dictionary.atoms.double(), dim=1)
+        cosine, weighted = float(each.mean()), _mean((noisy_use.counts @ each / noisy_use.counts.sum())[None])
+    near = None if model.n_classes else _nearest(model, split, noise, seed)
+    closed = isinstance(noise.law, Gaussian) and noise.sigma > 0
+    return Activity(
+        n=split.n,
+        n_code=n_code,
+        theta=theta,
+        sigma=noise.sigma,
+        active_noisy=on.active,
+        active_clean=off.active,
+        dead_noisy=on.dead,
+        dead_clean=off.dead,
+        dead_share_noisy=on.dead_share,
+        dead_share_clean=off.dead_share,
+        population_noisy=on.population,
+        population_clean=off.population,
+        lifetime_noisy=on.lifetime,
+        lifetime_clean=off.lifetime,
+        hoyer_noisy=on.hoyer,
+        hoyer_clean=off.hoyer,
+        entropy_noisy=on.entropy,
+        entropy_clean=off.entropy,
+        margin=_mean(distance / split.n / (noise.sigma * norms))
+        if noise.sigma and not model.encoder.spec.cosine
+        else None,
+        flips_noise=by_noise,
+        flips_bias_up=up,
+        flips_bias_down=down,
+        bias_mean=float(bias.mean()),
+        bias_sd=float(bias.std(correction=0)),
+        negative_bias=float((bias < 0).double().mean()),
+        norm_mean=float(norms.mean()),
+        norm_cv=_mean((norms.std(correction=0) / norms.mean())[None]),
+        key_value_cosine=cosine,
+        key_value_cosine_weighted=weighted,
+        n_probe=None if near is None else near.n,
+        nearest_target_recon=None if near is None else near.recon,
+        nearest_target_noisy=None if near is None else near.noisy,
+        terms=noise_terms(model, split, noise.sigma) if closed else None,
+    )
+
+
+class _Nearest(NamedTuple):
+    n: int
+    recon: float
+    noisy: float
+
+
+def _nearest(model: AmortisedModel, split: Split, noise: NoiseSource, seed: int) -> _Nearest:
+    """How many of the samples probed are their own reconstruction's, and their own noisy input's, nearest one."""
+    n = min(split.n, PROBED)
+    clean = model.normalise(split.take(torch.linspace(0, split.n - 1, n).long()).x)
+    noisy = with_noise(clean, noise, seed, "probe")
+    made = model.decode(model.encode(model.denormalise(noisy)))
+    own = torch.arange(n, device=clean.device)
+    hits = [(torch.cdist(rows, clean).argmin(dim=1) == own).double().mean() for rows in (made, noisy)]
+    recon, by_noise = torch.stack(hits).tolist()
+    return _Nearest(n, recon, by_noise)
+
+
+def _mean(values: Tensor) -> float | None:
+    """Of those that are finite; None if there are none."""
+    sound = values[values.isfinite()]
+    return float(sound.mean()) if len(sound) else None

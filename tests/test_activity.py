@@ -1,0 +1,157 @@
+"""How units of noise-trained networks are used: definitions, independence of batches, and what is left undefined."""
+
+import math
+
+import pytest
+import torch
+from noisy import digits, noisy_network, trained_network
+from torch import Tensor
+
+from sparsecode.evaluate.activity import Activity, UnitUse, activity, noise_source
+from sparsecode.evaluate.metrics import CodeUse, hoyer, treves_rolls
+from sparsecode.losses.task import Classify
+from sparsecode.models.amortised import AmortisedModel
+from sparsecode.nn.activations import ReLU, TopK
+from sparsecode.nn.affine import Affine, BiasedDictionary
+from sparsecode.nn.constraints import Free
+from sparsecode.nn.corruptions import MaskPixels
+from sparsecode.nn.encoders import LISTA
+from sparsecode.nn.noises import Gaussian, LaplaceNoise
+from sparsecode.recipes import RECIPES
+from sparsecode.schedules import Linear
+from sparsecode.specs import from_json, to_json
+
+VALUES = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")
+
+
+def measured(model: AmortisedModel, sigma: float | None = None, seed: int = 0, theta: float = 0.0) -> Activity:
+    found = activity(model, digits().test, sigma, seed, theta)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def codes(rng: torch.Generator) -> Tensor:
+    z = torch.relu(torch.randn(60, 8, generator=rng, dtype=torch.float64))
+    z[:, 3] = 0.0  # a dead unit
+    z[7] = 0.0  # a silent sample
+    return z
+
+
+def test_use_is_that_of_the_definitions(codes: Tensor) -> None:
+    use = UnitUse(8, 0.1, codes.device)
+    use.update(codes)
+    found = use.result()
+    active = (codes > 0.1).double()
+    share = active.sum(dim=0) / active.sum()
+    share = share[share > 0]
+    assert found.active == pytest.approx(float(active.mean()))
+    assert (found.dead, found.dead_share) == (1, 1 / 8)
+    assert found.entropy == pytest.approx(float(-(share * share.log()).sum()) / math.log(8))
+    heard = codes[codes.any(dim=1)]
+    assert found.hoyer == pytest.approx(float(hoyer(heard).mean()))
+    assert found.population == pytest.approx(float(treves_rolls(heard).mean()))
+    known = CodeUse(8)
+    known.update(codes)
+    assert found.lifetime == pytest.approx(float(known.result().lifetime_sparsity.nanmean()))
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_use_does_not_depend_on_the_batches(codes: Tensor, size: int) -> None:
+    whole, parts = (UnitUse(8, 0.1, codes.device) for _ in range(2))
+    whole.update(codes)
+    for part in codes.split(size):
+        parts.update(part)
+    for a, b in zip(whole.result(), parts.result(), strict=True):
+        assert a == pytest.approx(b, rel=1e-12)
+
+
+def test_entropy_of_equal_units_is_1_and_of_silence_unknown() -> None:
+    use = UnitUse(4, 0.0, torch.device("cpu"))
+    use.update(torch.eye(4))
+    assert use.result().entropy == pytest.approx(1.0)
+    silent = UnitUse(4, 0.0, torch.device("cpu"))
+    silent.update(torch.zeros(3, 4))
+    found = silent.result()
+    assert (found.active, found.dead, found.dead_share) == (0.0, 4, 1.0)
+    assert (found.hoyer, found.population, found.lifetime, found.entropy) == (None, None, None, None)
+
+
+def test_numbers_are_those_of_the_weights_and_of_drawn_noise() -> None:
+    model = trained_network()
+    found = measured(model, sigma=0.5)
+    assert model.encoder.weight is not None
+    assert model.encoder.bias is not None
+    keys, bias = model.encoder.weight.detach().double(), model.encoder.bias.detach().double()
+    x = digits().test.x.flatten(1).double()
+    norms, drive = keys.norm(dim=1), x @ keys.T
+    pre = drive + bias
+    assert found.norm_mean == pytest.approx(float(norms.mean()))
+    assert found.norm_cv == pytest.approx(float(norms.std(correction=0) / norms.mean()))
+    assert found.bias_mean == pytest.approx(float(bias.mean()))
+    assert found.negative_bias == pytest.approx(float((bias < 0).double().mean()))
+    assert found.margin == pytest.approx(float((pre.abs() / (0.5 * norms)).mean()), rel=1e-5)
+    assert found.active_clean == pytest.approx(float((pre > 0).double().mean()), abs=1e-4)
+    assert found.flips_bias_up == pytest.approx(float(((pre > 0) & (drive <= 0)).double().mean()), abs=1e-4)
+    assert found.flips_bias_down == pytest.approx(float(((pre <= 0) & (drive > 0)).double().mean()), abs=1e-4)
+    # a pre-activation changes sign with probability Phi(-|u|)
+    flips = torch.special.ndtr(-pre.abs() / (0.5 * norms))
+    assert found.flips_noise == pytest.approx(float(flips.mean()), rel=0.03)
+    values = model.decoder.get_parameter("atoms").detach().double()
+    assert found.key_value_cosine == pytest.approx(float(torch.cosine_similarity(keys, values, dim=1).mean()))
+    assert found.terms is not None
+    assert (found.terms.n, found.terms.sigma) == (181, 0.5)
+
+
+def test_noise_is_that_of_training_at_its_end() -> None:
+    assert measured(trained_network()).sigma == 0.3
+    annealed = noisy_network(30, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.1, length=20)))
+    assert measured(annealed).sigma == pytest.approx(0.1)
+    ranged = noisy_network(1, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20), unit="range"))
+    assert measured(ranged).sigma == pytest.approx(0.4)  # digits span 0 to 1
+    assert measured(ranged, sigma=0.7).sigma == 0.7
+
+
+def test_without_noise_on_is_off() -> None:
+    found = measured(trained_network(), sigma=0.0)
+    for name in ("active", "dead", "hoyer", "population", "lifetime", "entropy"):
+        assert getattr(found, f"{name}_noisy") == getattr(found, f"{name}_clean")
+    assert (found.margin, found.terms) == (None, None)
+    assert (found.flips_noise, found.nearest_target_noisy) == (0.0, 1.0)
+
+
+def test_more_noise_flips_more_and_leads_further_astray() -> None:
+    few, many = (measured(trained_network(), sigma) for sigma in (0.2, 1.0))
+    assert few.flips_noise < many.flips_noise
+    assert few.nearest_target_noisy is not None
+    assert many.nearest_target_noisy is not None
+    assert few.nearest_target_noisy > many.nearest_target_noisy
+    assert many == measured(trained_network(), 1.0)
+    assert many != measured(trained_network(), 1.0, seed=1)
+    assert from_json(to_json(many), Activity) == many
+
+
+def test_what_does_not_apply_is_left_out() -> None:
+    labels = noisy_network(0, task=Classify(n_classes=10))
+    found = measured(labels)
+    assert found.key_value_cosine is None
+    assert found.nearest_target_recon is None
+    assert found.terms is None
+    assert found.margin is not None
+    cosine = measured(
+        noisy_network(0, encoder=Affine(centred=False, start="uniform", bias=False, cosine=True), decoder=VALUES)
+    )
+    assert (cosine.margin, cosine.terms) == (None, None)
+    assert measured(noisy_network(0, activation=TopK(k=3))).active_noisy == pytest.approx(0.03)
+    assert measured(noisy_network(0, corruption=LaplaceNoise(sigma=0.3))).terms is None
+
+
+def test_models_without_noise_have_none_unless_it_is_given() -> None:
+    split = digits().test
+    for corruption in (None, MaskPixels()):
+        plain = noisy_network(0, corruption=corruption)
+        assert activity(plain, split) is None
+        assert measured(plain, 0.3).sigma == 0.3
+    assert noise_source(RECIPES["digits-sdl"]().model.build(digits().shape, 0), 0.3) is None
+    lista = noisy_network(0, activation=ReLU(), encoder=LISTA(n_iter=1))
+    assert activity(lista, split, 0.3) is None
