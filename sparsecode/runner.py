@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.activity import activity
 from sparsecode.evaluate.bounds import bounds
 from sparsecode.evaluate.denoise import add_noise, denoise
 from sparsecode.evaluate.restore import corrupted, restore
@@ -38,7 +39,7 @@ from sparsecode.version import __version__
 __all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
 
 PICTURED = 10  # samples in a grid
-COUNTED = 2000  # samples behind the picture of the codes' use
+COUNTED = 2000  # samples behind the picture of the codes' use, and their activity
 CALIBRATED = 10_000  # validation samples behind thresholds
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
@@ -190,6 +191,7 @@ def evaluate_model(
         restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,
         warnings=(*model.warnings(samples.x[:WARNED]), *_deaths(scores)),
         bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
+        activity=activity(model, samples.take(slice(COUNTED)), seed=seed, theta=how.theta),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data import Data, Splits
+from sparsecode.evaluate.activity import Activity
 from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
 from sparsecode.evaluate.restore import Restored
@@ -63,7 +64,7 @@ class Run(Spec, tag="run"):
 class Evaluation(Spec, tag="evaluation"):
     """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore.
 
-    Variational models have their `bounds`, too, by kind of gate.
+    Variational models have their `bounds`, too, by kind of gate; models trained with noise the `activity` of their units.
     """
 
     split: str
@@ -72,6 +73,7 @@ class Evaluation(Spec, tag="evaluation"):
     restored: Restored | None = None
     warnings: tuple[str, ...] = ()
     bounds: dict[str, Bound] | None = None
+    activity: Activity | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):

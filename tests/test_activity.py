@@ -18,6 +18,7 @@ from sparsecode.nn.corruptions import MaskPixels
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.noises import Gaussian, LaplaceNoise
 from sparsecode.recipes import RECIPES
+from sparsecode.runner import evaluate_model
 from sparsecode.schedules import Linear
 from sparsecode.specs import from_json, to_json
 
@@ -155,3 +156,10 @@ def test_models_without_noise_have_none_unless_it_is_given() -> None:
     assert noise_source(RECIPES["digits-sdl"]().model.build(digits().shape, 0), 0.3) is None
     lista = noisy_network(0, activation=ReLU(), encoder=LISTA(n_iter=1))
     assert activity(lista, split, 0.3) is None
+
+
+def test_every_noise_run_records_it() -> None:
+    splits, how = digits(), RECIPES["noise-digits"]().evaluate
+    recorded = evaluate_model(trained_network(), splits, how, 0)
+    assert recorded.activity == measured(trained_network())
+    assert evaluate_model(noisy_network(0, corruption=None), splits, how, 0).activity is None
