@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.nn.corruptions import Corrupted, Corruption, Span, corrupt
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.penalties import L1, GroupL2, Penalty
-from sparsecode.schedules import PositiveSchedule, at
+from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.decoded import DecoderEnergy, energy_of
+from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.solve import Solver, solve
@@ -65,11 +66,17 @@ class Iterative(Spec, tag="iterative"):
     x in model space; the pull to the encoder and the batch's `variance` term act in training alone, `encode` minimises
     the rest row by row. Training loss, mean over the batch: |decode(z) - x|^2 + |encoder(x) - z|^2: with detached
     codes, decoder and encoder each learn from their own term.
+    With `link` "relu" the same holds of u, with z = max(u, 0) in decode: the explain-away networks of the code of Bricken
+    et al., ICML 2023, where a few steps of `adam_descent` from the encoder's pre-activations of a noisy sample explain
+    the clean one.
     Source: SDL, SDL-NL, VDL, VDL-NL in Evtimova & LeCun, TMLR 2022; Olshausen & Field, Nature 1996.
     """
 
     n_code: Annotated[int, Meta(ge=1, description="number of atoms")]
-    weight: Annotated[PositiveSchedule, Meta(description="penalty weight beside 1/2 |.|^2")]
+    weight: Annotated[
+        Annotated[float, Meta(ge=0)] | Schedule,
+        Meta(description="penalty weight beside 1/2 |.|^2; 0 with link 'relu' alone"),
+    ]
     proximity: Annotated[float, Meta(ge=0, description="pull of the codes towards the encoder's prediction")] = 0.0
     target_l0: Annotated[TargetL0 | None, Meta(description="move the weight until that many codes are active")] = None
     variance: Annotated[
@@ -80,9 +87,23 @@ class Iterative(Spec, tag="iterative"):
     decoder: Decoder = LinearDictionary()
     penalty: Penalty = L1(positive=True)
     inference: Inference = Inference()
+    link: Annotated[
+        Literal["identity", "relu"],
+        Meta(description="what is solved for: the code, or pre-activations u with z = max(u, 0)"),
+    ] = "identity"
+    corruption: Annotated[
+        Corruption | None, Meta(description="of what the encoder sees in training; codes explain the clean sample")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.link == "identity" and not self.weight:
+            raise ValueError("Iterative: weight is 0, which makes no code sparse; expected more than 0, or link 'relu'")
+        if self.link == "relu" and (self.penalty.positive or self.variance is not None or self.inference.compat):
+            raise ValueError(
+                "Iterative: link is 'relu', so that pre-activations of either sign are solved for; expected penalty.positive "
+                "false, no variance and no compat"
+            )
         if self.encoder is None:
             if self.proximity or self.inference.start == "encoder":
                 wrong = "proximity > 0" if self.proximity else "inference.start is 'encoder'"
@@ -126,6 +147,10 @@ class IterativeModel(AbstractSparseModel):
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
         self.control = spec.target_l0 and spec.target_l0.build()
+        self.register_buffer("span", torch.zeros(2, dtype=torch.float64), persistent=spec.corruption is not None)
+        self.span: Tensor
+        self.register_buffer("noise_step", torch.zeros((), dtype=torch.long), persistent=spec.corruption is not None)
+        self.noise_step: Tensor
 
     @property
     def spec(self) -> Iterative:
@@ -141,7 +166,8 @@ class IterativeModel(AbstractSparseModel):
     def infer(self, x: Tensor) -> Solution[Tensor]:
         """The codes of x [B, *F] in data space that minimise `energy`, with their certificates."""
         rows = self.normalise(x)
-        return self._solve(self._energy(rows, float(self.weight)), rows)
+        found = self._solve(self._energy(rows, float(self.weight)), rows)
+        return found._replace(z=self._linked(found.z))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.infer(x).z
@@ -151,7 +177,13 @@ class IterativeModel(AbstractSparseModel):
         """The encoder's codes [B, n_code] of x [B, *F]: one pass, no solver. Raises ValueError without an encoder."""
         if self.encoder is None:
             raise ValueError("predict_code: this model has no encoder; use encode")
-        return self.encoder(self.normalise(x))
+        return self._linked(self.encoder(self.normalise(x)))
+
+    def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
+        if self.spec.corruption is None:
+            return None
+        span = Span(float(self.span[0]), float(self.span[1]))
+        return corrupt(self.spec.corruption, x, self.shape, span, rng, int(self.noise_step))
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
@@ -166,24 +198,29 @@ class IterativeModel(AbstractSparseModel):
         return self._energy(self.normalise(x), float(self.weight)).per_sample(z)
 
     @torch.no_grad()
-    def gap(self, x: Tensor, z: Tensor) -> Tensor:
+    def gap(self, x: Tensor, z: Tensor) -> Tensor | None:
+        if self.spec.link == "relu":  # nothing bounds the energy of pre-activations, and silent ones have no gradient
+            return None
         return self._energy(self.normalise(x), float(self.weight)).gap(z)
 
-    def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:  # noqa: ARG002 - nothing here is random
+    def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         x = self.normalise(batch.x)
         weight = at(self.spec.weight, step) * (1.0 if self.control is None else self.control.factor)
         if self.training:
             self.weight.fill_(weight)
-        predicted = None if self.encoder is None else self.encoder(x)
+            self.noise_step.fill_(step)
+        corrupted = self.corrupt(x, rng("corruption"))
+        predicted = None if self.encoder is None else self.encoder(x if corrupted is None else corrupted.x)
         found = self._solve(self._training_energy(x, weight, predicted), x, predicted)
         if self.training and isinstance(self.decoder, Observes):
             self.decoder.observe_(x, found.z)
-        parts = {"fidelity": squared_error(self.decode(found.z), x).mean()}
+        z = self._linked(found.z)
+        parts = {"fidelity": squared_error(self.decode(z), x).mean()}
         if predicted is not None:
             parts["amortise"] = squared_error(predicted, found.z).mean()
         stats = {
             "objective": found.objective.mean(),
-            "l0": (found.z != 0).sum(dim=1).double().mean(),
+            "l0": (z != 0).sum(dim=1).double().mean(),
             "solver_steps": found.steps.double().mean(),
             "converged": found.converged.double().mean(),
         }
@@ -201,6 +238,8 @@ class IterativeModel(AbstractSparseModel):
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
+        rows = self.normalise(sample)
+        self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
 
     def constrain_(self) -> None:
         self.decoder.constrain_()
@@ -216,7 +255,11 @@ class IterativeModel(AbstractSparseModel):
         }
 
     def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy | DecoderEnergy:
-        return energy_of(self.decoder, x, self.spec.penalty, weight)
+        decoder = Rectified(self.decoder) if self.spec.link == "relu" else self.decoder
+        return energy_of(decoder, x, self.spec.penalty, weight)
+
+    def _linked(self, u: Tensor) -> Tensor:
+        return torch.relu(u) if self.spec.link == "relu" else u
 
     def _training_energy(
         self, x: Tensor, weight: float, predicted: Tensor | None

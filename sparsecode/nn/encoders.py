@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.specs import Count, Spec
 
-__all__ = ["LISTA", "Encoder", "LISTAModule"]
+__all__ = ["LISTA", "Encoder", "LISTAModule", "LinearEncoder"]
 
 
 class LISTA(Spec, tag="lista"):
@@ -62,4 +62,34 @@ class LISTAModule(nn.Module):
         return z
 
 
-Encoder = LISTA
+class LinearEncoder(Spec, tag="linear"):
+    """x W^T + b: signed codes, or the pre-activations of rectified ones."""
+
+    @property
+    def positive(self) -> bool:
+        """Its outputs have either sign."""
+        return False
+
+    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LinearEncoderModule:
+        return LinearEncoderModule(n_code, n_features, rng)
+
+
+class LinearEncoderModule(nn.Module):
+    """The weights of a `LinearEncoder`."""
+
+    def __init__(self, n_code: int, n_features: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(uniform_fan_in((n_code, n_features), n_features, rng))
+        self.bias = nn.Parameter(torch.zeros(n_code))
+
+    def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+    def constrain_(self) -> None:
+        """Nothing to keep."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"weight": [self.weight], "bias": [self.bias]}
+
+
+Encoder = LISTA | LinearEncoder

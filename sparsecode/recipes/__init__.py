@@ -50,6 +50,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "noise-mnist-inhibition": noise.noise_mnist_inhibition,
     "noise-mnist-l1": noise.noise_mnist_l1,
     "noise-mnist-sgd": noise.noise_mnist_sgd,
+    "noise-mnist-explain-away": noise.noise_mnist_explain_away,
     "noise-latents": noise.noise_latents,
     "noise-latents-classify": noise.noise_latents_classify,
     "noise-cifar": noise.noise_cifar,

@@ -13,7 +13,7 @@ from torch import Tensor
 from sparsecode.penalties import Penalty
 from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, root_mean_square, steps_of
 
-__all__ = ["DecoderEnergy", "energy_of"]
+__all__ = ["DecoderEnergy", "Rectified", "energy_of"]
 
 
 class Decodes(Protocol):
@@ -113,6 +113,19 @@ def _autograd(decode: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Ca
         z = z.detach().requires_grad_()
         out = decode(z)
     return out.detach(), lambda r: torch.autograd.grad(out, z, r)[0]
+
+
+class Rectified:
+    """A decoder of max(u, 0): what is solved for are pre-activations u."""
+
+    def __init__(self, decoder: Decodes) -> None:
+        self.decoder = decoder
+
+    def mean(self, z: Tensor) -> Tensor:
+        return self.decoder.mean(torch.relu(z))
+
+    def curvature_bound(self) -> float:
+        return self.decoder.curvature_bound()
 
 
 def energy_of(

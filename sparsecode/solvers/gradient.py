@@ -13,7 +13,7 @@ from sparsecode.ops.collective import mean_over_ranks, world_size
 from sparsecode.solvers.energy import Energy, steps_of
 from sparsecode.specs import Spec
 
-__all__ = ["FISTA", "ISTA", "Algorithm"]
+__all__ = ["FISTA", "ISTA", "AdamDescent", "Algorithm"]
 
 StepSize = Annotated[
     Annotated[float, Meta(gt=0)] | Literal["power_iteration", "backtracking"] | None,
@@ -132,3 +132,36 @@ class FISTA(Spec, tag="fista"):
         else:
             momentum = (state.t - 1) / t
         return new, FistaState(eta, new + momentum * (new - z), t)
+
+
+class AdamState(NamedTuple):
+    """Step size per row, running means of the gradient and of its square, steps taken."""
+
+    eta: Float[Tensor, "b 1"]
+    mean: Float[Tensor, "b k"]
+    square: Float[Tensor, "b k"]
+    t: Float[Tensor, "b 1"]
+
+
+class AdamDescent(Spec, tag="adam_descent"):
+    """Adam on every code by itself, then the penalty's prox: a few steps improve codes, none certifies them.
+
+    The inner loop of the explain-away networks in the first code of Bricken et al., ICML 2023. Source: Kingma & Ba, ICLR 2015.
+    """
+
+    lr: Annotated[float, Meta(gt=0)] = 0.01
+    beta1: Annotated[float, Meta(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
+    eps: Annotated[float, Meta(gt=0)] = 1e-8
+
+    def init(self, energy: Energy, z: Tensor) -> AdamState:  # noqa: ARG002 - the contract
+        return AdamState(
+            z.new_full((len(z), 1), self.lr), torch.zeros_like(z), torch.zeros_like(z), z.new_zeros(len(z), 1)
+        )
+
+    def step(self, energy: Energy, z: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+        grad, t = energy.grad(z), state.t + 1
+        mean = state.mean.lerp(grad, 1 - self.beta1)
+        square = state.square.lerp(grad.square(), 1 - self.beta2)
+        move = mean / (1 - self.beta1**t) / ((square / (1 - self.beta2**t)).sqrt() + self.eps)
+        return energy.prox(z - state.eta * move, state.eta), AdamState(state.eta, mean, square, t)

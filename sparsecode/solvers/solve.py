@@ -11,13 +11,13 @@ from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy
 from sparsecode.solvers.energy import Energy
-from sparsecode.solvers.gradient import FISTA, ISTA, Algorithm
+from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
 __all__ = ["CHECK_EVERY", "Solver", "solve"]
 
-Solver = CoordinateDescent | FISTA | ISTA | OriginalFISTA
+Solver = CoordinateDescent | FISTA | ISTA | AdamDescent | OriginalFISTA
 
 CHECK_EVERY = 10  # steps between looks at the gap, fewer at the start: each costs about as much as a step
 
