@@ -36,7 +36,16 @@ from sparsecode.train.observers import MetricsFile, Observer
 from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
-__all__ = ["Result", "RunConflictError", "draw", "evaluate_model", "run"]
+__all__ = [
+    "Prepared",
+    "Result",
+    "RunConflictError",
+    "draw",
+    "evaluate_model",
+    "prepare",
+    "refuse_what_is_there",
+    "run",
+]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use, and their activity
@@ -58,7 +67,7 @@ class Result(NamedTuple):
     figures: list[Path]
 
 
-def _refuse_what_is_there(config: Run, folder: RunFolder) -> None:
+def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
     """Before anything is written: the folder must be empty, or hold this run, or one that never began."""
     if not folder.exists:
         strangers = [p.name for p in folder.path.iterdir() if p.name != LOCK] if folder.path.is_dir() else []
@@ -95,7 +104,7 @@ def run(
         problem: Exception | None = None
         if first:
             try:
-                _refuse_what_is_there(config, folder)
+                refuse_what_is_there(config, folder)
                 held.enter_context(locked(folder.path))
             except (RunConflictError, OSError, ValueError) as error:
                 problem = error
@@ -105,36 +114,18 @@ def run(
         if state and state.step >= state.total_steps and evaluation:
             return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
         splits = config.data.load()
-        # Schedules count in steps from here on, so that what is saved says what was done.
-        planned = resolve(config, clock(config.train, splits.training.n, fabric.world_size))
-        model = _build(planned.model, splits.shape, config.seed)
-        selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
-        if config.train.select not in (*selectable, "last"):
-            raise ValueError(
-                f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}"
-            )
-        if first:
-            folder.write_config(config)
-        dtype = torch.float64 if config.train.precision.startswith("64") else torch.float32
-        valid = splits.valid.to(fabric.device, dtype)
-        provenance = {
-            "sparsecode": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-            "data": splits.fingerprint(),
-            "data_range": list(splits.span()),
-        }
+        prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.device, fabric.world_size, first)
         try:
             state = fit(
-                model,
+                prepared.model,
                 splits,
-                planned.optim,
+                prepared.planned.optim,
                 config.train,
                 config.seed,
                 fabric=fabric,
                 observers=[MetricsFile(folder.metrics_file), *observers],
-                evaluate=lambda m: _validation(m, valid, splits.data_range, config.evaluate),
-                on_best=lambda m: save_model(m, folder.model, provenance),
+                evaluate=prepared.evaluate,
+                on_best=prepared.keep,
                 higher_is_better=config.train.select.endswith(HIGHER_IS_BETTER),
                 resume=folder.resume,
             )
@@ -142,13 +133,66 @@ def run(
             torch.set_num_threads(threads)
         if state.stopped_by or not first:
             return Result(folder, state, None, [])
-        best = folder.best_model().to(fabric.device)
-        if best.calibrate_(valid.x[:CALIBRATED]):
-            save_model(best, folder.model, provenance)
-        evaluation = evaluate_model(best, splits, config.evaluate, config.seed)
+        best, evaluation = prepared.scored()
         figures = draw(folder, best, splits, config)
         folder.write_evaluation(evaluation)
         return Result(folder, state, evaluation, figures)
+
+
+class Prepared(NamedTuple):
+    """A run about to be trained; `planned` is its config with schedules in steps."""
+
+    config: Run
+    planned: Run
+    folder: RunFolder
+    model: AbstractSparseModel
+    splits: Splits
+    valid: Split
+    provenance: dict[str, Any]
+
+    def evaluate(self, model: AbstractSparseModel) -> dict[str, float]:
+        """Validation values."""
+        return _validation(model, self.valid, self.splits.data_range, self.config.evaluate)
+
+    def keep(self, model: AbstractSparseModel) -> None:
+        """Write it to the folder as the best one so far."""
+        save_model(model, self.folder.model, self.provenance)
+
+    def scored(self) -> tuple[AbstractSparseModel, Evaluation]:
+        """After training: the best model, calibrated, and its scores on the test split."""
+        best = self.folder.best_model().to(self.valid.x.device)
+        if best.calibrate_(self.valid.x[:CALIBRATED]):
+            self.keep(best)
+        return best, evaluate_model(best, self.splits, self.config.evaluate, self.config.seed)
+
+
+def prepare(
+    config: Run,
+    folder: RunFolder,
+    splits: Splits,
+    fingerprint: str,
+    device: torch.device,
+    world: int = 1,
+    first: bool = True,
+) -> Prepared:
+    """Build the model of a run and, in the `first` process, write its config. Raises ValueError for configs that cannot be run."""
+    # Schedules count in steps from here on, so that what is saved says what was done.
+    planned = resolve(config, clock(config.train, splits.training.n, world))
+    model = _build(planned.model, splits.shape, config.seed)
+    selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
+    if config.train.select not in (*selectable, "last"):
+        raise ValueError(f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}")
+    if first:
+        folder.write_config(config)
+    dtype = torch.float64 if config.train.precision.startswith("64") else torch.float32
+    provenance = {
+        "sparsecode": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "data": fingerprint,
+        "data_range": list(splits.span()),
+    }
+    return Prepared(config, planned, folder, model, splits, splits.valid.to(device, dtype), provenance)
 
 
 def _build(spec: ModelSpec, shape: tuple[int, ...], seed: int) -> AbstractSparseModel:
@@ -169,6 +213,8 @@ def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how
         for quantity in validated(model):
             value = getattr(scores, quantity)
             values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
+        for number, share in enumerate(scores.class_accuracy or ()):
+            values[f"{name}/class_{number}"] = share
     return values
 
 

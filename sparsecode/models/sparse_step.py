@@ -49,17 +49,18 @@ def sparse_step(
     arithmetic: Arithmetic,
     norm_weighted: bool,
     theta: float,
+    wide: int = WIDE,
 ) -> Step | None:
     """The step's parts, as dense codes give them; None where dense codes must serve or would be faster.
 
-    That is for few codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations that
+    That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations that
     know no sparse codes, and for penalties that are not sums over codes.
     """
     if (
         arithmetic == "dense"
         or x.device.type != "cpu"
         or x.dtype != torch.float32
-        or len(decoder.atoms) < WIDE
+        or len(decoder.atoms) < wide
         or not isinstance(encoder, AffineModule)
         or not _separable(penalty)
     ):

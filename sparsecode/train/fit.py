@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import torch
@@ -18,14 +19,16 @@ from sparsecode.files import remove_leftovers, write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank, mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
+from sparsecode.schedules import Clock
 from sparsecode.train.checkpoint import Best, FitState, restore, save_state
+from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.observers import Observer
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
 from sparsecode.train.plan import STATE_FILE, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
 
-__all__ = ["fit", "launch"]
+__all__ = ["Course", "fit", "launch", "non_finite"]
 
 INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
 
@@ -77,43 +80,31 @@ def fit(
     Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite-RANK.safetensors`.
     """
     ticks = clock(train, splits.training.n, fabric.world_size)
-    data = splits.fingerprint()
-    every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
-    every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
     objective: Callable[[Batch, int, Stream], Loss] = model.loss
     if any(param.requires_grad for param in model.parameters()):
         module = fabric.setup_module(model)
         module.mark_forward_method("loss")
-        objective = module.loss  # pyright: ignore[reportAssignmentType] - the wrapper hands it through
+        objective = module.loss  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType] - the wrapper hands it through
     else:  # it learns from statistics alone; DDP refuses models without gradients
         fabric.to_device(model)
-    dtype = next(model.parameters()).dtype
-    groups = build(optim, model)
-
-    path = None if resume is None else resume / STATE_FILE
-    state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
-    if path is not None and path.exists():
-        if fabric.is_global_zero:
-            remove_leftovers(path.parent)
-        state = restore(path, state, model, groups)
-    else:
-        order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
-        model.initialise_(splits.train.x[order].to(fabric.device, dtype))
-
-    def notify(event: Event) -> None:
-        if fabric.is_global_zero:
-            for observer in observers:
-                observer(event)
-
-    def save_now() -> None:
-        if path is not None and fabric.is_global_zero:
-            save_state(path, state, model, groups)
-
-    began = time.monotonic()
-    notify(Event("start", state.step, state.total_steps, {}))
-    samples = splits.training.to(fabric.device, dtype)
+    course = Course(
+        model,
+        splits,
+        optim,
+        train,
+        seed,
+        ticks,
+        splits.fingerprint(),
+        first=fabric.is_global_zero,
+        observers=observers,
+        evaluate=evaluate,
+        on_best=on_best,
+        higher_is_better=higher_is_better,
+        resume=resume,
+    )
+    samples = splits.training.to(fabric.device, next(model.parameters()).dtype)
     steps = batches(
-        samples, train.batch_size, seed, state.step, state.total_steps, fabric.global_rank, fabric.world_size
+        samples, train.batch_size, seed, course.state.step, ticks.total_steps, fabric.global_rank, fabric.world_size
     )
     model.train()
     try:
@@ -122,32 +113,97 @@ def fit(
                 loss = objective(batch, step, Stream(seed, step))
                 broken = not bool(torch.isfinite(loss.total))
                 if any_rank(broken, fabric.device):
-                    raise _non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
-                _update(model, fabric, loss, groups, optim, step)
-                state = msgspec.structs.replace(state, step=step + 1)
-                last = state.step == state.total_steps
-                if state.step % train.log_every == 0 or last:
-                    values = {**_floats(loss), "seconds": time.monotonic() - began}
-                    notify(Event("train", state.step, state.total_steps, values))
-                if evaluate and fabric.is_global_zero and (state.step % every_evaluate == 0 or last):
-                    values = _validate(model, evaluate, state, notify)
-                    best = Best(values.get(train.select, 0.0), state.step)
-                    if train.select == "last" or state.best is None or _better(best, state.best, higher_is_better):
-                        state = msgspec.structs.replace(state, best=best)
-                        if on_best is not None:
-                            on_best(model)
-                caught = interrupts.caught
-                stopped = any_rank(caught is not None, fabric.device) and not last
-                if stopped:
-                    state = msgspec.structs.replace(state, stopped_by=caught or "another process")
-                if stopped or last or state.step % every_checkpoint == 0:
-                    save_now()
-                if stopped:
+                    raise non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
+                _update(model, fabric, loss, course.groups, optim, step)
+                course.advance(loss, interrupts.caught)
+                if course.state.stopped_by:
                     break
     finally:
-        model.eval()
-        notify(Event("end", state.step, state.total_steps, {}))
-    return state
+        course.end()
+    return course.state
+
+
+class Course:
+    """One model's way through a training, apart from its gradients: where it stands, who is told, what is saved.
+
+    Beginning builds the optimisers of `groups`, and goes on with what was saved in `resume` or lets the model look at its data.
+    """
+
+    def __init__(
+        self,
+        model: AbstractSparseModel,
+        splits: Splits,
+        optim: Optim,
+        train: Train,
+        seed: int,
+        ticks: Clock,
+        data: str,
+        *,
+        first: bool = True,
+        observers: Sequence[Observer] = (),
+        evaluate: Callable[[AbstractSparseModel], dict[str, float]] | None = None,
+        on_best: Callable[[AbstractSparseModel], None] | None = None,
+        higher_is_better: bool = False,
+        resume: Path | None = None,
+    ) -> None:
+        self.model, self.train, self.first = model, train, first
+        self.observers, self.evaluate, self.on_best = observers, evaluate, on_best
+        self.higher_is_better = higher_is_better
+        self.every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
+        self.every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
+        self.groups = build(optim, model)
+        self.path = None if resume is None else resume / STATE_FILE
+        self.state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
+        if self.path is not None and self.path.exists():
+            if first:
+                remove_leftovers(self.path.parent)
+            self.state = restore(self.path, self.state, model, self.groups)
+        else:
+            weights = next(model.parameters())
+            order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
+            model.initialise_(splits.train.x[order].to(weights.device, weights.dtype))
+        self.began = time.monotonic()
+        self._notify("start", {})
+
+    def advance(self, loss: Loss, caught: str | None) -> None:
+        """After an update: tell, validate and save what is due; `stopped_by` is set if a signal was `caught` before the end."""
+        self.state = state = msgspec.structs.replace(self.state, step=self.state.step + 1)
+        last = state.step == state.total_steps
+        if state.step % self.train.log_every == 0 or last:
+            self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self.began})
+        if self.evaluate and self.first and (state.step % self.every_evaluate == 0 or last):
+            self._validate(self.evaluate)
+        stopped = any_rank(caught is not None, loss.total.device) and not last
+        if stopped:
+            self.state = msgspec.structs.replace(self.state, stopped_by=caught or "another process")
+        if stopped or last or state.step % self.every_checkpoint == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Write down where training stands, if there is a place for it."""
+        if self.path is not None and self.first:
+            save_state(self.path, self.state, self.model, self.groups)
+
+    def end(self) -> None:
+        """Whether or not all steps were taken."""
+        self.model.eval()
+        self._notify("end", {})
+
+    def _notify(self, kind: Literal["start", "train", "evaluate", "end"], values: dict[str, float]) -> None:
+        if self.first:
+            for observer in self.observers:
+                observer(Event(kind, self.state.step, self.state.total_steps, values))
+
+    def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
+        self.model.eval()
+        values = evaluate(self.model)
+        self.model.train()
+        self._notify("evaluate", values)
+        best, old = Best(values.get(self.train.select, 0.0), self.state.step), self.state.best
+        if self.train.select == "last" or old is None or _better(best, old, self.higher_is_better):
+            self.state = msgspec.structs.replace(self.state, best=best)
+            if self.on_best is not None:
+                self.on_best(self.model)
 
 
 def _update(
@@ -163,19 +219,8 @@ def _update(
     for group in groups:
         group.optimiser.step()
     model.constrain_()
-
-
-def _validate(
-    model: AbstractSparseModel,
-    evaluate: Callable[[AbstractSparseModel], dict[str, float]],
-    state: FitState,
-    notify: Observer,
-) -> dict[str, float]:
-    model.eval()
-    values = evaluate(model)
-    model.train()
-    notify(Event("evaluate", state.step, state.total_steps, values))
-    return values
+    if step % EVERY == EVERY - 1:
+        flush_(groups)
 
 
 def _better(new: Best, old: Best, higher_is_better: bool) -> bool:
@@ -188,7 +233,8 @@ def _floats(loss: Loss) -> dict[str, float]:
     return dict(zip(named, values.tolist(), strict=True))
 
 
-def _non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None, rank: int) -> NonFiniteLossError:
+def non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None, rank: int = 0) -> NonFiniteLossError:
+    """What went wrong at a step, and in which file of `folder` its batch is."""
     terms = [name for name, value in loss.parts.items() if not bool(torch.isfinite(value))]
     kept = ""
     if folder is not None:

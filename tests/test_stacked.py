@@ -1,0 +1,203 @@
+"""Stacked training against separate runs: weights, clipping and optimisers of each member, both ways of computing, failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from sparsecode.data import Digits, Splits
+from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.stacked import Drawn, Stacked, obstacle
+from sparsecode.ops.products import product, transposed_product
+from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.overrides import replaced
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import Run
+from sparsecode.schedules import resolve
+from sparsecode.train.fit import Course, fit, launch
+from sparsecode.train.plan import clock
+from sparsecode.train.stacked import Entrant, fit_stacked
+
+STEPS = 0.5  # epochs: fourteen steps of digits-dae, eleven batches
+
+RELU: dict[str, Any] = {"model.n_code": 48, "model.arithmetic": "dense"}
+CENTRED = {
+    "model.encoder": {"type": "affine"},
+    "model.decoder": {"type": "biased_dictionary"},
+    "model.penalty": {"type": "l1", "positive": True},
+    "model.normaliser": {"type": "standardise"},
+}
+SQUASHED = {
+    "model.activation": {"type": "gelu"},
+    "model.normaliser": {"type": "standardise", "mean": 0.0, "std": 1.0},
+    "model.decoder": {"type": "biased_dictionary", "constraint": {"type": "free"}, "output": "sigmoid", "bias": "mean"},
+    "model.penalty": {"type": "hoyer"},
+}
+MEMBERS: list[dict[str, Any]] = [
+    {"seed": 3, "model.corruption.sigma": 0.0},
+    {"seed": 3, "model.corruption.sigma": 0.3, "optim.clip": {"type": "clip", "norm": 0.5}},
+    {"seed": 4, "model.corruption": {"type": "laplace", "sigma": 0.2}, "model.weight": 0.03},
+    {
+        "seed": 5,
+        "optim.groups.encoder.lr": {"type": "linear", "start": 0.01, "stop": 0.0, "length": 1, "unit": "epoch"},
+    },
+    {"seed": 6, "optim.groups.decoder": {"type": "sgd", "lr": 0.003, "momentum": 0.5}},
+    {"seed": 7, "model.corruption": {"type": "salt_and_pepper", "share": 0.2}},
+]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return Digits().load()
+
+
+def configs(common: dict[str, Any]) -> list[Run]:
+    base = replaced(RECIPES["digits-dae"](), {**RELU, "train.epochs": STEPS, "train.log_every": 5, **common})
+    return [replaced(base, own) for own in MEMBERS]
+
+
+def planned(config: Run, splits: Splits) -> Run:
+    return resolve(config, clock(config.train, splits.train.n))
+
+
+def separately(config: Run, splits: Splits) -> AmortisedModel:
+    plan = planned(config, splits)
+    model = plan.model.build(splits.shape, config.seed)
+    fit(model, splits, plan.optim, config.train, config.seed, fabric=launch(config.train.precision, "cpu"))
+    assert isinstance(model, AmortisedModel)
+    return model
+
+
+def cast(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
+    return model.double() if dtype == torch.float64 else model
+
+
+def together(runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32) -> tuple[Stacked, list[Entrant]]:
+    plans = [planned(run, splits) for run in runs]
+    stack = Stacked([cast(plan.model.build(splits.shape, plan.seed), dtype) for plan in plans])  # pyright: ignore - they are
+    ticks = clock(runs[0].train, splits.train.n)
+    entrants = [
+        Entrant(Course(member, splits, plan.optim, plan.train, plan.seed, ticks, "digits"), plan.optim, plan.seed)
+        for member, plan in zip(stack.members, plans, strict=True)
+    ]
+    return stack, entrants
+
+
+@pytest.mark.parametrize("common", [{}, CENTRED, SQUASHED], ids=["relu", "centred, l1", "gelu, sigmoid, hoyer"])
+def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any]) -> None:
+    runs = configs(common)
+    stack, entrants = together(runs, digits)
+    assert fit_stacked(stack, entrants, digits) == {}
+    starts = [planned(run, digits).model.build(digits.shape, run.seed) for run in runs]
+    for run, member, start, entrant in zip(runs, stack.members, starts, entrants, strict=True):
+        assert entrant.course.state.step == entrant.course.state.total_steps == 11
+        expected = separately(run, digits).state_dict()
+        for name, value in member.state_dict().items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+        moved = member.state_dict()["encoder.weight"] - start.state_dict()["encoder.weight"]
+        assert float(moved.abs().max()) > 1e-3, "nothing was learned, so that nothing was compared"
+
+
+@pytest.mark.parametrize("common", [{}, CENTRED, SQUASHED], ids=["relu", "centred, l1", "gelu, sigmoid, hoyer"])
+def test_both_ways_give_the_gradients_that_autograd_gives(digits: Splits, common: dict[str, Any]) -> None:
+    runs = configs({**common, "train.precision": "64-true"})
+    stack, entrants = together(runs, digits, torch.float64)
+    streams = [Stream(run.seed, 0) for run in runs]
+    drawn: list[Drawn] = []
+    for run, stream in zip(runs, streams, strict=True):
+        batch = digits.train.to(torch.device("cpu"), torch.float64).reader(run.seed)(0, 0, 64)
+        flat = batch.x.flatten(1)
+        drawn.append(Drawn(batch, drawn_rows(flat, flat.shape[1:], stream("corruption"), "normal")))
+    batched = stack.losses(drawn, 0, streams)
+    grads = {name: grad.clone() for name, grad in stack.grads.items()}
+    for i, member in enumerate(stack.members):
+        by_hand = stack.learn(i, drawn[i], 0, streams[i])
+        member.train()
+        expected = member.loss(drawn[i].batch, 0, streams[i])
+        own = torch.autograd.grad(expected.total, list(member.parameters()))
+        for (name, param), value in zip(member.named_parameters(), own, strict=True):
+            assert param.grad is not None
+            assert float(value.abs().max()) > 0
+            torch.testing.assert_close(param.grad, value, rtol=1e-9, atol=1e-11)
+            torch.testing.assert_close(grads[name][i], value, rtol=1e-9, atol=1e-11)
+        for loss in (by_hand, batched[i]):
+            torch.testing.assert_close(loss.total, expected.total.detach())
+            assert set(loss.parts) == set(expected.parts)
+            assert float(loss.stats["l0"]) == float(expected.stats["l0"])
+    assert len(entrants) == len(MEMBERS)
+
+
+def test_sparse_codes_and_dense_ones_learn_the_same(digits: Splits) -> None:
+    base = {
+        "model.n_code": 300,
+        "model.penalty": {"type": "l1", "positive": True},
+        "model.weight": 8.0,
+        "train.epochs": 4,
+    }
+    run = replaced(RECIPES["digits-dae"](), {**base, "optim.groups.encoder.lr": 0.01})
+    ended: dict[str, torch.Tensor] = {}
+    for arithmetic in ("exact", "dense"):
+        stack, entrants = together([replaced(run, {"model.arithmetic": arithmetic})], digits)
+        fit_stacked(stack, entrants, digits)
+        ended[arithmetic] = stack.members[0].encoder.weight.detach()  # pyright: ignore - an affine one
+        assert stack._sparse == [arithmetic == "exact"]
+    torch.testing.assert_close(ended["exact"], ended["dense"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(digits: Splits, tmp_path: Path) -> None:
+    runs = configs({})
+    wild = replaced(runs[1], {"optim.groups": {"*": {"type": "sgd", "lr": 1e30}}, "optim.clip": None})
+    stack, entrants = together([runs[0], wild], digits)
+    failed = fit_stacked(stack, entrants, digits)
+    assert list(failed) == [1]
+    assert "the loss is not finite" in str(failed[1])
+    expected = separately(runs[0], digits).state_dict()
+    torch.testing.assert_close(
+        stack.members[0].state_dict()["decoder.atoms"], expected["decoder.atoms"], rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model.activation": {"type": "topk", "k": 4}}, "model.activation is 'topk'"),
+        ({"model.penalty": {"type": "kl"}, "model.activation": {"type": "sigmoid"}}, "model.penalty is 'kl'"),
+        ({"model.revival": {"type": "auxk"}}, "model.revival is set"),
+        (
+            {"model.penalty": {"type": "l1"}, "model.target_l0": {"type": "target_l0", "l0": 4}},
+            "model.target_l0 is set",
+        ),
+        ({"model.encoder": {"type": "affine", "tied": True}}, "model.encoder has tied"),
+        ({"model.task": {"type": "classify", "n_classes": 10}}, "model.task is set"),
+    ],
+)
+def test_what_does_not_stack_says_why(change: dict[str, Any], reason: str) -> None:
+    config = replaced(RECIPES["digits-dae"](), change)
+    assert reason in (obstacle(config.model) or "")
+    with pytest.raises(ValueError, match=r"train it by itself"):
+        Stacked([config.model.build((1, 8, 8), 0)])  # pyright: ignore - it is
+
+
+def test_models_of_different_shape_do_not_stack() -> None:
+    config = RECIPES["digits-dae"]()
+    models = [msgspec.structs.replace(config.model, n_code=n).build((1, 8, 8), 0) for n in (10, 11)]
+    with pytest.raises(ValueError, match="differ in more than weight, corruption, calibrate"):
+        Stacked(models)  # pyright: ignore - they are
+    with pytest.raises(ValueError, match="members is empty"):
+        Stacked([])
+    assert obstacle(RECIPES["digits-sdl"]().model) == "model is Iterative, and only Amortised stacks"
+
+
+def test_both_libraries_multiply_alike(rng: torch.Generator) -> None:
+    left, right, weight = (torch.randn(*shape, generator=rng) for shape in ((70, 30), (70, 20), (40, 30)))
+    for onednn in (False, True):
+        out = product(left, weight, torch.empty(70, 40), onednn)
+        torch.testing.assert_close(out, left @ weight.T, rtol=1e-5, atol=1e-5)
+        view = product(left, weight.T.contiguous().T, torch.empty(70, 40), onednn)
+        torch.testing.assert_close(view, out, rtol=1e-5, atol=1e-5)
+        out = transposed_product(left, right, torch.empty(30, 20), onednn)
+        torch.testing.assert_close(out, left.T @ right, rtol=1e-5, atol=1e-5)
