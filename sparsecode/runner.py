@@ -179,6 +179,8 @@ def prepare(
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
     model = _build(planned.model, splits.shape, config.seed)
+    if config.init_from is not None:
+        config.init_from.apply_(model)
     selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
     if config.train.select not in (*selectable, "last"):
         raise ValueError(f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -25,7 +25,7 @@ from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
-__all__ = ["Evaluate", "Evaluation", "Provenance", "Run", "RunFolder", "Summary", "list_runs"]
+__all__ = ["Evaluate", "Evaluation", "InitFrom", "Provenance", "Run", "RunFolder", "Summary", "list_runs"]
 
 
 MOVING = (Linear, Cosine, Exponential, Piecewise)
@@ -41,6 +41,30 @@ class Evaluate(Spec, tag="evaluate"):
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
 
 
+class InitFrom(Spec, tag="init_from"):
+    """Weights to start from: those of some parts of another run's model; the rest starts as usual."""
+
+    run: Annotated[str, Meta(min_length=1, description="its folder")]
+    parts: tuple[Literal["encoder", "activation"], ...] = ("encoder",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # the run must find the same folder from wherever it is resumed
+        msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute()))
+
+    def apply_(self, model: AbstractSparseModel) -> None:
+        """Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit."""
+        there = RunFolder(self.run).best_model().state_dict()
+        own = model.state_dict()
+        wanted = [name for name in own if name.split(".")[0] in self.parts]
+        wrong = [n for n in wanted if n not in there or there[n].shape != own[n].shape]
+        if wrong or not wanted:
+            what = wrong[0] if wrong else " or ".join(self.parts)
+            sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
+            raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
+        model.load_state_dict({**own, **{name: there[name].to(own[name]) for name in wanted}})
+
+
 class Run(Spec, tag="run"):
     """One experiment, whole: the same config means the same experiment on any device."""
 
@@ -50,6 +74,7 @@ class Run(Spec, tag="run"):
     train: Train
     evaluate: Evaluate = Evaluate()
     seed: Annotated[int, Meta(description="decides initial weights and the order of samples")] = 0
+    init_from: Annotated[InitFrom | None, Meta(description="weights of another run to start from")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from sparsecode.data import CIFAR10, MNIST, Arrays, CIFAR10Latents, Digits, FashionMNIST, MiniLM, Patches, Photos
+from sparsecode.data import (
+    CIFAR10,
+    MNIST,
+    Arrays,
+    CIFAR10Latents,
+    ClassTasks,
+    Digits,
+    FashionMNIST,
+    MiniLM,
+    Patches,
+    Photos,
+)
 from sparsecode.losses import Matryoshka
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
@@ -65,13 +76,15 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
     labelled = isinstance(run.model, Amortised) and isinstance(run.model.task, Classify)
     if isinstance(data, MiniLM | CIFAR10 | CIFAR10Latents) or labelled:
         data = Digits()
+    if isinstance(run.data, ClassTasks):
+        data = ClassTasks(source=Digits(), epochs_per_task=1)
     if isinstance(data, MNIST | FashionMNIST):
         data = Arrays(path=str(big_digits(folder)))
     if isinstance(data, Photos):
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)
     if isinstance(data, Patches):
         data = replace(data, size=8, resize=128, n_train=300, n_valid=50, n_test=50)
-    n = data.load().train.n
+    n = data.load().training.n
     model = _small(run.model) if isinstance(run.model, Amortised | Variational) else replace(run.model, n_code=24)
     if isinstance(model, Iterative) and isinstance(model.decoder, OneHidden):
         inference = replace(model.inference, max_steps=20)

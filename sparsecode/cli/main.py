@@ -27,6 +27,7 @@ COMMANDS = {
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
     "analyse": Command("compare runs with references, with the truth, with each other", "sparsecode.cli.analyse"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
+    "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
     "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),
     "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),

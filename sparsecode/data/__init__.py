@@ -14,6 +14,7 @@ from sparsecode.data.shard_writer import ShardWriter
 from sparsecode.data.shards import Shards
 from sparsecode.data.splits import Split, Splits
 from sparsecode.data.synthetic import Synthetic
+from sparsecode.data.tasks import ClassTasks
 
 __all__ = [
     "CIFAR10",
@@ -21,6 +22,7 @@ __all__ = [
     "MNIST",
     "Arrays",
     "CIFAR10Latents",
+    "ClassTasks",
     "Data",
     "Digits",
     "FashionMNIST",
@@ -50,4 +52,5 @@ Data = (
     | Synthetic
     | Arrays
     | Shards
+    | ClassTasks
 )

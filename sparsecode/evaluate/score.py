@@ -36,7 +36,7 @@ class Score(Spec, tag="score"):
     without such a bound. `dense` counts codes active on more than a tenth of the samples. The three sparsities are those of
     the codes' values, whatever theta: means over samples (Hoyer, Treves-Rolls) or codes (lifetime) that are not all 0.
     Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
-    samples whose label has the largest logit and `objective` the mean cross-entropy; what is about reconstructions is None.
+    samples whose label has the largest logit (`class_accuracy`: of each class; 0 for one without samples) and `objective` the mean cross-entropy; what is about reconstructions is None.
     """
 
     n: int
@@ -59,6 +59,7 @@ class Score(Spec, tag="score"):
     population_sparsity: float | None = None
     lifetime_sparsity: float | None = None
     accuracy: float | None = None
+    class_accuracy: tuple[float, ...] | None = None
 
 
 @torch.no_grad()
@@ -75,7 +76,8 @@ def score(
     """
     variance = ExplainedVariance()
     use: CodeUse | None = None
-    quality, objective, count, hits = 0.0, 0.0, 0.0, 0.0
+    quality, objective, count = 0.0, 0.0, 0.0
+    hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
     for start in range(0, split.n, CHUNK):
@@ -93,7 +95,11 @@ def score(
         else:
             task = Classify(model.n_classes)
             objective += float(task.error(out, part.label).double().sum())
-            hits += 0.0 if part.label is None else float(task.hits(out, part.label).double().sum())
+            if part.label is not None:
+                right = task.hits(out, part.label).cpu().double()
+                hits += torch.zeros(2, model.n_classes, dtype=torch.float64).index_add_(
+                    1, part.label.cpu(), torch.stack([right, torch.ones_like(right)])
+                )
         count += float(l0(z, theta).double().sum())
         uneven.append(torch.stack([hoyer(z), treves_rolls(z)], dim=1).double())
         gap = model.gap(x, z)
@@ -129,7 +135,8 @@ def score(
         hoyer=_mean(population[:, 0]),
         population_sparsity=_mean(population[:, 1]),
         lifetime_sparsity=_mean(usage.lifetime_sparsity),
-        accuracy=None if model.n_classes is None else hits / n,
+        accuracy=None if model.n_classes is None else float(hits[0].sum()) / n,
+        class_accuracy=None if model.n_classes is None else tuple((hits[0] / hits[1].clamp(min=1)).tolist()),
     )
 
 

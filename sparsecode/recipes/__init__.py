@@ -51,6 +51,8 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "noise-mnist-l1": noise.noise_mnist_l1,
     "noise-mnist-sgd": noise.noise_mnist_sgd,
     "noise-mnist-explain-away": noise.noise_mnist_explain_away,
+    "noise-mnist-continual": noise.noise_mnist_continual,
+    "noise-latents-continual": noise.noise_latents_continual,
     "noise-latents": noise.noise_latents,
     "noise-latents-classify": noise.noise_latents_classify,
     "noise-cifar": noise.noise_cifar,

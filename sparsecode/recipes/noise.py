@@ -14,6 +14,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sparsecode.data import CIFAR10, MNIST, CIFAR10Latents, Data, Digits
+from sparsecode.data.tasks import ClassTasks, Labelled
 from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Inference, Iterative
@@ -38,9 +39,11 @@ __all__ = [
     "noise_digits_sdm",
     "noise_latents",
     "noise_latents_classify",
+    "noise_latents_continual",
     "noise_mnist",
     "noise_mnist_anneal",
     "noise_mnist_classify",
+    "noise_mnist_continual",
     "noise_mnist_deep",
     "noise_mnist_explain_away",
     "noise_mnist_inhibition",
@@ -241,6 +244,31 @@ def noise_mnist_explain_away() -> Run:
         inference=Inference(solver=AdamDescent(lr=0.01), max_steps=5, tol=1e-6),
     )
     return _run(MNIST(), model, _optim(784), epochs=20, batch=250, sigmas=(0.1, 0.3, 0.8))
+
+
+def _continual(data: Labelled, model: Amortised, epochs_per_task: int, batch: int) -> Run:
+    """Five pairs of classes, one after the other, one head for all; validated at the end of each."""
+    optim = Optim(groups={"encoder": Adam(lr=1e-3), "decoder": Adam(lr=1e-3)}, clip=Clip(norm=1.0))
+    run = _run(ClassTasks(source=data, epochs_per_task=epochs_per_task), model, optim, 5 * epochs_per_task, batch)
+    return replace(run, train=replace(run.train, evaluate_every=epochs_per_task, checkpoint_every=epochs_per_task))
+
+
+def noise_mnist_continual() -> Run:
+    """Pairs of digits learned one after the other by 1000 rectified units without noise; `sparsecode forgetting` shows what stays.
+
+    Bricken et al., ICML 2023, start from networks pretrained with noise: `--set init_from='{"run":"RUN"}'`, of `noise-mnist`.
+    """
+    return _continual(MNIST(), _network(1000, 0.0, task=Classify(n_classes=10)), epochs_per_task=2, batch=250)
+
+
+def noise_latents_continual() -> Run:
+    """Pairs of classes of CIFAR-10's latents, learned one after the other by 10 000 units without noise, for a GPU.
+
+    Bricken et al., ICML 2023: 10 (or 50) epochs per pair, from `noise-latents` at each sigma (`init_from`).
+    """
+    return _continual(
+        CIFAR10Latents(), _network(10_000, 0.0, task=Classify(n_classes=10)), epochs_per_task=10, batch=1024
+    )
 
 
 def noise_latents() -> Run:

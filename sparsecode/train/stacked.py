@@ -14,6 +14,7 @@ from sparsecode.data.splits import Reader, Splits
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.stacked import Drawn, Stacked
 from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.fit import Course, non_finite
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim, clip_, set_rates
@@ -98,7 +99,7 @@ def fit_stacked(stack: Stacked, entrants: Sequence[Entrant], splits: Splits) -> 
                     try:
                         if isinstance(loss, BaseException):
                             raise loss
-                        entrants[i].course.advance(loss, caught)
+                        entrants[i].course.advance(loss, lambda caught=caught: caught)
                     except Exception as problem:
                         failed[i] = problem
                 if caught or len(failed) == len(entrants):
@@ -117,6 +118,8 @@ def _update(model: AmortisedModel, entrant: Entrant, step: int) -> None:
     for group in groups:
         group.optimiser.step()
     model.constrain_()
+    if step % EVERY == EVERY - 1:
+        flush_(groups)
 
 
 def _check(loss: Loss, drawn: Drawn, step: int, course: Course) -> None:

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
     splits = config.data.load()
-    model = resolve(config, clock(config.train, splits.train.n)).model.build(splits.shape, config.seed)
+    model = resolve(config, clock(config.train, splits.training.n)).model.build(splits.shape, config.seed)
     model.initialise_(splits.train.x)
     label = splits.train.label
     return model, Batch(splits.train.x[:20], None if label is None else label[:20])

@@ -1,0 +1,85 @@
+"""`sparsecode forgetting`: what runs of continual learning still know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from sparsecode.cli.options import UsageError
+from sparsecode.cli.outputs import run_names
+from sparsecode.data.tasks import ClassTasks
+from sparsecode.evaluate.forgetting import Forgetting, forgetting
+from sparsecode.files import save_atomic
+from sparsecode.losses.task import Classify
+from sparsecode.models.amortised import Amortised
+from sparsecode.plots.forgetting import forgetting_matrices
+from sparsecode.runs import RunFolder
+
+__all__ = ["forgetting_command"]
+
+
+def forgetting_command(argv: list[str]) -> int:
+    tyro.cli(_forgetting, args=argv, prog="sparsecode forgetting")
+    return 0
+
+
+def _forgetting(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
+    others: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
+    ] = (),
+    /,
+    out: Path | None = None,
+) -> None:
+    """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks.
+
+    Args:
+        out: folder for forgetting.png; default the figures of the first run
+    """
+    paths, console = (run, *others), Console()
+    found = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
+    tasks = [" ".join(map(str, task)) for task in next(iter(found.values())).tasks]
+    table = Table(title="accuracy after the last task, validation split", title_justify="left")
+    for column in ("run", *tasks, "mean", "forgotten"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for name, report in found.items():
+        cells = [f"{value:.1%}" for value in (*report.matrix[-1], report.accuracy, report.forgetting)]
+        table.add_row(name, *cells)
+    console.print(table)
+    if len({report.tasks for report in found.values()}) > 1:
+        raise UsageError("the runs have other tasks, or in another order; give runs of the same ones")
+    figure = forgetting_matrices({name: report.matrix for name, report in found.items()}, tasks, "what is still known")
+    path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
+    save_atomic(path, lambda file: figure.savefig(file, dpi=120, bbox_inches="tight"))
+    console.print(f"picture  {path}", highlight=False, soft_wrap=True)
+
+
+def read(path: Path) -> Forgetting:
+    """From the validations of a run. Raises UsageError for runs of other data, tasks that are not finished or not validated."""
+    folder = RunFolder(path)
+    config = folder.config()
+    if not (
+        isinstance(config.data, ClassTasks)
+        and isinstance(config.model, Amortised)
+        and isinstance(config.model.task, Classify)
+    ):
+        raise UsageError(f"{path}: expected a model that classifies on data of type class_tasks")
+    n_classes = config.model.task.n_classes
+    tasks = config.data.tasks(n_classes)
+    state = folder.state()
+    if state is None:
+        raise UsageError(f"{path}: training has not begun to be saved; train it first")
+    per_task = state.total_steps / config.train.epochs * config.data.epochs_per_task
+    wanted = [round(per_task * (t + 1)) for t in range(len(tasks))]
+    rows = {int(r["step"]): r for r in folder.metrics() if "encode/class_0" in r}
+    missing = [step for step in wanted if step not in rows]
+    if missing:
+        raise UsageError(
+            f"{path}: no validation at step {missing[0]}, the end of a task; train to the end of all {len(tasks)} tasks with "
+            f"train.epochs {config.data.epochs_per_task * len(tasks)} and train.evaluate-every {config.data.epochs_per_task}"
+        )
+    return forgetting([[rows[step][f"encode/class_{c}"] for c in range(n_classes)] for step in wanted], tasks)

@@ -1,0 +1,33 @@
+"""Accuracy on each task after each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+__all__ = ["forgetting_matrices"]
+
+
+def forgetting_matrices(
+    matrices: dict[str, Sequence[Sequence[float]]], tasks: Sequence[str], title: str = ""
+) -> Figure:
+    """A square per run: row t after task t, column s of task s; what was not seen yet is faint."""
+    figure = Figure(figsize=(3.6 * len(matrices) + 0.6, 3.9), layout="constrained")
+    axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        values = np.asarray(matrix)
+        seen = np.tril(np.ones_like(values)) > 0
+        ax.imshow(values, vmin=0, vmax=1, cmap="Blues", alpha=np.where(seen, 1.0, 0.25))
+        for (t, s), value in np.ndenumerate(values):
+            ax.text(
+                s, t, f"{value:.0%}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black"
+            )
+        ax.set_xticks(range(len(tasks)), tasks)
+        ax.set_yticks(range(len(tasks)), tasks)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel("accuracy on classes")
+    axes[0].set_ylabel("after training on classes")
+    figure.suptitle(title, fontsize=10)
+    return figure
