@@ -115,7 +115,7 @@ def fit(
                 if any_rank(broken, fabric.device):
                     raise non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
                 _update(model, fabric, loss, course.groups, optim, step)
-                course.advance(loss, interrupts.caught)
+                course.advance(loss, lambda: interrupts.caught)
                 if course.state.stopped_by:
                     break
     finally:
@@ -165,14 +165,15 @@ class Course:
         self.began = time.monotonic()
         self._notify("start", {})
 
-    def advance(self, loss: Loss, caught: str | None) -> None:
-        """After an update: tell, validate and save what is due; `stopped_by` is set if a signal was `caught` before the end."""
+    def advance(self, loss: Loss, signal: Callable[[], str | None]) -> None:
+        """After an update: tell, validate and save what is due; `stopped_by` is set if a `signal` was caught before the end."""
         self.state = state = msgspec.structs.replace(self.state, step=self.state.step + 1)
         last = state.step == state.total_steps
         if state.step % self.train.log_every == 0 or last:
             self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self.began})
         if self.evaluate and self.first and (state.step % self.every_evaluate == 0 or last):
             self._validate(self.evaluate)
+        caught = signal()  # only now: observers and validation take their time
         stopped = any_rank(caught is not None, loss.total.device) and not last
         if stopped:
             self.state = msgspec.structs.replace(self.state, stopped_by=caught or "another process")
