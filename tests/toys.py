@@ -32,6 +32,7 @@ from sparsecode.nn.decoders import OneHidden
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import SpikeSlab
 from sparsecode.nn.priors import PseudoInputs
+from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
 
@@ -57,7 +58,10 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
 KINDS = list({_kind(recipe().model): name for name, recipe in reversed(RECIPES.items())}.values())
 # All recipes, for tests that take long: in the default run those of a kind of their own.
-EACH_KIND = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
+LARGE = ("noise-cifar-resnet50",)
+EACH_KIND = [
+    name if name in KINDS and name not in LARGE else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES
+]
 
 
 def big_digits(folder: Path) -> Path:
@@ -113,6 +117,10 @@ def _small(model: Amortised | Variational) -> Amortised | Variational:
         return replace(model, n_code=24, net=net, prior=prior)
     if isinstance(model.decoder, BiasedDictionary) and model.decoder.start == "samples":
         return model  # its memory is the data
+    if isinstance(model.encoder, ResNet50):
+        return model
+    if isinstance(model.encoder, ConvMixer):
+        model = replace(model, encoder=ConvMixer(blocks=2, kernel=3))
     activation = model.activation
     return replace(
         model,

@@ -27,6 +27,7 @@ from sparsecode.nn.noises import Noise
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
+from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.schedules import PositiveSchedule, Schedule, at
@@ -63,7 +64,7 @@ class Amortised(Spec, tag="amortised"):
         bool, Meta(description="after training, move thresholds so that validation samples have the wanted L0")
     ] = True
     normaliser: Normaliser = Identity()
-    encoder: Affine | LISTA = Affine()
+    encoder: Affine | LISTA | ConvMixer | ResNet50 = Affine()
     decoder: Annotated[
         BiasedDictionary | Perceptron, Meta(description="with hidden layers, all but the first, which is the code")
     ] = BiasedDictionary()
@@ -103,6 +104,8 @@ class AmortisedModel(AbstractSparseModel):
             spec.encoder.build(self.dictionary, spec.n_code, n_features, rng)
             if isinstance(spec.encoder, Affine)
             else spec.encoder.build(spec.n_code, n_features, rng)
+            if isinstance(spec.encoder, LISTA)
+            else spec.encoder.build(spec.n_code, shape, rng)
         )
         self.projection = spec.projection and spec.projection.build(n_features, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)

@@ -45,11 +45,11 @@ def _of_encoders(spec: Amortised) -> list[str]:
     activation = spec.activation
     if isinstance(activation, Gated) and not (isinstance(spec.encoder, Affine) and not spec.encoder.bias):
         found.append("activation is 'gated', which has biases of its own; choose encoder 'affine' with bias false")
-    if isinstance(spec.encoder, LISTA):
-        if not isinstance(activation, ReLU) or not spec.encoder.positive:
-            found.append("encoder is 'lista', whose codes are rectified already; choose positive and activation 'relu'")
-        if spec.revival is not None:
-            found.append("encoder is 'lista', whose codes do not revive one by one; leave revival out")
+    if isinstance(spec.encoder, LISTA) and (not isinstance(activation, ReLU) or not spec.encoder.positive):
+        found.append("encoder is 'lista', whose codes are rectified already; choose positive and activation 'relu'")
+    if not isinstance(spec.encoder, Affine) and spec.revival is not None:
+        kind = type(spec.encoder).__name__.lower()
+        found.append(f"encoder is {kind!r}, whose codes do not revive one by one; leave revival out")
     return found
 
 

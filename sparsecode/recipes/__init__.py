@@ -56,6 +56,8 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "noise-latents": noise.noise_latents,
     "noise-latents-classify": noise.noise_latents_classify,
     "noise-cifar": noise.noise_cifar,
+    "noise-cifar-convmixer": noise.noise_cifar_convmixer,
+    "noise-cifar-resnet50": noise.noise_cifar_resnet50,
     "digits-vae": variational.digits_vae,
     "digits-vsc": variational.digits_vsc,
     "mnist-vae": variational.mnist_vae,

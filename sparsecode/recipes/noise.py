@@ -25,6 +25,7 @@ from sparsecode.nn.decoders import LinearDictionary
 from sparsecode.nn.encoders import LinearEncoder
 from sparsecode.nn.noises import Gaussian
 from sparsecode.nn.perceptron import Perceptron
+from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.penalties import L1
 from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
@@ -34,6 +35,8 @@ from sparsecode.train.plan import Train
 
 __all__ = [
     "noise_cifar",
+    "noise_cifar_convmixer",
+    "noise_cifar_resnet50",
     "noise_digits",
     "noise_digits_attention",
     "noise_digits_sdm",
@@ -60,7 +63,7 @@ def _network(
     n_code: int,
     sigma: float | Linear,
     activation: Activation | None = None,
-    encoder: Affine = PLAIN,
+    encoder: Affine | ConvMixer | ResNet50 = PLAIN,
     decoder: BiasedDictionary | Perceptron = VALUES,
     task: Task | None = None,
 ) -> Amortised:
@@ -287,6 +290,30 @@ def noise_latents_classify() -> Run:
     model = _network(10_000, 0.1, task=Classify(n_classes=10))
     optim = Optim(groups={"encoder": Adam(lr=1e-4), "decoder": Adam(lr=1e-4)}, clip=Clip(norm=1.0))
     return _run(CIFAR10Latents(), model, optim, epochs=800, batch=1024)
+
+
+def noise_cifar_convmixer() -> Run:
+    """A ConvMixer of width 256 that classifies CIFAR-10 with noise .8 on its pixels; the code is its pooled features. For a GPU.
+
+    Bricken et al., ICML 2023, whose networks of this kind (there with augmentation, AdamW .01, decay .005) are attacked.
+    """
+    model = _network(256, 0.8, encoder=ConvMixer(), task=Classify(n_classes=10))
+    adam = Adam(lr=1e-3, weight_decay=0.005, decoupled=True)
+    return _run(
+        CIFAR10(), model, Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0)), epochs=150, batch=128
+    )
+
+
+def noise_cifar_resnet50() -> Run:
+    """A ResNet-50 that classifies CIFAR-10 with noise .8 on its pixels; the code is its 2048 pooled features. For a GPU.
+
+    Bricken et al., ICML 2023 (batches of 256).
+    """
+    model = _network(2048, 0.8, encoder=ResNet50(), task=Classify(n_classes=10))
+    adam = Adam(lr=1e-3)
+    return _run(
+        CIFAR10(), model, Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0)), epochs=150, batch=256
+    )
 
 
 def noise_cifar() -> Run:
