@@ -17,11 +17,10 @@ from sparsecode.evaluate.references import ReferencePoint, by_pursuit, reference
 from sparsecode.evaluate.score import Score
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec
-from sparsecode.sweeps import SweepResult
+from sparsecode.sweeps import SEED, SweepResult
 
 __all__ = ["SEED", "Frontier", "FrontierRow", "frontier_of", "reference_curves"]
 
-SEED = "seed"
 QUANTITIES = ("l0", "psnr", "explained_variance", "normalised_mse", "mse", "dead", "dense")
 SAMPLES = 2000  # of the test split, for references
 POINTS = 8  # of a reference's curve
@@ -68,10 +67,12 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
     for result in results:
         first = next((path for path in result.overrides if path != SEED), "")
         along[result.recipe] = along.get(result.recipe) or first
+    differ = {recipe: _differing([r.fixed for r in results if r.recipe == recipe]) for recipe in along}
     grouped: dict[str, dict[str, tuple[Any, list[tuple[str, Score]]]]] = {}
     for result in results:
         own = along[result.recipe]
-        further = [f"{path}={value}" for path, value in result.overrides.items() if path not in (own, SEED)]
+        changed = {**{path: result.fixed.get(path) for path in differ[result.recipe]}, **result.overrides}
+        further = [f"{path}={value}" for path, value in changed.items() if path not in (own, SEED)]
         value = result.overrides.get(own, "")
         label = f"{value:.4g}" if isinstance(value, float) else str(value)
         for coder, score in result.scores.items():
@@ -84,6 +85,12 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
         )
         rows += [_row(name, label, scored) for label, (_, scored) in ordered]
     return Frontier(along, tuple(rows), {})
+
+
+def _differing(changes: Sequence[dict[str, Any]]) -> list[str]:
+    """The paths that were not given the same value in all of them: runs of different sweeps in one folder."""
+    paths = dict.fromkeys(path for change in changes for path in change)
+    return [path for path in paths if any(change.get(path) != changes[0].get(path) for change in changes)]
 
 
 def _row(line: str, value: str, scored: Sequence[tuple[str, Score]]) -> FrontierRow:

@@ -46,7 +46,8 @@ def test_the_grid_is_every_combination_of_values_and_recipes(tmp_path: Path) -> 
         assert job.config.model.weight in {0.5 * own, own, 2 * own}
         assert job.config.seed == job.overrides["seed"]
         assert job.config.train.epochs == 3
-    assert jobs[0].folder == tmp_path / "digits-sdl_weight=0.16_seed=0"
+    name, _, hashed = jobs[0].folder.name.rpartition("_")
+    assert (name, len(hashed)) == ("digits-sdl_weight=0.16_seed=0", 8)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_values_may_be_numbers_words_multiples_and_variants(
 def test_paths_with_the_same_last_name_are_told_apart(tmp_path: Path) -> None:
     axes = [Axis.parse("optim.groups.encoder.lr=0.1"), Axis.parse("optim.groups.decoder.lr=0.1")]
     name = jobs_of(["digits-sdl"], axes, (), tmp_path)[0].folder.name
-    assert name == "digits-sdl_optim.groups.encoder.lr=0.1_optim.groups.decoder.lr=0.1"
+    assert name.rpartition("_")[0] == "digits-sdl_optim.groups.encoder.lr=0.1_optim.groups.decoder.lr=0.1"
 
 
 @pytest.mark.parametrize(
@@ -119,16 +120,27 @@ def test_results_of_other_grids_in_the_folder_are_kept_while_their_runs_are_ther
     for over in ("seed=0", "seed=1"):
         list(sweep(grid(tmp_path, over), tmp_path, serial(accelerator="cpu")))
     assert [r.overrides["seed"] for r in read_results(tmp_path)] == [0, 1]
-    (tmp_path / "digits-sdl_seed=0" / "eval.json").unlink()
+    next(tmp_path.glob("digits-sdl_seed=0_*/eval.json")).unlink()
     list(sweep(grid(tmp_path, "seed=1"), tmp_path, refuse))
     assert [r.overrides["seed"] for r in read_results(tmp_path)] == [1]
 
 
 def test_a_run_of_another_config_in_the_way_is_a_failure(tmp_path: Path) -> None:
     list(sweep(grid(tmp_path, "seed=0"), tmp_path, serial(accelerator="cpu")))
-    other = jobs_of(["digits-sdl"], [Axis.parse("seed=0")], (*quick(tmp_path), "model.weight=3"), tmp_path)
-    (outcome,) = sweep(other, tmp_path, serial(accelerator="cpu"))
+    (other,) = jobs_of(["digits-sdl"], [Axis.parse("seed=0")], (*quick(tmp_path), "model.weight=3"), tmp_path)
+    assert not other.folder.exists()  # another config is another folder
+    (there,) = grid(tmp_path, "seed=0")
+    (outcome,) = sweep([other._replace(folder=there.folder)], tmp_path, serial(accelerator="cpu"))
     assert "model.weight: 0.32 -> 3" in outcome.problem
+
+
+def test_a_run_is_found_again_by_its_config_however_it_was_asked_for(tmp_path: Path) -> None:
+    (first,) = jobs_of(["digits-sdl"], [Axis.parse("seed=0"), Axis.parse("model.weight=0.64")], (), tmp_path)
+    first.folder.mkdir()
+    (again,) = jobs_of(["digits-sdl"], [Axis.parse("model.weight=2x")], ("seed=0",), tmp_path)
+    assert again.config == first.config
+    assert again.folder == first.folder
+    assert (again.overrides, again.fixed) == ({"model.weight": 0.64}, {"seed": 0})
 
 
 def test_two_sweeps_in_one_folder_keep_out_of_each_others_way(tmp_path: Path) -> None:
@@ -153,6 +165,11 @@ class Killer:
         return os._exit, (9,)
 
 
+def begun(out: Path) -> bool:
+    """Whether a first run has taken steps."""
+    return any(file.stat().st_size for file in out.glob("*/metrics.jsonl"))
+
+
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, n: int) -> None:
     out = tmp_path / "sweep"
@@ -161,15 +178,13 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, n: int) -> No
         "--set", "model.n_code=16", "--set", "train.evaluate_every=100", "--out", str(out), "--processes", str(n), "--accelerator", "cpu",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
-        metrics = out / "digits-sdl_seed=0" / "metrics.jsonl"
         until = time.monotonic() + 90
-        while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < until:
+        while not begun(out) and time.monotonic() < until:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         text = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 130, text
     assert "The same command goes on" in text
     assert "Traceback" not in text
-    state = RunFolder(out / "digits-sdl_seed=0").state()
-    assert state is not None
-    assert 0 < state.step < state.total_steps
+    states = [RunFolder(path).state() for path in out.glob("digits-sdl_seed=*")]
+    assert any(state is not None and 0 < state.step < state.total_steps for state in states)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 import tyro
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.processes import Terminated, terminable
-from sparsecode.evaluate.references import ReferencePoint
-from sparsecode.files import save_atomic, write_atomic
-from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
-from sparsecode.plots import FrontierPoint, sparsity_frontier
-from sparsecode.specs import to_json
-from sparsecode.sweeps import RESULTS, Axis, Job, Outcome, SweepResult, jobs_of, processes, read_results, serial, sweep
+from sparsecode.cli.sweep_report import report, report_experiment
+from sparsecode.experiments import EXPERIMENTS, Experiment
+from sparsecode.recipes import RECIPES
+from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
 from sparsecode.train.observers import Observer, ProgressBar
 
 __all__ = ["sweep_command"]
 
-PICTURE, TABLE = "frontier.png", "frontier.json"
-
 Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
 
 
 def sweep_command(argv: list[str]) -> int:
@@ -36,51 +30,78 @@ def sweep_command(argv: list[str]) -> int:
 
 
 def _sweep(
-    recipes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
     /,
     over: Annotated[Assignments, tyro.conf.arg(metavar="PATH=V,V,...")] = (),
     set: Annotated[Assignments, tyro.conf.arg(metavar="PATH=JSON")] = (),
-    out: Path = Path("runs/sweep"),
+    epochs: float | None = None,
+    out: Path | None = None,
+    backend: BackendName = "auto",
     processes: int = 1,
     references: bool = False,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    list: bool = False,
+    ray_address: str | None = None,
+    ray_cpus: float = 1.0,
+    ray_gpus: float = 0.0,
 ) -> int:
-    """Train every combination of values for every recipe; the same command goes on where it was.
+    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was.
 
     Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and deviations over seeds) and
-    frontier.png (sparsity against reconstruction).
+    frontier.png (sparsity against reconstruction); for an experiment the picture that it is about, too.
 
     Args:
-        recipes: names of recipes
-        over: what varies; 2x stands for twice the recipe's own value; give it again for another path
+        names: names of recipes, or of one experiment
+        over: what varies; 2x stands for twice the recipe's own value; give it again for another path; of an experiment, it takes
+            the place of the axis with that path
         set: a change in all runs, such as train.epochs=5; give it again for another one
-        out: folder of the run folders
+        epochs: the same as --set train.epochs=...
+        out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
+        backend: serial: one run after the other; processes: each in a process of its own; stacked: runs of one shape side by
+            side in this process, others in processes; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
         processes: how many runs at a time
         references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
         accelerator: auto: cuda where there is one, else cpu
+        list: list the experiments, and train nothing
+        ray_address: of a running cluster; default: one on this machine
+        ray_cpus: cores per run
+        ray_gpus: GPUs per run, or the share of one
     """
-    if not recipes:
-        raise UsageError("which recipes? sparsecode recipes lists them")
+    console = Console()
+    if list:
+        _list(console)
+        return 0
+    if not names:
+        raise UsageError("which recipes, or which experiment? sparsecode recipes lists them")
     if processes < 1:
         raise UsageError(f"--processes {processes}: expected at least 1")
-    jobs = jobs_of(recipes, [Axis.parse(text) for text in over], set, out)
-    console = Console()
-    failed: list[Outcome] = []
+    experiment = _experiment(names)
+    axes = _axes(experiment, over)
+    fixed = (
+        *(experiment.fixed if experiment else ()),
+        *set,
+        *(() if epochs is None else (f"train.epochs={epochs:g}",)),
+    )
+    root = out or Path("runs") / (names[0] if experiment else "sweep")
+    jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root)
+    how = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
+    failed: dict[str, Outcome] = {}
     stopped: int | None = None
     try:
         with terminable():
-            for number, outcome in enumerate(
-                sweep(jobs, out, _backend(jobs, processes, accelerator, console)), start=1
-            ):
+            for number, outcome in enumerate(sweep(jobs, root, how), start=1):
                 _tell(outcome, number, len(jobs), console)
-                failed += [outcome] if outcome.problem else []
+                failed |= {outcome.job.folder.name: outcome} if outcome.problem else {}
                 if outcome.evaluation is None and not outcome.problem:
                     stopped = 128 + signal.SIGINT
     except Terminated as stop:
         stopped = stop.code
-    if results := read_results(out):
-        _report(results, out, references, console)
-    for outcome in failed:
+    if results := read_results(root):
+        report(results, root, references, console)
+        own = {job.folder.name for job in jobs}
+        if experiment and (found := [result for result in results if result.run in own]):
+            report_experiment(experiment, names[0], found, root, console)
+    for outcome in failed.values():
         console.print(
             f"failed   {outcome.job.folder}: {outcome.problem}", highlight=False, markup=False, soft_wrap=True
         )
@@ -90,15 +111,64 @@ def _sweep(
     return 1 if failed else 0
 
 
-def _backend(jobs: Sequence[Job], n: int, accelerator: str, console: Console) -> Any:
-    if n > 1:
-        console.print(f"{len(jobs)} runs, {n} at a time", highlight=False)
-        return processes(n, accelerator)
+def _list(console: Console) -> None:
+    table = Table("experiment", "what it asks", "recipes", "over")
+    for name, experiment in EXPERIMENTS.items():
+        table.add_row(
+            name, f"{experiment.title}\n{experiment.about}", ", ".join(experiment.recipes), "\n".join(experiment.over)
+        )
+    console.print(table)
+
+
+def _experiment(names: Sequence[str]) -> Experiment | None:
+    found = [name for name in names if name in EXPERIMENTS]
+    if found and len(names) > 1:
+        raise UsageError(
+            f"{found[0]} is an experiment, and others are asked for beside it; expected it alone, or recipes"
+        )
+    if unknown := [name for name in names if name not in RECIPES and name not in EXPERIMENTS]:
+        raise UsageError(
+            f"no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}; and experiments: {', '.join(EXPERIMENTS)}"
+        )
+    return EXPERIMENTS[found[0]] if found else None
+
+
+def _axes(experiment: Experiment | None, over: Sequence[str]) -> list[Axis]:
+    """The experiment's axes, those of `over` in place of them or behind them."""
+    axes = {axis.path: axis for axis in map(Axis.parse, experiment.over if experiment else ())}
+    given = [Axis.parse(text) for text in over]
+    return [*(axes | {axis.path: axis for axis in given}).values()] if experiment else given
+
+
+def _backend(
+    jobs: Sequence[Job],
+    name: BackendName,
+    n: int,
+    accelerator: str,
+    console: Console,
+    ray: tuple[str | None, float, float],
+) -> Backend:
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def watch(job: Job) -> list[Observer]:
         console.print(f"[bold]{job.folder.name}[/bold]", highlight=False)
         return [ProgressBar(console, ())]
 
+    def watch_stack(stack: Sequence[Job]) -> list[Observer]:
+        tell(f"{len(stack)} runs in one stack")
+        return [ProgressBar(console, ())]
+
+    if name == "ray":
+        from sparsecode.sweeps.ray import on_ray
+
+        address, cpus, gpus = ray
+        return on_ray(address, cpus, gpus, accelerator)
+    if name == "stacked":
+        return stacked(processes(n, accelerator), accelerator, watch_stack, tell)
+    if name == "processes" or (name == "auto" and n > 1):
+        tell(f"{len(jobs)} runs, {n} at a time")
+        return processes(n, accelerator)
     return serial(watch, accelerator)
 
 
@@ -112,60 +182,3 @@ def _tell(outcome: Outcome, number: int, total: int, console: Console) -> None:
     console.print(
         f"{number} of {total}  {outcome.job.folder.name}  {words}", highlight=False, markup=False, soft_wrap=True
     )
-
-
-def _report(results: list[SweepResult], out: Path, with_references: bool, console: Console) -> None:
-    frontier = frontier_of(results)
-    if with_references:
-        try:
-            with console.status("references at equal L0"):
-                frontier = msgspec.structs.replace(frontier, references=reference_curves(frontier, out))
-        except ValueError as problem:
-            console.print(f"no references: {problem}", highlight=False, markup=False, soft_wrap=True)
-    _print_table(frontier, console)
-    points = {line: [_point(row) for row in rows] for line, rows in frontier.lines().items()}
-    curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
-    figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
-    write_atomic(out / TABLE, to_json(frontier))
-    save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
-    for what, path in (("results", out / RESULTS), ("table", out / TABLE), ("picture", out / PICTURE)):
-        console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
-
-
-def _varied(frontier: Frontier) -> str:
-    return ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in frontier.along.values() if path))
-
-
-def _print_table(frontier: Frontier, console: Console) -> None:
-    several = any(len(row.runs) > 1 for row in frontier.rows)
-    title = "test split; mean over seeds" + (", and deviation" if several else "")
-    table = Table(box=box.SIMPLE, title=title, title_justify="left")
-    table.add_column("runs, codes by", overflow="fold")
-    for column in (_varied(frontier) or "-", "seeds", "L0", "PSNR dB", "EV", "dead"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in frontier.rows:
-        cells = [
-            _cell(row, name, digits)
-            for name, digits in (("l0", 2), ("psnr", 2), ("explained_variance", 4), ("dead", 1))
-        ]
-        table.add_row(row.line, row.value, str(len(row.runs)), *cells)
-    console.print(table)
-
-
-def _cell(row: FrontierRow, name: str, digits: int) -> str:
-    mean, sd = row.mean[name], row.sd[name]
-    if mean is None or sd is None:
-        return "-"
-    return f"{mean:.{digits}f}" + (f"\n±{sd:.{digits}f}" if len(row.runs) > 1 else "")
-
-
-def _point(row: FrontierRow) -> FrontierPoint:
-    def values(name: str) -> list[float]:
-        return [math.nan if value is None else value for value in row.scores[name]]
-
-    return FrontierPoint(row.value, values("l0"), values("psnr"), values("explained_variance"))
-
-
-def _reference_point(point: ReferencePoint) -> FrontierPoint:
-    explained = math.nan if point.explained_variance is None else point.explained_variance
-    return FrontierPoint("", [point.l0], [point.psnr], [explained])

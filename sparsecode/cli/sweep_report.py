@@ -1,0 +1,111 @@
+"""What a sweep prints and draws when it ends."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sparsecode.evaluate.references import ReferencePoint
+from sparsecode.experiments import Experiment
+from sparsecode.files import save_atomic, write_atomic
+from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
+from sparsecode.plots import FrontierPoint, sparsity_frontier
+from sparsecode.plots.sweep import SweepPoint, sweep_lines
+from sparsecode.specs import to_json
+from sparsecode.sweeps import RESULTS, SweepResult, curves_of
+
+__all__ = ["PICTURE", "TABLE", "report", "report_experiment"]
+
+PICTURE, TABLE = "frontier.png", "frontier.json"
+
+
+def report_experiment(
+    experiment: Experiment, name: str, results: Sequence[SweepResult], out: Path, console: Console
+) -> None:
+    """The quantity that the experiment is about: a table and a picture of it along its axis."""
+    lines = curves_of(results, experiment.x, experiment.y)
+    across, quantity = experiment.x.rpartition(".")[2], experiment.y.rpartition(".")[2]
+    title = f"{quantity}: mean over seeds, and least to greatest"
+    table = Table(across, box=box.SIMPLE, title=title, title_justify="left")
+    for line in lines:
+        table.add_column(line, justify="right", overflow="fold")
+    for at in dict.fromkeys(at for line in lines.values() for at in line):
+        table.add_row(str(at), *(_band(line.get(at, [])) for line in lines.values()))
+    console.print(table)
+    points = {line: [SweepPoint(at, values) for at, values in found.items()] for line, found in lines.items()}
+    figure = sweep_lines(points, across, quantity, experiment.title)
+    picture = out / f"{name}.png"
+    save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
+    console.print(f"{'picture':8} {picture}", highlight=False, soft_wrap=True)
+
+
+def _band(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean}\n{min(values):.4g} to {max(values):.4g}"
+
+
+def report(results: list[SweepResult], out: Path, with_references: bool, console: Console) -> None:
+    """The frontier of all results: table and picture, and where they are."""
+    frontier = frontier_of(results)
+    if with_references:
+        try:
+            with console.status("references at equal L0"):
+                frontier = msgspec.structs.replace(frontier, references=reference_curves(frontier, out))
+        except ValueError as problem:
+            console.print(f"no references: {problem}", highlight=False, markup=False, soft_wrap=True)
+    _print_table(frontier, console)
+    points = {line: [_point(row) for row in rows] for line, rows in frontier.lines().items()}
+    curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
+    figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
+    write_atomic(out / TABLE, to_json(frontier))
+    save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
+    for what, path in (("results", out / RESULTS), ("table", out / TABLE), ("picture", out / PICTURE)):
+        console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
+
+
+def _varied(frontier: Frontier) -> str:
+    return ", ".join(dict.fromkeys(path.rpartition(".")[2] for path in frontier.along.values() if path))
+
+
+def _print_table(frontier: Frontier, console: Console) -> None:
+    several = any(len(row.runs) > 1 for row in frontier.rows)
+    title = "test split; mean over seeds" + (", and deviation" if several else "")
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
+    table.add_column("runs, codes by", overflow="fold")
+    for column in (_varied(frontier) or "-", "seeds", "L0", "PSNR dB", "EV", "dead"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in frontier.rows:
+        cells = [
+            _cell(row, name, digits)
+            for name, digits in (("l0", 2), ("psnr", 2), ("explained_variance", 4), ("dead", 1))
+        ]
+        table.add_row(row.line, row.value, str(len(row.runs)), *cells)
+    console.print(table)
+
+
+def _cell(row: FrontierRow, name: str, digits: int) -> str:
+    mean, sd = row.mean[name], row.sd[name]
+    if mean is None or sd is None:
+        return "-"
+    return f"{mean:.{digits}f}" + (f"\n±{sd:.{digits}f}" if len(row.runs) > 1 else "")
+
+
+def _point(row: FrontierRow) -> FrontierPoint:
+    def values(name: str) -> list[float]:
+        return [math.nan if value is None else value for value in row.scores[name]]
+
+    return FrontierPoint(row.value, values("l0"), values("psnr"), values("explained_variance"))
+
+
+def _reference_point(point: ReferencePoint) -> FrontierPoint:
+    explained = math.nan if point.explained_variance is None else point.explained_variance
+    return FrontierPoint("", [point.l0], [point.psnr], [explained])

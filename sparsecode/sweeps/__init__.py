@@ -1,0 +1,29 @@
+"""Many runs at once: a grid of changes over recipes, trained by a backend, and what came of them.
+
+A backend is a function from jobs to an iterator of outcomes, in whatever order they finish.
+"""
+
+from sparsecode.sweeps.curves import SEED, curves_of
+from sparsecode.sweeps.grid import Axis, jobs_of
+from sparsecode.sweeps.jobs import Backend, Job, Outcome
+from sparsecode.sweeps.processes import processes
+from sparsecode.sweeps.results import RESULTS, SweepResult, read_results, sweep
+from sparsecode.sweeps.serial import serial
+from sparsecode.sweeps.stacked import stacked
+
+__all__ = [
+    "RESULTS",
+    "SEED",
+    "Axis",
+    "Backend",
+    "Job",
+    "Outcome",
+    "SweepResult",
+    "curves_of",
+    "jobs_of",
+    "processes",
+    "read_results",
+    "serial",
+    "stacked",
+    "sweep",
+]

@@ -1,0 +1,47 @@
+"""A quantity along an axis of a sweep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sparsecode.sweeps.results import SweepResult
+
+__all__ = ["SEED", "curves_of"]
+
+SEED = "seed"
+
+
+def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[Any, list[float]]]:
+    """The values of `y`, a dotted place in a result, over seeds, by value of the axis `x`; a line per recipe and further override.
+
+    Raises ValueError naming the run without such an axis, or such a number.
+    """
+    lines: dict[str, dict[Any, list[float]]] = {}
+    for result in results:
+        if x not in result.overrides:
+            raise ValueError(f"{result.run}: {x} did not vary; it did: {', '.join(result.overrides) or 'nothing'}")
+        further = [f"{path.rpartition('.')[2]}={v}" for path, v in result.overrides.items() if path not in (x, SEED)]
+        at = result.overrides[x]
+        at = at if isinstance(at, int | float | str) else msgspec.json.encode(at).decode()
+        line = lines.setdefault(", ".join([result.recipe, *further]), {})
+        line.setdefault(at, []).append(_number(result, y))
+    return {
+        name: dict(sorted(line.items(), key=lambda item: item[0] if isinstance(item[0], int | float) else math.inf))
+        for name, line in lines.items()
+    }
+
+
+def _number(result: SweepResult, place: str) -> float:
+    found: Any = msgspec.to_builtins(result)
+    for step in place.split("."):
+        if not isinstance(found, dict) or step not in found:
+            known = f"; there is {', '.join(found)}" if isinstance(found, dict) else ""
+            raise ValueError(f"{result.run}: no {step!r} of {place!r} in its results{known}")
+        found = found[step]
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise ValueError(f"{result.run}: {place} is {found!r}; expected a number")
+    return float(found)

@@ -1,0 +1,115 @@
+"""Every combination of changes over recipes, each with a folder named after it."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sparsecode.overrides import OverrideError, assign, replaced, value_at
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import Run
+from sparsecode.sweeps.jobs import Job
+
+__all__ = ["Axis", "jobs_of"]
+
+FACTOR = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)x", re.IGNORECASE)
+
+
+class Factor(NamedTuple):
+    """A value relative to the recipe's own."""
+
+    times: float
+
+
+class Axis(NamedTuple):
+    """What varies: a dotted path in the config, and its values."""
+
+    path: str
+    values: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Axis:
+        """`PATH=V,V,...`: each V is JSON, a bare word, or a number with an x behind it, a multiple of the recipe's own value."""
+        path, equals, values = text.partition("=")
+        if not (path and equals and values):
+            raise OverrideError(
+                f"--over {text}: expected PATH=VALUE,VALUE,... such as model.weight=0.5x,1x,2x or seed=0,1"
+            )
+        try:
+            found = msgspec.json.decode(f"[{values}]", type=list[Any])
+        except msgspec.DecodeError:
+            found = [_value(part.strip()) for part in values.split(",")]
+        twice = [value for i, value in enumerate(found) if value in found[:i]]
+        if twice:
+            raise OverrideError(f"--over {text}: {twice[0]!r} is there twice")
+        return cls(path, tuple(found))
+
+
+def _value(text: str) -> Any:
+    if factor := FACTOR.fullmatch(text):
+        return Factor(float(factor[1]))
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def jobs_of(recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str, ...], root: Path) -> list[Job]:
+    """Every combination of values for every recipe, with `assignments` (as `--set`) put in all of them first.
+
+    Folders lie in `root` and are named after recipe, values and a hash of the whole config: another config is another folder,
+    and a run that is there already keeps its own. Raises OverrideError for unknown recipes and paths, values that do not fit,
+    and combinations that come out the same.
+    """
+    if unknown := [name for name in recipes if name not in RECIPES]:
+        raise OverrideError(f"no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}")
+    there = {path.name.rpartition("_")[2]: path.name for path in sorted(root.iterdir())} if root.is_dir() else {}
+    jobs: list[Job] = []
+    for recipe in recipes:
+        base = assign(RECIPES[recipe](), assignments)
+        fixed = {path: value_at(base, path) for path in (text.partition("=")[0] for text in assignments)}
+        for values in itertools.product(*(axis.values for axis in axes)):
+            overrides = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
+            config = replaced(base, overrides, "--over")
+            words = [recipe, *(f"{_short(path, axes)}={_word(value)}" for path, value in overrides.items())]
+            known = there.get(_hash(config), "")
+            name = known if known.startswith(f"{recipe}_") else "_".join([*words, _hash(config)])
+            jobs.append(Job(recipe, overrides, config, root / name, fixed))
+    names = [job.folder.name for job in jobs]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise OverrideError(f"two runs of this sweep would be the same: {twice[0]}")
+    return jobs
+
+
+def _hash(config: Run) -> str:
+    return hashlib.blake2b(msgspec.json.encode(config), digest_size=4).hexdigest()
+
+
+def _resolved(base: Run, path: str, value: Any) -> Any:
+    if not isinstance(value, Factor):
+        return value
+    own = value_at(base, path, "--over")
+    if isinstance(own, bool) or not isinstance(own, int | float):
+        raise OverrideError(f"--over {path}: {value.times:g}x needs a number to multiply, and {path} is {own!r}")
+    product = float(f"{own * value.times:.12g}")  # 3 x 0.1 is 0.3
+    return int(product) if isinstance(own, int) and product.is_integer() else product
+
+
+def _short(path: str, axes: Sequence[Axis]) -> str:
+    last = path.rpartition(".")[2]
+    return last if [axis.path.rpartition(".")[2] for axis in axes].count(last) == 1 else path
+
+
+def _word(value: Any) -> str:
+    """A value as part of a folder's name."""
+    text = f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    if isinstance(value, dict | list) or not re.fullmatch(r"[\w.+-]+", text):
+        kind = value.get("type", "") if isinstance(value, dict) else ""
+        text = f"{kind}{hashlib.blake2b(msgspec.json.encode(value), digest_size=3).hexdigest()}"
+    return text

@@ -1,0 +1,43 @@
+"""The records of sweeps: what is to be trained, how it ended, and the contract of backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sparsecode.runner import run
+from sparsecode.runs import Evaluation, Run
+from sparsecode.train.observers import Observer
+
+__all__ = ["Backend", "Job", "Outcome", "trained"]
+
+
+class Job(NamedTuple):
+    """One run of a sweep: what is changed in which recipe, the whole config, and its folder; what is `fixed` in all runs."""
+
+    recipe: str
+    overrides: dict[str, Any]
+    config: Run
+    folder: Path
+    fixed: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """How a job ended: with an evaluation, with a problem, or (neither) stopped by a signal with its state saved."""
+
+    job: Job
+    evaluation: Evaluation | None = None
+    problem: str = ""
+
+
+Backend = Callable[[Sequence[Job]], Iterator[Outcome]]
+
+
+def trained(job: Job, observers: Sequence[Observer], accelerator: str) -> Outcome:
+    """The outcome of a job, trained here and now."""
+    try:
+        result = run(job.config, job.folder, observers=observers, accelerator=accelerator)
+    except Exception as error:  # whatever it is, the other runs go on
+        return Outcome(job, problem=f"{type(error).__name__}: {error}")
+    return Outcome(job, result.evaluation)

@@ -1,0 +1,68 @@
+"""Some runs at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection, get_context, resource_tracker
+from typing import Any
+
+import torch
+
+from sparsecode.sweeps.jobs import Backend, Job, Outcome, trained
+
+__all__ = ["processes"]
+
+
+def processes(n: int, accelerator: str = "auto") -> Backend:
+    """`n` runs at a time, each in a process of its own with its share of the cores.
+
+    When the iteration is given up, running jobs are asked to save and end, and are waited for.
+    """
+    threads = max(1, len(os.sched_getaffinity(0)) // n)
+
+    def backend(jobs: Sequence[Job]) -> Iterator[Outcome]:
+        context = get_context("spawn")
+        resource_tracker.ensure_running()  # here, because starting it lets SIGINT through
+        waiting, running = deque(jobs), dict[Any, Any]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < n:
+                    job = waiting.popleft()
+                    receive, send = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(job, threads, accelerator, send))
+                    # Blocked while the child is young, lest Ctrl-C catch it in its imports; `_work` lets it through again.
+                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+                    try:
+                        process.start()
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+                    send.close()  # so that the child's end is the only one, and its death is noticed
+                    running[receive] = process, job
+                ended = connection.wait(list(running))
+                for receive in [r for r in running if r in ended]:
+                    process, job = running[receive]
+                    try:
+                        outcome: Outcome | None = receive.recv()
+                    except EOFError:
+                        outcome = None
+                    process.join()
+                    del running[receive]
+                    yield outcome or Outcome(job, problem=f"its process died with exit code {process.exitcode}")
+        finally:
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.join()
+
+    return backend
+
+
+def _work(job: Job, threads: int, accelerator: str, send: Any) -> None:
+    # The terminal's Ctrl-C reaches children too: training saves and ends by itself, the rest is the parent's to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    torch.set_num_threads(threads)
+    send.send(trained(job, (), accelerator))

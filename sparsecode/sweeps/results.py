@@ -1,0 +1,101 @@
+"""What came of a sweep: `results.jsonl`, a line per finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sparsecode.evaluate.activity import Activity
+from sparsecode.evaluate.denoise import Denoised
+from sparsecode.evaluate.score import Score
+from sparsecode.files import locked, write_atomic
+from sparsecode.runs import Evaluation, RunFolder
+from sparsecode.specs import Spec, differences
+from sparsecode.sweeps.jobs import Backend, Job, Outcome
+
+__all__ = ["RESULTS", "SweepResult", "read_results", "sweep"]
+
+RESULTS = "results.jsonl"
+
+
+class SweepResult(Spec, tag="sweep_result"):
+    """A line of `results.jsonl`: a finished run, what was changed in its recipe (`fixed`: in all runs), and its scores on the test split."""
+
+    run: str
+    recipe: str
+    overrides: dict[str, Any]
+    scores: dict[str, Score]
+    denoising: dict[str, tuple[Denoised, ...]]
+    fixed: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    activity: Activity | None = None
+
+
+def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome]:
+    """Train what has not finished yet, and keep `root/results.jsonl` up to date: a line per finished run.
+
+    Finished runs come first. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
+    it goes on where it was. Raises BlockingIOError if another process works in `root`.
+    """
+    with locked(root):
+        results = {r.run: r for r in read_results(root) if RunFolder(root / r.run).eval_file.exists()}
+        there = {job.folder: _finished(job) for job in jobs}
+        for job, evaluation in ((job, there[job.folder]) for job in jobs):
+            if evaluation is not None:
+                results[job.folder.name] = _result(job, evaluation)
+        _write(root, results)
+        for job in jobs:
+            if (evaluation := there[job.folder]) is not None:
+                yield Outcome(job, evaluation)
+        outcomes = backend([job for job in jobs if there[job.folder] is None])
+        for outcome in outcomes:
+            if outcome.evaluation is not None:
+                results[outcome.job.folder.name] = _result(outcome.job, outcome.evaluation)
+                _write(root, results)
+            yield outcome
+            if outcome.evaluation is None and not outcome.problem:
+                return
+
+
+def _finished(job: Job) -> Evaluation | None:
+    """The evaluation of a job that needs no more work; what is damaged or differs is for `run` to report."""
+    folder = RunFolder(job.folder)
+    try:
+        if not folder.exists or differences(folder.config(), job.config):
+            return None
+        state = folder.state()
+        return folder.evaluation() if state and state.step >= state.total_steps else None
+    except (OSError, ValueError):
+        return None
+
+
+def _result(job: Job, evaluation: Evaluation) -> SweepResult:
+    return SweepResult(
+        job.folder.name,
+        job.recipe,
+        job.overrides,
+        evaluation.scores,
+        evaluation.denoising,
+        job.fixed,
+        evaluation.activity,
+    )
+
+
+def _write(root: Path, results: dict[str, SweepResult]) -> None:
+    write_atomic(root / RESULTS, b"".join(msgspec.json.encode(result) + b"\n" for result in results.values()))
+
+
+def read_results(root: Path) -> list[SweepResult]:
+    """The lines of `root/results.jsonl`, none if it is not there. Raises ValueError naming a damaged line."""
+    path = root / RESULTS
+    found: list[SweepResult] = []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+        try:
+            found.append(msgspec.json.decode(line, type=SweepResult))
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f"{path}, line {number}: damaged ({error}); delete it, it is made anew from the runs"
+            ) from None
+    return found
