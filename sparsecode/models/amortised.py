@@ -150,7 +150,15 @@ class AmortisedModel(AbstractSparseModel):
     @torch.no_grad()
     def pre_activations(self, x: Tensor) -> Tensor:
         """What the activation gets [B, n_code] for clean samples x [B, *F] in data space. (LISTA's are codes already.)"""
-        return self._pre(self._projected(self.normalise(x), before_noise=True))
+        rows = self.normalise(x)
+        return self._pre(rows if self.projection is None else self.projection(rows))
+
+    def respond(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """decode(z) [B, n_out] of samples x [B, *F], differentiable by x; with the noise of training's end if there is an rng."""
+        rows = self._projected(self.normalise(x), before_noise=True)
+        noisy = None if rng is None else self.corrupt(rows, rng)
+        rows = self._projected(rows if noisy is None else noisy.x, before_noise=False)
+        return self.decode(self.activation.infer(self._pre(rows)))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Raises ValueError for a model that was trained to classify."""

@@ -1,0 +1,98 @@
+"""`sparsecode attack`: accuracy under adversarial changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from sparsecode.cli.options import UsageError
+from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.robustness import Attack, Robustness, robustness
+from sparsecode.files import write_atomic
+from sparsecode.models.amortised import AmortisedModel
+from sparsecode.runs import RunFolder
+from sparsecode.specs import Spec, to_json
+
+__all__ = ["attack_command"]
+
+
+class AttackReport(Spec, tag="attack_report"):
+    """What `--json` writes."""
+
+    runs: dict[str, tuple[Robustness, ...]]
+
+
+def attack_command(argv: list[str]) -> int:
+    tyro.cli(_attack, args=argv, prog="sparsecode attack")
+    return 0
+
+
+def _attack(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
+    others: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
+    ] = (),
+    /,
+    eps: tuple[float, ...] = (8 / 255,),
+    kind: Literal["pgd", "apgd"] = "pgd",
+    norm: Literal["inf", "2"] = "inf",
+    steps: int = 10,
+    draws: int = 8,
+    samples: int = 1000,
+    seed: int = 0,
+    json: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over.
+
+    Images are clipped to the range of the data. Needs the extra `robustness`.
+
+    Args:
+        eps: largest changes, in units of the data (images: 1 is white), one table row each
+        kind: the attack
+        norm: of the changes
+        steps: of the attack
+        draws: of noise to average over; 0 leaves that out
+        samples: of the test split, from its beginning
+        seed: decides noise and random starts
+        json: also write everything to this file
+        force: write over an existing JSON file
+    """
+    if min(samples, steps) < 1 or draws < 0:
+        raise UsageError(f"--samples {samples}, --steps {steps}, --draws {draws}: expected at least 1, 1 and 0")
+    if json is not None:
+        refuse_to_overwrite("--json", json, force)
+    console, paths = Console(), (run, *others)
+    table = Table(title=f"accuracy under {kind} with {steps} steps, norm {norm}", title_justify="left")
+    for column in ("run", "noise", "eps", "clean", "random", "attacked"):
+        table.add_column(column, justify="left" if column in ("run", "noise") else "right")
+    found: dict[str, tuple[Robustness, ...]] = {}
+    for name, path in zip(run_names(paths), paths, strict=True):
+        folder = RunFolder(path)
+        model = folder.best_model()
+        if not isinstance(model, AmortisedModel):
+            raise UsageError(f"{path}: expected a model that classifies")
+        splits = folder.config().data.load()
+        test: Split = splits.test.take(slice(samples)).to(
+            next(model.parameters()).device, next(model.parameters()).dtype
+        )
+        clip = (splits.low, splits.high) if len(splits.shape) > 1 else None
+        done: list[Robustness] = []
+        for size in eps:
+            for number in (0, draws) if draws and model.spec.corruption is not None else (0,):
+                how = Attack(kind=kind, eps=size, norm=norm, steps=steps, draws=number)
+                with console.status(f"{name}: attacking at {size:.3g}"):
+                    done.append(robustness(model, test, how, clip, seed))
+                r = done[-1]
+                noise = f"mean of {number}" if number else "off"
+                table.add_row(name, noise, f"{size:.3g}", f"{r.clean:.1%}", f"{r.random:.1%}", f"{r.attacked:.1%}")
+        found[name] = tuple(done)
+    console.print(table)
+    if json is not None:
+        write_atomic(json, to_json(AttackReport(found)))
+        console.print(f"report   {json}", highlight=False, soft_wrap=True)
