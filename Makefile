@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training bench-autoencoders interop-fixtures test-interop docs clean
+.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational interop-fixtures test-interop docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,7 +39,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
-BENCHMARKS := lasso dictionary training autoencoders
+BENCHMARKS := lasso dictionary training autoencoders variational
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from toys import KINDS, toy
+from toys import IN_FLOAT64, KINDS, toy
 
 from sparsecode import runner
 
@@ -15,4 +15,5 @@ if __name__ == "__main__":
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
     runner.draw = lambda *_: []  # pyright: ignore[reportAttributeAccessIssue] - its arguments do not matter
     for name in KINDS:
-        runner.run(toy(name, data), out / name, accelerator="cpu")
+        precision = "64-true" if name in IN_FLOAT64 else "32-true"
+        runner.run(toy(name, data, precision=precision), out / name, accelerator="cpu")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from toys import KINDS, big_digits, toy
+from toys import IN_FLOAT64, KINDS, big_digits, toy
 
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
@@ -37,7 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("name", KINDS)
 def test_two_ranks_equal_one(folders: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     data, two = folders
-    config = toy(name, data)
+    config = toy(name, data, precision="64-true" if name in IN_FLOAT64 else "32-true")
     run(config, tmp_path / "one", accelerator="cpu")
     state = "resume/state.safetensors"
     one, other = load_file(tmp_path / "one" / state), load_file(two / name / state)

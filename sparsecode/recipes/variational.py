@@ -69,7 +69,11 @@ def _original(n_code: int, alpha: float) -> Variational:
 
 
 def _corrected(n_code: int, alpha: float, net: Perceptron | ConvNet = Perceptron(hidden=(400,))) -> Variational:  # noqa: B008
-    return Variational(n_code=n_code, posterior=SpikeSlab(), prior=SpikeSlabPrior(alpha=alpha), net=net)
+    """Spikes by their logit. Without the warm-up gates close, at ln(1 / alpha) nats each, before codes are of any use."""
+    warm_up = Linear(start=0.0, stop=1.0, length=0.5, unit="fraction")
+    return Variational(
+        n_code=n_code, posterior=SpikeSlab(), prior=SpikeSlabPrior(alpha=alpha), net=net, spike_weight=warm_up
+    )
 
 
 def mnist_vae() -> Run:
@@ -105,7 +109,7 @@ def mnist_vsc_1() -> Run:
 
 
 def mnist_vsc() -> Run:
-    """Variational sparse coding on MNIST: spikes by their logit, and a gate that steepens from 50 to 200 over 20 000 steps.
+    """Variational sparse coding on MNIST: spikes by their logit, gates that steepen, and spikes' weight from 0 to 1 by half time.
 
     Tonolini, Jensen & Murray-Smith, "Variational sparse coding", UAI 2019. Beside `mnist-vsc-1`, of which it has the sizes.
     """
