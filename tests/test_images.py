@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import photographs, save, tile_folder, tiles, zipped
+from PIL import Image
 
 from sparsecode.data import ImageFolder, Patches, Split
 from sparsecode.data.images import find_images
@@ -48,7 +49,7 @@ def test_grey_is_luma(folder: Path) -> None:
     torch.testing.assert_close(grey, expected, atol=1.1 / 255, rtol=0)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg", ".JPEG"])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg", ".JPEG", ".webp"])
 def test_every_format_is_read_from_folders_and_zip_files(suffix: str, tmp_path: Path) -> None:
     folder = tile_folder(tmp_path / "tiles", 12, suffix)
     (folder / "notes.txt").write_text("no image")
@@ -60,7 +61,9 @@ def test_every_format_is_read_from_folders_and_zip_files(suffix: str, tmp_path: 
     assert [split.n for split in splits[:3]] == [10, 1, 1]
     assert packed.fingerprint() == splits.fingerprint()
     reference = ImageFolder(path=str(tile_folder(tmp_path / "png", 12)), size=100, grey=True).load()
-    assert (splits.train.x - reference.train.x).abs().mean() < (0.02 if "j" in suffix.lower() else 1e-7)
+    assert (splits.train.x - reference.train.x).abs().mean() < (
+        0.02 if suffix.lower() in (".jpg", ".jpeg", ".webp") else 1e-7
+    )
 
 
 def test_images_are_found_in_order_and_links_once(folder: Path) -> None:
@@ -137,3 +140,45 @@ def test_rows_differ_between_seeds_and_shares_hold(folder: Path) -> None:
     splits = ImageFolder(path=str(folder), size=8, valid=0.25, test=0.35).load()
     assert [split.n for split in splits[:3]] == [math.ceil(0.4 * 20), 5, 7]
     assert len(set.union(*map(rows, splits[:3]))) == 20
+
+
+def test_photographs_stand_upright(tmp_path: Path) -> None:
+    """A camera held on its side writes rows as columns, and says so."""
+    picture = Image.fromarray(photographs()[0][:300, :300])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    for i in range(3):
+        picture.save(tmp_path / f"upright{i}.png")
+        picture.rotate(90, expand=True).save(tmp_path / f"side{i}.png", exif=exif)
+    splits = ImageFolder(path=str(tmp_path), size=300, valid=0.2, test=0.2).load()
+    assert len(set.union(*map(rows, splits[:3]))) == 1
+
+
+def test_folders_may_be_classes(tmp_path: Path) -> None:
+    for i, tile in enumerate(tiles()[:24]):
+        save(tmp_path / ("ships", "apes", "mice")[i % 3] / "more" / f"{i:02d}.png", tile)
+    of = {
+        (np.float32(tile.transpose(2, 0, 1)) / 255).tobytes(): (2, 0, 1)[i % 3] for i, tile in enumerate(tiles()[:24])
+    }
+    splits = ImageFolder(path=str(tmp_path), size=100, valid=0.2, test=0.2, labelled=True).load()
+    for split in splits[:3]:
+        assert split.label is not None
+        assert split.label.tolist() == [of[x.numpy().tobytes()] for x in split.x]
+    save(tmp_path / "loose.png", tiles()[40])
+    with pytest.raises(ValueError, match=r"loose\.png is in no sub-folder, which would be its class"):
+        ImageFolder(path=str(tmp_path), size=100, labelled=True).load()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_unreadable_files_may_be_left_out_with_their_count(packed: bool, folder: Path, tmp_path: Path) -> None:
+    for i in (3, 6):
+        victim = next(folder.rglob(f"tile{i:02d}.png"))
+        victim.write_bytes(victim.read_bytes()[:2000])
+    path = zipped(folder, tmp_path / "tiles.zip") if packed else folder
+    source = ImageFolder(path=str(path), size=100, skip_unreadable=True)
+    with pytest.warns(UserWarning, match=r"2 of 20 files cannot be read and are left out"):
+        splits = source.load()
+    with pytest.warns(UserWarning, match=r"2 of 20 files"):  # from the cache
+        assert source.load().fingerprint() == splits.fingerprint()
+    good = {(np.float32(t.transpose(2, 0, 1)) / 255).tobytes() for i, t in enumerate(tiles()[:20]) if i not in (3, 6)}
+    assert set.union(*map(rows, splits[:3])) == good

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,9 +29,10 @@ from sparsecode.specs import Seed, Spec, to_json
 
 __all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HIDDEN = (".", "__MACOSX")  # what macOS adds to zip files
 PARTS = ("train", "valid", "test")
+LABELS = "label.npy"
 CHUNK = 256  # images in memory at a time
 Mode = Literal["L", "RGB"]
 
@@ -44,7 +46,7 @@ class ImageFiles(NamedTuple):
 
 
 def find_images(path: str | Path) -> ImageFiles:
-    """All images (png, jpg, bmp, tif) below a folder, or in a `.zip` file; hidden files are passed over.
+    """All images (png, jpg, webp, bmp, tif) below a folder, or in a `.zip` file; hidden files are passed over.
 
     Raises FileNotFoundError or ValueError naming the path if there is nothing to read.
     """
@@ -108,7 +110,7 @@ def _decoded(path: Path, read: Callable[[], bytes], mode: Mode) -> Image.Image:
         with Image.open(io.BytesIO(read())) as image:
             if image.mode.startswith(("I", "F")):
                 raise ValueError(f"pixels of more than 8 bits, mode {image.mode}: convert it")
-            return image.convert(mode)
+            return ImageOps.exif_transpose(image).convert(mode)
     except UnidentifiedImageError:  # its message names a buffer of ours
         raise ValueError(f"{path}: not a readable image (no known format); repair or remove it") from None
     except (
@@ -141,9 +143,11 @@ def workers() -> ThreadPoolExecutor:
 class ImageFolder(Spec, tag="image_folder"):
     """All images below a folder or in a .zip file: centre square, resized, [0, 1]; [3, size, size] or [1, size, size].
 
-    Formats: png, jpg, bmp, tif of 8 bits per channel. No image is in two splits, which `seed` draws. Decoded once into the
-    cache (`$SPARSECODE_CACHE`) and memory-mapped from there. Raises FileNotFoundError or ValueError naming the
-    folder or the file that cannot be read.
+    Formats: png, jpg, webp, bmp, tif of 8 bits per channel, turned upright as their EXIF data say. `seed` draws the splits from
+    the sorted names; no image is in two. With `labelled`, the first folder on the way to an image is its class, in the
+    order of the names. Decoded once into the cache (`$SPARSECODE_CACHE`) and memory-mapped from there. Raises
+    FileNotFoundError or ValueError naming the folder or the file that cannot be read; with `skip_unreadable` such files are
+    left out, and a warning says how many.
     """
 
     path: Annotated[str, Meta(min_length=1, description="a folder, searched with all below it, or a .zip file")]
@@ -152,6 +156,8 @@ class ImageFolder(Spec, tag="image_folder"):
     valid: Annotated[Share, Meta(description="share of the images for validation")] = 0.1
     test: Annotated[Share, Meta(description="share of the images for test")] = 0.1
     seed: Seed = 0
+    labelled: Annotated[bool, Meta(description="the first sub-folder is the class")] = False
+    skip_unreadable: Annotated[bool, Meta(description="leave files out that cannot be read")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,16 +165,27 @@ class ImageFolder(Spec, tag="image_folder"):
 
     def load(self) -> Splits:
         files = find_images(self.path)
-        sizes = sizes_of_shares(len(files.names), self.valid, self.test, self.path)
         key = key_of(to_json(self), files.signature)
-        folder = cached("images", key, lambda aside: self._build(files, sizes, aside))
-        train, valid, test = (Split(mapped(folder / f"{part}.npy")) for part in PARTS)
+        folder = cached("images", key, lambda aside: self._build(files, aside))
+        found = [mapped(folder / f"{part}.npy") for part in PARTS]
+        label = mapped(folder / LABELS).long().split([len(x) for x in found]) if self.labelled else (None,) * 3
+        if left_out := len(files.names) - sum(map(len, found)):
+            warnings.warn(
+                f"{self.path}: {left_out} of {len(files.names)} files cannot be read and are left out", stacklevel=2
+            )
+        train, valid, test = map(Split, found, label)
         return Splits(train, valid, test, 0.0, 1.0)
 
-    def _build(self, files: ImageFiles, sizes: tuple[int, int, int], folder: Path) -> None:
+    def _build(self, files: ImageFiles, folder: Path) -> None:
+        if self.skip_unreadable:
+            files = self._readable(files)
+        sizes = sizes_of_shares(len(files.names), self.valid, self.test, self.path)
         shape = (1 if self.grey else 3, self.size, self.size)
         require_space(folder, len(files.names) * int(np.prod(shape)))
         order = np.random.RandomState(self.seed).permutation(len(files.names)).tolist()
+        if self.labelled:
+            with written(folder / LABELS, (len(order),)) as append:
+                append(torch.tensor(self._classes(files))[order])
         with (
             reader(files, "L" if self.grey else "RGB") as read,
             workers() as pool,
@@ -186,6 +203,30 @@ class ImageFolder(Spec, tag="image_folder"):
                         append(torch.stack(rows).float().div_(255))
                         report(start + len(rows))
                 done += n
+
+    def _classes(self, files: ImageFiles) -> list[int]:
+        """The class of each image. Raises ValueError naming one that lies in no folder."""
+        if loose := [name for name in files.names if "/" not in name]:
+            raise ValueError(
+                f"{files.path}: {loose[0]} is in no sub-folder, which would be its class; expected one per class"
+            )
+        of = [name.split("/")[0] for name in files.names]
+        order = {name: i for i, name in enumerate(sorted(set(of)))}
+        return [order[name] for name in of]
+
+    def _readable(self, files: ImageFiles) -> ImageFiles:
+        """Those of the files that can be decoded."""
+        with reader(files, "L" if self.grey else "RGB") as read, workers() as pool:
+
+            def good(name: str) -> bool:
+                try:
+                    read(name)
+                except ValueError:
+                    return False
+                return True
+
+            names = [name for name, kept in zip(files.names, pool.map(good, files.names), strict=True) if kept]
+        return files._replace(names=tuple(names))
 
 
 def _centre(image: Image.Image, size: int) -> torch.Tensor:

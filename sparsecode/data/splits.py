@@ -13,7 +13,7 @@ from torch import Tensor
 from sparsecode.ops.streams import generator
 from sparsecode.types import Batch
 
-__all__ = ["Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]
+__all__ = ["Factor", "Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]
 
 
 class Reader(Protocol):
@@ -43,17 +43,25 @@ class Streamed(Samples, Protocol):
         ...
 
 
+class Factor(NamedTuple):
+    """Something that samples were made by: its name, and whether its values have an order."""
+
+    name: str
+    ordered: bool = True
+
+
 class Split(NamedTuple):
     """Samples x [N, *F] in data space and, where there are any, their class labels [N].
 
     Samples whose local mean and contrast were taken out keep both as `ctx` [N, 2, *F], in units of the data range: mean
     maps, then standard deviations. They may be gigabytes on disk, and only `pixels` needs them, so `to` leaves them
-    where they are.
+    where they are. Samples made of known factors keep their values as `factors` [N, n_factors], whole numbers from 0.
     """
 
     x: Tensor
     label: Tensor | None = None
     ctx: Tensor | None = None
+    factors: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -62,12 +70,15 @@ class Split(NamedTuple):
 
     def take(self, rows: Tensor | slice) -> Split:
         label = None if self.label is None else self.label[rows]
+        factors = None if self.factors is None else self.factors[rows]
         if self.ctx is None:
-            return Split(self.x[rows], label)
-        return Split(self.x[rows], label, self.ctx[rows if isinstance(rows, slice) else rows.to(self.ctx.device)])
+            return Split(self.x[rows], label, factors=factors)
+        there = rows if isinstance(rows, slice) else rows.to(self.ctx.device)
+        return Split(self.x[rows], label, self.ctx[there], factors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
-        return Split(self.x.to(device, dtype), None if self.label is None else self.label.to(device), self.ctx)
+        label, factors = (None if t is None else t.to(device) for t in (self.label, self.factors))
+        return Split(self.x.to(device, dtype), label, self.ctx, factors)
 
     def reader(self, seed: int) -> Reader:
         """Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU."""
@@ -99,7 +110,8 @@ class Split(NamedTuple):
 class Splits(NamedTuple):
     """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`).
 
-    Where `stream` is given, training reads from it, and `train` is a small sample of it for all other purposes.
+    Where `stream` is given, training reads from it, and `train` is a small sample of it for all other purposes. `factors`
+    says what the columns of `Split.factors` are.
     """
 
     train: Split
@@ -108,6 +120,7 @@ class Splits(NamedTuple):
     low: float
     high: float
     stream: Streamed | None = None
+    factors: tuple[Factor, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
