@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 GOOD = 0.7  # quality above which a unit is called fitted
+ENOUGH = 10  # units, of which one says how alike orientations are
 CHUNK = 1000  # images at a time
 
 
@@ -58,7 +59,8 @@ class Fields(NamedTuple):
 class FieldsSummary(Spec, tag="fields_summary"):
     """Of `n` receptive fields: shares by the function that fits better, with quality above `GOOD`; medians of these, None of nothing.
 
-    `orientation`: not a median but how strongly orientations prefer one, |mean of exp(2 i angle)|, 0 to 1. `opponency` is None for
+    `orientation`: not a median but how strongly orientations prefer one, |mean of exp(2 i angle)|, 0 to 1 (None of fewer than 10).
+    `opponency` is None for
     one channel.
     """
 
@@ -145,7 +147,7 @@ def summary(fields: Fields) -> FieldsSummary:
         neither=1 - gabor - dog,
         gabor_quality=float(fields.gabor.median()),
         dog_quality=float(fields.dog.median()),
-        orientation=float(torch.hypot(angle.cos().mean(), angle.sin().mean())) if len(angle) else None,
+        orientation=float(torch.hypot(angle.cos().mean(), angle.sin().mean())) if len(angle) >= ENOUGH else None,
         frequency=median(fields.frequency[stripes]),
         size=median(fields.size[stripes]),
         aspect=median(fields.aspect[stripes]),

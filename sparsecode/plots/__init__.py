@@ -1,25 +1,41 @@
 """Arrays in, matplotlib figures out."""
 
+from sparsecode.plots.ablation import ablation_lines
 from sparsecode.plots.comparison import images_beside
 from sparsecode.plots.curves import training_curves
+from sparsecode.plots.denoising import denoising_grid
 from sparsecode.plots.density import firing_density, matched_cosines
 from sparsecode.plots.equal import equal_l0
+from sparsecode.plots.fields import fields_mosaic, keys_and_neighbours, query_mosaic
 from sparsecode.plots.frontier import FrontierPoint, sparsity_frontier
 from sparsecode.plots.images import atoms_mosaic, image_grid, is_grey_image
+from sparsecode.plots.noise import active_over_epochs, pre_activation_densities
 from sparsecode.plots.probe import accuracy_curves
+from sparsecode.plots.sweep import SweepPoint, sweep_lines
+from sparsecode.plots.tiles import is_picture
 from sparsecode.plots.usage import code_usage
 
 __all__ = [
     "FrontierPoint",
+    "SweepPoint",
+    "ablation_lines",
     "accuracy_curves",
+    "active_over_epochs",
     "atoms_mosaic",
     "code_usage",
+    "denoising_grid",
     "equal_l0",
+    "fields_mosaic",
     "firing_density",
     "image_grid",
     "images_beside",
     "is_grey_image",
+    "is_picture",
+    "keys_and_neighbours",
     "matched_cosines",
+    "pre_activation_densities",
+    "query_mosaic",
     "sparsity_frontier",
+    "sweep_lines",
     "training_curves",
 ]

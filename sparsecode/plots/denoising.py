@@ -1,0 +1,53 @@
+"""Samples at several levels of noise, and what a model makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparsecode.plots.tiles import mosaic, pictures, scaled
+
+__all__ = ["denoising_grid"]
+
+Array = NDArray[np.floating[Any]]
+
+
+def denoising_grid(
+    clean: Array,
+    levels: Mapping[str, tuple[Array, Array]],
+    shape: Sequence[int],
+    span: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """A row of clean samples [n, *F], then for each level (by its label) one of noisy samples above one of their reconstructions.
+
+    Grey or colour; `span` is what is black and white, the rest is clipped.
+    """
+    height = shape[-2]
+    blocks = {"clean": (clean,), **levels}
+    gap = np.ones((max(2, height // 4), len(clean) * (shape[-1] + 1) + 1, 3))
+    canvas: list[Array] = []
+    middles: list[float] = []
+    top = 0
+    for label, block in blocks.items():
+        tiles = np.concatenate([pictures(images, shape, label) for images in block])
+        drawn = mosaic(scaled(tiles, *span), len(clean))
+        middles.append(top + (len(drawn) - 1) / 2)
+        canvas += [drawn, gap]
+        top += len(drawn) + len(gap)
+    whole = np.concatenate(canvas[:-1])
+    wide = 0.75 * len(clean)
+    figure = Figure(figsize=(wide + 1.2, wide * whole.shape[0] / whole.shape[1] + 0.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(whole, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks(middles, list(blocks))
+    axes.tick_params(length=0, labelsize=9)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    return figure
