@@ -27,6 +27,7 @@ COMMANDS = {
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
     "analyse": Command("compare runs with references, with the truth, with each other", "sparsecode.cli.analyse"),
     "units": Command("how units of noise-trained networks fire, and what they look for", "sparsecode.cli.units"),
+    "traverse": Command("pictures, film and page of a variational model's codes", "sparsecode.cli.traverse"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack"),
     "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting"),

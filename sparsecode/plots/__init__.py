@@ -1,6 +1,7 @@
 """Arrays in, matplotlib figures out."""
 
 from sparsecode.plots.ablation import ablation_lines
+from sparsecode.plots.codes import edits_view, encoding_view, sweep_frames
 from sparsecode.plots.comparison import images_beside
 from sparsecode.plots.curves import training_curves
 from sparsecode.plots.denoising import denoising_grid
@@ -13,9 +14,11 @@ from sparsecode.plots.noise import active_over_epochs, pre_activation_densities
 from sparsecode.plots.probe import accuracy_curves
 from sparsecode.plots.sweep import SweepPoint, sweep_lines
 from sparsecode.plots.tiles import is_picture
+from sparsecode.plots.traversals import FilmStrip, film_strips, picture_grid
 from sparsecode.plots.usage import code_usage
 
 __all__ = [
+    "FilmStrip",
     "FrontierPoint",
     "SweepPoint",
     "ablation_lines",
@@ -24,8 +27,11 @@ __all__ = [
     "atoms_mosaic",
     "code_usage",
     "denoising_grid",
+    "edits_view",
+    "encoding_view",
     "equal_l0",
     "fields_mosaic",
+    "film_strips",
     "firing_density",
     "image_grid",
     "images_beside",
@@ -33,9 +39,11 @@ __all__ = [
     "is_picture",
     "keys_and_neighbours",
     "matched_cosines",
+    "picture_grid",
     "pre_activation_densities",
     "query_mosaic",
     "sparsity_frontier",
+    "sweep_frames",
     "sweep_lines",
     "training_curves",
 ]

@@ -1,0 +1,122 @@
+"""Codes as stems beside what they stand for: an encoding, an edited one, a moving one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparsecode.plots.tiles import pictures, scaled
+
+__all__ = ["edits_view", "encoding_view", "sweep_frames"]
+
+Array = NDArray[np.floating[Any]]
+
+ACTIVE, CHANGED, QUIET = "#1f5fa8", "#d1372f", "#b9bec4"
+
+
+def encoding_view(
+    inputs: Array, codes: Array, decodings: Array, shape: Sequence[int], span: tuple[float, float], title: str = ""
+) -> Figure:
+    """A row per sample: the sample, its code as stems with dots at what is not 0, and the decoding.
+
+    `inputs` and `decodings` [n, *F], `codes` [n, n_code]; `span` is what is black and white. All codes share one scale.
+    """
+    left = scaled(pictures(inputs, shape, "inputs"), *span)
+    right = scaled(pictures(decodings, shape, "decodings"), *span)
+    figure = Figure(figsize=(9, 1.75 * len(codes) + 0.5), layout="constrained")
+    wide = 1.3 * shape[-1] / shape[-2]
+    grid = figure.subplots(len(codes), 3, squeeze=False, width_ratios=(wide, 9 - 2 * wide, wide))
+    reach = _reach(codes)
+    for line, image, z, decoding in zip(grid, left, codes, right, strict=True):
+        _picture(line[0], image)
+        _stems(line[1], z, reach)
+        line[1].set_title(f"{np.count_nonzero(z)} of {len(z)} active", fontsize=8, pad=3)
+        _picture(line[2], decoding)
+    grid[0, 0].set_title("sample", fontsize=8, pad=3)
+    grid[0, 2].set_title("decoding", fontsize=8, pad=3)
+    for axes in grid[:-1, 1]:
+        axes.set_xticklabels([])
+    grid[-1, 1].set_xlabel("code", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def edits_view(
+    codes: Array,
+    decodings: Array,
+    changed: int,
+    labels: Sequence[str],
+    shape: Sequence[int],
+    span: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """A column per edit: the code [n, n_code], the `changed` one in red, above its decoding [n, *F]; y-limits are shared."""
+    tiles = scaled(pictures(decodings, shape, "decodings"), *span)
+    figure = Figure(figsize=(3.1 * len(codes), 4.3), layout="constrained")
+    grid = figure.subplots(2, len(codes), squeeze=False, height_ratios=(1, 1.2))
+    reach = _reach(codes)
+    for i, (z, tile, label) in enumerate(zip(codes, tiles, labels, strict=True)):
+        _stems(grid[0, i], z, reach, changed)
+        grid[0, i].set_title(label, fontsize=9)
+        if i:
+            grid[0, i].set_yticklabels([])
+        _picture(grid[1, i], tile)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def sweep_frames(
+    codes: Array, decodings: Array, changed: int, shape: Sequence[int], span: tuple[float, float], title: str = ""
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames [h, w, 3] of a film, one per code [n, n_code]: its stems, the `changed` one in red, beside its decoding."""
+    tiles = scaled(pictures(decodings, shape, "decodings"), *span)
+    figure = Figure(figsize=(6, 2.6), dpi=100)  # a solved layout would move from frame to frame
+    canvas = FigureCanvasAgg(figure)
+    stems = figure.add_axes((0.08, 0.15, 0.5, 0.65))
+    image = figure.add_axes((0.62, 0.06, 0.36, 0.8))
+    reach = _reach(codes)
+    figure.text(0.5, 0.93, title, ha="center", fontsize=9)
+    for z, tile in zip(codes, tiles, strict=True):
+        stems.clear()
+        image.clear()
+        _stems(stems, z, reach, changed)
+        stems.set_title(
+            f"code {changed} at {round(float(z[changed]), 2) + 0.0:+.2f}", fontsize=9, color=CHANGED, family="monospace"
+        )
+        _picture(image, tile)
+        canvas.draw()
+        yield np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _reach(codes: Array) -> float:
+    return 1.1 * (float(np.abs(codes).max()) or 1.0)
+
+
+def _picture(axes: Axes, tile: Array) -> None:
+    axes.imshow(tile, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_color(QUIET)
+
+
+def _stems(axes: Axes, z: Array, reach: float, changed: int | None = None) -> None:
+    at = np.flatnonzero(z)
+    colours = [CHANGED if j == changed else ACTIVE for j in at]
+    small = max(6.0, min(20.0, 1500 / max(1, len(at)) / 4))
+    axes.axhline(0, color=QUIET, linewidth=0.8, zorder=0)
+    axes.vlines(at, 0, z[at], colors=colours, linewidth=1.2)
+    axes.scatter(at, z[at], c=colours, s=small, zorder=3)
+    if changed is not None and z[changed] == 0:
+        axes.scatter([changed], [0], c=CHANGED, s=small, zorder=3)
+    axes.set_xlim(-0.02 * len(z) - 0.5, 1.02 * len(z) - 0.5)
+    axes.set_ylim(-reach, reach)
+    axes.tick_params(labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

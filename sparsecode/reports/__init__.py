@@ -1,0 +1,6 @@
+"""What a trained model's codes stand for: figures and an interactive page of it."""
+
+from sparsecode.reports.codes import Subject, subject_of
+from sparsecode.reports.page import interactive_page
+
+__all__ = ["Subject", "interactive_page", "subject_of"]

@@ -1,0 +1,183 @@
+"""Figures of a variational model's codes: samples encoded, edited, traversed, redrawn, led into each other; the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsecode.data.splits import Splits
+from sparsecode.evaluate.score import CHUNK
+from sparsecode.evaluate.traversal import (
+    between,
+    between_supports,
+    edited,
+    most_used,
+    redrawn,
+    swept,
+    there_and_back,
+    through_zero,
+)
+from sparsecode.models.variational import VariationalModel
+from sparsecode.ops.streams import generator
+from sparsecode.plots import FilmStrip, edits_view, encoding_view, film_strips, picture_grid, sweep_frames
+
+__all__ = ["Subject", "subject_of"]
+
+ENCODED = 2000  # test samples that tell which codes are used
+DRAWN = 10_000  # from the prior, for the values that codes take there
+EDITS = {"as it is": 1.0, "times 0.01": 0.01, "times -0.5": -0.5}
+
+
+class Subject(NamedTuple):
+    """A model and what is pictured of it: samples x [n, *F], their `rows` in the test split and codes z [n, n_code].
+
+    `codes` are those of up to 2000 test samples; `span` is the range of the samples: what is black and white.
+    """
+
+    model: VariationalModel
+    codes: Tensor
+    rows: tuple[int, ...]
+    x: Tensor
+    z: Tensor
+    span: tuple[float, float]
+    name: str
+
+    @torch.no_grad()
+    def decoded(self, z: Float[Tensor, "n k"]) -> NDArray[Any]:
+        """The means [n, *F] of p(x | z) in data space."""
+        weights = next(self.model.parameters())
+        return _array(self.model.denormalise(self.model.decode(z.to(weights))))
+
+    def used(self, z: Float[Tensor, " k"] | None = None) -> list[int]:
+        """The most used codes, most used first; of those that are on in z, if it is given."""
+        order = most_used(self.codes).tolist()
+        if z is None:
+            return order
+        on = [j for j in order if z[j] != 0]
+        return on or [int(z.abs().argmax())]
+
+    def prior_codes(self, n: int, seed: int) -> Tensor:
+        """n draws of p(z)."""
+        return self.model.sample_prior(n, generator(seed, "prior pictures")).cpu()
+
+    def encodings(self) -> Figure:
+        """Each sample, its code and its decoding."""
+        return encoding_view(
+            _array(self.x),
+            _array(self.z),
+            self.decoded(self.z),
+            self.model.shape,
+            self.span,
+            f"{self.name}: test samples and their codes",
+        )
+
+    def edits(self) -> Figure:
+        """The first sample with its largest code kept, all but removed, and turned."""
+        z = edited(self.z[0], tuple(EDITS.values()))
+        j = int(self.z[0].abs().argmax())
+        title = f"{self.name}: test sample {self.rows[0]}, code {j} edited"
+        labels = [f"code {j} {name}" for name in EDITS]
+        return edits_view(_array(z), self.decoded(z), j, labels, self.model.shape, self.span, title)
+
+    def traversals(
+        self, codes: Sequence[int] = (), frames: int = 9, reach: float = 3.0, step: float | None = None
+    ) -> Figure:
+        """A row for each of the codes, or for each sample's most used active ones, nine in all.
+
+        A code goes from -reach to reach, or, with `step`, from where it is towards 0 and beyond.
+        """
+        values = np.linspace(-reach, reach, frames).tolist()
+        heads = [f"{value:.3g}" for value in values]
+        if step is not None:
+            heads = ["its own", *(f"{i} x {step:g}" for i in range(1, frames))]
+        strips: list[FilmStrip] = []
+        for row, x, z in zip(self.rows, self.x, self.z, strict=True):
+            for j in codes or self.used(z)[: max(1, 9 // len(self.rows))]:
+                own = float(z[j])
+                taken = values if step is None else through_zero(own, step, frames)
+                nearest = int(np.abs(np.array(taken) - own).argmin())
+                images = self.decoded(swept(z, j, taken))
+                strips.append(FilmStrip(f"sample {row}, code {j}", images, _array(x[None]), nearest))
+        title = f"{self.name}: one code at a time; the frame nearest to its own value is marked"
+        return film_strips(strips, self.model.shape, self.span, heads, "sample", title)
+
+    def conditional(self, seed: int, share: float = 0.8, n: int = 6) -> Figure:
+        """Each sample with a share of its active codes drawn anew, n times."""
+        prior, rng = self.prior_codes(DRAWN, seed), generator(seed, "conditional pictures")
+        strips = [
+            FilmStrip(
+                f"sample {row}",
+                self.decoded(redrawn(z, prior, share, n, rng)),
+                np.concatenate([_array(x[None]), self.decoded(z[None])]),
+            )
+            for row, x, z in zip(self.rows, self.x, self.z, strict=True)
+        ]
+        title = f"{self.name}: the same codes on, {share:.0%} of them drawn anew"
+        return film_strips(strips, self.model.shape, self.span, before="sample, decoding", title=title)
+
+    def interpolations(self, frames: int = 9) -> Figure:
+        """From each sample to the next, linearly and, where codes can be off, by supports."""
+        if len(self.rows) < 2:
+            raise ValueError("an interpolation leads from one sample to another; expected at least two samples")
+        sparse = bool((self.z == 0).any())
+        ways = {"linear": between, "by supports": between_supports} if sparse else {"linear": between}
+        strips: list[FilmStrip] = []
+        for first, second in pairwise(range(len(self.rows))):
+            ends = _array(self.x[[first, second]])
+            for label, way in ways.items():
+                images = self.decoded(way(self.z[first], self.z[second], frames))
+                strips.append(FilmStrip(f"{self.rows[first]} to {self.rows[second]}, {label}", images, ends))
+        heads = [f"{t:.2g}" for t in np.linspace(0, 1, frames)]
+        title = f"{self.name}: from one code to another"
+        return film_strips(strips, self.model.shape, self.span, heads, "samples", title)
+
+    def prior(self, seed: int, n: int = 64) -> Figure:
+        """What the model makes of codes drawn from its prior."""
+        z = self.prior_codes(n, seed)
+        active = float((z != 0).sum(dim=1).double().mean())
+        title = f"{self.name}: {n} draws from the prior, {active:.3g} of {z.shape[1]} codes on"
+        return picture_grid(self.decoded(z), self.model.shape, self.span, title)
+
+    def film(self, code: int | None = None, frames: int = 40, reach: float = 3.0) -> Iterator[NDArray[np.uint8]]:
+        """The first sample with one code, by default its most used active one, swept there and back: frames [h, w, 3]."""
+        j = self.used(self.z[0])[0] if code is None else code
+        z = swept(self.z[0], j, there_and_back(reach, frames))
+        title = f"{self.name}: test sample {self.rows[0]}"
+        return sweep_frames(_array(z), self.decoded(z), j, self.model.shape, self.span, title)
+
+
+@torch.no_grad()
+def subject_of(
+    model: VariationalModel, splits: Splits, name: str, rows: Sequence[int] = (), n: int = 3, coder: str | None = None
+) -> Subject:
+    """These rows of the test split, by default n of those with an active code, evenly spaced; by one of the model's coders.
+
+    Raises ValueError naming `rows` if there are no such samples, `coder` if there is none of this name.
+    """
+    coders = model.coders()
+    if coder is not None and coder not in coders:
+        raise ValueError(f"coder is {coder!r}; this model has {', '.join(coders)}")
+    encode = coders[coder or next(iter(coders))]
+    weights, test = next(model.parameters()), splits.test
+    wrong = [row for row in rows if not 0 <= row < test.n]
+    if wrong:
+        raise ValueError(f"rows are {', '.join(map(str, wrong))}; expected 0 to {test.n - 1}, of the test split")
+    codes = torch.cat([encode(x.to(weights)) for x in test.x[:ENCODED].split(CHUNK)]).cpu()
+    if not rows:
+        on = (codes != 0).any(dim=1).nonzero()[:, 0]
+        on = on if len(on) else torch.arange(len(codes))
+        rows = on[torch.linspace(0, len(on) - 1, min(n, len(on))).long()].tolist()
+    x = test.x[list(rows)].to(weights)
+    return Subject(model, codes, tuple(rows), x.cpu(), encode(x).cpu(), splits.span(), name)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.detach().cpu())

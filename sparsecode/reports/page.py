@@ -1,0 +1,132 @@
+"""One page to play with a variational model: a slider per used code, decoding in the browser, no network."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparsecode.models.variational import VariationalModel
+from sparsecode.nn.convnet import ConvDecoder
+from sparsecode.nn.likelihoods import ContinuousBernoulli, Normal
+from sparsecode.nn.normalisers import WhitenModule
+from sparsecode.nn.perceptron import PerceptronModule
+from sparsecode.reports.codes import Subject
+
+__all__ = ["interactive_page"]
+
+DRAWN = 60  # from the prior; after the last the first comes again
+CHECKED = 4  # samples, and draws of the prior, whose decodings the page compares with the model's
+SLIDERS = 40
+LEVELS = 2**15 - 1
+
+Json = dict[str, Any]
+
+
+def interactive_page(subject: Subject, seed: int) -> str:
+    """An HTML page that holds the decoder, its weights as 16-bit integers with a scale for each row, and samples to start from.
+
+    It compares itself with the model: the largest difference of its decodings of codes given with it, as a share of the
+    data range, is `data-difference` of its root element, and said at its foot.
+    """
+    model = subject.model
+    prior = subject.prior_codes(DRAWN, seed)
+    probes = torch.cat([subject.z[:CHECKED], prior[:CHECKED]])
+    data: Json = {
+        "title": subject.name,
+        "shape": [model.shape[0] if len(model.shape) == 3 else 1, *model.shape[-2:]],
+        "span": subject.span,
+        "n_code": model.spec.n_code,
+        "rows": subject.rows,
+        "samples": _floats(subject.x.flatten(1)),
+        "codes": _floats(subject.z),
+        "prior": _floats(prior),
+        "probes": _floats(probes),
+        "expected": _floats(torch.from_numpy(subject.decoded(probes)).flatten(1)),
+        "used": len(subject.used()),
+        "sliders": subject.used()[:SLIDERS],
+        "layers": _layers(model),
+        "mean": _mean(model),
+        **_back_to_data_space(model),
+    }
+    template = files("sparsecode.reports").joinpath("play.html").read_text(encoding="utf-8")
+    # "</script>" in a title would end the element
+    return template.replace("{{data}}", json.dumps(data, separators=(",", ":")).replace("</", "<\\/"))
+
+
+def _layers(model: VariationalModel) -> list[Json]:
+    """What the decoder computes, one layer after another."""
+    decoder = model.decoder
+    if isinstance(decoder, PerceptronModule):
+        return _affine_maps(decoder)
+    assert isinstance(decoder, ConvDecoder)
+    top = _affine_maps(decoder.top)
+    top[-1]["activation"] = "relu"
+    side = decoder.maps[1]
+    blocks: list[Json] = []
+    for kernel, offset in zip(decoder.kernels, decoder.offsets, strict=True):
+        last = len(blocks) == len(decoder.kernels) - 1
+        blocks.append(
+            {
+                "kind": "transposed",
+                "maps": list(kernel.shape[:2]),
+                "side": side,
+                "weight": _integers(kernel.flatten(1)),
+                "bias": _floats(offset),
+                "activation": "linear" if last else "relu",
+            }
+        )
+        side *= 2
+    return [*top, *blocks]
+
+
+def _affine_maps(net: PerceptronModule) -> list[Json]:
+    last = len(net.weights) - 1
+    return [
+        {
+            "kind": "affine",
+            "weight": _integers(weight),
+            "bias": _floats(bias),
+            "activation": net.spec.activation if i < last else "linear",
+        }
+        for i, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True))
+    ]
+
+
+def _mean(model: VariationalModel) -> str:
+    likelihood = model.spec.likelihood
+    if isinstance(likelihood, ContinuousBernoulli):
+        return "continuous"
+    return "linear" if isinstance(likelihood, Normal) and likelihood.output == "linear" else "sigmoid"
+
+
+def _back_to_data_space(model: VariationalModel) -> Json:
+    """The normaliser's inverse: an affine map, or a scale and a shift for each feature."""
+    leaf = model.normaliser
+    if isinstance(leaf, WhitenModule):
+        return {
+            "undo": {
+                "kind": "affine",
+                "weight": _integers(leaf.inverse.T),
+                "bias": _floats(leaf.shift),
+                "activation": "linear",
+            }
+        }
+    return {"scale": _floats(leaf.scale), "shift": _floats(leaf.shift)}
+
+
+def _floats(values: Tensor) -> str:
+    return b64encode(values.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes()).decode()
+
+
+def _integers(rows: Tensor) -> Json:
+    """weight[i, j] ~ scale[i] integer[i, j], off by at most half a scale: 1 / 65 534 of the row's largest weight."""
+    values = rows.detach().cpu().double().numpy()
+    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / LEVELS
+    integers = np.rint(values / scale).astype("<i2")
+    return {"integers": b64encode(integers.tobytes()).decode(), "scale": _floats(torch.from_numpy(scale))}
