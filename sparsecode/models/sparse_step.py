@@ -50,11 +50,12 @@ def sparse_step(
     norm_weighted: bool,
     theta: float,
     wide: int = WIDE,
+    crowded: bool = True,
 ) -> Step | None:
     """The step's parts, as dense codes give them; None where dense codes must serve or would be faster.
 
     That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations that
-    know no sparse codes, and for penalties that are not sums over codes.
+    know no sparse codes, and for penalties that are not sums over codes. `crowded` codes may come by bfloat16 products.
     """
     if (
         arithmetic == "dense"
@@ -70,7 +71,7 @@ def sparse_step(
     if code is None:
         return (
             None
-            if products == "exact" or theta
+            if products == "exact" or theta or not crowded
             else _crowded_step(encoder, activation, decoder, penalty, x, norm_weighted)
         )
     out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))

@@ -18,7 +18,9 @@ from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.corruptions import Span, corrupt
 from sparsecode.nn.noises import Gaussian, amount
-from sparsecode.ops.products import onednn_is_faster, product, transposed_product
+from sparsecode.nn.normalisers import Identity
+from sparsecode.ops.products import onednn_is_faster, product
+from sparsecode.ops.sparse_codes import bf16_is_fast
 from sparsecode.ops.streams import Stream
 from sparsecode.penalties import L1, LogSum
 from sparsecode.schedules import at
@@ -68,10 +70,16 @@ def _tag(spec: Spec) -> str:
 
 
 class Drawn(NamedTuple):
-    """What one step needs of a seed: its batch, and standard normal noise [B, n_features] if a member asks for it."""
+    """What one step needs of a seed: its batch, and standard normal noise [B, n_features] if a member asks for it; both turned, too."""
 
     batch: Batch
     normal: Tensor | None
+    turned: Tensor
+    turned_normal: Tensor | None
+
+    @classmethod
+    def of(cls, batch: Batch, normal: Tensor | None) -> Drawn:
+        return cls(batch, normal, batch.x.flatten(1).T.contiguous(), None if normal is None else normal.T.contiguous())
 
 
 class Stacked:
@@ -100,7 +108,9 @@ class Stacked:
                 params[name].data = self.tensors[name][i]
                 params[name].grad = self.grads[name][i]
         weights = self.tensors["encoder.weight"]
-        self._onednn = weights.device.type == "cpu" and weights.dtype == torch.float32 and onednn_is_faster()
+        plain = weights.device.type == "cpu" and weights.dtype == torch.float32
+        self._rough = plain and members[0].spec.arithmetic == "bf16" and bf16_is_fast()
+        self._onednn = plain and not self._rough and onednn_is_faster()
         self._sparse = [False] * len(members)
         self._memory = local()  # of each thread
 
@@ -114,16 +124,20 @@ class Stacked:
         Different members may learn in different threads at once.
         """
         member = self.members[i]
-        target, x = self._inputs(i, drawn, step, rng)
         weight = at(member.spec.weight, step)
         if member.penalty is not None:
             member.weight.fill_(weight)
-        if (self._sparse[i] or step % AGAIN == 0) and member.spec.n_code >= SPARSE and x.device.type == "cpu":
+        if (
+            (self._sparse[i] or step % AGAIN == 0)
+            and member.spec.n_code >= SPARSE
+            and isinstance(member.spec.activation, ReLU)
+        ):
+            target, x = self._inputs(i, drawn, step, rng)
             taken = self._sparse_step(member, x, step)
             self._sparse[i] = taken is not None
             if taken is not None:
                 return self._autograd(member, taken, target, weight)
-        return self._dense_step(member, x, target, weight, watched)
+        return self._dense_step(member, *self._turned_inputs(i, drawn, step, rng), weight, watched)
 
     def losses(self, drawn: Sequence[Drawn], step: int, streams: Sequence[Stream]) -> list[Loss]:
         """The losses of all members, their gradients put in place, by batched products: for GPUs, and the reference."""
@@ -171,6 +185,25 @@ class Stacked:
         sigma = amount(how, span.low, span.high, step)
         return target, target + sigma * drawn.normal if sigma else target
 
+    @torch.no_grad()
+    def _turned_inputs(self, i: int, drawn: Drawn, step: int, rng: Stream) -> tuple[Tensor, Tensor]:
+        """The same with samples in columns: from what members of a seed share, where they see the data as they are."""
+        member = self.members[i]
+        how = member.spec.corruption
+        if (
+            drawn.turned_normal is None
+            or not isinstance(how, Gaussian)
+            or not isinstance(member.spec.normaliser, Identity)
+        ):
+            target, x = self._inputs(i, drawn, step, rng)
+            turned = target.T.contiguous()
+            return turned, turned if x is target else x.T.contiguous()
+        buffers = dict(member.named_buffers())
+        if "noise_step" in buffers:
+            buffers["noise_step"].fill_(step)
+        sigma = amount(how, float(member.span[0]), float(member.span[1]), step)
+        return drawn.turned, drawn.turned + sigma * drawn.turned_normal if sigma else drawn.turned
+
     def _sparse_step(self, member: AmortisedModel, x: Tensor, step: int) -> Step | None:
         assert isinstance(member.decoder, BiasedDictionaryModule)
         return sparse_step(
@@ -185,6 +218,7 @@ class Stacked:
             norm_weighted=False,
             theta=0.0,
             wide=SPARSE,
+            crowded=False,
         )
 
     def _autograd(self, member: AmortisedModel, taken: Step, target: Tensor, weight: float) -> Loss:
@@ -199,68 +233,86 @@ class Stacked:
         return Loss(total.detach(), {name: part.detach() for name, part in parts.items()}, {"l0": taken.l0})
 
     @torch.no_grad()
-    def _dense_step(self, member: AmortisedModel, x: Tensor, target: Tensor, weight: float, watched: bool) -> Loss:
+    def _dense_step(self, member: AmortisedModel, target: Tensor, x: Tensor, weight: float, watched: bool) -> Loss:
+        """Samples stand in columns, so that every product has factors whose rows lie in a piece."""
         encoder, decoder = member.encoder, member.decoder
         assert isinstance(encoder, AffineModule)
         assert isinstance(decoder, BiasedDictionaryModule)
         assert encoder.weight is not None
         assert encoder.bias is not None
-        w, b, atoms = encoder.weight.detach(), encoder.bias.detach(), decoder.atoms.detach()
-        n, fast = len(x), self._onednn
-        centred = x - decoder.bias if encoder.spec.centred else x
-        pre = product(centred, w, self._scratch("pre", x, (n, len(w))), fast).add_(b)
-        rectified = isinstance(member.spec.activation, ReLU)
-        z, penalty, by_penalty = torch.relu_(pre) if rectified else member.activation.shape(pre), None, None
+        n, kind = x.shape[1], torch.bfloat16 if self._rough else x.dtype
+        w, atoms = self._as(kind, "w", encoder.weight), self._as(kind, "atoms", decoder.atoms)
+        centred = self._as(kind, "x", x - decoder.bias[:, None] if encoder.spec.centred else x)
+        pre = self._product(w, centred.T, self._scratch("pre", kind, (len(w), n)))
+        pre.add_(encoder.bias.to(kind)[:, None])
+        rectified, penalty, by_penalty = isinstance(member.spec.activation, ReLU), None, None
+        z = torch.relu_(pre) if rectified else member.activation.shape(pre.T).T.contiguous()
         if isinstance(member.penalty, SparsityModule):
             with torch.enable_grad():
-                leaf = z.detach().requires_grad_()
-                penalty = member.penalty(Code(leaf), moving=False).mean()
+                leaf = z.to(x.dtype).requires_grad_()
+                penalty = member.penalty(Code(leaf.T), moving=False).mean()
                 (by_penalty,) = torch.autograd.grad(penalty, leaf)
-        out = product(z, atoms.T, self._scratch("out", x, tuple(x.shape)), fast).add_(decoder.bias)
-        fidelity, by_out = _error(decoder, out, target)
-        slope = product(by_out, atoms, self._scratch("slope", x, tuple(pre.shape)), fast)
+        linear = self._product(atoms.T.contiguous(), z.T, self._scratch("out", kind, tuple(x.shape)))
+        fidelity, by_out = _error(decoder, linear.to(x.dtype).add_(decoder.bias[:, None]), target)
+        right = self._as(kind, "right", by_out)
+        slope = self._product(atoms, right.T, self._scratch("slope", kind, tuple(pre.shape)))
         if by_penalty is not None:
-            slope.add_(by_penalty, alpha=weight)
+            slope.add_(by_penalty.to(kind), alpha=weight)
         if rectified:
             torch.ops.aten.threshold_backward.grad_input(slope, z, 0, grad_input=slope)
         else:
             with torch.enable_grad():
                 leaf = pre.detach().requires_grad_()
-                slope = torch.autograd.grad(member.activation.shape(leaf), leaf, slope)[0]
-        grads = {name: param.grad for name, param in member.named_parameters()}
-        by_weight, by_bias, by_atoms, by_shift = (
-            grads[name] for name in ("encoder.weight", "encoder.bias", "decoder.atoms", "decoder.bias")
-        )
-        assert by_weight is not None
-        assert by_bias is not None
-        assert by_atoms is not None
-        assert by_shift is not None
-        transposed_product(slope, centred, by_weight, fast)
-        transposed_product(z, by_out, by_atoms, fast)
-        torch.sum(slope, dim=0, out=by_bias)
-        torch.sum(by_out, dim=0, out=by_shift)
+                (slope,) = torch.autograd.grad(member.activation.shape(leaf.T).T, leaf, slope)
+        grads = dict(member.named_parameters())
+        self._into(grads["encoder.weight"], slope, centred)
+        self._into(grads["decoder.atoms"], z, right)
+        by_bias = slope.sum(dim=1).to(x.dtype)
+        by_shift = by_out.sum(dim=1)
         if encoder.spec.centred:
-            by_shift.sub_(by_bias @ w)
+            by_shift.sub_(by_bias @ encoder.weight)
+        for name, grad in (("encoder.bias", by_bias), ("decoder.bias", by_shift)):
+            _grad_of(grads[name]).copy_(grad)
         parts = {"fidelity": fidelity} if penalty is None else {"fidelity": fidelity, "penalty": weight * penalty}
-        stats = {"l0": (z != 0).sum(dim=1).double().mean()} if watched else dict[str, Tensor]()
+        stats = {"l0": (z != 0).sum(dim=0).double().mean()} if watched else dict[str, Tensor]()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
-    def _scratch(self, name: str, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def _product(self, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
+        return product(left, right, out, self._onednn and out.dtype == torch.float32)
+
+    def _into(self, param: Tensor, left: Tensor, right: Tensor) -> None:
+        """left right^T as the gradient of a parameter."""
+        grad = _grad_of(param)
+        if left.dtype == grad.dtype:
+            self._product(left, right, grad)
+        else:
+            grad.copy_(self._product(left, right, self._scratch("grad", left.dtype, tuple(grad.shape))))
+
+    def _as(self, kind: torch.dtype, name: str, x: Tensor) -> Tensor:
+        """x, or a copy of it, in the products' precision."""
+        return x.detach() if x.dtype == kind else self._scratch(name, kind, tuple(x.shape)).copy_(x)
+
+    def _scratch(self, name: str, kind: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         """An uninitialised tensor that this thread uses again at every step: fresh ones cost page faults."""
         kept: dict[str, Tensor] = self._memory.__dict__
-        if name not in kept or kept[name].shape != shape or kept[name].dtype != like.dtype:
-            kept[name] = like.new_empty(shape)
+        if name not in kept or kept[name].shape != shape or kept[name].dtype != kind:
+            kept[name] = torch.empty(shape, dtype=kind)
         return kept[name]
 
 
+def _grad_of(param: Tensor) -> Tensor:
+    assert param.grad is not None
+    return param.grad
+
+
 def _error(decoder: BiasedDictionaryModule, linear: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean squared error of f(linear), and its gradient by `linear`, whose memory it may take."""
-    n = len(target)
+    """The mean over samples, in columns, of |f(linear) - target|^2, and its gradient by `linear`, whose memory it takes."""
+    n = target.shape[1]
     if decoder.spec.output == "linear":
         error = linear.sub_(target)
-        return error.square().sum(dim=1).mean(), error.mul_(2 / n)
+        return error.square().sum() / n, error.mul_(2 / n)
     with torch.enable_grad():
         leaf = linear.detach().requires_grad_()
-        fidelity = squared_error(decoder.output(leaf), target).mean()
+        fidelity = (decoder.output(leaf) - target).square().sum() / n
         (grad,) = torch.autograd.grad(fidelity, leaf)
     return fidelity.detach(), grad

@@ -51,7 +51,7 @@ def fit_stacked(stack: Stacked, entrants: Sequence[Entrant], splits: Splits) -> 
         batch = readers[seed](epoch, position * batch_size, (position + 1) * batch_size)
         flat = batch.x.flatten(1)
         noise = drawn_rows(flat, flat.shape[1:], Stream(seed, step)("corruption"), "normal") if seed in normal else None
-        return Drawn(batch, noise)
+        return Drawn.of(batch, noise)
 
     def learn(i: int, drawn: Drawn, step: int) -> Loss:
         member, course = entrants[i], entrants[i].course

@@ -1,0 +1,131 @@
+"""A sweep of eight noise levels: one stack, beside one process per run.
+
+Eight rectified autoencoders of 1000 codes that differ in the noise on their inputs, on latents of CIFAR-10 (256 numbers, if
+SPARSECODE_DATA has them) or on MNIST's pixels, in batches of 1024. `processes` trains two at a time, a core each; `stacked`
+trains all in one process. Both take the same steps; wall times are those of whole commands, from the shell: start-up,
+reading the data, training, evaluation and pictures. The steady state is timed apart, from the records of the training
+loss in each run's metrics: milliseconds per step and run. "exact" computes in float32 throughout, as separate runs of
+that width do; "bf16" lets the stack use bfloat16 products, as `model.arithmetic` allows.
+
+    python benchmarks/sweep.py [latents|mnist] [REPEATS] [EPOCHS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import save, show
+
+SIGMAS = (0, 0.05, 0.1, 0.3, 0.8, 1.5, 3, 10)
+DATA = {"latents": {"type": "cifar10-latents"}, "mnist": {"type": "mnist"}}
+WAYS = {
+    "processes": ("--backend", "processes", "--processes", "2"),
+    "stacked": ("--backend", "stacked", "--processes", "2"),
+}
+
+
+def command(data: str, arithmetic: str, epochs: float, way: str, out: str) -> list[str]:
+    """One sweep, as a user would type it."""
+    settings = {
+        "data": json.dumps(DATA[data]), "model.n_code": 1000, "model.arithmetic": arithmetic, "train.batch_size": 1024,
+        "train.epochs": epochs, "train.evaluate_every": epochs, "train.checkpoint_every": epochs, "train.log_every": 10,
+        "evaluate.sigmas": "[0.3]",
+    }  # fmt: skip
+    changes = [part for path, value in settings.items() for part in ("--set", f"{path}={value}")]
+    over = "model.corruption.sigma=" + ",".join(map(str, SIGMAS))
+    return [
+        sys.executable, "-m", "sparsecode", "sweep", "noise-digits", "--over", over, *changes, *WAYS[way], "--out", out,
+        "--accelerator", "cpu",
+    ]  # fmt: skip
+
+
+def run(data: str, arithmetic: str, epochs: float, way: str) -> dict[str, Any]:
+    """Wall seconds of a sweep, its steps, steady milliseconds per step and run, and the share of codes active at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "sweep"
+        began, used = time.perf_counter(), _cpu_seconds()
+        subprocess.run(command(data, arithmetic, epochs, way, str(out)), check=True, stdout=subprocess.DEVNULL)
+        seconds, cpu = time.perf_counter() - began, _cpu_seconds() - used
+        pace: list[float] = []
+        steps = 0
+        for file in out.glob("*/metrics.jsonl"):
+            trained = [r for r in map(json.loads, file.read_text().splitlines()) if r["kind"] == "train"]
+            first, last = trained[0], trained[-1]
+            steps = last["step"]
+            pace.append((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]))
+        results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    active = {r["overrides"]["model.corruption.sigma"]: r["scores"]["encode"]["active_fraction"] for r in results}
+    # two processes share the cores; the members of a stack share one clock
+    per_step = statistics.mean(pace) / (2 if way == "processes" else len(SIGMAS))
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "steps": steps,
+        "ms": 1e3 * per_step,
+        "active": [active[s] for s in SIGMAS],
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of all processes that have ended: less disturbed by neighbours than wall time."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(data: str, repeats: int, epochs: float) -> list[dict[str, Any]]:
+    """The lines of one data set, sweeps in turn."""
+    cases = [("processes", "exact"), ("stacked", "exact"), ("stacked", "bf16")]
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
+    for _ in range(repeats):
+        for way, arithmetic in cases:
+            runs[way, arithmetic].append(run(data, arithmetic, epochs, way))
+    middle = {
+        case: {key: statistics.median(r[key] for r in found) for key in ("seconds", "cpu_seconds", "ms")}
+        for case, found in runs.items()
+    }
+    base = middle["processes", "exact"]
+    return [
+        {
+            "data": data, "backend": way, "arithmetic": arithmetic, "steps": runs[way, arithmetic][0]["steps"],
+            **middle[way, arithmetic], "times_faster": base["seconds"] / middle[way, arithmetic]["seconds"],
+            "times_less_cpu": base["cpu_seconds"] / middle[way, arithmetic]["cpu_seconds"],
+            "times_faster_steady": base["ms"] / middle[way, arithmetic]["ms"],
+            "all_seconds": [r["seconds"] for r in runs[way, arithmetic]],
+            "active": runs[way, arithmetic][-1]["active"],
+        }
+        for way, arithmetic in cases
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Measure, print, save."""
+    chosen = sys.argv[1:2] if sys.argv[1:] else ["latents" if os.environ.get("SPARSECODE_DATA") else "mnist"]
+    repeats, epochs = int((sys.argv[2:] or ["3"])[0]), float((sys.argv[3:] or ["10"])[0])
+    rows = [row for data in chosen for row in measure(data, repeats, epochs)]
+    show(
+        f"eight noise levels, 1000 codes, batches of 1024, {torch.get_num_threads()} cores; median of {repeats} in turn",
+        ["data, backend, arithmetic", "steps", "seconds", "times faster", "of cores", "times less", "ms / step and run", "times faster"],
+        [
+            [
+                f"{row['data']}, {row['backend']}, {row['arithmetic']}", str(row["steps"]), f"{row['seconds']:.1f}",
+                f"{row['times_faster']:.2f}", f"{row['cpu_seconds']:.1f}", f"{row['times_less_cpu']:.2f}", f"{row['ms']:.1f}", f"{row['times_faster_steady']:.2f}",
+            ]
+            for row in rows
+        ],
+        "seconds: whole commands, with start-up, reading, evaluation and pictures, and what they took of all cores together; ms: the steady state of training alone",
+    )  # fmt: skip
+    print(f"saved to {save('sweep', {'rows': rows})}")
+
+
+if __name__ == "__main__":
+    main()
