@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational interop-fixtures test-interop docs clean
+.PHONY: help demo test test-slow test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,10 @@ test: $(VENV)/tools ## the tests (under five minutes)
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow
 
+test-ray: $(VENV)/tools ## sweeps on a real Ray cluster of this machine (installs Ray)
+	$(PIP) --editable '.[ray]'
+	$(BIN)/pytest -m "slow or not slow" tests/test_ray.py
+
 check: $(VENV)/tools ## style, types, import order, dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,7 +43,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
-BENCHMARKS := lasso dictionary training autoencoders variational
+BENCHMARKS := lasso dictionary training autoencoders variational sweep
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
