@@ -31,7 +31,7 @@ __all__ = ["Drawn", "Stacked", "obstacle", "shared"]
 
 ACTIVATIONS = (ReLU, GELU, ELU, Tanh, Sigmoid, Satlin)  # entry by entry, without weights
 PENALTIES = (L1, LogSum, TanhPenalty, Hoyer)  # sums over codes, without state
-SPARSE = 256  # codes from which sparse ones may pay
+WIDE = 256  # codes from which sparse ones, and bfloat16 products, may pay
 AGAIN = 20  # steps until codes that were too crowded are looked at again
 OWN = ("weight", "corruption", "calibrate")  # what members may each have their own of
 CHECKED = ("n_code", "activation", "penalty", "normaliser", "encoder", "decoder", "arithmetic", *OWN)
@@ -109,7 +109,8 @@ class Stacked:
                 params[name].grad = self.grads[name][i]
         weights = self.tensors["encoder.weight"]
         plain = weights.device.type == "cpu" and weights.dtype == torch.float32
-        self._rough = plain and members[0].spec.arithmetic == "bf16" and bf16_is_fast()
+        first = members[0].spec
+        self._rough = plain and first.arithmetic == "bf16" and first.n_code >= WIDE and bf16_is_fast()
         self._onednn = plain and not self._rough and onednn_is_faster()
         self._sparse = [False] * len(members)
         self._memory = local()  # of each thread
@@ -129,7 +130,7 @@ class Stacked:
             member.weight.fill_(weight)
         if (
             (self._sparse[i] or step % AGAIN == 0)
-            and member.spec.n_code >= SPARSE
+            and member.spec.n_code >= WIDE
             and isinstance(member.spec.activation, ReLU)
         ):
             target, x = self._inputs(i, drawn, step, rng)
@@ -217,7 +218,7 @@ class Stacked:
             arithmetic=member.spec.arithmetic,
             norm_weighted=False,
             theta=0.0,
-            wide=SPARSE,
+            wide=WIDE,
             crowded=False,
         )
 
