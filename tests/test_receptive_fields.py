@@ -144,6 +144,7 @@ def test_colours_are_told_from_profiles(rng: torch.Generator) -> None:
     assert torch.allclose(profile[:, None] * colour[:, :, None, None], keys)
     found = fit_fields(keys)
     assert torch.allclose(found.opponency, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
+    assert torch.allclose(found.chroma, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
     assert summary(found).opponency is not None
     assert float(found.dog.min()) > GOOD
 

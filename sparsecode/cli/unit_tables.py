@@ -48,6 +48,7 @@ FIELDS = {
     "orientation": "one preferred orientation",
     "centre_surround": "diff. of G.: surround / centre",
     "opponency": "colour opponency",
+    "chroma": "share of energy in colour",
 }
 
 
@@ -115,11 +116,11 @@ def fields_table(runs: Mapping[str, FieldsSummary], nearest: Mapping[str, float]
     if not runs:
         return None
     table = _table(
-        "receptive fields of the most active units",
+        "keys of the most active units",
         runs,
-        "of the two what fits better (BIC) counts;",
-        "quality: 1 - residual / variance; medians",
-        "below it: of the units well fitted",
+        "the better fit (BIC) counts; quality:",
+        "1 - residual / variance; medians from",
+        "cycles on: of units well fitted",
     )
     table.add_row("units", *(str(found.n) for found in runs.values()))
     for field, words in FIELDS.items():

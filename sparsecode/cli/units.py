@@ -23,8 +23,10 @@ from sparsecode.evaluate.activity import Activity, NoiseSource, activity, noise_
 from sparsecode.evaluate.receptive_fields import FieldsSummary
 from sparsecode.files import save_atomic, write_atomic
 from sparsecode.models.amortised import AmortisedModel
+from sparsecode.nn.noises import Noise, amount
 from sparsecode.plots import ablation_lines, active_over_epochs, pre_activation_densities
 from sparsecode.runs import Run, RunFolder
+from sparsecode.schedules import Schedule
 from sparsecode.specs import Spec, to_json
 from sparsecode.train.plan import clock
 
@@ -128,7 +130,8 @@ def _units(
         with console.status(f"{name}: coding, fitting and drawing"):
             found = activity(one.model, one.samples, one.noise.sigma, one.seed, one.theta)
             assert found is not None
-            levels = sigmas or tuple(one.noise.sigma * step for step in STEPS if one.noise.sigma) or FIXED
+            strongest = _strongest(one)
+            levels = sigmas or tuple(strongest * step for step in STEPS if strongest) or FIXED
             seen = pictured(
                 name,
                 one.model,
@@ -184,6 +187,15 @@ def _open(
     samples = whole.take(slice(most)).to(weights.device, weights.dtype)
     level = config.evaluate.theta if theta is None else theta
     return _Opened(folder, config, model, splits, samples, noise, level, config.seed if seed is None else seed)
+
+
+def _strongest(one: _Opened) -> float:
+    """The noise of training, where it was annealed the most there was."""
+    how = one.model.spec.corruption
+    if not isinstance(how, Noise) or not isinstance(how.sigma, Schedule):
+        return one.noise.sigma
+    low, high = one.model.span.tolist()
+    return amount(msgspec.structs.replace(how, sigma=max(how.sigma.extremes())), low, high, 0)
 
 
 def _print(reports: Mapping[str, Units], console: Console) -> None:

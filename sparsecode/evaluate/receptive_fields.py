@@ -37,7 +37,7 @@ class Fields(NamedTuple):
     the envelope along and across the stripes) and `aspect`, along / across. `centre_surround`: of the difference of Gaussians in
     the picture, less its offset, the smaller of the positive and negative parts / the larger: 1 for a field that ignores uniform
     light, 0 without a surround. `opponency` 1 - |sum of u| / sum |u| of the colour u [n, channels] of a field, 1 where channels
-    cancel, 0 where they agree; `separable` the share of the field's energy that is one profile in one colour.
+    cancel, 0 where they agree; `chroma` the share of a field's energy that is not grey; `separable` the share of the field's energy that is one profile in one colour.
     """
 
     gabor: Tensor
@@ -51,6 +51,7 @@ class Fields(NamedTuple):
     centre_surround: Tensor
     colour: Tensor
     opponency: Tensor
+    chroma: Tensor
     separable: Tensor
     gabor_values: Tensor
     dog_values: Tensor
@@ -60,7 +61,7 @@ class FieldsSummary(Spec, tag="fields_summary"):
     """Of `n` receptive fields: shares by the function that fits better, with quality above `GOOD`; medians of these, None of nothing.
 
     `orientation`: not a median but how strongly orientations prefer one, |mean of exp(2 i angle)|, 0 to 1 (None of fewer than 10).
-    `opponency` is None for
+    `opponency` and `chroma` are None for
     one channel.
     """
 
@@ -76,6 +77,7 @@ class FieldsSummary(Spec, tag="fields_summary"):
     aspect: float | None
     centre_surround: float | None
     opponency: float | None
+    chroma: float | None
 
 
 class Nearest(NamedTuple):
@@ -111,6 +113,8 @@ def fit_fields(keys: Float[Tensor, "n c h w"]) -> Fields:
     lobes = dog.values - dog.offset[:, None]
     parts = torch.stack([lobes.clamp(min=0).sum(dim=1), (-lobes).clamp(min=0).sum(dim=1)])
     size = colour.abs().sum(dim=1)
+    whole = keys.detach().cpu().double()
+    energy, grey_less = whole.square().flatten(1).sum(dim=1), whole - whole.mean(dim=1, keepdim=True)
     return Fields(
         gabor=gabor.quality,
         dog=dog.quality,
@@ -123,6 +127,7 @@ def fit_fields(keys: Float[Tensor, "n c h w"]) -> Fields:
         centre_surround=parts.amin(dim=0) / parts.amax(dim=0).clamp(min=torch.finfo(parts.dtype).tiny),
         colour=colour,
         opponency=1 - colour.sum(dim=1).abs() / size,
+        chroma=grey_less.square().flatten(1).sum(dim=1) / energy.clamp(min=torch.finfo(energy.dtype).tiny),
         separable=separable,
         gabor_values=gabor.values.reshape(profiles.shape),
         dog_values=dog.values.reshape(profiles.shape),
@@ -153,6 +158,7 @@ def summary(fields: Fields) -> FieldsSummary:
         aspect=median(fields.aspect[stripes]),
         centre_surround=median(fields.centre_surround[rings]),
         opponency=None if grey else median(fields.opponency),
+        chroma=None if grey else median(fields.chroma),
     )
 
 
