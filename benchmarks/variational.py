@@ -152,7 +152,9 @@ def measure(name: str) -> list[dict[str, Any]]:
     """The lines of one model."""
     config = RECIPES[name]()
     config = replace(
-        config, data=replace(config.data, n_train=SAMPLES, n_valid=100), train=replace(config.train, epochs=EPOCHS)
+        config,
+        data=replace(config.data, n_train=SAMPLES, n_valid=100),
+        train=replace(config.train, epochs=EPOCHS, log_every=25),
     )
     splits = config.data.load()
     runs = {

@@ -44,7 +44,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
             given, hint = getattr(self, name), _hints(type(self))[name]
             where = f"{type(self).__name__}.{name}"
             value = _converted(given, hint, f"{where}: got {given!r}")
-            if isinstance(value, Extremes):  # a schedule must keep to the field's range all the way
+            # a schedule must keep to the field's range all the way; protocols are slow to ask, and states are made at every step
+            if isinstance(value, Spec) and isinstance(value, Extremes):
                 for number in value.extremes():
                     _converted(number, hint, f"{where}: the schedule reaches {number:g}")
             for number in value if isinstance(value, tuple) else (value,):

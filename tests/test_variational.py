@@ -121,7 +121,7 @@ def test_twenty_steps_are_the_originals(digits: Tensor) -> None:
     assert isinstance(model, VariationalModel)
     model.double().train()
     original = Original(model, alpha=0.2)
-    adam = RECIPES["mnist-vsc-20"]().optim.groups["encoder"]
+    adam = RECIPES["mnist-vsc-20"]().optim.groups["net"]
     assert isinstance(adam, Adam)
     ours, theirs = adam.build(list(model.parameters())), torch.optim.Adam(original.parameters(), lr=1e-3, eps=1e-8)
     for step in range(20):

@@ -182,8 +182,8 @@ class VariationalModel(AbstractSparseModel):
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         parts = {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
+            "net.encoder": self.encoder,  # so that one pattern, `net`, takes both: one optimiser is faster than two
+            "net.decoder": self.decoder,
             "likelihood": self.likelihood,
             "prior": self.prior,
         }

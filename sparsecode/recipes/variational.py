@@ -19,7 +19,7 @@ from sparsecode.nn.posteriors import Gaussian, SpikeSlab
 from sparsecode.nn.priors import PseudoInputs, SpikeSlabPrior, StandardNormal
 from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
-from sparsecode.train.optim import Adam, Group, Optim
+from sparsecode.train.optim import Adam, Optim
 from sparsecode.train.plan import Train
 
 __all__ = [
@@ -39,15 +39,11 @@ __all__ = [
 BATCH = 32
 
 
-def _groups(adam: Adam) -> dict[str, Group]:
-    return {"encoder": adam, "decoder": adam}
-
-
 def _run(data: MNIST | FashionMNIST | Digits, model: Variational, epochs: float = 12) -> Run:
     return Run(
         data=data,
         model=model,
-        optim=Optim(groups=_groups(Adam(lr=1e-3, eps=1e-8 / BATCH))),
+        optim=Optim(groups={"net": Adam(lr=1e-3, eps=1e-8 / BATCH)}),
         train=Train(epochs=epochs, batch_size=BATCH, select="last", log_every=100),
         evaluate=Evaluate(sigmas=()),
         seed=1,
@@ -139,7 +135,7 @@ def mnist_vsc_2() -> Run:
     return Run(
         data=run.data,
         model=run.model,
-        optim=Optim(groups={**_groups(adam), "likelihood": adam, "prior": adam}),
+        optim=Optim(groups={"net": adam, "likelihood": adam, "prior": adam}),
         train=Train(epochs=40, batch_size=500, select="last", log_every=20),
         evaluate=run.evaluate,
         seed=run.seed,
