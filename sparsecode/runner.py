@@ -27,7 +27,8 @@ from sparsecode.models.portable import ModelSpec, save_model
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.ops.streams import generator
-from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, training_curves
+from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
+from sparsecode.reports import subject_of
 from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
@@ -261,6 +262,9 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     )
     if is_grey_image(model.shape) and model.n_classes is None:
         figures |= _pictures(model, splits, config, name)
+    if isinstance(model, VariationalModel) and is_picture(model.shape):
+        subject = subject_of(model, splits, name)
+        figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
     paths: list[Path] = []
     for title, figure in figures.items():
         paths.append(folder.figures / f"{title}.png")

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from sparsecode.plots.tiles import pictures, scaled
@@ -74,23 +75,31 @@ def edits_view(
 def sweep_frames(
     codes: Array, decodings: Array, changed: int, shape: Sequence[int], span: tuple[float, float], title: str = ""
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames [h, w, 3] of a film, one per code [n, n_code]: its stems, the `changed` one in red, beside its decoding."""
+    """Frames [h, w, 3] of a film: stems of codes [n, n_code] that differ in the `changed` one, in red, beside their decodings."""
     tiles = scaled(pictures(decodings, shape, "decodings"), *span)
     figure = Figure(figsize=(6, 2.6), dpi=100)  # a solved layout would move from frame to frame
     canvas = FigureCanvasAgg(figure)
     stems = figure.add_axes((0.08, 0.15, 0.5, 0.65))
-    image = figure.add_axes((0.62, 0.06, 0.36, 0.8))
-    reach = _reach(codes)
+    beside = figure.add_axes((0.62, 0.06, 0.36, 0.8))
     figure.text(0.5, 0.93, title, ha="center", fontsize=9)
-    for z, tile in zip(codes, tiles, strict=True):
-        stems.clear()
-        image.clear()
-        _stems(stems, z, reach, changed)
-        stems.set_title(
-            f"code {changed} at {round(float(z[changed]), 2) + 0.0:+.2f}", fontsize=9, color=CHANGED, family="monospace"
-        )
-        _picture(image, tile)
-        canvas.draw()
+    rest = codes[0].copy()
+    rest[changed] = 0
+    _stems(stems, rest, _reach(codes))
+    (stem,) = stems.plot([], [], "o-", color=CHANGED, markersize=4.5, linewidth=1.2, markevery=[1])
+    head = stems.set_title("", fontsize=9, color=CHANGED, family="monospace")
+    image = _picture(beside, tiles[0])
+    moving = (stem, head, image)
+    for artist in moving:
+        artist.set_animated(True)  # the rest is drawn once
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    for value, tile in zip(codes[:, changed].tolist(), tiles, strict=True):
+        canvas.restore_region(still)
+        stem.set_data([changed, changed], [0, value])
+        head.set_text(f"code {changed} at {round(value, 2) + 0.0:+.2f}")
+        image.set_data(tile)
+        for artist in moving:
+            figure.draw_artist(artist)
         yield np.array(canvas.buffer_rgba())[..., :3]
 
 
@@ -98,12 +107,13 @@ def _reach(codes: Array) -> float:
     return 1.1 * (float(np.abs(codes).max()) or 1.0)
 
 
-def _picture(axes: Axes, tile: Array) -> None:
-    axes.imshow(tile, interpolation="nearest")
+def _picture(axes: Axes, tile: Array) -> AxesImage:
+    image = axes.imshow(tile, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_color(QUIET)
+    return image
 
 
 def _stems(axes: Axes, z: Array, reach: float, changed: int | None = None) -> None:

@@ -17,6 +17,7 @@ from toys import EACH_KIND, toy
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import load_model, save_model
+from sparsecode.models.variational import Variational
 from sparsecode.ops.streams import Stream
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
@@ -33,7 +34,8 @@ def figures_of(config: Run) -> frozenset[str]:
         return frozenset({"curves", "usage"})
     denoising = {"denoising"} if config.evaluate.sigmas else set[str]()
     restored = {"restored"} if getattr(config.model, "corruption", None) else set[str]()
-    return frozenset({"atoms", "curves", "reconstructions", "usage"} | denoising | restored)
+    variational = {"encoding", "prior"} if isinstance(config.model, Variational) else set[str]()
+    return frozenset({"atoms", "curves", "reconstructions", "usage"} | denoising | restored | variational)
 
 
 # One recipe for each way to infer a code and set of figures: drawing takes longer than training.
