@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.tables import denoising_table, runs_table, scores_table
+from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder, list_runs
 from sparsecode.specs import differences, to_json
@@ -34,6 +35,7 @@ def _recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /) -> Non
         for recipe, build in RECIPES.items():
             table.add_row(recipe, (build.__doc__ or "").split("\n")[0])
         Console().print(table)
+        Console().print(f"experiments, for sparsecode sweep: {', '.join(EXPERIMENTS)}", highlight=False)
         return
     if name not in RECIPES:
         raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")

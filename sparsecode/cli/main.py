@@ -33,7 +33,7 @@ COMMANDS = {
     "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
     "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),
-    "sweep": Command("train a grid of changes over recipes", "sparsecode.cli.sweep"),
+    "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),
