@@ -245,7 +245,13 @@ def in_browser(page: str, folder: Path, script: str = "") -> str:
     assert CHROMIUM is not None
     file = folder / "play.html"
     file.write_text(page.replace("</body>", f"<script>{script}</script></body>"))
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--virtual-time-budget=20000"]
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--virtual-time-budget=20000",
+    ]
     command = [CHROMIUM, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
