@@ -88,11 +88,15 @@ def together(runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32
     return stack, entrants
 
 
-@pytest.mark.parametrize("common", [{}, CENTRED, SQUASHED], ids=["relu", "centred, l1", "gelu, sigmoid, hoyer"])
-def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("common", "batched"),
+    [({}, False), (CENTRED, False), (SQUASHED, False), (CENTRED, True)],
+    ids=["relu", "centred, l1", "gelu, sigmoid, hoyer", "batched"],
+)
+def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any], batched: bool) -> None:
     runs = configs(common)
     stack, entrants = together(runs, digits)
-    assert fit_stacked(stack, entrants, digits) == {}
+    assert fit_stacked(stack, entrants, digits, batched) == {}
     starts = [planned(run, digits).model.build(digits.shape, run.seed) for run in runs]
     for run, member, start, entrant in zip(runs, stack.members, starts, entrants, strict=True):
         assert entrant.course.state.step == entrant.course.state.total_steps == 11

@@ -31,15 +31,18 @@ class Entrant(NamedTuple):
     seed: int
 
 
-def fit_stacked(stack: Stacked, entrants: Sequence[Entrant], splits: Splits) -> dict[int, Exception]:
+def fit_stacked(
+    stack: Stacked, entrants: Sequence[Entrant], splits: Splits, batched: bool | None = None
+) -> dict[int, Exception]:
     """Train all members of a stack, in place; what went wrong with whom, by number. The others go on without them.
 
     Each goes its own `course` as `fit` would take it, with its own order of samples, noise, clipping and optimiser state; a
-    signal stops and saves all. On CPUs members are shared out to threads.
+    signal stops and saves all. Members are shared out to threads, or `batched` products take all at once (the default off CPUs).
     """
     course = entrants[0].course
     weights = next(iter(stack.tensors.values()))
-    on_cpu, batch_size = weights.device.type == "cpu", course.train.batch_size
+    batch_size = course.train.batch_size
+    batched = weights.device.type != "cpu" if batched is None else batched
     samples = splits.training.to(weights.device, weights.dtype)
     per_epoch = steps_per_epoch(samples.n, batch_size)
     readers: dict[int, Reader] = {entrant.seed: samples.reader(entrant.seed) for entrant in entrants}
@@ -77,7 +80,7 @@ def fit_stacked(stack: Stacked, entrants: Sequence[Entrant], splits: Splits) -> 
     for member in stack.members:
         member.train()
     first, total = min(entrant.course.state.step for entrant in entrants), course.state.total_steps
-    workers = min(torch.get_num_threads(), len(entrants)) if on_cpu else 1
+    workers = min(torch.get_num_threads(), len(entrants)) if not batched else 1
     try:
         with Interrupts() as interrupts, _pool(workers) as pool:
 
@@ -89,7 +92,7 @@ def fit_stacked(stack: Stacked, entrants: Sequence[Entrant], splits: Splits) -> 
                 drawn = {seed: future.result() for seed, future in coming.items()}
                 coming = ahead(step + 1)  # while members learn from these
                 running = [i for i, e in enumerate(entrants) if i not in failed and e.course.state.step == step]
-                if on_cpu:
+                if not batched:
                     turns = [(i, pool.submit(learn, i, drawn[entrants[i].seed], step)) for i in running]
                     taken = ((i, turn.exception() or turn.result()) for i, turn in turns)
                 else:
