@@ -327,6 +327,6 @@ def test_sliders_and_buttons_do_what_they_say(grey: Subject, tmp_path: Path) -> 
     assert said(document, "moved") == "2.5 true"
     assert said(document, "off") == "0 0"
     assert said(document, "zero").startswith("0 of 12 codes active")
-    assert said(document, "prior") == "true drawn from the prior"
+    assert said(document, "prior") == "true no sample"
     assert said(document, "sample") == "true"
     assert said(document, "named") == "true"
