@@ -81,9 +81,7 @@ def test_entropy_of_equal_units_is_1_and_of_silence_unknown() -> None:
 def test_numbers_are_those_of_the_weights_and_of_drawn_noise() -> None:
     model = trained_network()
     found = measured(model, sigma=0.5)
-    assert model.encoder.weight is not None
-    assert model.encoder.bias is not None
-    keys, bias = model.encoder.weight.detach().double(), model.encoder.bias.detach().double()
+    keys, bias = (model.encoder.get_parameter(name).detach().double() for name in ("weight", "bias"))
     x = digits().test.x.flatten(1).double()
     norms, drive = keys.norm(dim=1), x @ keys.T
     pre = drive + bias
