@@ -30,6 +30,7 @@ COMMANDS = {
     "traverse": Command("pictures, film and page of a variational model's codes", "sparsecode.cli.traverse"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack"),
+    "latents": Command("bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents"),
     "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
     "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),

@@ -14,9 +14,12 @@ from rich.table import Table
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.data import Splits
 from sparsecode.evaluate.lista_probe import lista_trials
+from sparsecode.evaluate.mlp_probe import mlp_trials
 from sparsecode.evaluate.probe import (
+    Classifier,
     Probe,
     ProbeReport,
     ProbeResult,
@@ -25,6 +28,7 @@ from sparsecode.evaluate.probe import (
     features_of,
     linear_trials,
     pca,
+    representations,
     summary,
 )
 from sparsecode.files import save_atomic, write_atomic
@@ -36,6 +40,7 @@ from sparsecode.specs import differences, to_json
 __all__ = ["probe_command"]
 
 Reference = Literal["pixels", "pca", "lista"]
+TRIALS = {"linear": linear_trials, "mlp": mlp_trials}
 
 
 def probe_command(argv: list[str]) -> int:
@@ -44,41 +49,53 @@ def probe_command(argv: list[str]) -> int:
 
 
 def _probe(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="run folders", metavar="RUN")] = (),
     /,
     labels_per_class: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100),
+    all_labels: bool = False,
     seeds: int = 5,
     standardise: bool = False,
+    classifiers: tuple[Classifier, ...] = ("linear",),
     coders: tuple[str, ...] = (),
-    references: tuple[Reference, ...] = ("pixels", "pca", "lista"),
+    references: tuple[Reference, ...] | None = None,
+    sweep: Path | None = None,
+    over: str = "model.n_code",
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Test accuracy of a linear classifier on the runs' codes, given a few labels per class.
+    """Test accuracy of classifiers on the runs' codes, given a few labels per class.
 
     Subsets of labelled samples are balanced, nested for each seed, and the same for all features. The strength of the
-    classifier is chosen on the validation split; the test split decides nothing.
+    classifier's penalty is chosen on the validation split; the test split decides nothing.
 
     Args:
         labels_per_class: labelled training samples per class
+        all_labels: also use all training samples, once
         seeds: random subsets for each number of labels
         standardise: scale every feature by itself; else all by one number (both from unlabelled samples)
-        coders: which of the models' coders; default all
-        references: normalised pixels; their principal components; a LISTA classifier trained end to end (slow)
+        classifiers: linear: multinomial logistic regression; mlp: two layers
+        coders: which of the models' coders; default all; codes with gates are there as mu, hard (mu or 0) and mean (gamma mu)
+        references: normalised pixels; their principal components; a LISTA classifier trained end to end (slow); default all, of
+            a sweep pixels and pca
+        sweep: folder of a sweep in place of runs: the picture is accuracy over one of its axes, a line per recipe
+        over: that axis, a number in the configs
         out: folder for probe.json and probe.png
         force: write over existing files
     """
     try:
-        how = Probe(labels_per_class=tuple(sorted(set(labels_per_class))), seeds=seeds, standardise=standardise)
+        labels = tuple(sorted(set(labels_per_class)))
+        how = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
     except ValueError as error:
         raise UsageError(str(error)) from None
     table_file, picture_file = (out / "probe.json", out / "probe.png") if out else (None, None)
     for path in (table_file, picture_file):
         refuse_to_overwrite("--out", path, force)
-    paths = (run, *others)
+    if (sweep is None) == (not runs):
+        raise UsageError("expected run folders, or --sweep FOLDER")
+    swept = None if sweep is None else read_sweep(sweep, over)
+    paths = runs if swept is None else tuple(each.path for each in swept)
+    if references is None:
+        references = ("pixels", "pca", "lista") if swept is None else ("pixels", "pca")
     names = run_names(paths)
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
@@ -86,7 +103,8 @@ def _probe(
     task = Task.of(splits, how)
     console = Console()
     results: list[ProbeResult] = []
-    report = ProbeReport({n: str(p) for n, p in zip(names, paths, strict=True)}, how, ())
+    places = _places(names, models, swept, over)
+    report = ProbeReport({n: str(p) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else "")
     with Progress(console=console, transient=True) as bar:
 
         def track(name: str) -> Track:
@@ -97,27 +115,32 @@ def _probe(
             shown = "  ".join(f"{r.labels_per_class}: {r.mean:.1%}" for r in found)
             bar.console.print(f"{found[0].features}  {shown}", highlight=False, soft_wrap=True)
             if table_file:  # after each kind of features: what is done is kept
-                write_atomic(table_file, to_json(msgspec.structs.replace(report, results=tuple(results))))
+                so_far = msgspec.structs.replace(report, results=tuple(results), points=points_of(results, places))
+                write_atomic(table_file, to_json(so_far))
 
         for name, transform in _transforms(models, coders, references, splits, task).items():
             found, unlabelled = features_of(transform, splits, task, track(name))
-            add(summary(name, unlabelled.shape[1], linear_trials(found, unlabelled, task, how, track(name))))
+            for classifier in classifiers:
+                trials = TRIALS[classifier](found, unlabelled, task, how, track(name))
+                add(summary(_named(name, classifier), unlabelled.shape[1], trials, classifier))
         if "lista" in references:
             first = next(iter(models.values()))
             pixels, _ = features_of(first.normalise, splits, task, track("lista"))
             for n_code in _code_sizes(models):
                 name = f"LISTA classifier, {n_code}"
                 add(summary(name, n_code, lista_trials(pixels, n_code, task, track(name))))
-    console.print(_table(results, how))
+    points = points_of(results, places)
+    console.print(swept_table(points, over) if swept else _table(results, how))
     if table_file and picture_file:
-        figure = accuracy_curves(_curves(results), f"linear classifiers, {how.seeds} subsets, one deviation each way")
+        what = f"{how.seeds} subsets, one deviation each way"
+        figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
         save_atomic(picture_file, lambda file: figure.savefig(file, dpi=120))
         for what, path in (("scores", table_file), ("picture", picture_file)):
             console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
 
 
 def _check_coders(models: dict[str, AbstractSparseModel], coders: tuple[str, ...]) -> None:
-    known = {name for model in models.values() for name in model.coders()}
+    known = {name for model in models.values() for name in representations(model)}
     if unknown := [name for name in coders if name not in known]:
         raise UsageError(f"--coders {' '.join(unknown)}: these runs have {', '.join(sorted(known))}")
 
@@ -135,6 +158,28 @@ def _same_data(paths: tuple[Path, ...]) -> Splits:
     return splits
 
 
+def _named(features: str, classifier: Classifier) -> str:
+    return features if classifier == "linear" else f"{features}, {classifier}"
+
+
+def _places(
+    names: list[str], models: dict[str, AbstractSparseModel], swept: list[Swept] | None, over: str
+) -> dict[str, Place]:
+    """Where features stand in the picture of a sweep; none without one."""
+    if swept is None:
+        return {}
+    found = {
+        f"{name}, {coder}": Place(f"{each.line}, {coder}", (each.at,))
+        for name, each in zip(names, swept, strict=True)
+        for coder in representations(models[name])
+    }
+    found["pixels"] = Place("pixels", tuple(sorted({each.at for each in swept})))
+    if over == "model.n_code":
+        found |= {f"PCA, {n_code}": Place("PCA", (float(n_code),)) for n_code in _code_sizes(models)}
+    classifiers: tuple[Classifier, ...] = ("linear", "mlp")
+    return {_named(n, c): Place(_named(p.line, c), p.at) for n, p in found.items() for c in classifiers}
+
+
 def _code_sizes(models: dict[str, AbstractSparseModel]) -> list[int]:
     return sorted({int(msgspec.to_builtins(model.spec)["n_code"]) for model in models.values()})
 
@@ -149,7 +194,7 @@ def _transforms(
     found: dict[str, Any] = {
         f"{name}, {coder}": transform
         for name, model in models.items()
-        for coder, transform in model.coders().items()
+        for coder, transform in representations(model).items()
         if not coders or coder in coders
     }
     first = next(iter(models.values()))
@@ -168,7 +213,7 @@ def _table(results: list[ProbeResult], how: Probe) -> Table:
         caption_justify="left",
     )
     table.add_column("features", overflow="fold")
-    for k in how.labels_per_class:
+    for k in dict.fromkeys(r.labels_per_class for r in sorted(results, key=lambda r: r.labels_per_class)):
         table.add_column(str(k), justify="right", no_wrap=True)
     for name, (_, means, sds) in _curves(results).items():
         table.add_row(name, *(f"{100 * m:.1f}\n±{100 * s:.1f}" for m, s in zip(means, sds, strict=True)))

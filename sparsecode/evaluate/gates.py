@@ -52,14 +52,16 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
     quality, uneven, nonzero = 0.0, 0.0, 0
     gammas, means = list[torch.Tensor](), list[torch.Tensor]()
     for start in range(0, n, CHUNK):
-        x = split.x[start : start + CHUNK].to(next(model.parameters()))
+        part = split.take(slice(start, start + CHUNK))
+        x = part.x.to(next(model.parameters()))
         q = model.posterior(x)
         gamma = torch.ones_like(q.mu) if q.gamma is None else q.gamma
         z = model.encode(x)
         on += (gamma > 0.5).sum(dim=0).double().cpu()
         some = hoyer(z[(z != 0).any(dim=1)])
         uneven, nonzero = uneven + float(some.double().sum()), nonzero + len(some)
-        quality += float(psnr(x, model.denormalise(model.decode(z)), data_range).double().sum())
+        y = model.denormalise(model.decode(z))
+        quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
         gammas.append(gamma.double().cpu())
         means.append((gamma * q.mu).double().cpu())
     gamma, usage = torch.cat(gammas), on / n

@@ -5,35 +5,43 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from msgspec import Meta
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.data.splits import Splits
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.variational import VariationalModel
+from sparsecode.nn.posteriors import Gaussian
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Count, Positive, Spec
 
 __all__ = [
+    "Classifier",
     "Features",
     "Probe",
+    "ProbePoint",
     "ProbeReport",
     "ProbeResult",
     "Task",
     "Track",
     "Trial",
     "features_of",
+    "judged",
     "linear_trials",
     "pca",
+    "representations",
+    "scaled",
     "summary",
     "untracked",
 ]
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]  # a progress bar: items and what is done with them
 Map = Callable[[Tensor], Tensor]
+Classifier = Literal["linear", "mlp"]
 
 CHUNK = 500  # samples coded together: a step of a progress bar
 UNLABELLED = 10_000  # training samples for the principal components
@@ -52,6 +60,7 @@ class Probe(Spec, tag="probe"):
         1, 2, 5, 10, 20, 50, 100,
     )  # fmt: skip
     seeds: Annotated[int, Meta(ge=1, description="random subsets of labelled samples")] = 5
+    all_labels: Annotated[bool, Meta(description="also with all training samples, once")] = False
     standardise: Annotated[bool, Meta(description="every feature to mean 0, deviation 1; else one scale for all")] = (
         False
     )
@@ -63,7 +72,9 @@ class Probe(Spec, tag="probe"):
 class ProbeResult(Spec, tag="probe_result"):
     """Test accuracies with so many labels per class, one per subset seed, and the validation accuracies they were chosen by.
 
-    `sd` is the sample standard deviation over the seeds, 0 for a single one.
+    `sd` is the sample standard deviation over the seeds, 0 for a single one. `least_recall`: of all classes and seeds the least
+    share of test samples of a class that are recognised; None in reports of older versions. With all training samples
+    `labels_per_class` is their mean number.
     """
 
     features: str
@@ -73,22 +84,40 @@ class ProbeResult(Spec, tag="probe_result"):
     valid: tuple[float, ...]
     mean: float
     sd: float
+    classifier: Classifier = "linear"
+    least_recall: float | None = None
+
+
+class ProbePoint(Spec, tag="probe_point"):
+    """Runs of a sweep that differ in nothing but seeds: accuracies of all their subsets at a value of what is swept."""
+
+    line: str
+    at: float
+    labels_per_class: int
+    values: tuple[float, ...]
+    mean: float
+    sd: float
 
 
 class ProbeReport(Spec, tag="probe_report"):
-    """What `probe.json` holds: folders of the runs by name, settings, results."""
+    """What `probe.json` holds: folders of the runs by name, settings, results; of a sweep the `points` along `over`, too."""
 
     runs: dict[str, str]
     settings: Probe
     results: tuple[ProbeResult, ...]
+    over: str = ""
+    points: tuple[ProbePoint, ...] = ()
 
 
 class Trial(NamedTuple):
-    """One classifier: its number of labels per class, and its accuracies at the best setting by validation."""
+    """One classifier: its number of labels per class, its accuracies at the best setting by validation, and the recall on
+    test samples of the class that it knows least.
+    """
 
     labels_per_class: int
     valid: float
     test: float
+    least_recall: float | None = None
 
 
 class Task(NamedTuple):
@@ -135,11 +164,20 @@ class Task(NamedTuple):
             ]
             for k in how.labels_per_class:
                 chosen[k, seed] = torch.cat([order[:k] for order in orders])
+        if how.all_labels:
+            chosen.setdefault((len(label) // len(classes), 0), torch.arange(len(label)))
         rows = torch.cat(list(chosen.values())).unique()
         pool = torch.randperm(len(label), generator=generator(0, "probe, unlabelled"))[:UNLABELLED]
         train, valid, test = (torch.searchsorted(classes, part.contiguous()) for part in (label[rows], valid, test))
         subsets = {key: torch.searchsorted(rows, found) for key, found in chosen.items()}
         return cls(rows, subsets, train, valid, test, len(classes), pool)
+
+
+def representations(model: AbstractSparseModel) -> dict[str, Map]:
+    """A model's coders; if its codes have gates, the mean of the slabs without them, too, as `mu`."""
+    if not isinstance(model, VariationalModel) or isinstance(model.spec.posterior, Gaussian):
+        return dict(model.coders())
+    return {"mu": lambda x: model.posterior(x).mu, **model.coders()}
 
 
 class Features(NamedTuple):
@@ -167,7 +205,8 @@ def features_of(transform: Map, splits: Splits, task: Task, track: Track = untra
     return Features(train, valid, test), unlabelled
 
 
-def _scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Features:
+def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Features:
+    """By one number, or feature by feature; from unlabelled samples alone."""
     if standardise:
         shift, scale = unlabelled.mean(dim=0), unlabelled.std(dim=0) * math.sqrt(unlabelled.shape[1])
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # a code that is never active says nothing
@@ -188,25 +227,27 @@ def linear_trials(
     """
     from sklearn.linear_model import LogisticRegression
 
-    train, valid, test = (np.asarray(part) for part in _scaled(features, unlabelled, how.standardise))
+    train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, how.standardise))
     labels = np.asarray(task.train)
     for (k, _), rows in track(list(task.subsets.items()), "linear classifiers"):
         x, y = train[np.asarray(rows)], labels[np.asarray(rows)]
         # From weak to strong, each fit starting where the last one ended.
         classifier = LogisticRegression(max_iter=5000, warm_start=True)
-        best, score = -1.0, 0.0
+        best = Trial(k, -1.0, 0.0)
         for strength in sorted(how.strengths):
             classifier.set_params(C=strength).fit(x, y)
-            accuracy = _accuracy(classifier.decision_function(valid), task.valid)
-            if accuracy > best:
-                best, score = accuracy, _accuracy(classifier.decision_function(test), task.test)
-        yield Trial(k, best, score)
+            accuracy, _ = judged(classifier.predict(valid), task.valid)
+            if accuracy > best.valid:
+                best = Trial(k, accuracy, *judged(classifier.predict(test), task.test))
+        yield best
 
 
-def _accuracy(scores: NDArray[Any], label: Tensor) -> float:
-    if scores.ndim == 1 or scores.shape[1] == 1:  # of two classes scikit-learn scores the second
-        return float(((scores.ravel() > 0) == np.asarray(label)).mean())
-    return float((scores.argmax(axis=1) == np.asarray(label)).mean())
+def judged(predicted: Any, label: Tensor) -> tuple[float, float]:
+    """Accuracy of predicted classes [n], and the recall of the class that is recognised least."""
+    truth = np.asarray(label)
+    right = np.asarray(predicted) == truth
+    recall = np.bincount(truth, weights=right) / np.maximum(np.bincount(truth), 1)
+    return float(right.mean()), float(recall[np.unique(truth)].min())
 
 
 def pca(normalise: Map, splits: Splits, task: Task, n_components: int) -> Map:
@@ -219,7 +260,9 @@ def pca(normalise: Map, splits: Splits, task: Task, n_components: int) -> Map:
     return lambda samples: (normalise(samples) - mean) @ axes.T
 
 
-def summary(name: str, n_features: int, trials: Iterable[Trial]) -> list[ProbeResult]:
+def summary(
+    name: str, n_features: int, trials: Iterable[Trial], classifier: Classifier = "linear"
+) -> list[ProbeResult]:
     """Mean and deviation over the seeds, a result per number of labels."""
     grouped: dict[int, list[Trial]] = {}
     for trial in trials:
@@ -233,6 +276,8 @@ def summary(name: str, n_features: int, trials: Iterable[Trial]) -> list[ProbeRe
             valid=tuple(t.valid for t in found),
             mean=statistics.fmean(t.test for t in found),
             sd=statistics.stdev([t.test for t in found]) if len(found) > 1 else 0.0,
+            classifier=classifier,
+            least_recall=min((t.least_recall for t in found if t.least_recall is not None), default=None),
         )
         for k, found in grouped.items()
     ]

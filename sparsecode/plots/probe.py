@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-__all__ = ["accuracy_curves"]
+__all__ = ["AccuracyPoint", "accuracy_curves", "accuracy_over"]
+
+
+class AccuracyPoint(NamedTuple):
+    """Mean and deviation of accuracies, shares in [0, 1], at a value of what is on the axis."""
+
+    at: float
+    mean: float
+    sd: float
 
 
 def accuracy_curves(
@@ -38,4 +47,38 @@ def accuracy_curves(
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
     axes.set_title(title, fontsize=10)
+    return figure
+
+
+def accuracy_over(panels: Mapping[str, Mapping[str, Sequence[AccuracyPoint]]], x: str = "") -> Figure:
+    """A panel per entry, in it a line per entry through its points, with bars of one deviation each way.
+
+    Raises ValueError without points.
+    """
+    if not panels or not all(points for lines in panels.values() for points in lines.values()):
+        raise ValueError("panels hold no points; expected at least one")
+    figure = Figure(figsize=(1.5 + 4.5 * len(panels), 4.5), layout="constrained")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, points in lines.items():
+            i = names.index(name)
+            ordered = sorted(points)
+            axes.errorbar(
+                [p.at for p in ordered],
+                [100 * p.mean for p in ordered],
+                [100 * p.sd for p in ordered],
+                fmt=("-", "--", ":", "-.")[i // 10 % 4],
+                color=f"C{i % 10}",
+                marker="osD^v"[i % 5],
+                markersize=4,
+                linewidth=1.2,
+                capsize=2,
+                label=name,
+            )
+        axes.set_xlabel(x)
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("test accuracy, per cent")
+    handles = {n: h for axes in figure.axes for h, n in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), fontsize=8, loc="outside lower center", ncols=3)
     return figure

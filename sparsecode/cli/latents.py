@@ -1,0 +1,163 @@
+"""`sparsecode latents`: bounds, use of the codes and disentanglement of variational runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from sparsecode.cli.options import UsageError
+from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.data import Splits
+from sparsecode.data.synthetic import Part
+from sparsecode.evaluate.bounds import per_batch
+from sparsecode.evaluate.gates import ALWAYS, DEAD
+from sparsecode.evaluate.latents import Latents, latents
+from sparsecode.files import write_atomic
+from sparsecode.models.variational import VariationalModel
+from sparsecode.runs import RunFolder
+from sparsecode.specs import Spec, to_json
+
+__all__ = ["LatentsReport", "latents_command"]
+
+BATCH = 32  # of the replication, whose VLB is a mean over batches
+
+
+class LatentsReport(Spec, tag="latents_report"):
+    """What `--json` writes: folders of the runs by name, and what was found of each."""
+
+    runs: dict[str, str]
+    latents: dict[str, Latents]
+
+
+def latents_command(argv: list[str]) -> int:
+    tyro.cli(_latents, args=argv, prog="sparsecode latents")
+    return 0
+
+
+def _latents(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
+    others: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
+    ] = (),
+    /,
+    split: Part = "test",
+    draws: int = 50,
+    samples: int = 2000,
+    seed: int = 0,
+    json: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs.
+
+    Args:
+        split: which samples
+        draws: codes drawn for each sample in the importance-weighted bound
+        samples: at most so many, spread over the split, for that bound and for disentanglement
+        seed: of all draws
+        json: also write everything to this file
+        force: write over an existing file
+    """
+    for name, value in (("draws", draws), ("samples", samples)):
+        if value < 1:
+            raise UsageError(f"--{name} {value}: expected at least 1")
+    if json is not None:
+        refuse_to_overwrite("--json", json, force)
+    paths, console = (run, *others), Console()
+    names = run_names(paths)
+    models = {name: _model(path) for name, path in zip(names, paths, strict=True)}
+    loaded: dict[bytes, Splits] = {}
+    found: dict[str, Latents] = {}
+    for (name, model), path in zip(models.items(), paths, strict=True):
+        folder = RunFolder(path)
+        data = folder.config().data
+        key = msgspec.json.encode(data)
+        splits = loaded[key] if key in loaded else loaded.setdefault(key, data.load())
+        folder.check_data(splits)
+        part = {"train": splits.train, "valid": splits.valid, "test": splits.test}[split]
+        with console.status(f"{name}: {split} split"):
+            found[name] = latents(model, part, splits.data_range, splits.factors, split, samples, draws, seed)
+    console.print(_bounds(found))
+    console.print(_use(found))
+    if any(each.disentanglement for each in found.values()):
+        console.print(_disentanglement(found))
+    if json is not None:
+        report = LatentsReport({n: str(p) for n, p in zip(names, paths, strict=True)}, found)
+        write_atomic(json, to_json(report))
+        console.print(f"scores {json}", highlight=False, soft_wrap=True)
+
+
+def _model(path: Path) -> VariationalModel:
+    model = RunFolder(path).best_model()
+    if not isinstance(model, VariationalModel):
+        kind = type(model.spec).__struct_config__.tag
+        raise UsageError(
+            f"{path}: its model is {kind!r}; expected 'variational': `sparsecode eval` and `analyse` are for others"
+        )
+    return model
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=i > 0)
+    return table
+
+
+def _bounds(found: dict[str, Latents]) -> Table:
+    """A row per run and kind of gate."""
+    any_found = next(iter(found.values()))
+    k = any_found.importance.k
+    table = _table(
+        f"bounds on log p(x), {any_found.split} split, nats per sample",
+        "run", "gates", "elbo", "recon", "KL slab", "KL spike", f"VLB/{BATCH}", f"IWAE-{k}",
+    )  # fmt: skip
+    for name, each in found.items():
+        for i, (gates, b) in enumerate(each.bounds.items()):
+            weighted = f"{each.importance.bound:.2f} ± {each.importance.error:.2f}" if i == 0 else ""
+            parts = (b.elbo, b.recon, b.kl_slab, b.kl_spike + b.kl_choice, per_batch(-b.elbo, b.n, BATCH))
+            table.add_row(name if i == 0 else "", gates, *(f"{value:.2f}" for value in parts), weighted)
+    table.caption = f"VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"
+    return table
+
+
+def _use(found: dict[str, Latents]) -> Table:
+    table = _table(
+        "use of the codes",
+        "run", "codes", "on", "gates", "always", "dead", "units", "select", "Hoyer", "PSNR", "gap",
+    )  # fmt: skip
+    for name, each in found.items():
+        use = each.use
+        table.add_row(
+            name,
+            str(use.n_code),
+            f"{use.active:.2f}",
+            f"{use.expected:.2f}",
+            str(use.always_on),
+            str(use.dead),
+            str(use.active_units),
+            f"{sum(use.selection) / use.n_code:.4f}",
+            "-" if use.hoyer is None else f"{use.hoyer:.3f}",
+            f"{use.psnr:.2f}",
+            "-" if use.hard_gap is None else f"{use.hard_gap:.2f}",
+        )
+    table.caption = (
+        f"on: codes with gamma > 1/2; gates: sum of gamma; always, dead: codes on for more than\n{ALWAYS:.0%} or less than {DEAD:.1%} of the samples; "
+        "units: active units; select: variance of gamma\nover samples, mean over codes; PSNR of hard codes; gap: elbo relaxed less hard"
+    )
+    return table
+
+
+def _disentanglement(found: dict[str, Latents]) -> Table:
+    scored = {name: each.disentanglement for name, each in found.items() if each.disentanglement is not None}
+    table = _table("disentanglement of gamma mu", "run", "MIG", "SAP", "FactorVAE", "D", "C", "I")
+    for name, d in scored.items():
+        numbers = (d.mig, d.sap, d.factor_vae, d.dci.disentanglement, d.dci.completeness, d.dci.informativeness)
+        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+    told = (f"{name}: {', '.join(f'{f} {x:.0%}' for f, x in d.informativeness.items())}" for name, d in scored.items())
+    table.caption = "D, C, I: disentanglement, completeness, informativeness\ntold by " + "\ntold by ".join(told)
+    return table
