@@ -34,6 +34,10 @@ test-ray: $(VENV)/tools ## sweeps on a real Ray cluster of this machine (install
 	$(PIP) --editable '.[ray]'
 	$(BIN)/pytest -m "slow or not slow" tests/test_ray.py
 
+test-browser: $(VENV)/tools ## the interactive page in Chromium, which Debian's apt installs where there is none
+	command -v chromium chromium-browser google-chrome >/dev/null || apt-get install --yes --no-install-recommends chromium
+	$(BIN)/pytest -m slow tests/test_traverse.py
+
 check: $(VENV)/tools ## style, types, import order, dependencies
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -1,4 +1,4 @@
-"""Make the pictures of the README and the docs anew, from a run of the demo's recipe."""
+"""Make the pictures of the README and the docs anew: from a run of the demo's recipe, and from a small variational one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,39 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from sparsecode import RECIPES, run
+from sparsecode.models.variational import VariationalModel
+from sparsecode.nn.likelihoods import Normal
+from sparsecode.reports import subject_of
 
 PICTURES = Path(__file__).parent / "pictures"
 
+
+def photographs(folder: Path) -> None:
+    for figure in run(RECIPES["photos-sdl"](), folder / "photos-sdl").figures:
+        if figure.stem in ("atoms", "denoising"):
+            shutil.copy(figure, PICTURES / figure.name)
+
+
+def codes(folder: Path) -> None:
+    recipe = RECIPES["digits-vsc"]()
+    model = replace(recipe.model, likelihood=Normal(sigma=0.15, output="sigmoid"))
+    config = replace(recipe, model=model, train=replace(recipe.train, epochs=60))
+    trained = run(config, folder / "digits-vsc").folder.best_model()
+    assert isinstance(trained, VariationalModel)
+    shown = subject_of(trained, config.data.load(), "digits-vsc")
+    figures = {
+        "encoding": shown.encodings(),
+        "traversals": shown.traversals(),
+        "interpolation": shown.interpolations(),
+    }
+    for name, figure in figures.items():
+        figure.savefig(PICTURES / f"{name}.png", dpi=90, bbox_inches="tight")
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        for figure in run(RECIPES["photos-sdl"](), Path(folder) / "photos-sdl").figures:
-            if figure.stem in ("atoms", "denoising"):
-                shutil.copy(figure, PICTURES / figure.name)
+    with tempfile.TemporaryDirectory() as made:
+        photographs(Path(made))
+        codes(Path(made))
