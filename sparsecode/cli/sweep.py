@@ -100,7 +100,10 @@ def _sweep(
         report(results, root, references, console)
         own = {job.folder.name for job in jobs}
         if experiment and (found := [result for result in results if result.run in own]):
-            report_experiment(experiment, names[0], found, root, console)
+            try:
+                report_experiment(experiment, names[0], found, root, console)
+            except ValueError as problem:  # runs whose models do not have the quantity
+                console.print(f"no picture of {names[0]}: {problem}", highlight=False, markup=False, soft_wrap=True)
     for outcome in failed.values():
         console.print(
             f"failed   {outcome.job.folder}: {outcome.problem}", highlight=False, markup=False, soft_wrap=True
