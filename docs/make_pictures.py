@@ -17,12 +17,14 @@ PICTURES = Path(__file__).parent / "pictures"
 
 
 def photographs(folder: Path) -> None:
+    """Of the demo, for the README."""
     for figure in run(RECIPES["photos-sdl"](), folder / "photos-sdl").figures:
         if figure.stem in ("atoms", "denoising"):
             shutil.copy(figure, PICTURES / figure.name)
 
 
 def codes(folder: Path) -> None:
+    """Of variational sparse coding; normal pixels say more than Bernoulli ones, so that more codes are used."""
     recipe = RECIPES["digits-vsc"]()
     model = replace(recipe.model, likelihood=Normal(sigma=0.15, output="sigmoid"))
     config = replace(recipe, model=model, train=replace(recipe.train, epochs=60))

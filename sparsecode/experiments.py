@@ -69,6 +69,21 @@ def _units(
     return Experiment(title, f"Bricken et al., ICML 2023: {about}", recipes, over, x, y, fixed)
 
 
+SIZES = "8,16,24,32,48,64,96,128,160,200"
+
+
+def _latents(*recipes: str, sizes: str) -> Experiment:
+    """A question to Tonolini, Jensen & Murray-Smith, UAI 2019, as its replication put it."""
+    return Experiment(
+        title="The bound against the number of codes",
+        about="Replication of Tonolini et al., UAI 2019: test bound in nats per sample, gates as in training; theirs every 8 codes.",
+        recipes=recipes,
+        over=(f"model.n_code={sizes}",),
+        x="model.n_code",
+        y="bounds.relaxed|exact.elbo",
+    )
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "digits-noise": Experiment(
         title="Input noise silences units: scikit-learn's digits",
@@ -79,6 +94,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         y="activity.active_clean",
         fixed=("model.corruption.unit=input", "train.epochs=60", "evaluate.sigmas=[]"),
     ),
+    "digits-latents": _latents("digits-vae", "digits-vsc", sizes="2,4,8,16,32"),
+    "mnist-latents": _latents("mnist-vae", "mnist-vsc-50", "mnist-vsc-20", "mnist-vsc-1", sizes=SIZES),
+    "fashion-latents": _latents("fashion-vae", "fashion-vsc", sizes=SIZES),
     # In seconds to minutes on a laptop, on data that need no download: the five ablations in small.
     "noise-digits-width": _units(
         "Wider layers are sparser",

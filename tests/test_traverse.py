@@ -22,6 +22,7 @@ from PIL import Image
 from sparsecode.cli import main
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.traversal import (
     between,
     between_supports,
@@ -32,6 +33,7 @@ from sparsecode.evaluate.traversal import (
     there_and_back,
     through_zero,
 )
+from sparsecode.experiments import EXPERIMENTS
 from sparsecode.models.variational import Variational
 from sparsecode.nn.convnet import ConvNet
 from sparsecode.nn.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood, Normal
@@ -44,6 +46,7 @@ from sparsecode.recipes import RECIPES
 from sparsecode.reports import Subject, interactive_page, subject_of
 from sparsecode.runner import prepare
 from sparsecode.runs import RunFolder
+from sparsecode.sweeps import SweepResult, curves_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 Net = Perceptron | ConvNet
@@ -221,6 +224,19 @@ def test_refusals(run: Path, tmp_path: Path, capsys: Any) -> None:
     for arguments, message in cases.items():
         assert main(["traverse", *arguments]) == 2
         assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_bounds_of_models_with_and_without_gates_make_one_picture() -> None:
+    part = {"recon": 1.0, "kl_slab": 0.0}
+    both = {"hard": Bound(n=1, elbo=-3.0, **part), "relaxed": Bound(n=1, elbo=-2.0, **part)}
+    without = {"exact": Bound(n=1, elbo=-1.0, **part)}
+    results = [
+        SweepResult("a", "digits-vsc", {"model.n_code": 2}, {}, {}, bounds=both),
+        SweepResult("b", "digits-vae", {"model.n_code": 2}, {}, {}, bounds=without),
+    ]
+    experiment = EXPERIMENTS["digits-latents"]
+    found = curves_of(results, experiment.x, experiment.y)
+    assert found == {"digits-vsc": {2: [-2.0]}, "digits-vae": {2: [-1.0]}}
 
 
 def page_data(page: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ SEED = "seed"
 def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[Any, list[float]]]:
     """The values of `y`, a dotted place in a result, over seeds, by value of the axis `x`; a line per recipe and further override.
 
+    A step of `y` may name alternatives, of which the first that a result has counts: `bounds.relaxed|exact.elbo`.
+
     Raises ValueError naming the run without such an axis, or such a number.
     """
     lines: dict[str, dict[Any, list[float]]] = {}
@@ -38,6 +40,7 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
 def _number(result: SweepResult, place: str) -> float:
     found: Any = msgspec.to_builtins(result)
     for step in place.split("."):
+        step = next((name for name in step.split("|") if isinstance(found, dict) and name in found), step)
         if not isinstance(found, dict) or step not in found:
             known = f"; there is {', '.join(found)}" if isinstance(found, dict) else ""
             raise ValueError(f"{result.run}: no {step!r} of {place!r} in its results{known}")

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sparsecode.evaluate.activity import Activity
+from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.denoise import Denoised
 from sparsecode.evaluate.score import Score
 from sparsecode.files import locked, write_atomic
@@ -31,6 +32,7 @@ class SweepResult(Spec, tag="sweep_result"):
     denoising: dict[str, tuple[Denoised, ...]]
     fixed: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     activity: Activity | None = None
+    bounds: dict[str, Bound] | None = None
 
 
 def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome]:
@@ -80,6 +82,7 @@ def _result(job: Job, evaluation: Evaluation) -> SweepResult:
         evaluation.denoising,
         job.fixed,
         evaluation.activity,
+        evaluation.bounds,
     )
 
 
