@@ -17,8 +17,10 @@ from sparsecode.data import (
     Digits,
     FashionMNIST,
     MiniLM,
+    Olivetti,
     Patches,
     Photos,
+    Shapes,
 )
 from sparsecode.losses import Matryoshka
 from sparsecode.losses.task import Classify
@@ -82,7 +84,9 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
         data = Digits()
     if isinstance(run.data, ClassTasks):
         data = ClassTasks(source=Digits(), epochs_per_task=1)
-    if isinstance(data, MNIST | FashionMNIST):
+    if isinstance(data, Shapes):
+        data = replace(data, n_train=300, n_valid=50, n_test=50)
+    if isinstance(data, MNIST | FashionMNIST | Olivetti):
         data = Arrays(path=str(big_digits(folder)))
     if isinstance(data, Photos):
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)

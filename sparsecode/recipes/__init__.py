@@ -69,4 +69,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "mnist-conv-vsc": variational.mnist_conv_vsc,
     "fashion-vae": variational.fashion_vae,
     "fashion-vsc": variational.fashion_vsc,
+    "shapes-vae": variational.shapes_vae,
+    "shapes-vsc": variational.shapes_vsc,
+    "olivetti-conv-vsc": variational.olivetti_conv_vsc,
 }
