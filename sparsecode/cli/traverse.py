@@ -112,7 +112,8 @@ def _traverse(
         console.print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False, soft_wrap=True)
     if html:
         path = place / "play.html"
-        played = subject_of(model, splits, subject.name, samples, PRESETS, coder)
+        others = subject_of(model, splits, subject.name, n=PRESETS, coder=coder).rows
+        played = subject_of(model, splits, subject.name, tuple(dict.fromkeys([*samples, *others])), coder=coder)
         write_atomic(path, interactive_page(played, seed).encode())
         console.print(
             f"{path} ({path.stat().st_size / 1e3:.0f} kB): open it in a browser, it needs no network",
