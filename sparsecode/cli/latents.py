@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -102,9 +103,12 @@ def _model(path: Path) -> VariationalModel:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=i > 0)
+    table = Table(
+        box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left", caption_justify="left"
+    )
+    table.add_column(columns[0], overflow="fold", min_width=7)
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -114,14 +118,14 @@ def _bounds(found: dict[str, Latents]) -> Table:
     k = any_found.importance.k
     table = _table(
         f"bounds on log p(x), {any_found.split} split, nats per sample",
-        "run", "gates", "elbo", "recon", "KL slab", "KL spike", f"VLB/{BATCH}", f"IWAE-{k}",
+        "run", "gates", "elbo", "recon", "slab", "spike", f"VLB/{BATCH}", f"IWAE-{k}",
     )  # fmt: skip
     for name, each in found.items():
         for i, (gates, b) in enumerate(each.bounds.items()):
             weighted = f"{each.importance.bound:.2f} ± {each.importance.error:.2f}" if i == 0 else ""
             parts = (b.elbo, b.recon, b.kl_slab, b.kl_spike + b.kl_choice, per_batch(-b.elbo, b.n, BATCH))
             table.add_row(name if i == 0 else "", gates, *(f"{value:.2f}" for value in parts), weighted)
-    table.caption = f"VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"
+    table.caption = f"slab, spike: divergences; VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"
     return table
 
 
@@ -146,8 +150,9 @@ def _use(found: dict[str, Latents]) -> Table:
             "-" if use.hard_gap is None else f"{use.hard_gap:.2f}",
         )
     table.caption = (
-        f"on: codes with gamma > 1/2; gates: sum of gamma; always, dead: codes on for more than\n{ALWAYS:.0%} or less than {DEAD:.1%} of the samples; "
-        "units: active units; select: variance of gamma\nover samples, mean over codes; PSNR of hard codes; gap: elbo relaxed less hard"
+        f"on: codes with gamma > 1/2; gates: sum of gamma; always, dead: codes on for more\n"
+        f"than {ALWAYS:.0%}, less than {DEAD:.1%} of the samples; units: active units; select: variance\n"
+        "of gamma, mean over codes; PSNR: of hard codes; gap: elbo relaxed less hard"
     )
     return table
 
