@@ -123,16 +123,11 @@ def _traverse(
 
 
 def _film(subject: Subject, code: int | None, reach: float) -> bytes:
-    """A GIF that loops; all frames share the colours of the first and the middle one."""
-    images = [Image.fromarray(frame) for frame in subject.film(code, reach=reach)]
-    both = Image.new("RGB", (images[0].width, 2 * images[0].height))
-    both.paste(images[0])
-    both.paste(images[len(images) // 2], (0, images[0].height))
-    palette = both.quantize(256)
-    colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.sum(axis=1).argmax()] = 255  # the ground, which is averaged with what is nearly white
-    palette.putpalette(colours.ravel().tolist())
-    first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    """A GIF that loops. All frames are quantised as one picture: then they share their colours, and white stays white."""
+    frames = list(subject.film(code, reach=reach))
+    height, width = frames[0].shape[:2]
+    whole = Image.fromarray(np.concatenate(frames)).quantize(256, dither=Image.Dither.NONE)
+    first, *rest = [whole.crop((0, i * height, width, (i + 1) * height)) for i in range(len(frames))]
     file = BytesIO()
     first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME, loop=0)
     return file.getvalue()
