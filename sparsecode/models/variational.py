@@ -11,14 +11,16 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.fused_bound import Plan, fused_bound, fuses
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
+from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
 from sparsecode.nn.normalisers import Identity, Normaliser
-from sparsecode.nn.perceptron import Perceptron
-from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior
-from sparsecode.nn.priors import Divergence, Prior, StandardNormal
+from sparsecode.nn.perceptron import Perceptron, PerceptronModule
+from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior, SpikeSlab
+from sparsecode.nn.priors import Divergence, Prior, SpikeSlabPriorModule, StandardNormal
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.streams import Stream, drawn_rows, generator
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Spec
 from sparsecode.types import Batch, Loss
@@ -69,11 +71,15 @@ def _tag(spec: Spec) -> str:
 
 
 class VariationalModel(AbstractSparseModel):
-    """The weights of a `Variational`. `latest` is the last training step, at which schedules stand from then on."""
+    """The weights of a `Variational`. `latest` is the last training step, at which schedules stand from then on.
+
+    `fused`: whether `loss` may take the faster way to the same numbers, in float32 on CPUs.
+    """
 
     def __init__(self, spec: Variational, shape: tuple[int, ...], seed: int) -> None:
         super().__init__()
         self._spec = spec
+        self.fused = fuses(spec.posterior, spec.prior, spec.likelihood, spec.net, spec.free_bits)
         self.shape = shape
         n_features = int(torch.Size(shape).numel())
         self.normaliser = spec.normaliser.build(n_features)
@@ -145,6 +151,8 @@ class VariationalModel(AbstractSparseModel):
         if self.training:
             self.latest.fill_(step)
         x = self.likelihood.observed(self.normalise(batch.x), rng("binarise"))
+        if self.fused and _plain(x):
+            return self._fused_loss(x, step, rng)
         q = self._infer(x)
         z = spec.posterior.sample(q, rng("posterior"), step)
         recon = self.likelihood.nll(self.decoder(z), x).mean()
@@ -168,6 +176,42 @@ class VariationalModel(AbstractSparseModel):
         if kl.aggregate is not None:
             parts["kl_aggregate"] = kl.aggregate
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
+
+    def _fused_loss(self, x: Tensor, step: int, rng: Stream) -> Loss:
+        spec, posterior, noise = self.spec, self.spec.posterior, rng("posterior")
+        assert isinstance(self.encoder, PerceptronModule)
+        assert isinstance(self.decoder, PerceptronModule)
+        like = x.new_empty(len(x), 0)
+        normal, uniform = drawn_rows(like, (spec.n_code,), noise, "normal"), None
+        plan = Plan(len(self.encoder.weights), at(spec.slab_weight, step))
+        weights = {"slab_weight": plan.slab_weight}
+        if isinstance(posterior, SpikeSlab):
+            assert isinstance(posterior.gate, SigmoidGate)
+            assert isinstance(self.prior, SpikeSlabPriorModule)
+            uniform = drawn_rows(like, (spec.n_code,), noise, "uniform")
+            weights["spike_weight"] = at(spec.spike_weight, step)
+            plan = plan._replace(
+                spike_weight=weights["spike_weight"],
+                negrelu=posterior.spike == "negrelu",
+                slope=at(posterior.gate.slope, step),
+                warmth=at(posterior.warm_up, step),
+                prior=float(self.prior.logit),
+            )
+        total, sums = fused_bound(x, normal, uniform, plan, self.encoder.layers(), self.decoder.layers())
+        parts = {"recon": sums.recon, "kl_slab": plan.slab_weight * sums.slab}
+        stats = {"elbo": -(sums.recon + sums.slab + sums.spike)}
+        if uniform is not None:
+            parts["kl_spike"] = plan.spike_weight * sums.spike
+            stats |= {"l0": sums.on, "gates": sums.gates}
+        values = torch.tensor([*parts.values(), *stats.values()], dtype=torch.float32).unbind()
+        named = dict(zip([*parts, *stats], values, strict=True))
+        moving = weights | posterior.settings(step)
+        return Loss(
+            total,
+            {name: named[name] for name in parts},
+            {name: named[name] for name in stats}
+            | {name: torch.tensor(value, dtype=torch.float64) for name, value in moving.items()},
+        )
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
@@ -201,6 +245,10 @@ class VariationalModel(AbstractSparseModel):
         pressed = mean_over_ranks((slab if spike is None else slab + spike).detach()) > self.spec.free_bits
         parts = {"kl_slab": (slab * pressed).sum(), "free_bits": self.spec.free_bits * (~pressed).sum().to(slab)}
         return parts if spike is None else parts | {"kl_spike": (spike * pressed).sum()}
+
+
+def _plain(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def _gates(q: Parameters) -> dict[str, Tensor]:

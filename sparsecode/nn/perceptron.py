@@ -59,5 +59,9 @@ class PerceptronModule(nn.Module):
 
     mean = forward  # as a decoder
 
+    def layers(self) -> list[Tensor]:
+        """Weights and biases in turn."""
+        return [value for pair in zip(self.weights, self.biases, strict=True) for value in pair]
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"weight": list(self.weights), "bias": list(self.biases)}
