@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from sparsecode import RECIPES, run
 from sparsecode.models.variational import VariationalModel
-from sparsecode.nn.likelihoods import Normal
 from sparsecode.reports import subject_of
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -24,10 +23,9 @@ def photographs(folder: Path) -> None:
 
 
 def codes(folder: Path) -> None:
-    """Of variational sparse coding; normal pixels say more than Bernoulli ones, so that more codes are used."""
+    """Of variational sparse coding."""
     recipe = RECIPES["digits-vsc"]()
-    model = replace(recipe.model, likelihood=Normal(sigma=0.15, output="sigmoid"))
-    config = replace(recipe, model=model, train=replace(recipe.train, epochs=60))
+    config = replace(recipe, train=replace(recipe.train, epochs=60))
     trained = run(config, folder / "digits-vsc").folder.best_model()
     assert isinstance(trained, VariationalModel)
     shown = subject_of(trained, config.data.load(), "digits-vsc")
