@@ -212,7 +212,8 @@ def _update(
 ) -> None:
     set_rates(groups, step)
     for group in groups:
-        group.optimiser.zero_grad(set_to_none=True)
+        for param in group.params.values():
+            param.grad = None
     if loss.total.requires_grad:
         fabric.backward(loss.total)
     model.project_grads_()
