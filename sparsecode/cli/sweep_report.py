@@ -24,6 +24,13 @@ from sparsecode.sweeps import RESULTS, SweepResult, curves_of
 __all__ = ["PICTURE", "TABLE", "report", "report_experiment"]
 
 PICTURE, TABLE = "frontier.png", "frontier.json"
+WORDS = {
+    "active_noisy": "mean share of units active, noise on",
+    "active_clean": "mean share of units active, noise off",
+    "active_fraction": "mean share of codes active",
+    "elbo": "bound, nats per sample",
+    "explained_variance": "explained variance",
+}
 
 
 def report_experiment(
@@ -32,6 +39,7 @@ def report_experiment(
     """The quantity that the experiment is about: a table and a picture of it along its axis."""
     lines = curves_of(results, experiment.x, experiment.y)
     across, quantity = experiment.x.rpartition(".")[2], experiment.y.rpartition(".")[2]
+    quantity = WORDS.get(quantity, quantity)
     title = f"{quantity}: mean over seeds, and least to greatest"
     table = Table(across, box=box.SIMPLE, title=title, title_justify="left")
     for line in lines:

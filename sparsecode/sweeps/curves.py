@@ -26,7 +26,7 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
     for result in results:
         if x not in result.overrides:
             raise ValueError(f"{result.run}: {x} did not vary; it did: {', '.join(result.overrides) or 'nothing'}")
-        further = [f"{path.rpartition('.')[2]}={v}" for path, v in result.overrides.items() if path not in (x, SEED)]
+        further = [_named(path, v, x) for path, v in result.overrides.items() if path not in (x, SEED)]
         at = result.overrides[x]
         at = at if isinstance(at, int | float | str) else msgspec.json.encode(at).decode()
         line = lines.setdefault(", ".join([result.recipe, *further]), {})
@@ -35,6 +35,14 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
         name: dict(sorted(line.items(), key=lambda item: item[0] if isinstance(item[0], int | float) else math.inf))
         for name, line in lines.items()
     }
+
+
+def _named(path: str, value: Any, x: str) -> str:
+    """An override in a few words: of a variant its type, and what else was chosen but the axis itself."""
+    if not isinstance(value, dict):
+        return f"{path.rpartition('.')[2]}={value}"
+    chosen = [f"{name}={v}" for name, v in value.items() if name != "type" and f"{path}.{name}" != x]
+    return " ".join([str(value.get("type", path.rpartition(".")[2])), *chosen])
 
 
 def _number(result: SweepResult, place: str) -> float:
