@@ -342,7 +342,8 @@ def test_the_kind_and_layout_of_an_array_do_not_matter(kind: str, tmp_path: Path
             "n_code is 64 and penalty.size 5; expected whole",
         ),
         (["data.seed=-1"], "Expected `int` >= 0 - at `$.data.seed`"),
-        (["model.weight=-1"], "Expected `float` > 0.0 - at `$.model.weight`"),
+        (["model.weight=-1"], "Expected `float` >= 0.0 - at `$.model.weight`"),
+        (["model.weight=0"], "weight is 0, which makes no code sparse"),
         (["evaluate.sigmas=[-1]"], "Expected `float` > 0.0 - at `$.evaluate.sigmas[0]`"),
     ],
 )

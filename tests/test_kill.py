@@ -132,8 +132,9 @@ def test_killed_in_the_middle_of_a_save_the_run_still_loads(
     assert_same_run(undisturbed, out)
 
 
-# SIGINT, the same but for its number, is sent within a process by the recipes' contract tests
-@pytest.mark.parametrize("kind", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+# sent within a process by the recipes' contract tests, and to sweeps
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path: Path, kind: signal.Signals) -> None:
     out = tmp_path / "run"
     process = train(out)

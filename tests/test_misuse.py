@@ -53,7 +53,7 @@ def test_objectives_under_a_moving_weight_are_not_compared(tmp_path: Path, capsy
 def test_a_schedule_may_not_leave_the_range_of_its_field(tmp_path: Path, capsys: Capture) -> None:
     negative = 'model.weight={"type":"linear","start":0.1,"stop":-1,"length":1}'
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), "--set", negative]) == 2
-    assert "the schedule reaches -1; Expected `float` > 0" in capsys.readouterr().err
+    assert "the schedule reaches -1; Expected `float` >= 0" in capsys.readouterr().err
 
 
 def test_eval_does_not_write_over_files(trained: Path, capsys: Capture) -> None:

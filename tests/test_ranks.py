@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -19,8 +20,23 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("two")
-    big_digits(data)
+    """Data, and the runs of two processes: trained by the first of pytest's workers that needs them, for all."""
+    common = tmp_path_factory.getbasetemp()
+    common = (common.parent if os.environ.get("PYTEST_XDIST_WORKER") else common) / "ranks"
+    common.mkdir(exist_ok=True)
+    data, out, done = common / "data", common / "two", common / "done"
+    with (common / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            data.mkdir()
+            out.mkdir()
+            big_digits(data)
+            _train(data, out)
+            done.touch()
+    return data, out
+
+
+def _train(data: Path, out: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(HERE / "rank_worker.py"), str(data), str(out)],
@@ -31,7 +47,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return data, out
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -97,7 +97,8 @@ class Iterative(Spec, tag="iterative"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.link == "identity" and not self.weight:
+        least = min(self.weight.extremes()) if isinstance(self.weight, Schedule) else self.weight
+        if self.link == "identity" and not least:
             raise ValueError("Iterative: weight is 0, which makes no code sparse; expected more than 0, or link 'relu'")
         if self.link == "relu" and (self.penalty.positive or self.variance is not None or self.inference.compat):
             raise ValueError(
