@@ -16,6 +16,7 @@ from toys import SHORT
 from sparsecode.cli import main
 from sparsecode.cli.main import COMMANDS
 from sparsecode.data import Digits
+from sparsecode.models.iterative import Iterative
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
 
@@ -57,6 +58,7 @@ def test_options_and_variants_reach_the_config(tmp_path: Path) -> None:
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *arguments, *variants]) == 0
     config = RunFolder(tmp_path / "run").config()
     raw = msgspec.to_builtins(config)
+    assert isinstance(config.model, Iterative)
     assert (config.model.weight, config.seed, config.evaluate.theta) == (0.5, 3, 0.25)
     assert raw["optim"]["groups"]["decoder"]["lr"] == 0.01
     assert raw["model"]["inference"]["solver"]["type"] == "ista"

@@ -163,6 +163,8 @@ def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
     found, blind = (score(model, model.encode, part, 1.0) for part in (split, Split(split.x)))
     y = model.reconstruct(split.x)
     assert found.psnr == pytest.approx(float(psnr(split.pixels(split.x), split.pixels(y), 1.0).mean()), rel=1e-5)
+    assert found.psnr is not None
+    assert blind.psnr is not None
     assert found.psnr > blind.psnr + 10  # pixels vary less than normalised samples
     for name in ("explained_variance", "objective", "l0", "dead"):
         assert getattr(found, name) == getattr(blind, name)

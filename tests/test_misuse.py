@@ -10,6 +10,7 @@ from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.data import Digits
+from sparsecode.models.iterative import Iterative
 from sparsecode.runs import RunFolder
 
 Capture = pytest.CaptureFixture[str]
@@ -18,7 +19,9 @@ Capture = pytest.CaptureFixture[str]
 @pytest.mark.parametrize("form", [["--set", "model.weight=0.9"], ["--set=model.weight=0.9"]])
 def test_set_works_in_both_spellings(form: list[str], tmp_path: Path) -> None:
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *form]) == 0
-    assert RunFolder(tmp_path / "run").config().model.weight == 0.9
+    model = RunFolder(tmp_path / "run").config().model
+    assert isinstance(model, Iterative)
+    assert model.weight == 0.9
 
 
 def test_the_best_model_is_best_in_the_right_direction(tmp_path: Path) -> None:

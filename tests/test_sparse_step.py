@@ -90,9 +90,12 @@ def test_sparse_codes_are_in_fact_used_and_not_where_they_would_be_many(kind: st
     if kind == "batch_topk":
         built.loss(Batch(patches()), 0, Stream(0, 0))  # its threshold is known from then on
 
+    decoder = built.dictionary
+    assert decoder is not None
+
     def step(x: Tensor, arithmetic: Arithmetic = "exact") -> object:
         return sparse_step(
-            built.encoder, built.activation, built.decoder, built.penalty, x, 0,
+            built.encoder, built.activation, decoder, built.penalty, x, 0,
             moving=False, arithmetic=arithmetic, norm_weighted=False, theta=0.0,
         )  # fmt: skip
 

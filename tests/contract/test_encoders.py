@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparsecode.nn.encoders import LISTA, Encoder, LISTAModule
+from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.ops.prox import soft_threshold
 
-ENCODERS: list[Encoder] = [LISTA(), LISTA(n_iter=1), LISTA(positive=False)]
+ENCODERS: list[LISTA] = [LISTA(), LISTA(n_iter=1), LISTA(positive=False)]
 
 every_encoder = pytest.mark.parametrize("spec", ENCODERS, ids=repr)
 
 
-def build(spec: Encoder, seed: int = 0) -> LISTAModule:
+def build(spec: LISTA, seed: int = 0) -> LISTAModule:
     return spec.build(9, 6, torch.Generator().manual_seed(seed))
 
 
@@ -22,7 +22,7 @@ def x(rng: torch.Generator) -> Tensor:
 
 
 @every_encoder
-def test_codes_have_the_announced_sign(spec: Encoder, x: Tensor) -> None:
+def test_codes_have_the_announced_sign(spec: LISTA, x: Tensor) -> None:
     z = build(spec)(x)
     assert z.shape == (40, 9)
     assert (z > 0).any()
@@ -30,14 +30,14 @@ def test_codes_have_the_announced_sign(spec: Encoder, x: Tensor) -> None:
 
 
 @every_encoder
-def test_rows_do_not_see_each_other(spec: Encoder, x: Tensor) -> None:
+def test_rows_do_not_see_each_other(spec: LISTA, x: Tensor) -> None:
     encoder = build(spec).double()
     rows = x.double()
     torch.testing.assert_close(torch.cat([encoder(row[None]) for row in rows]), encoder(rows), rtol=0, atol=1e-12)
 
 
 @every_encoder
-def test_gradient_reaches_every_parameter(spec: Encoder, x: Tensor) -> None:
+def test_gradient_reaches_every_parameter(spec: LISTA, x: Tensor) -> None:
     encoder = build(spec)
     encoder(x).square().sum().backward()
     for name, parameter in encoder.named_parameters():
@@ -47,7 +47,7 @@ def test_gradient_reaches_every_parameter(spec: Encoder, x: Tensor) -> None:
 
 @every_encoder
 @pytest.mark.usefixtures("global_rng_untouched")
-def test_weights_are_a_function_of_the_generator(spec: Encoder) -> None:
+def test_weights_are_a_function_of_the_generator(spec: LISTA) -> None:
     first, same, other = (build(spec, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["weight"], other["weight"])

@@ -241,6 +241,7 @@ def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     assert found.population_sparsity == pytest.approx(float(treves_rolls(coder(x)).mean()), rel=1e-5)
     assert found.lifetime_sparsity == pytest.approx(float(treves_rolls(x.T)[[0, 2]].mean()), rel=1e-5)
     gap = model.gap(x, coder(x))
+    assert gap is not None
     assert (found.gap_mean, found.gap_max) == pytest.approx((float(gap.mean()), float(gap.max())), rel=1e-5)
     assert 0 < float(gap.mean()) < float(gap.max())
     expected = x[:, 1].square() / 2 + 0.5 * (x[:, 0] + x[:, 2])

@@ -13,7 +13,7 @@ from sparsecode.schedules import Linear
 
 SPAN = Span(-1.0, 1.0)
 LAWS: list[type[Noise]] = [Gaussian, LaplaceNoise, UniformNoise, ExponentialNoise, PoissonNoise]
-KURTOSIS = {Gaussian: 3.0, LaplaceNoise: 6.0, UniformNoise: 1.8, ExponentialNoise: 9.0}
+KURTOSIS: dict[type[Noise], float] = {Gaussian: 3.0, LaplaceNoise: 6.0, UniformNoise: 1.8, ExponentialNoise: 9.0}
 each_law = pytest.mark.parametrize("law", LAWS)
 
 

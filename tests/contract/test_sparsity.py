@@ -188,6 +188,6 @@ def test_gradients_along_unit_norm_atoms_are_taken_out() -> None:
 
 def test_tied_encoders_have_no_weights_of_their_own() -> None:
     decoder = BiasedDictionary().build(6, 4, rng())
-    encoder = Affine(tied=True).build(decoder, *decoder.atoms.shape, rng())
+    encoder = Affine(tied=True).build(decoder, 6, 4, rng())
     assert encoder.weight is None
     assert encoder.map(decoder)[0] is decoder.atoms
