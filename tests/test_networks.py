@@ -137,7 +137,10 @@ def test_annealed_noise_is_that_of_the_step_in_training_and_of_the_latest_step_a
     assert abs(spread() - 0.2) < 0.02
 
 
-@pytest.mark.parametrize("name", list(EXPERIMENTS))
+@pytest.mark.parametrize(
+    "name",
+    [n if "latents" not in n and "cifar" not in n else pytest.param(n, marks=pytest.mark.slow) for n in EXPERIMENTS],
+)
 def test_every_experiment_is_a_grid_of_runs_that_can_be_built(name: str, tmp_path: Path) -> None:
     experiment = EXPERIMENTS[name]
     jobs = jobs_of(experiment.recipes, [Axis.parse(text) for text in experiment.over], experiment.fixed, tmp_path)

@@ -58,11 +58,15 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
 
 
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
-LARGE = ("noise-cifar-resnet50",)  # its size is fixed
+# Kinds whose parts have tests of their own and meet here in the slow tests alone; the first is large, whatever its size in codes.
+SELDOM = (
+    "noise-cifar-resnet50", "noise-cifar-convmixer", "noise-digits-attention", "noise-mnist-deep", "noise-mnist-inhibition",
+    "mnist-conv-vsc", "mnist-vsc-2", "mnist-vsc-50",
+)  # fmt: skip
 KINDS = [
     name
     for name in {_kind(recipe().model): name for name, recipe in reversed(RECIPES.items())}.values()
-    if name not in LARGE
+    if name not in SELDOM
 ]
 # All recipes, for tests that take long: in the default run those of a kind of their own.
 EACH_KIND = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES]
