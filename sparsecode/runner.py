@@ -268,7 +268,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     paths: list[Path] = []
     for title, figure in figures.items():
         paths.append(folder.figures / f"{title}.png")
-        save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120, bbox_inches="tight"))
+        save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120))
     return paths
 
 

@@ -102,7 +102,7 @@ def test_vectors_and_no_noise_levels_are_no_obstacle(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((200, 10), np.float32))
     data = f'data={{"type":"arrays","path":"{tmp_path / "x.npy"}"}}'
     out = tmp_path / "run"
-    assert main(["train", "digits-sdl", "--out", str(out), "--set", data, "evaluate.sigmas=[]"]) == 0
+    assert main(["train", "digits-sdl", "--out", str(out), "--set", data, "evaluate.sigmas=[]", "train.epochs=2"]) == 0
     assert {p.name for p in (out / "figures").iterdir()} == {"curves.png", "usage.png"}
 
 

@@ -54,7 +54,7 @@ def _forgetting(
         raise UsageError("the runs have other tasks, or in another order; give runs of the same ones")
     figure = forgetting_matrices({name: report.matrix for name, report in found.items()}, tasks, "what is still known")
     path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
-    save_atomic(path, lambda file: figure.savefig(file, dpi=120, bbox_inches="tight"))
+    save_atomic(path, lambda file: figure.savefig(file, dpi=120))
     console.print(f"picture  {path}", highlight=False, soft_wrap=True)
 
 

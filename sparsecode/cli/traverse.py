@@ -104,7 +104,7 @@ def _traverse(
         figures["interpolation"] = subject.interpolations(frames)
     for title, figure in figures.items():
         path = place / f"{title}.png"
-        save_atomic(path, lambda file, f=figure: f.savefig(file, dpi=120, bbox_inches="tight"))
+        save_atomic(path, lambda file, f=figure: f.savefig(file, dpi=120))
         console.print(str(path), highlight=False, soft_wrap=True)
     if gif:
         path = place / "traversal.gif"
