@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
 .PHONY: help demo test test-slow test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop docs clean
 
 help: ## list the targets
@@ -24,7 +25,7 @@ $(VENV)/tools: $(VENV)/installed
 demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score it, draw pictures (two minutes)
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
 
-test: $(VENV)/tools ## the tests (several minutes on two cores)
+test: $(VENV)/tools ## the tests (under five minutes on two cores)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)

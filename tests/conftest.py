@@ -1,5 +1,6 @@
 """Shapes in signatures are checked while testing: the hook must stand before the first import of sparsecode."""
 
+import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Generator
@@ -32,6 +33,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 # The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
 folders = importlib.util.find_spec("sparsecode").submodule_search_locations  # pyright: ignore[reportOptionalMemberAccess] - it is installed
 rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
+for large in ("lightning_fabric", "matplotlib.figure", "tyro"):  # imported under the hook, they would be compiled anew
+    importlib.import_module(large)
 install_import_hook(rooms, f"{__name__}.{checked.__name__}")
 torch.set_num_threads(1)  # parallel workers would fight over the cores
 

@@ -80,12 +80,6 @@ def kill_at_random_steps(out: Path, kills: int, seed: int) -> list[int]:
     return killed_at
 
 
-def test_killed_at_a_random_step_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
-    kill_at_random_steps(tmp_path / "run", kills=1, seed=0)
-    finish(tmp_path / "run")
-    assert_same_run(undisturbed, tmp_path / "run")
-
-
 @pytest.mark.slow
 def test_killed_ten_times_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: Path) -> None:
     killed_at = kill_at_random_steps(tmp_path / "run", kills=10, seed=1)

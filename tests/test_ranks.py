@@ -17,10 +17,20 @@ from sparsecode.runs import RunFolder
 
 HERE = Path(__file__).parent
 
+# One for each way to share work: batch-wide counts, variances, moments, dead codes, priors, noise by rows. The others are slow tests.
+AMONG_RANKS = (
+    "digits-sdl", "mnist-vdl", "photos-olshausen-field", "digits-dae", "digits-topk", "acts-batchtopk", "acts-jumprelu", "mnist-kl-16", "digits-vsc",
+)  # fmt: skip
+
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, Path]:
     """Data, and the runs of two processes: trained by the first of pytest's workers that needs them, for all."""
+    names = [
+        name
+        for name in KINDS
+        if any(item.name == f"test_two_ranks_equal_one[{name}]" for item in request.session.items)
+    ]
     common = tmp_path_factory.getbasetemp()
     common = (common.parent if os.environ.get("PYTEST_XDIST_WORKER") else common) / "ranks"
     common.mkdir(exist_ok=True)
@@ -31,15 +41,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             data.mkdir()
             out.mkdir()
             big_digits(data)
-            _train(data, out)
+            _train(data, out, names)
             done.touch()
     return data, out
 
 
-def _train(data: Path, out: Path) -> None:
+def _train(data: Path, out: Path, names: list[str]) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, str(HERE / "rank_worker.py"), str(data), str(out)],
+        [*command, str(HERE / "rank_worker.py"), str(data), str(out), *names],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}:{HERE.parent}"},
         capture_output=True,
         text=True,
@@ -49,7 +59,7 @@ def _train(data: Path, out: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [n if n in AMONG_RANKS else pytest.param(n, marks=pytest.mark.slow) for n in KINDS])
 def test_two_ranks_equal_one(folders: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     data, two = folders
     config = toy(name, data, precision="64-true" if name in IN_FLOAT64 else "32-true")

@@ -23,10 +23,9 @@ from sparsecode.evaluate.activity import Activity, NoiseSource, activity, noise_
 from sparsecode.evaluate.receptive_fields import FieldsSummary
 from sparsecode.files import save_atomic, write_atomic
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.nn.noises import Noise, amount
+from sparsecode.nn.noises import Noise
 from sparsecode.plots import ablation_lines, active_over_epochs, pre_activation_densities
 from sparsecode.runs import Run, RunFolder
-from sparsecode.schedules import Schedule
 from sparsecode.specs import Spec, to_json
 from sparsecode.train.plan import clock
 
@@ -191,11 +190,8 @@ def _open(
 
 def _strongest(one: _Opened) -> float:
     """The noise of training, where it was annealed the most there was."""
-    how = one.model.spec.corruption
-    if not isinstance(how, Noise) or not isinstance(how.sigma, Schedule):
-        return one.noise.sigma
-    low, high = one.model.span.tolist()
-    return amount(msgspec.structs.replace(how, sigma=max(how.sigma.extremes())), low, high, 0)
+    how = one.model.corruption
+    return one.noise.sigma if how is None or not isinstance(how.spec, Noise) else how.strongest
 
 
 def _print(reports: Mapping[str, Units], console: Console) -> None:

@@ -15,9 +15,8 @@ from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.affine import AffineModule
-from sparsecode.nn.noises import Gaussian, Noise, amount
+from sparsecode.nn.noises import Gaussian, Noise
 from sparsecode.ops.streams import generator
-from sparsecode.schedules import Schedule
 from sparsecode.specs import Spec
 
 __all__ = ["Activity", "NoiseSource", "UnitUse", "activity", "noise_source", "with_noise"]
@@ -100,11 +99,9 @@ def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> Nois
         or model.projection is not None
     ):
         return None
-    how = model.spec.corruption
-    if isinstance(how, Noise):
-        step = int(model.noise_step) if isinstance(how.sigma, Schedule) else 0
-        low, high = model.span.tolist()
-        return NoiseSource(how, amount(how, low, high, step) if sigma is None else sigma)
+    how = model.corruption
+    if how is not None and isinstance(how.spec, Noise):
+        return NoiseSource(how.spec, how.sigma if sigma is None else sigma)
     return None if sigma is None else NoiseSource(Gaussian(sigma=sigma), sigma)
 
 

@@ -21,16 +21,15 @@ from sparsecode.models.pairings import problems
 from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
 from sparsecode.nn.activations import Activation, BatchTopK, JumpReLUModule
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
-from sparsecode.nn.corruptions import Corrupted, Corruption, Span, corrupt
+from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.noises import Noise
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
 from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.schedules import PositiveSchedule, Schedule, at
+from sparsecode.schedules import PositiveSchedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Code, Loss
 
@@ -112,14 +111,9 @@ class AmortisedModel(AbstractSparseModel):
         self.penalty = None if spec.penalty is None else build_sparsity(spec.penalty, spec.n_code)
         self.control = spec.target_l0 and spec.target_l0.build()
         self.revival = None if spec.revival is None else RevivalModule(spec.revival, spec.n_code)
-        self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
-        self.span: Tensor
+        self.corruption = spec.corruption and Corruptor(spec.corruption, shape)
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
-        self._anneals = isinstance(spec.corruption, Noise) and isinstance(spec.corruption.sigma, Schedule)
-        if self._anneals:
-            self.register_buffer("noise_step", torch.zeros((), dtype=torch.long))
-            self.noise_step: Tensor
         self._renewed: tuple[Tensor, Tensor] | None = None  # dead codes and their new atoms, until the step is done
 
     @property
@@ -170,11 +164,7 @@ class AmortisedModel(AbstractSparseModel):
         return self.decoder.mean(z)
 
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
-        how = self.spec.corruption
-        if how is None:
-            return None
-        span = Span(float(self.span[0]), float(self.span[1])) if self._spans else Span(0.0, 0.0)
-        return corrupt(how, x, self.shape, span, rng, int(self.noise_step) if self._anneals else 0)
+        return None if self.corruption is None else self.corruption(x, rng)
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
@@ -191,8 +181,8 @@ class AmortisedModel(AbstractSparseModel):
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         moving = self.training
         target = self.normalise(batch.x)
-        if self._anneals and moving:
-            self.noise_step.fill_(step)
+        if self.corruption is not None and moving:
+            self.corruption.advance_(step)
         x = self._projected(target, before_noise=True)
         corrupted = self.corrupt(x, rng("corruption"))
         x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
@@ -229,7 +219,8 @@ class AmortisedModel(AbstractSparseModel):
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
         rows = self.normalise(sample)
-        self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
+        if self.corruption is not None:
+            self.corruption.initialise_(rows)
         if self.dictionary is not None:
             self.dictionary.initialise_(rows)
 
@@ -287,12 +278,6 @@ class AmortisedModel(AbstractSparseModel):
     @property
     def _theta(self) -> float:
         return 0.0 if self.control is None else self.control.spec.theta
-
-    @property
-    def _spans(self) -> bool:
-        """Whether the corruption asks for the samples' range, which a GPU would have to be waited for."""
-        how = self.spec.corruption
-        return not isinstance(how, Noise) or how.unit == "range"
 
     def _projected(self, x: Tensor, before_noise: bool) -> Tensor:
         how = self.spec.projection

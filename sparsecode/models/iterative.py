@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.nn.corruptions import Corrupted, Corruption, Span, corrupt
+from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
@@ -148,10 +148,7 @@ class IterativeModel(AbstractSparseModel):
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
         self.control = spec.target_l0 and spec.target_l0.build()
-        self.register_buffer("span", torch.zeros(2, dtype=torch.float64), persistent=spec.corruption is not None)
-        self.span: Tensor
-        self.register_buffer("noise_step", torch.zeros((), dtype=torch.long), persistent=spec.corruption is not None)
-        self.noise_step: Tensor
+        self.corruption = spec.corruption and Corruptor(spec.corruption, shape)
 
     @property
     def spec(self) -> Iterative:
@@ -181,10 +178,7 @@ class IterativeModel(AbstractSparseModel):
         return self._linked(self.encoder(self.normalise(x)))
 
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
-        if self.spec.corruption is None:
-            return None
-        span = Span(float(self.span[0]), float(self.span[1]))
-        return corrupt(self.spec.corruption, x, self.shape, span, rng, int(self.noise_step))
+        return None if self.corruption is None else self.corruption(x, rng)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
@@ -209,7 +203,8 @@ class IterativeModel(AbstractSparseModel):
         weight = at(self.spec.weight, step) * (1.0 if self.control is None else self.control.factor)
         if self.training:
             self.weight.fill_(weight)
-            self.noise_step.fill_(step)
+            if self.corruption is not None:
+                self.corruption.advance_(step)
         corrupted = self.corrupt(x, rng("corruption"))
         predicted = None if self.encoder is None else self.encoder(x if corrupted is None else corrupted.x)
         found = self._solve(self._training_energy(x, weight, predicted), x, predicted)
@@ -239,8 +234,8 @@ class IterativeModel(AbstractSparseModel):
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
-        rows = self.normalise(sample)
-        self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
+        if self.corruption is not None:
+            self.corruption.initialise_(self.normalise(sample))
 
     def constrain_(self) -> None:
         self.decoder.constrain_()

@@ -16,8 +16,7 @@ from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.sparse_step import Step, sparse_step
 from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
-from sparsecode.nn.corruptions import Span, corrupt
-from sparsecode.nn.noises import Gaussian, amount
+from sparsecode.nn.noises import Gaussian
 from sparsecode.nn.normalisers import Identity
 from sparsecode.ops.products import onednn_is_faster, product
 from sparsecode.ops.sparse_codes import bf16_is_fast
@@ -174,36 +173,30 @@ class Stacked:
     def _inputs(self, i: int, drawn: Drawn, step: int, rng: Stream) -> tuple[Tensor, Tensor]:
         """A batch in model space, and as it is corrupted."""
         member = self.members[i]
-        target, how = member.normalise(drawn.batch.x), member.spec.corruption
-        buffers = dict(member.named_buffers())
-        if "noise_step" in buffers:
-            buffers["noise_step"].fill_(step)
+        target, how = member.normalise(drawn.batch.x), member.corruption
         if how is None:
             return target, target
-        span = Span(float(member.span[0]), float(member.span[1]))
-        if not isinstance(how, Gaussian) or drawn.normal is None:
-            return target, corrupt(how, target, member.shape, span, rng("corruption"), step).x
-        sigma = amount(how, span.low, span.high, step)
-        return target, target + sigma * drawn.normal if sigma else target
+        how.advance_(step)
+        if not isinstance(how.spec, Gaussian) or drawn.normal is None:
+            return target, how(target, rng("corruption")).x
+        return target, target + how.sigma * drawn.normal if how.sigma else target
 
     @torch.no_grad()
     def _turned_inputs(self, i: int, drawn: Drawn, step: int, rng: Stream) -> tuple[Tensor, Tensor]:
         """The same with samples in columns: from what members of a seed share, where they see the data as they are."""
         member = self.members[i]
-        how = member.spec.corruption
+        how = member.corruption
         if (
             drawn.turned_normal is None
-            or not isinstance(how, Gaussian)
+            or how is None
+            or not isinstance(how.spec, Gaussian)
             or not isinstance(member.spec.normaliser, Identity)
         ):
             target, x = self._inputs(i, drawn, step, rng)
             turned = target.T.contiguous()
             return turned, turned if x is target else x.T.contiguous()
-        buffers = dict(member.named_buffers())
-        if "noise_step" in buffers:
-            buffers["noise_step"].fill_(step)
-        sigma = amount(how, float(member.span[0]), float(member.span[1]), step)
-        return drawn.turned, drawn.turned + sigma * drawn.turned_normal if sigma else drawn.turned
+        how.advance_(step)
+        return drawn.turned, drawn.turned + how.sigma * drawn.turned_normal if how.sigma else drawn.turned
 
     def _sparse_step(self, member: AmortisedModel, x: Tensor, step: int) -> Step | None:
         assert isinstance(member.decoder, BiasedDictionaryModule)

@@ -203,15 +203,8 @@ class VariationalModel(AbstractSparseModel):
         if uniform is not None:
             parts["kl_spike"] = plan.spike_weight * sums.spike
             stats |= {"l0": sums.on, "gates": sums.gates}
-        values = torch.tensor([*parts.values(), *stats.values()], dtype=torch.float32).unbind()
-        named = dict(zip([*parts, *stats], values, strict=True))
-        moving = weights | posterior.settings(step)
-        return Loss(
-            total,
-            {name: named[name] for name in parts},
-            {name: named[name] for name in stats}
-            | {name: torch.tensor(value, dtype=torch.float64) for name, value in moving.items()},
-        )
+        stats |= weights | posterior.settings(step)
+        return Loss(total, _tensors(parts, torch.float32), _tensors(stats, torch.float64))
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
@@ -249,6 +242,10 @@ class VariationalModel(AbstractSparseModel):
 
 def _plain(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+
+
+def _tensors(values: dict[str, float], dtype: torch.dtype) -> dict[str, Tensor]:
+    return dict(zip(values, torch.tensor([*values.values()], dtype=dtype).unbind(), strict=True))
 
 
 def _gates(q: Parameters) -> dict[str, Tensor]:

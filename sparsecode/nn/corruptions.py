@@ -8,13 +8,15 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from msgspec import Meta
-from torch import Tensor
+from msgspec.structs import replace
+from torch import Tensor, nn
 
 from sparsecode.nn.noises import Noise, amount
 from sparsecode.ops.streams import drawn_rows
+from sparsecode.schedules import Schedule
 from sparsecode.specs import Count, Spec
 
-__all__ = ["Corrupted", "Corruption", "Half", "MaskBlock", "MaskPixels", "SaltAndPepper", "Span", "corrupt"]
+__all__ = ["Corrupted", "Corruption", "Corruptor", "Half", "MaskBlock", "MaskPixels", "SaltAndPepper", "Span"]
 
 Share = Annotated[float, Meta(gt=0, le=1, description="of the features")]
 Fill = Annotated[
@@ -105,14 +107,52 @@ Cover = SaltAndPepper | MaskPixels | MaskBlock | Half
 Corruption = Noise | Cover
 
 
-def corrupt(
-    how: Corruption, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator, step: int = 0
-) -> Corrupted:
-    """x as a corruption makes it at a step; `shape` is that of one sample."""
-    if isinstance(how, Cover):
-        return how.apply(x, shape, span, rng)
-    sigma = amount(how, span.low, span.high, step)
-    return Corrupted(x + how.noise(x, sigma, rng) if sigma else x, None)
+class Corruptor(nn.Module):
+    """A corruption of samples of `shape`, and what it must know: the range of the training data, and the last training step."""
+
+    def __init__(self, spec: Corruption, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spec, self.shape = spec, shape
+        self._anneals = isinstance(spec, Noise) and isinstance(spec.sigma, Schedule)
+        self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
+        self.span: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.step: Tensor
+
+    def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Corrupted:
+        """x as it is corrupted at the last training step."""
+        if isinstance(self.spec, Cover):
+            return self.spec.apply(x, self.shape, Span(*self.span.tolist()), rng)
+        sigma = self.sigma
+        return Corrupted(x + self.spec.noise(x, sigma, rng) if sigma else x, None)
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of noise at the last training step, in model space; 0 for other corruptions."""
+        return self.sigma_at(int(self.step) if self._anneals else 0)
+
+    def sigma_at(self, step: int) -> float:
+        """The standard deviation of noise at a step, in model space; 0 for other corruptions."""
+        if not isinstance(self.spec, Noise):
+            return 0.0
+        if self.spec.unit != "range":  # a GPU would have to be waited for
+            return amount(self.spec, 0.0, 1.0, step)
+        return amount(self.spec, *self.span.tolist(), step)
+
+    @property
+    def strongest(self) -> float:
+        """The largest standard deviation that its schedule comes to."""
+        if not isinstance(self.spec, Noise) or not isinstance(self.spec.sigma, Schedule):
+            return self.sigma
+        return amount(replace(self.spec, sigma=max(self.spec.sigma.extremes())), *self.span.tolist(), 0)
+
+    def advance_(self, step: int) -> None:
+        """Training has come to a step."""
+        self.step.fill_(step)
+
+    def initialise_(self, rows: Float[Tensor, "b f"]) -> None:
+        """Take the range from samples in model space."""
+        self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 
-from sparsecode.nn.corruptions import Corruption, Span, corrupt
+from sparsecode.nn.corruptions import Corruption, Corruptor
 from sparsecode.nn.noises import ExponentialNoise, Gaussian, LaplaceNoise, Noise, PoissonNoise, UniformNoise
 from sparsecode.schedules import Linear
 
-SPAN = Span(-1.0, 1.0)
 LAWS: list[type[Noise]] = [Gaussian, LaplaceNoise, UniformNoise, ExponentialNoise, PoissonNoise]
 KURTOSIS: dict[type[Noise], float] = {Gaussian: 3.0, LaplaceNoise: 6.0, UniformNoise: 1.8, ExponentialNoise: 9.0}
 each_law = pytest.mark.parametrize("law", LAWS)
@@ -19,7 +18,10 @@ each_law = pytest.mark.parametrize("law", LAWS)
 
 def made(spec: Corruption, step: int = 0, seed: int = 0) -> torch.Tensor:
     x = torch.full((1000, 200), 0.25, dtype=torch.float64)
-    return corrupt(spec, x, (200,), SPAN, torch.Generator().manual_seed(seed), step).x - x
+    how = Corruptor(spec, (200,))
+    how.initialise_(torch.tensor([[-1.0, 1.0]]))
+    how.advance_(step)
+    return how(x, torch.Generator().manual_seed(seed)).x - x
 
 
 @each_law

@@ -12,7 +12,7 @@ from sparsecode.losses import KL, Hoyer, Tanh, TargetL0, kl_divergence
 from sparsecode.losses.revival import auxiliary_error, depth
 from sparsecode.losses.sparsity import build_sparsity
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
-from sparsecode.nn.corruptions import Corruption, Half, MaskBlock, MaskPixels, SaltAndPepper, Span, corrupt
+from sparsecode.nn.corruptions import Corruption, Corruptor, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
 from sparsecode.nn.noises import Gaussian
 from sparsecode.ops.medians import geometric_median
 from sparsecode.types import Code
@@ -110,11 +110,17 @@ EACH = pytest.mark.parametrize(
 )
 
 
+def corruptor(spec: Corruption, shape: tuple[int, ...]) -> Corruptor:
+    how = Corruptor(spec, shape)
+    how.initialise_(torch.tensor([[SPAN.low, SPAN.high]]))
+    return how
+
+
 @EACH
 def test_corruptions_are_functions_of_their_seed_and_keep_what_they_do_not_cover(spec: Corruption) -> None:
     x = torch.rand(30, 64, generator=rng()) - 0.5
     before = x.clone()
-    one, same, other = (corrupt(spec, x, (1, 8, 8), SPAN, rng(seed)) for seed in (3, 3, 4))
+    one, same, other = (corruptor(spec, (1, 8, 8))(x, rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(x, before)
     assert torch.equal(one.x, same.x)
     assert torch.equal(one.x, other.x) == isinstance(spec, Half)
@@ -136,7 +142,7 @@ def test_corruptions_cover_what_they_say() -> None:
     noisy = SaltAndPepper(0.2).apply(x, (64,), SPAN, rng()).x
     assert abs(float((noisy == 1).double().mean()) - 0.1) < 0.01
     assert abs(float((noisy == -1).double().mean()) - 0.1) < 0.01
-    assert abs(float(corrupt(Gaussian(0.25, unit="range"), x, (64,), SPAN, rng()).x.std()) - 0.5) < 0.01
+    assert abs(float(corruptor(Gaussian(0.25, unit="range"), (64,))(x, rng()).x.std()) - 0.5) < 0.01
 
 
 def test_halves_of_what_is_no_image_are_refused() -> None:

@@ -1,0 +1,109 @@
+"""The pictures of a run: curves, use of the codes, and for images atoms, reconstructions and what was restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparsecode.data import Splits
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.denoise import add_noise
+from sparsecode.evaluate.restore import corrupted
+from sparsecode.evaluate.score import CHUNK
+from sparsecode.files import save_atomic
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.variational import VariationalModel
+from sparsecode.ops.streams import generator
+from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
+from sparsecode.reports.codes import subject_of
+from sparsecode.runs import Run, RunFolder
+
+__all__ = ["draw"]
+
+PICTURED = 10  # samples in a grid
+COUNTED = 2000  # samples behind the picture of the codes' use
+
+
+def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
+    """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
+    name = folder.path.name
+    figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
+    figures["usage"] = code_usage(
+        _usage(model, splits.test, config.evaluate.theta),
+        f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
+    )
+    if is_grey_image(model.shape) and model.n_classes is None:
+        figures |= _pictures(model, splits, config, name)
+    if isinstance(model, VariationalModel) and is_picture(model.shape):
+        subject = subject_of(model, splits, name)
+        figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
+    paths: list[Path] = []
+    for title, figure in figures.items():
+        paths.append(folder.figures / f"{title}.png")
+        save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120))
+    return paths
+
+
+@torch.no_grad()
+def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
+    weights, split = next(model.parameters()), split.take(slice(COUNTED))
+    found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    for name, coder in model.coders().items():
+        active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
+        found[name] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
+    return found
+
+
+@torch.no_grad()
+def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
+    weights = next(model.parameters())
+    shown = splits.test.take(_with_contrast(splits.test.x)).to(weights.device, weights.dtype)
+    coders, how = model.coders(), config.evaluate
+
+    def pixels(samples: torch.Tensor) -> NDArray[Any]:
+        return _array(shown.pixels(samples))
+
+    def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
+        return pixels(model.denormalise(model.decode(coder(samples))))
+
+    clean = {"test sample": pixels(shown.x), **{f"by {c}": through(f, shown.x) for c, f in coders.items()}}
+    codes = torch.eye(config.model.n_code).to(weights)
+    atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
+    figures = {
+        "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms"),
+        "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
+    }
+    made = corrupted(model, shown.x, generator(config.seed, "picture"))
+    if made is not None:
+        rows = {
+            "clean": clean["test sample"],
+            "corrupted": pixels(made[0]),
+            "restored": pixels(model.reconstruct(made[0])),
+        }
+        title = f"{name}: samples corrupted as in training"
+        figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
+    if how.sigmas:
+        sigma = how.sigmas[len(how.sigmas) // 2]
+        noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+        denoised = {f"by {c}": through(f, noisy) for c, f in coders.items()}
+        rows = {"clean": clean["test sample"], "noisy": pixels(noisy), **denoised}
+        title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
+        figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
+    return figures
+
+
+def _with_contrast(x: torch.Tensor) -> torch.Tensor:
+    """Rows to look at: evenly spaced through the upper half of the samples by contrast."""
+    order = x.flatten(1).std(dim=1).argsort(stable=True)
+    ranks = torch.linspace(len(order) // 2, len(order) - 1, min(PICTURED, len(order)))
+    return order[ranks.long()]
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    return np.asarray(tensor.detach().cpu())
