@@ -1,8 +1,8 @@
-"""A sweep of eight noise levels: one stack, beside one process per run.
+"""A sweep of eight noise levels: one stack, beside one process per run, all at once or two at a time.
 
 Eight rectified autoencoders of 1000 codes that differ in the noise on their inputs, on latents of CIFAR-10 (256 numbers, if
-SPARSECODE_DATA has them) or on MNIST's pixels, in batches of 1024. `processes` trains two at a time, a core each; `stacked`
-trains all in one process. Both take the same steps; wall times are those of whole commands, from the shell: start-up,
+SPARSECODE_DATA has them) or on MNIST's pixels, in batches of 1024. "all at once" are eight processes side by side, as a shell
+script would start them; `processes` trains two at a time, a core each; `stacked` trains all in one process. All take the same steps; wall times are those of whole commands, from the shell: start-up,
 reading the data, training, evaluation and pictures. The steady state is timed apart, from the records of the training
 loss in each run's metrics: milliseconds per step and run. "exact" computes in float32 throughout, as separate runs of
 that width do; "bf16" lets the stack use bfloat16 products, as `model.arithmetic` allows.
@@ -29,6 +29,7 @@ from common import save, show
 SIGMAS = (0, 0.05, 0.1, 0.3, 0.8, 1.5, 3, 10)
 DATA = {"latents": {"type": "cifar10-latents"}, "mnist": {"type": "mnist"}}
 WAYS = {
+    "all at once": ("--backend", "processes", "--processes", "8"),
     "processes": ("--backend", "processes", "--processes", "2"),
     "stacked": ("--backend", "stacked", "--processes", "2"),
 }
@@ -65,7 +66,7 @@ def run(data: str, arithmetic: str, epochs: float, way: str) -> dict[str, Any]:
             pace.append((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]))
         results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     active = {r["overrides"]["model.corruption.sigma"]: r["scores"]["encode"]["active_fraction"] for r in results}
-    # two processes share the cores; the members of a stack share one clock
+    # processes share the cores, two or eight; the members of a stack share one clock
     per_step = statistics.mean(pace) / (2 if way == "processes" else len(SIGMAS))
     return {
         "seconds": seconds,
@@ -84,7 +85,7 @@ def _cpu_seconds() -> float:
 
 def measure(data: str, repeats: int, epochs: float) -> list[dict[str, Any]]:
     """The lines of one data set, sweeps in turn."""
-    cases = [("processes", "exact"), ("stacked", "exact"), ("stacked", "bf16")]
+    cases = [("all at once", "exact"), ("processes", "exact"), ("stacked", "exact"), ("stacked", "bf16")]
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {case: [] for case in cases}
     for _ in range(repeats):
         for way, arithmetic in cases:
@@ -93,7 +94,7 @@ def measure(data: str, repeats: int, epochs: float) -> list[dict[str, Any]]:
         case: {key: statistics.median(r[key] for r in found) for key in ("seconds", "cpu_seconds", "ms")}
         for case, found in runs.items()
     }
-    base = middle["processes", "exact"]
+    base = middle["all at once", "exact"]
     return [
         {
             "data": data, "backend": way, "arithmetic": arithmetic, "steps": runs[way, arithmetic][0]["steps"],
