@@ -205,6 +205,13 @@ EXPERIMENTS: dict[str, Experiment] = {
         "noise-latents",
         over=(SIGMAS, "model.n_code=100,1000,10000,100000"),
     ),
+    "noise-data": _units(
+        "Whatever the data",
+        "latents of CIFAR-10, CIFAR-10 and MNIST; 10 000 units there, 1000 on MNIST here.",
+        "noise-latents",
+        "noise-cifar",
+        "noise-mnist",
+    ),
     "noise-latents-laws": _units("Any noise will do", "see `noise-digits-laws`.", "noise-latents", over=(LAWS, SIGMAS)),
     "noise-latents-rates": _units(
         "Learning rates are not the cause",

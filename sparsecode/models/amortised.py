@@ -6,7 +6,6 @@ import math
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from sparsecode.losses.sparsity import KL, L0, Sparsity, build_sparsity
 from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.dense_step import dense_step, weighed
 from sparsecode.models.pairings import problems
 from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
 from sparsecode.nn.activations import Activation, BatchTopK, JumpReLUModule
@@ -175,7 +175,7 @@ class AmortisedModel(AbstractSparseModel):
         error = z.new_zeros(len(z)) if self.n_classes else squared_error(self.decode(z), self.normalise(x))
         if self.penalty is None or isinstance(self.spec.penalty, KL):
             return error
-        code = Code(self._weighed(z), active=(z != 0).to(z.dtype))
+        code = Code(weighed(z, self.decoder) if self.spec.norm_weighted else z, active=(z != 0).to(z.dtype))
         return error + float(self.weight) * self.penalty(code, moving=False)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
@@ -189,7 +189,21 @@ class AmortisedModel(AbstractSparseModel):
         plain = self.dictionary is None or self.spec.matryoshka is not None
         taken = None if plain else self._sparse_step(x, step, moving)
         if taken is None:
-            taken = self._dense_step(x, target, batch.label, step, moving, rng)
+            taken = dense_step(
+                self._pre(x),
+                self.activation,
+                self.decoder,
+                self.penalty,
+                target,
+                batch.label,
+                step,
+                rng,
+                moving=moving,
+                task=self.spec.task,
+                matryoshka=self.spec.matryoshka,
+                norm_weighted=self.spec.norm_weighted,
+                theta=self._theta,
+            )
         out, fired = taken.out, taken.fired
         parts = {"fidelity": (squared_error(out, target) if taken.fidelity is None else taken.fidelity).mean()}
         if taken.gate_fidelity is not None:
@@ -298,45 +312,8 @@ class AmortisedModel(AbstractSparseModel):
             theta=self._theta,
         )
 
-    def _dense_step(
-        self, x: Tensor, target: Tensor, label: Tensor | None, step: int, moving: bool, rng: Stream
-    ) -> Step:
-        code = self.activation.train_code(self._pre(x), step, moving, rng)
-        out, fidelity = self._fidelity(code.z, target, label)
-        gate_fidelity = penalty = surrogate = None
-        if code.gate is not None:
-            # the gate alone must reconstruct, too; decoder held fixed, so that only the encoder learns from it
-            assert self.dictionary is not None
-            gated = torch.addmm(self.dictionary.bias.detach(), code.gate, self._atoms.detach())
-            gate_fidelity = squared_error(gated, target)
-        if self.penalty is not None:
-            weighed = code._replace(
-                z=self._weighed(code.z), gate=code.gate if code.gate is None else self._weighed(code.gate)
-            )
-            penalty = self.penalty(weighed, moving).mean()
-        if code.logp is not None and len(x) > 1:
-            cost = fidelity.detach()
-            advantage = cost - (cost.sum() - cost) / (len(cost) - 1)  # against the others, so that it stays unbiased
-            surrogate = (advantage * code.logp).mean()
-            surrogate = surrogate - surrogate.detach()  # a gradient, no cost
-        fired = code.z.detach().abs() > self._theta
-        l0 = fired.sum(dim=1).double().mean()
-        return Step(out, penalty, fired.any(dim=0), l0, fidelity, gate_fidelity, surrogate)
-
     def _pre(self, x: Tensor) -> Tensor:
         return self.encoder(x, self.decoder) if isinstance(self.encoder, AffineModule) else self.encoder(x)
-
-    def _weighed(self, z: Tensor) -> Tensor:
-        return z * torch.linalg.vector_norm(self._atoms, dim=1) if self.spec.norm_weighted else z
-
-    def _fidelity(self, z: Float[Tensor, "b k"], target: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
-        """decode(z) from all codes, and the error per sample: the mean over all prefixes, if there are any."""
-        if self.spec.matryoshka is not None and self.dictionary is not None:
-            return self.spec.matryoshka.fidelity(z, self.dictionary, target)
-        out = self.decode(z)
-        if isinstance(self.spec.task, Classify):
-            return out, self.spec.task.error(out, label)
-        return out, squared_error(out, target)
 
     def _revive(self, x: Tensor, target: Tensor, out: Tensor, step: int, rng: Stream) -> dict[str, Tensor]:
         revival = self.revival
