@@ -45,10 +45,7 @@ LAWS = "model.corruption=" + ",".join(
     f'{{"type":"{law}","sigma":0}}' for law in ("gaussian", "laplace", "uniform", "exponential", "poisson")
 )
 SHAPES = "model.activation=" + ",".join(f'{{"type":"{name}"}}' for name in ("relu", "gelu", "elu", "sigmoid", "tanh"))
-TASKS = 'model.task={"type":"reconstruct"},{"type":"classify","n_classes":10}'
-RATES = "optim.groups=" + ",".join(
-    f'{{"encoder":{{"type":"adam","lr":{lr}}},"decoder":{{"type":"adam","lr":{lr}}}}}' for lr in (1e-2, 1e-3, 1e-5)
-)
+RATES = "optim.groups=" + ",".join(f'{{"*":{{"type":"adam","lr":{lr},"eps":0.00000256}}}}' for lr in (1e-2, 1e-3, 1e-5))
 ONE_RATE = 'optim.groups={"*":{"type":"adam","lr":0.0001,"eps":0.00000256}}'
 COMPETITION = "model.activation=" + ",".join(
     [f'{{"type":"{kind}","k":{k}}}' for kind in ("topk", "subtract_topk", "gaba_switch") for k in (10, 100, 1000)]
@@ -114,8 +111,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Reconstruction silences more than classification",
         "the same.",
         "noise-digits",
-        over=(TASKS, SMALL),
-        fixed=("evaluate.sigmas=[]",),
+        "noise-digits-classify",
+        over=(SMALL,),
     ),
     "noise-digits-activations": _units(
         "Not of ReLU alone",
@@ -186,8 +183,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         over=(SMALL, "model.encoder.shared_bias=false,true"),
     ),
     "noise-mnist-robustness": _units(
-        "Classifiers to attack",
-        "then `sparsecode attack runs/noise-mnist-robustness/*/`.",
+        "Accuracy of classifiers on clean digits, before they are attacked",
+        "the attacks are `sparsecode attack runs/noise-mnist-robustness/*/`.",
         "noise-mnist-classify",
         over=(SMALL,),
         y="scores.encode.accuracy",
@@ -215,7 +212,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise-latents-laws": _units("Any noise will do", "see `noise-digits-laws`.", "noise-latents", over=(LAWS, SIGMAS)),
     "noise-latents-rates": _units(
         "Learning rates are not the cause",
-        "sigma .3 and .6, rates .01, .001 and .00001; eps is 1e-8 on our loss here.",
+        "sigma .3 and .6, rates .01, .001 and .00001.",
         "noise-latents",
         over=(RATES, f"{SIGMA}=0.3,0.6"),
     ),
@@ -248,7 +245,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "L1 in place of noise",
         "weights .1 to .0000001 on the mean over features, so 256 times that here, 2000 epochs; norms are free, as theirs.",
         "noise-latents",
-        over=("model.weight=25.6,2.56,0.256,0.0256,0.00256",),
+        over=("model.weight=25.6,2.56,0.256,0.0256,0.00256,0.000256,0.0000256",),
         x="model.weight",
         y="scores.encode.active_fraction",
         fixed=(f"{SIGMA}=0", 'model.penalty={"type":"l1","positive":true}', "train.epochs=2000"),
@@ -281,8 +278,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "Reconstruction silences more than classification",
         "3000 epochs.",
         "noise-cifar",
-        over=(TASKS, SIGMAS),
-        fixed=("evaluate.sigmas=[]",),
+        "noise-cifar-classify",
     ),
     "noise-cifar-nets": _units(
         "Deep networks to attack",

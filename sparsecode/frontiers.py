@@ -17,7 +17,7 @@ from sparsecode.evaluate.references import ReferencePoint, by_pursuit, reference
 from sparsecode.evaluate.score import Score
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec
-from sparsecode.sweeps import SEED, SweepResult
+from sparsecode.sweeps import SEED, SweepResult, named
 
 __all__ = ["SEED", "Frontier", "FrontierRow", "frontier_of", "reference_curves"]
 
@@ -57,7 +57,8 @@ class Frontier(Spec, tag="frontier"):
 
 
 def frontier_of(results: Sequence[SweepResult]) -> Frontier:
-    """A row per recipe, coder and overrides, seeds together; points of a line differ in their recipe's first override.
+    """A row per recipe, coder and overrides, seeds together; points of a line differ in their recipe's first override, of numbers
+    if there is one.
 
     Raises ValueError without results.
     """
@@ -65,16 +66,18 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
         raise ValueError("results is empty; expected at least one finished run")
     along: dict[str, str] = {}
     for result in results:
-        first = next((path for path in result.overrides if path != SEED), "")
+        paths = [path for path in result.overrides if path != SEED]
+        first = next((path for path in paths if _is_number(result.overrides[path])), paths[0] if paths else "")
         along[result.recipe] = along.get(result.recipe) or first
     differ = {recipe: _differing([r.fixed for r in results if r.recipe == recipe]) for recipe in along}
     grouped: dict[str, dict[str, tuple[Any, list[tuple[str, Score]]]]] = {}
     for result in results:
         own = along[result.recipe]
         changed = {**{path: result.fixed.get(path) for path in differ[result.recipe]}, **result.overrides}
-        further = [f"{path}={value}" for path, value in changed.items() if path not in (own, SEED)]
+        further = [_further(path, value, changed) for path, value in changed.items() if path not in (own, SEED)]
         value = result.overrides.get(own, "")
         label = f"{value:.4g}" if isinstance(value, float) else str(value)
+        label = named(own, value, changed) if isinstance(value, dict) else label
         for coder, score in result.scores.items():
             line = grouped.setdefault(", ".join([result.recipe, *further, coder]), {})
             line.setdefault(label, (value, []))[1].append((result.run, score))
@@ -85,6 +88,14 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
         )
         rows += [_row(name, label, scored) for label, (_, scored) in ordered]
     return Frontier(along, tuple(rows), {})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _further(path: str, value: Any, changed: dict[str, Any]) -> str:
+    return named(path, value, changed) if isinstance(value, dict) else f"{path}={value}"
 
 
 def _differing(changes: Sequence[dict[str, Any]]) -> list[str]:

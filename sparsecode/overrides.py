@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ def replaced(config: Run, values: dict[str, Any], option: str = "--set") -> Run:
     raw = msgspec.to_builtins(config)
     for path, value in values.items():
         place, last = _find(raw, path, option)
-        place[last] = value
+        place[last] = copy.deepcopy(value)  # later paths may lie inside it
     return to_run(raw)
 
 

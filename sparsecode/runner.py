@@ -174,7 +174,7 @@ def prepare(
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
     model = _build(planned.model, splits.shape, config.seed)
-    if config.init_from is not None:
+    if config.init_from is not None and folder.state() is None:  # what was begun has its weights
         config.init_from.apply_(model)
     selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
     if config.train.select not in (*selectable, "last"):

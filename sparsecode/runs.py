@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ from sparsecode.files import write_atomic
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, load_model
+from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import NonNegative, Positive, Spec, from_json, to_json
 from sparsecode.train.checkpoint import FitState, read_state
@@ -53,9 +54,17 @@ class InitFrom(Spec, tag="init_from"):
         msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute()))
 
     def apply_(self, model: AbstractSparseModel) -> None:
-        """Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit."""
-        there = RunFolder(self.run).best_model().state_dict()
-        own = model.state_dict()
+        """Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit, or are no encoder's own."""
+        source = RunFolder(self.run).best_model()
+        for part in self.parts:
+            ours, theirs = (_kind(getattr(spec, part, None)) for spec in (model.spec, source.spec))
+            if ours != theirs:
+                raise ValueError(
+                    f"init_from.run {self.run}: its {part} is {theirs}, and this model's {ours}; expected the same"
+                )
+        if "encoder" in self.parts and getattr(getattr(model.spec, "encoder", None), "tied", False):
+            raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
+        there, own = source.state_dict(), model.state_dict()
         wanted = [name for name in own if name.split(".")[0] in self.parts]
         wrong = [n for n in wanted if n not in there or there[n].shape != own[n].shape]
         if wrong or not wanted:
@@ -63,6 +72,13 @@ class InitFrom(Spec, tag="init_from"):
             sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
             raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
         model.load_state_dict({**own, **{name: there[name].to(own[name]) for name in wanted}})
+
+
+def _kind(part: Spec | None) -> Any:
+    """What an encoder computes, less how it starts; the kind of anything else."""
+    if not isinstance(part, Affine):
+        return None if part is None else part.__struct_config__.tag
+    return {name: value for name, value in msgspec.to_builtins(part).items() if name != "start"}
 
 
 class Run(Spec, tag="run"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from sparsecode.data.batches import batches
 from sparsecode.evaluate.forgetting import forgetting
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
+from sparsecode.nn.affine import Affine
 from sparsecode.runner import run
 from sparsecode.runs import InitFrom
 
@@ -82,9 +84,26 @@ def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(
     assert "forgotten" in capsys.readouterr().out
     assert (tmp_path / "after" / "figures" / "forgetting.png").read_bytes().startswith(b"\x89PNG")
     assert main(["forgetting", str(tmp_path / "before")]) == 2
+    shutil.rmtree(tmp_path / "before")  # its weights have been taken over
+    (tmp_path / "after" / "eval.json").unlink()
+    run(config, tmp_path / "after", accelerator="cpu")
+    run(before, tmp_path / "before", accelerator="cpu")
+    assert isinstance(config.model.encoder, Affine)
+    other = replace(config.model, encoder=replace(config.model.encoder, positive=True))
+    with pytest.raises(ValueError, match=r"its encoder is .*'positive': False.*, and this model's .*'positive': True"):
+        run(replace(config, model=other), tmp_path / "other", accelerator="cpu")
     wide = replace(config, model=replace(config.model, n_code=30))
     with pytest.raises(ValueError, match=r"encoder\.weight does not fit this model: \(24, 64\) there, \(30, 64\) here"):
         run(wide, tmp_path / "wide", accelerator="cpu")
+
+
+def test_tied_weights_are_no_encoders_own(tmp_path: Path) -> None:
+    config = toy("digits-topk", tmp_path, steps=2)
+    assert isinstance(config.model, Amortised)
+    config = replace(config, model=replace(config.model, encoder=Affine(tied=True)))
+    model = run(config, tmp_path / "run", accelerator="cpu").folder.best_model()
+    with pytest.raises(ValueError, match="'encoder', which is tied"):
+        InitFrom(run=str(tmp_path / "run")).apply_(model)
 
 
 def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:

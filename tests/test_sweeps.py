@@ -75,6 +75,17 @@ def test_paths_with_the_same_last_name_are_told_apart(tmp_path: Path) -> None:
     assert name.rpartition("_")[0] == "digits-sdl_optim.groups.encoder.lr=0.1_optim.groups.decoder.lr=0.1"
 
 
+def test_an_axis_within_another_leaves_it_as_it_was(tmp_path: Path) -> None:
+    noise = ('{"type":"gaussian","sigma":0}', '{"type":"laplace","sigma":0}')
+    axes = [Axis.parse("model.corruption=" + ",".join(noise)), Axis.parse("model.corruption.sigma=0,0.3,1.5")]
+    jobs = jobs_of(["noise-digits"], axes, (), tmp_path)
+    assert {job.overrides["model.corruption"]["sigma"] for job in jobs} == {0}
+    assert [value_at(job.config, "model.corruption.sigma") for job in jobs] == [0, 0.3, 1.5] * 2
+    assert {job.folder.name.split("_")[1] for job in jobs if "laplace" in job.folder.name} == {
+        jobs[-1].folder.name.split("_")[1]
+    }
+
+
 @pytest.mark.parametrize(
     ("recipe", "over", "message"),
     [

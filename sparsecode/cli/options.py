@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,11 +16,26 @@ from sparsecode.overrides import to_run
 from sparsecode.runs import Run
 from sparsecode.specs import Spec
 
-__all__ = ["UsageError", "options_of", "with_options"]
+__all__ = ["UsageError", "options_of", "repeated", "with_options"]
 
 
 class UsageError(Exception):
     """The command line asks for something that cannot be."""
+
+
+def repeated(argv: Sequence[str], names: Sequence[str]) -> list[str]:
+    """`--set A B` as `--set A --set B`, for the options of these names whose values have a `=`."""
+    found: list[str] = []
+    taking = ""
+    for word in argv:
+        if taking and "=" in word and not word.startswith("-"):
+            found += [] if found[-1] == taking else [taking]
+        elif not word.startswith("-"):
+            taking = ""
+        if word.startswith("-"):
+            taking = word if word in names else ""
+        found.append(word)
+    return found
 
 
 def options_of(config: Run) -> type:

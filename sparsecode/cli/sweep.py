@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.options import UsageError, repeated
 from sparsecode.cli.processes import Terminated, terminable
 from sparsecode.cli.sweep_report import report, report_experiment
 from sparsecode.experiments import EXPERIMENTS, Experiment
@@ -26,7 +27,7 @@ BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
 
 
 def sweep_command(argv: list[str]) -> int:
-    return tyro.cli(_sweep, args=argv, prog="sparsecode sweep")
+    return tyro.cli(_sweep, args=repeated(argv, ("--set", "--over")), prog="sparsecode sweep")
 
 
 def _sweep(
@@ -84,6 +85,9 @@ def _sweep(
     )
     root = out or Path("runs") / (names[0] if experiment else "sweep")
     jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root)
+    if experiment:
+        varied = " and ".join(axis.path for axis in axes)
+        console.print(f"experiment {names[0]}: {len(jobs)} runs, over {varied}", highlight=False, soft_wrap=True)
     how = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
     failed: dict[str, Outcome] = {}
     stopped: int | None = None
@@ -115,15 +119,17 @@ def _sweep(
 
 
 def _list(console: Console) -> None:
-    table = Table("experiment", "what it asks", "recipes", "over")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
     for name, experiment in EXPERIMENTS.items():
-        table.add_row(
-            name, f"{experiment.title}\n{experiment.about}", ", ".join(experiment.recipes), "\n".join(experiment.over)
-        )
+        table.add_row(f"[bold]{name}[/bold]", f"{experiment.title}: {', '.join(experiment.recipes)}")
+        table.add_row("", f"[dim]{escape(experiment.about)}[/dim]")
     console.print(table)
 
 
 def _experiment(names: Sequence[str]) -> Experiment | None:
+    if len(names) > 1 and all(name in RECIPES for name in names):
+        return None  # some experiments are named after the one recipe that they vary
     found = [name for name in names if name in EXPERIMENTS]
     if found and len(names) > 1:
         raise UsageError(

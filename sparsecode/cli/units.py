@@ -33,6 +33,7 @@ __all__ = ["Units", "UnitsReport", "units_command"]
 
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)  # noise levels in a picture, times that of training
 FIXED = (0.1, 0.3, 0.8, 1.5, 3.0)  # and where that is 0
+WORDS = 30  # columns of a table before the runs
 
 
 class Units(Spec, tag="units"):
@@ -195,6 +196,10 @@ def _strongest(one: _Opened) -> float:
 
 
 def _print(reports: Mapping[str, Units], console: Console) -> None:
+    if len(reports) > 1 and sum(len(name) + 1 for name in reports) > console.width - WORDS:  # numbers for heads
+        for number, name in enumerate(reports, start=1):
+            console.print(f"{number:3}  {name}", highlight=False, markup=False, soft_wrap=True)
+        reports = {str(number): report for number, report in enumerate(reports.values(), start=1)}
     console.print(activity_table({name: report.activity for name, report in reports.items()}))
     terms = {name: report.activity.terms for name, report in reports.items()}
     if (table := terms_table({name: found for name, found in terms.items() if found is not None})) is not None:

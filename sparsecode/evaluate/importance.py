@@ -12,10 +12,9 @@ from torch import Tensor
 
 from sparsecode.data.splits import Split
 from sparsecode.models.variational import VariationalModel
-from sparsecode.nn.posteriors import Parameters, SpikeSlab
+from sparsecode.nn.posteriors import Parameters
 from sparsecode.nn.priors import PseudoInputsModule, SpikeSlabPriorModule
 from sparsecode.ops.streams import generator
-from sparsecode.schedules import at
 from sparsecode.specs import Count, Spec
 
 __all__ = ["Importance", "importance_bound", "log_density", "log_weights"]
@@ -63,9 +62,6 @@ def log_weights(
     many, q = x.repeat_interleave(k, dim=0), _repeated(model.posterior(x), k)
     posterior, step = model.spec.posterior, int(model.latest)
     z = posterior.sample(q, rng, step, hard=True)
-    if isinstance(posterior, SpikeSlab):  # while spikes warm up, samples come from another slab
-        warmth = at(posterior.warm_up, step)
-        q = q._replace(mu=warmth * q.mu, logvar=warmth * q.logvar)
     return (model.log_likelihood(many, z) + _log_prior(model, z) - log_density(q, z)).reshape(-1, k)
 
 
@@ -93,7 +89,7 @@ def _log_prior(model: VariationalModel, z: Float[Tensor, "n k"]) -> Float[Tensor
     """log p(z), of a prior with components the log of their mean density."""
     prior, zeros = model.prior, z.new_zeros(1)
     if isinstance(prior, PseudoInputsModule):
-        mu, logvar, logit = prior.components(lambda rows: model.posterior(model.denormalise(rows)))
+        mu, logvar, logit = prior.components(lambda rows: model.spec.posterior.parameters(model.encoder(rows)))
         each = log_density(Parameters(mu, logvar, torch.sigmoid(logit), logit), z.unsqueeze(1))
         return torch.logsumexp(each, dim=1) - math.log(len(mu))
     logit = prior.logit if isinstance(prior, SpikeSlabPriorModule) else None

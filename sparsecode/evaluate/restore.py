@@ -34,8 +34,9 @@ class Restored(Spec, tag="restored"):
 @torch.no_grad()
 def corrupted(model: AbstractSparseModel, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor | None] | None:
     """x [B, *F] as the model's training corrupts it, in data space, and the mask of what is covered; None if it does not."""
-    made = model.corrupt(model.normalise(x), rng)
-    if made is None:
+    rows = model.normalise(x)
+    made = model.corrupt(rows, rng)
+    if made is None or made.x is rows:  # or its noise was annealed to nothing
         return None
     hidden = None if made.hidden is None else made.hidden.reshape(x.shape)
     return model.denormalise(made.x), hidden

@@ -102,8 +102,8 @@ class VariationalModel(AbstractSparseModel):
         return self.normaliser.undo(x).reshape(len(x), *self.shape)
 
     def posterior(self, x: Tensor) -> Parameters:
-        """Parameters of q(z | x), [B, n_code] each, of x [B, *F] in data space."""
-        return self._infer(self.normalise(x))
+        """Parameters of q(z | x), [B, n_code] each, of x [B, *F] in data space, as samples were drawn at the last training step."""
+        return self.spec.posterior.sampled(self._infer(self.normalise(x)), int(self.latest))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ class VariationalModel(AbstractSparseModel):
         if self.fused and _plain(x):
             return self._fused_loss(x, step, rng)
         q = self._infer(x)
-        z = spec.posterior.sample(q, rng("posterior"), step)
+        z = spec.posterior.sample(spec.posterior.sampled(q, step), rng("posterior"), step)
         recon = self.likelihood.nll(self.decoder(z), x).mean()
         kl = self.prior.divergence(q, x, self._infer)
         weights = {"slab_weight": at(spec.slab_weight, step)}

@@ -120,31 +120,36 @@ class Corruptor(nn.Module):
         self.step: Tensor
 
     def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Corrupted:
-        """x as it is corrupted at the last training step."""
+        """x as it is corrupted at a step of training; after it, as the next step would."""
         if isinstance(self.spec, Cover):
-            return self.spec.apply(x, self.shape, Span(*self.span.tolist()), rng)
+            low, high = self.span.tolist()
+            return self.spec.apply(x, self.shape, Span(low, high), rng)
         sigma = self.sigma
         return Corrupted(x + self.spec.noise(x, sigma, rng) if sigma else x, None)
 
     @property
     def sigma(self) -> float:
-        """The standard deviation of noise at the last training step, in model space; 0 for other corruptions."""
-        return self.sigma_at(int(self.step) if self._anneals else 0)
+        """The standard deviation of noise in model space; 0 for other corruptions.
+
+        Of this step in training. Outside of it, where the schedule stands after the last one: what is taken back to 0 has got there.
+        """
+        return self.sigma_at(int(self.step) + (not self.training) if self._anneals else 0)
 
     def sigma_at(self, step: int) -> float:
         """The standard deviation of noise at a step, in model space; 0 for other corruptions."""
         if not isinstance(self.spec, Noise):
             return 0.0
-        if self.spec.unit != "range":  # a GPU would have to be waited for
-            return amount(self.spec, 0.0, 1.0, step)
-        return amount(self.spec, *self.span.tolist(), step)
+        # a GPU would have to be waited for
+        low, high = self.span.tolist() if self.spec.unit == "range" else (0.0, 1.0)
+        return amount(self.spec, low, high, step)
 
     @property
     def strongest(self) -> float:
         """The largest standard deviation that its schedule comes to."""
         if not isinstance(self.spec, Noise) or not isinstance(self.spec.sigma, Schedule):
             return self.sigma
-        return amount(replace(self.spec, sigma=max(self.spec.sigma.extremes())), *self.span.tolist(), 0)
+        low, high = self.span.tolist()
+        return amount(replace(self.spec, sigma=max(self.spec.sigma.extremes())), low, high, 0)
 
     def advance_(self, step: int) -> None:
         """Training has come to a step."""

@@ -60,6 +60,9 @@ class Gaussian(Spec, tag="gaussian"):
         mu, logvar = out.chunk(2, dim=1)
         return Parameters(mu, logvar)
 
+    def sampled(self, q: Parameters, step: int) -> Parameters:  # noqa: ARG002 - the contract
+        return q
+
     def sample(
         self,
         q: Parameters,
@@ -113,14 +116,17 @@ class SpikeSlab(Spec, tag="spike_slab"):
         gamma = torch.exp(-torch.relu(-spike))
         return Parameters(mu, logvar, gamma, torch.logit(gamma, eps=CLAMP))
 
+    def sampled(self, q: Parameters, step: int) -> Parameters:
+        """The distribution of a step's samples: slabs as far as they are warmed up."""
+        warmth = at(self.warm_up, step)
+        return q if warmth == 1 else q._replace(mu=warmth * q.mu, logvar=warmth * q.logvar)
+
     def sample(self, q: Parameters, rng: torch.Generator, step: int, hard: bool = False) -> Float[Tensor, "b k"]:
         gamma, logit = _gates(q)
         normal = drawn_rows(q.mu, q.mu.shape[1:], rng, "normal")
         uniform = drawn_rows(q.mu, q.mu.shape[1:], rng, "uniform")
         gate = hard_gate(gamma, uniform) if hard else self.gate.relaxed(gamma, logit, uniform, step)
-        warmth = at(self.warm_up, step)
-        mu, logvar = (q.mu, q.logvar) if warmth == 1 else (warmth * q.mu, warmth * q.logvar)
-        return gate * torch.addcmul(mu, (0.5 * logvar).exp(), normal)
+        return gate * torch.addcmul(q.mu, (0.5 * q.logvar).exp(), normal)
 
     def mean(self, q: Parameters) -> Tensor:
         """gamma mu."""

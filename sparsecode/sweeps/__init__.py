@@ -3,7 +3,7 @@
 A backend is a function from jobs to an iterator of outcomes, in whatever order they finish.
 """
 
-from sparsecode.sweeps.curves import SEED, curves_of
+from sparsecode.sweeps.curves import SEED, curves_of, named
 from sparsecode.sweeps.grid import Axis, jobs_of
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 from sparsecode.sweeps.processes import processes
@@ -21,6 +21,7 @@ __all__ = [
     "SweepResult",
     "curves_of",
     "jobs_of",
+    "named",
     "processes",
     "read_results",
     "serial",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import msgspec
 
 from sparsecode.sweeps.results import SweepResult
 
-__all__ = ["SEED", "curves_of"]
+__all__ = ["SEED", "curves_of", "named"]
 
 SEED = "seed"
 
@@ -26,7 +26,7 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
     for result in results:
         if x not in result.overrides:
             raise ValueError(f"{result.run}: {x} did not vary; it did: {', '.join(result.overrides) or 'nothing'}")
-        further = [_named(path, v, x) for path, v in result.overrides.items() if path not in (x, SEED)]
+        further = [named(path, v, result.overrides) for path, v in result.overrides.items() if path not in (x, SEED)]
         at = result.overrides[x]
         at = at if isinstance(at, int | float | str) else msgspec.json.encode(at).decode()
         line = lines.setdefault(", ".join([result.recipe, *further]), {})
@@ -37,11 +37,11 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
     }
 
 
-def _named(path: str, value: Any, x: str) -> str:
-    """An override in a few words: of a variant its type, and what else was chosen but the axis itself."""
+def named(path: str, value: Any, overrides: Container[str]) -> str:
+    """An override in a few words: of a variant its type, and what else was chosen and not overridden itself."""
     if not isinstance(value, dict):
         return f"{path.rpartition('.')[2]}={value}"
-    chosen = [f"{name}={v}" for name, v in value.items() if name != "type" and f"{path}.{name}" != x]
+    chosen = [f"{name}={v}" for name, v in value.items() if name != "type" and f"{path}.{name}" not in overrides]
     return " ".join([str(value.get("type", path.rpartition(".")[2])), *chosen])
 
 

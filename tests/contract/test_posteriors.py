@@ -155,7 +155,7 @@ def test_a_concrete_gate_needs_a_logit() -> None:
 def test_warm_up_hides_the_slab(rng: torch.Generator) -> None:
     q = Parameters(torch.full((1, 4), 9.0), torch.full((1, 4), 5.0), torch.ones(1, 4), torch.full((1, 4), 50.0))
     bare = Parameters(torch.zeros(1, 4), torch.zeros(1, 4), q.gamma, q.logit)
-    cold = SpikeSlab(warm_up=0.0).sample(q, generator(0, "z"), 0)
+    cold = SpikeSlab(warm_up=0.0).sample(SpikeSlab(warm_up=0.0).sampled(q, 0), generator(0, "z"), 0)
     torch.testing.assert_close(cold, SpikeSlab().sample(bare, generator(0, "z"), 0))
 
 
