@@ -133,6 +133,14 @@ def test_an_experiment_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "runs in one stack" not in capsys.readouterr().out
 
 
+def test_classifiers_are_swept_and_told_by_their_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--set", "train.epochs=0.2", "model.n_code=20"]
+    assert (
+        main(["sweep", "noise-digits-classify", "--over", "seed=0,1", *settings, "--out", str(tmp_path / "sweep")]) == 0
+    )
+    assert "encode: accuracy 0." in capsys.readouterr().out
+
+
 def test_experiments_are_listed_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "--list"]) == 0
     assert "digits-noise" in capsys.readouterr().out

@@ -187,7 +187,8 @@ def _tell(outcome: Outcome, number: int, total: int, console: Console) -> None:
         words = f"failed: {outcome.problem.splitlines()[0]}"
     elif outcome.evaluation is not None:
         name, first = next(iter(outcome.evaluation.scores.items()))
-        words = f"{name}: PSNR {first.psnr:.2f} dB, L0 {first.l0:.2f}"
+        reached = f"accuracy {first.accuracy:.4f}" if first.psnr is None else f"PSNR {first.psnr:.2f} dB"
+        words = f"{name}: {reached}, L0 {first.l0:.2f}"
     console.print(
         f"{number} of {total}  {outcome.job.folder.name}  {words}", highlight=False, markup=False, soft_wrap=True
     )
