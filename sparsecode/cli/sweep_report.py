@@ -71,12 +71,16 @@ def report(results: list[SweepResult], out: Path, with_references: bool, console
         except ValueError as problem:
             console.print(f"no references: {problem}", highlight=False, markup=False, soft_wrap=True)
     _print_table(frontier, console)
-    points = {line: [_point(row) for row in rows] for line, rows in frontier.lines().items()}
-    curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
-    figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
     write_atomic(out / TABLE, to_json(frontier))
-    save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
-    for what, path in (("results", out / RESULTS), ("table", out / TABLE), ("picture", out / PICTURE)):
+    written = {"results": out / RESULTS, "table": out / TABLE}
+    lines = {line: [row for row in rows if row.mean["psnr"] is not None] for line, rows in frontier.lines().items()}
+    points = {line: [_point(row) for row in rows] for line, rows in lines.items() if rows}
+    if points:  # models that classify reconstruct nothing
+        curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
+        figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
+        save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
+        written["picture"] = out / PICTURE
+    for what, path in written.items():
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
 
 
