@@ -88,6 +88,7 @@ def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(
     (tmp_path / "after" / "eval.json").unlink()
     run(config, tmp_path / "after", accelerator="cpu")
     run(before, tmp_path / "before", accelerator="cpu")
+    assert isinstance(config.model, Amortised)
     assert isinstance(config.model.encoder, Affine)
     other = replace(config.model, encoder=replace(config.model.encoder, positive=True))
     with pytest.raises(ValueError, match=r"its encoder is .*'positive': False.*, and this model's .*'positive': True"):
