@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsecode.recipes import autoencoders, evtimova, noise, variational
+from sparsecode.recipes import autoencoders, evtimova, noise, noise_large, variational
 from sparsecode.recipes.dictionary import photos_olshausen_field
 from sparsecode.recipes.sparse_coding import digits_sdl, photos_sdl
 from sparsecode.runs import Run
@@ -53,13 +53,13 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "noise-mnist-sgd": noise.noise_mnist_sgd,
     "noise-mnist-explain-away": noise.noise_mnist_explain_away,
     "noise-mnist-continual": noise.noise_mnist_continual,
-    "noise-latents-continual": noise.noise_latents_continual,
-    "noise-latents": noise.noise_latents,
-    "noise-latents-classify": noise.noise_latents_classify,
-    "noise-cifar": noise.noise_cifar,
-    "noise-cifar-classify": noise.noise_cifar_classify,
-    "noise-cifar-convmixer": noise.noise_cifar_convmixer,
-    "noise-cifar-resnet50": noise.noise_cifar_resnet50,
+    "noise-latents-continual": noise_large.noise_latents_continual,
+    "noise-latents": noise_large.noise_latents,
+    "noise-latents-classify": noise_large.noise_latents_classify,
+    "noise-cifar": noise_large.noise_cifar,
+    "noise-cifar-classify": noise_large.noise_cifar_classify,
+    "noise-cifar-convmixer": noise_large.noise_cifar_convmixer,
+    "noise-cifar-resnet50": noise_large.noise_cifar_resnet50,
     "digits-vae": variational.digits_vae,
     "digits-vsc": variational.digits_vsc,
     "mnist-vae": variational.mnist_vae,

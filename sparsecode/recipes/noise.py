@@ -5,15 +5,14 @@ of one hidden layer, trained to give back the clean input of a noisy one, falls 
 stronger the noise. Their loss is the mean over d features; ours is the sum, d times that, so that Adam's eps and the norm
 at which gradients are clipped are d times theirs (1e-8 and 1), and the steps are the same. Biases start at 0 here, on
 +-1/sqrt(d) there; either way half of the units fire at the start. sigma is the noise's standard deviation whatever its law.
-Theirs: latents of CIFAR-10, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more, on a GPU; `noise-latents` is that.
-The others are cut down to minutes on a CPU.
+Theirs are in `noise_large`; these are cut down to minutes on a CPU.
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from sparsecode.data import CIFAR10, MNIST, CIFAR10Latents, Data, Digits
+from sparsecode.data import MNIST, Data, Digits
 from sparsecode.data.tasks import ClassTasks, Labelled
 from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.models.amortised import Amortised
@@ -34,17 +33,14 @@ from sparsecode.train.optim import SGD, Adam, Clip, Group, Optim, SparseAdam
 from sparsecode.train.plan import Train
 
 __all__ = [
-    "noise_cifar",
-    "noise_cifar_classify",
-    "noise_cifar_convmixer",
-    "noise_cifar_resnet50",
+    "adam_for",
+    "classifying",
+    "continual",
+    "network",
     "noise_digits",
     "noise_digits_attention",
     "noise_digits_classify",
     "noise_digits_sdm",
-    "noise_latents",
-    "noise_latents_classify",
-    "noise_latents_continual",
     "noise_mnist",
     "noise_mnist_anneal",
     "noise_mnist_classify",
@@ -55,13 +51,14 @@ __all__ = [
     "noise_mnist_l1",
     "noise_mnist_sdm",
     "noise_mnist_sgd",
+    "trained",
 ]
 
 PLAIN = Affine(centred=False, start="uniform")
 VALUES = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")
 
 
-def _network(
+def network(
     n_code: int,
     sigma: float | Linear,
     activation: Activation | None = None,
@@ -69,6 +66,7 @@ def _network(
     decoder: BiasedDictionary | Perceptron = VALUES,
     task: Task | None = None,
 ) -> Amortised:
+    """A network of one hidden layer, or with another encoder or decoder, under normal noise on its input."""
     return Amortised(
         n_code=n_code,
         activation=activation or ReLU(),
@@ -80,7 +78,7 @@ def _network(
     )
 
 
-def _optim(d: int, lr: float = 1e-3, activation: Group | None = None) -> Optim:
+def adam_for(d: int, lr: float = 1e-3, activation: Group | None = None) -> Optim:
     """Adam for encoder and decoder (and the activation's weights) of a loss d times the mean's."""
     adam = Adam(lr=lr, eps=1e-8 * d)
     groups: dict[str, Group] = {"encoder": adam, "decoder": adam}
@@ -89,14 +87,15 @@ def _optim(d: int, lr: float = 1e-3, activation: Group | None = None) -> Optim:
     )
 
 
-def _classifying(lr: float = 1e-3) -> Optim:
+def classifying(lr: float = 1e-3) -> Optim:
     """Adam for the mean cross-entropy."""
     return Optim(groups={"encoder": Adam(lr=lr), "decoder": Adam(lr=lr)}, clip=Clip(norm=1.0))
 
 
-def _run(
+def trained(
     data: Data, model: Amortised | Iterative, optim: Optim, epochs: float, batch: int, sigmas: tuple[float, ...] = ()
 ) -> Run:
+    """A run to its end, validated ten times on its way, and denoised at `sigmas`."""
     return Run(
         data=data,
         model=model,
@@ -116,7 +115,7 @@ def _run(
 
 def _mnist(model: Amortised, optim: Optim | None = None, sigmas: tuple[float, ...] = (0.1, 0.3, 0.8)) -> Run:
     """4 400 steps: 20 epochs of 55 000 digits in batches of 250."""
-    return _run(MNIST(), model, optim or _optim(784), epochs=20, batch=250, sigmas=sigmas)
+    return trained(MNIST(), model, optim or adam_for(784), epochs=20, batch=250, sigmas=sigmas)
 
 
 def noise_digits() -> Run:
@@ -124,7 +123,7 @@ def noise_digits() -> Run:
 
     Bricken et al., ICML 2023, in small.
     """
-    return _run(Digits(), _network(500, 0.3), _optim(64), epochs=100, batch=50, sigmas=(0.1, 0.3, 0.8))
+    return trained(Digits(), network(500, 0.3), adam_for(64), epochs=100, batch=50, sigmas=(0.1, 0.3, 0.8))
 
 
 def noise_digits_classify() -> Run:
@@ -132,7 +131,7 @@ def noise_digits_classify() -> Run:
 
     Bricken et al., ICML 2023, in small.
     """
-    return _run(Digits(), _network(500, 0.3, task=Classify(n_classes=10)), _classifying(), epochs=100, batch=50)
+    return trained(Digits(), network(500, 0.3, task=Classify(n_classes=10)), classifying(), epochs=100, batch=50)
 
 
 def noise_digits_sdm() -> Run:
@@ -140,7 +139,7 @@ def noise_digits_sdm() -> Run:
 
     Bricken & Pehlevan, NeurIPS 2021; SparseAdam, so that momentum leaves silent units alone.
     """
-    model = _network(
+    model = network(
         500,
         0.3,
         TopK(k=Linear(start=500, stop=20, length=0.5, unit="fraction")),
@@ -149,7 +148,7 @@ def noise_digits_sdm() -> Run:
     sparse = SparseAdam(lr=1e-3, eps=1e-8 * 64)
     adam = Adam(lr=1e-3, eps=1e-8 * 64)
     optim = Optim(groups={"decoder.bias": adam, "encoder": sparse, "decoder": sparse}, clip=Clip(norm=64.0))
-    return _run(Digits(), model, optim, epochs=100, batch=50, sigmas=(0.1, 0.3, 0.8))
+    return trained(Digits(), model, optim, epochs=100, batch=50, sigmas=(0.1, 0.3, 0.8))
 
 
 def noise_digits_attention() -> Run:
@@ -157,7 +156,7 @@ def noise_digits_attention() -> Run:
 
     The baseline of Bricken et al., ICML 2023. Its memory is the training set at test, too, where theirs held the clean query.
     """
-    model = _network(
+    model = network(
         1437,
         0.3,
         Softmax(beta=2.0),
@@ -165,7 +164,7 @@ def noise_digits_attention() -> Run:
         BiasedDictionary(constraint=Free(), bias="zero", start="samples", frozen=True),
     )
     optim = Optim(groups={"activation": Adam(lr=1e-2)})
-    run = _run(Digits(), model, optim, epochs=20, batch=50, sigmas=(0.1, 0.3, 0.8))
+    run = trained(Digits(), model, optim, epochs=20, batch=50, sigmas=(0.1, 0.3, 0.8))
     return replace(run, evaluate=replace(run.evaluate, theta=0.01))  # no share of attention is ever 0
 
 
@@ -174,7 +173,7 @@ def noise_mnist() -> Run:
 
     Bricken et al., ICML 2023, section 8's small reference: about a fifth of the units active, half of them without noise.
     """
-    return _mnist(_network(1000, 0.3))
+    return _mnist(network(1000, 0.3))
 
 
 def noise_mnist_anneal() -> Run:
@@ -182,7 +181,7 @@ def noise_mnist_anneal() -> Run:
 
     Bricken et al., ICML 2023 ("gentle annealing": 800 epochs constant, 800 to 0).
     """
-    return _mnist(_network(1000, Linear(start=0.3, stop=0.0, delay=0.5, length=0.5, unit="fraction")))
+    return _mnist(network(1000, Linear(start=0.3, stop=0.0, delay=0.5, length=0.5, unit="fraction")))
 
 
 def noise_mnist_classify() -> Run:
@@ -190,8 +189,8 @@ def noise_mnist_classify() -> Run:
 
     Bricken et al., ICML 2023: noise makes classifiers sparse, too, though less.
     """
-    model = _network(1000, 0.3, task=Classify(n_classes=10))
-    return _mnist(model, _classifying(), ())
+    model = network(1000, 0.3, task=Classify(n_classes=10))
+    return _mnist(model, classifying(), ())
 
 
 def noise_mnist_deep() -> Run:
@@ -199,7 +198,7 @@ def noise_mnist_deep() -> Run:
 
     Bricken et al., ICML 2023: the effect is not one of shallow networks.
     """
-    return _mnist(_network(1000, 0.3, decoder=Perceptron(hidden=(500, 1000))))
+    return _mnist(network(1000, 0.3, decoder=Perceptron(hidden=(500, 1000))))
 
 
 def noise_mnist_sdm() -> Run:
@@ -208,7 +207,7 @@ def noise_mnist_sdm() -> Run:
     The comparison of Bricken et al., ICML 2023: sparse distributed memory, `LINEAR_DECAY_MASK` from all units to 50.
     """
     activation = TopK(k=Linear(start=1000, stop=50, length=0.5, unit="fraction"))
-    return _mnist(_network(1000, 0.3, activation, Affine(centred=False, start="uniform", bias=False, cosine=True)))
+    return _mnist(network(1000, 0.3, activation, Affine(centred=False, start="uniform", bias=False, cosine=True)))
 
 
 def noise_mnist_inhibition() -> Run:
@@ -216,7 +215,7 @@ def noise_mnist_inhibition() -> Run:
 
     The circuits of the code of Bricken et al., ICML 2023.
     """
-    return _mnist(_network(1000, 0.3, Inhibition()), _optim(784, activation=Adam(lr=1e-3, eps=1e-8 * 784)))
+    return _mnist(network(1000, 0.3, Inhibition()), adam_for(784, activation=Adam(lr=1e-3, eps=1e-8 * 784)))
 
 
 def noise_mnist_l1() -> Run:
@@ -242,7 +241,7 @@ def noise_mnist_sgd() -> Run:
     Bricken et al., ICML 2023: rates .1 and .5 on their loss, so .1 / 784 and .5 / 784 on ours.
     """
     optim = Optim(groups={"*.bias": SGD(lr=0.5 / 784), "*.weight": SGD(lr=0.1 / 784)}, clip=Clip(norm=784.0))
-    return _mnist(_network(1000, 0.3), optim)
+    return _mnist(network(1000, 0.3), optim)
 
 
 def noise_mnist_explain_away() -> Run:
@@ -261,13 +260,13 @@ def noise_mnist_explain_away() -> Run:
         penalty=L1(),
         inference=Inference(solver=AdamDescent(lr=0.01), max_steps=5, tol=1e-6),
     )
-    return _run(MNIST(), model, _optim(784), epochs=20, batch=250, sigmas=(0.1, 0.3, 0.8))
+    return trained(MNIST(), model, adam_for(784), epochs=20, batch=250, sigmas=(0.1, 0.3, 0.8))
 
 
-def _continual(data: Labelled, model: Amortised, epochs_per_task: int, batch: int) -> Run:
+def continual(data: Labelled, model: Amortised, epochs_per_task: int, batch: int) -> Run:
     """Five pairs of classes, one after the other, one head for all; validated at the end of each."""
-    run = _run(
-        ClassTasks(source=data, epochs_per_task=epochs_per_task), model, _classifying(), 5 * epochs_per_task, batch
+    run = trained(
+        ClassTasks(source=data, epochs_per_task=epochs_per_task), model, classifying(), 5 * epochs_per_task, batch
     )
     return replace(run, train=replace(run.train, evaluate_every=epochs_per_task, checkpoint_every=epochs_per_task))
 
@@ -277,72 +276,4 @@ def noise_mnist_continual() -> Run:
 
     Bricken et al., ICML 2023, start from networks pretrained with noise: `--set init_from='{"run":"RUN"}'`, of `noise-mnist`.
     """
-    return _continual(MNIST(), _network(1000, 0.0, task=Classify(n_classes=10)), epochs_per_task=2, batch=250)
-
-
-def noise_latents_continual() -> Run:
-    """Pairs of classes of CIFAR-10's latents, learned one after the other by 10 000 units without noise, for a GPU.
-
-    Bricken et al., ICML 2023: 10 (or 50) epochs per pair, from `noise-latents` at each sigma (`init_from`).
-    """
-    return _continual(
-        CIFAR10Latents(), _network(10_000, 0.0, task=Classify(n_classes=10)), epochs_per_task=10, batch=1024
-    )
-
-
-def noise_latents() -> Run:
-    """10 000 rectified units on the latents of CIFAR-10, noise .1: the baseline, for a GPU.
-
-    Bricken et al., ICML 2023: batches of 1024, Adam 1e-4, 800 epochs; fractions active .77 .46 .34 .13 .04 at sigma 0 .05 .1 .3 .8.
-    """
-    return _run(CIFAR10Latents(), _network(10_000, 0.1), _optim(256, lr=1e-4), epochs=800, batch=1024)
-
-
-def noise_latents_classify() -> Run:
-    """10 000 rectified units that classify the latents of CIFAR-10, noise .1, for a GPU.
-
-    Bricken et al., ICML 2023.
-    """
-    model = _network(10_000, 0.1, task=Classify(n_classes=10))
-    return _run(CIFAR10Latents(), model, _classifying(1e-4), epochs=800, batch=1024)
-
-
-def noise_cifar_convmixer() -> Run:
-    """A ConvMixer of width 256 that classifies CIFAR-10 with noise .8 on its pixels; the code is its pooled features. For a GPU.
-
-    Bricken et al., ICML 2023, whose networks of this kind (there with augmentation, AdamW .01, decay .005) are attacked.
-    """
-    model = _network(256, 0.8, encoder=ConvMixer(), task=Classify(n_classes=10))
-    adam = Adam(lr=1e-3, weight_decay=0.005, decoupled=True)
-    return _run(
-        CIFAR10(), model, Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0)), epochs=150, batch=128
-    )
-
-
-def noise_cifar_resnet50() -> Run:
-    """A ResNet-50 that classifies CIFAR-10 with noise .8 on its pixels; the code is its 2048 pooled features. For a GPU.
-
-    Bricken et al., ICML 2023 (batches of 256).
-    """
-    model = _network(2048, 0.8, encoder=ResNet50(), task=Classify(n_classes=10))
-    adam = Adam(lr=1e-3)
-    return _run(
-        CIFAR10(), model, Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0)), epochs=150, batch=256
-    )
-
-
-def noise_cifar() -> Run:
-    """10 000 rectified units on CIFAR-10 in colour, noise .8: centre-surround and oriented receptive fields, for a GPU.
-
-    Bricken et al., ICML 2023: 3 000 epochs and more.
-    """
-    return _run(CIFAR10(), _network(10_000, 0.8), _optim(3072, lr=1e-4), epochs=3000, batch=1024, sigmas=(0.3, 0.8))
-
-
-def noise_cifar_classify() -> Run:
-    """10 000 rectified units that classify CIFAR-10 in colour, noise .8, for a GPU.
-
-    Bricken et al., ICML 2023.
-    """
-    model = _network(10_000, 0.8, task=Classify(n_classes=10))
-    return _run(CIFAR10(), model, _classifying(1e-4), epochs=3000, batch=1024)
+    return continual(MNIST(), network(1000, 0.0, task=Classify(n_classes=10)), epochs_per_task=2, batch=250)
