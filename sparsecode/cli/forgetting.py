@@ -42,6 +42,8 @@ def _forgetting(
     """
     paths, console = (run, *others), Console()
     found = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
+    if len({report.tasks for report in found.values()}) > 1:
+        raise UsageError("the runs have other tasks, or in another order; give runs of the same ones")
     tasks = [" ".join(map(str, task)) for task in next(iter(found.values())).tasks]
     table = Table(title="accuracy after the last task, validation split", title_justify="left")
     for column in ("run", *tasks, "mean", "forgotten"):
@@ -50,8 +52,6 @@ def _forgetting(
         cells = [f"{value:.1%}" for value in (*report.matrix[-1], report.accuracy, report.forgetting)]
         table.add_row(name, *cells)
     console.print(table)
-    if len({report.tasks for report in found.values()}) > 1:
-        raise UsageError("the runs have other tasks, or in another order; give runs of the same ones")
     figure = forgetting_matrices({name: report.matrix for name, report in found.items()}, tasks, "what is still known")
     path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
     save_atomic(path, lambda file: figure.savefig(file, dpi=120))
