@@ -68,6 +68,14 @@ def kill_worker(jobs: Sequence[Job], killed: list[int]) -> None:
         time.sleep(0.05)
 
 
+def interrupt_when_begun(jobs: Sequence[Job]) -> None:
+    """SIGINT for this process once a run has taken steps."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not any(RunFolder(job.folder).metrics() for job in jobs):
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def holder(lock: Path) -> int | None:
     """The process that holds a lock file."""
     if not lock.exists():
@@ -87,8 +95,7 @@ def test_giving_up_saves_what_is_running(tmp_path: Path) -> None:
     jobs = grid(tmp_path / "there", 4000)
     backend = on_ray(accelerator="cpu")
     outcomes = backend(jobs)
-    stop = threading.Timer(40, lambda: os.kill(os.getpid(), signal.SIGINT))
-    stop.start()
+    threading.Thread(target=interrupt_when_begun, args=(jobs,)).start()
     with pytest.raises(KeyboardInterrupt):
         list(outcomes)
     outcomes.close()  # pyright: ignore - a generator
