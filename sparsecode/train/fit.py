@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -53,7 +54,15 @@ def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) ->
     strategy = "ddp" if nodes * devices > 1 else "auto"
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
     fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Processes part when all are done: one whose peers are gone before its threads have ended is aborted."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def fit(
