@@ -109,6 +109,8 @@ def test_noise_is_that_of_training_at_its_end() -> None:
     ranged = noisy_network(1, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20), unit="range"))
     assert measured(ranged).sigma == pytest.approx(0.38)  # after a step of 20; digits span 0 to 1
     assert measured(ranged, sigma=0.7).sigma == 0.7
+    gone = noisy_network(20, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20)))
+    assert measured(gone).sigma == 0
 
 
 def test_without_noise_on_is_off() -> None:

@@ -146,6 +146,8 @@ def test_experiments_are_listed_and_checked(capsys: pytest.CaptureFixture[str]) 
     assert "digits-noise" in capsys.readouterr().out
     assert main(["sweep", "digits-noise", "digits-dae"]) == 2
     assert "digits-noise is an experiment" in capsys.readouterr().err
+    assert main(["sweep", "noise-mnist", "noise-mnist-sdm", "--over", "model.nothing=1"]) == 2  # recipes, both of them
+    assert "model.nothing: no such place" in capsys.readouterr().err
     assert main(["sweep", "nothing"]) == 2
     assert "no recipe 'nothing'" in capsys.readouterr().err
     fields = {"title": "", "about": "", "recipes": ("digits-dae",), "over": ("seed=0",), "x": "seed", "y": "run"}
