@@ -6,7 +6,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Batch", "Code", "Event", "Loss", "Solution", "SparseCode"]
+__all__ = ["AdamStep", "Batch", "Code", "Event", "Loss", "Solution", "SparseCode"]
 
 ArrayT = TypeVar("ArrayT")
 
@@ -48,6 +48,22 @@ class Loss(NamedTuple):
     total: Tensor
     parts: dict[str, Tensor]
     stats: dict[str, Tensor]
+
+
+class AdamStep(NamedTuple):
+    """What Adam does to all weights in one step: w <- keep w - rate m / (sqrt(v) root + eps).
+
+    The moments m and v of gradients g + l2 w take shares `fresh` and `fresh2` of the new ones; both corrections of their start
+    at 0 are in `rate` and `root`.
+    """
+
+    rate: float
+    fresh: float
+    fresh2: float
+    root: float
+    eps: float
+    l2: float = 0.0
+    keep: float = 1.0
 
 
 class Solution(NamedTuple, Generic[ArrayT]):

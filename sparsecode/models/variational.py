@@ -10,8 +10,8 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.fused_bound import Plan, fused_bound, fuses
+from sparsecode.models.base import AbstractSparseModel, Update
+from sparsecode.models.fused_bound import MOST, BoundUpdates, Plan, Sums, fuses
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
 from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
@@ -23,7 +23,7 @@ from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, drawn_rows, generator
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Spec
-from sparsecode.types import Batch, Loss
+from sparsecode.types import AdamStep, Batch, Loss
 
 __all__ = ["Variational", "VariationalModel"]
 
@@ -73,7 +73,7 @@ def _tag(spec: Spec) -> str:
 class VariationalModel(AbstractSparseModel):
     """The weights of a `Variational`. `latest` is the last training step, at which schedules stand from then on.
 
-    `fused`: whether `loss` may take the faster way to the same numbers, in float32 on CPUs.
+    `fused`: whether training may take the faster way to the same numbers, in small batches of float32 on CPUs.
     """
 
     def __init__(self, spec: Variational, shape: tuple[int, ...], seed: int) -> None:
@@ -148,11 +148,7 @@ class VariationalModel(AbstractSparseModel):
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         spec = self.spec
-        if self.training:
-            self.latest.fill_(step)
-        x = self.likelihood.observed(self.normalise(batch.x), rng("binarise"))
-        if self.fused and _plain(x):
-            return self._fused_loss(x, step, rng)
+        x = self._observed(batch, step, rng)
         q = self._infer(x)
         z = spec.posterior.sample(spec.posterior.sampled(q, step), rng("posterior"), step)
         recon = self.likelihood.nll(self.decoder(z), x).mean()
@@ -177,34 +173,58 @@ class VariationalModel(AbstractSparseModel):
             parts["kl_aggregate"] = kl.aggregate
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
-    def _fused_loss(self, x: Tensor, step: int, rng: Stream) -> Loss:
-        spec, posterior, noise = self.spec, self.spec.posterior, rng("posterior")
+    def updates(self, n: int, moments: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Update | None:
+        if not self.fused or n > MOST or not all(_plain(param) and param.requires_grad for param in self.parameters()):
+            return None
         assert isinstance(self.encoder, PerceptronModule)
         assert isinstance(self.decoder, PerceptronModule)
-        like = x.new_empty(len(x), 0)
-        normal, uniform = drawn_rows(like, (spec.n_code,), noise, "normal"), None
-        plan = Plan(len(self.encoder.weights), at(spec.slab_weight, step))
-        weights = {"slab_weight": plan.slab_weight}
-        if isinstance(posterior, SpikeSlab):
-            assert isinstance(posterior.gate, SigmoidGate)
-            assert isinstance(self.prior, SpikeSlabPriorModule)
-            uniform = drawn_rows(like, (spec.n_code,), noise, "uniform")
-            weights["spike_weight"] = at(spec.spike_weight, step)
-            plan = plan._replace(
-                spike_weight=weights["spike_weight"],
-                negrelu=posterior.spike == "negrelu",
-                slope=at(posterior.gate.slope, step),
-                warmth=at(posterior.warm_up, step),
-                prior=float(self.prior.logit),
-            )
-        total, sums = fused_bound(x, normal, uniform, plan, self.encoder.layers(), self.decoder.layers())
+        step_down = BoundUpdates(n, self.encoder.layers(), self.decoder.layers(), moments)
+
+        def update(batch: Batch, step: int, rng: Stream, adam: AdamStep) -> Loss:
+            x, noise = self._observed(batch, step, rng), rng("posterior")
+            like = x.new_empty(n, 0)
+            normal, uniform = drawn_rows(like, (self.spec.n_code,), noise, "normal"), None
+            if isinstance(self.spec.posterior, SpikeSlab):
+                uniform = drawn_rows(like, (self.spec.n_code,), noise, "uniform")
+            plan = self._plan(step)
+            return self._told(step_down(x, normal, uniform, plan, adam), plan, step)
+
+        return update
+
+    def _observed(self, batch: Batch, step: int, rng: Stream) -> Tensor:
+        if self.training:
+            self.latest.fill_(step)
+        return self.likelihood.observed(self.normalise(batch.x), rng)
+
+    def _plan(self, step: int) -> Plan:
+        spec, posterior, slab_weight = self.spec, self.spec.posterior, at(self.spec.slab_weight, step)
+        if not isinstance(posterior, SpikeSlab):
+            return Plan(slab_weight)
+        assert isinstance(posterior.gate, SigmoidGate)
+        assert isinstance(self.prior, SpikeSlabPriorModule)
+        return Plan(
+            slab_weight,
+            spike_weight=at(spec.spike_weight, step),
+            negrelu=posterior.spike == "negrelu",
+            slope=at(posterior.gate.slope, step),
+            warmth=at(posterior.warm_up, step),
+            prior=float(self.prior.logit),
+        )
+
+    def _told(self, sums: Sums, plan: Plan, step: int) -> Loss:
+        """What `loss` says."""
         parts = {"recon": sums.recon, "kl_slab": plan.slab_weight * sums.slab}
         stats = {"elbo": -(sums.recon + sums.slab + sums.spike)}
-        if uniform is not None:
+        moving = {"slab_weight": plan.slab_weight}
+        if plan.slope is not None:
             parts["kl_spike"] = plan.spike_weight * sums.spike
             stats |= {"l0": sums.on, "gates": sums.gates}
-        stats |= weights | posterior.settings(step)
-        return Loss(total, _tensors(parts, torch.float32), _tensors(stats, torch.float64))
+            moving["spike_weight"] = plan.spike_weight
+        stats |= moving | self.spec.posterior.settings(step)
+        values = {"total": sums.total(plan)} | parts | stats
+        total, *rest = torch.tensor([*values.values()], dtype=torch.float64).unbind()
+        named = dict(zip([*parts, *stats], rest, strict=True))
+        return Loss(total, {name: named[name] for name in parts}, {name: named[name] for name in stats})
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
@@ -242,10 +262,6 @@ class VariationalModel(AbstractSparseModel):
 
 def _plain(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-
-
-def _tensors(values: dict[str, float], dtype: torch.dtype) -> dict[str, Tensor]:
-    return dict(zip(values, torch.tensor([*values.values()], dtype=dtype).unbind(), strict=True))
 
 
 def _gates(q: Parameters) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.ops.streams import drawn_rows
+from sparsecode.ops.streams import Stream, drawn_rows
 from sparsecode.specs import Positive, Spec
 
 __all__ = ["Bernoulli", "ContinuousBernoulli", "Likelihood", "LikelihoodModule", "Normal"]
@@ -96,7 +96,7 @@ class LikelihoodModule(nn.Module):
         """The mean of p(x | z)."""
         raise NotImplementedError
 
-    def observed(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Float[Tensor, "b f"]:  # noqa: ARG002 - the contract
+    def observed(self, x: Float[Tensor, "b f"], rng: Stream) -> Float[Tensor, "b f"]:  # noqa: ARG002 - the contract
         """x as training sees it."""
         return x
 
@@ -118,10 +118,10 @@ class BernoulliModule(LikelihoodModule):
     def mean(self, out: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
         return torch.sigmoid(out)
 
-    def observed(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Float[Tensor, "b f"]:
+    def observed(self, x: Float[Tensor, "b f"], rng: Stream) -> Float[Tensor, "b f"]:
         if not self.spec.binarise:
             return x
-        return (drawn_rows(x, x.shape[1:], rng, "uniform") < x).to(x.dtype)
+        return (drawn_rows(x, x.shape[1:], rng("binarise"), "uniform") < x).to(x.dtype)
 
 
 class ContinuousBernoulliModule(LikelihoodModule):

@@ -117,12 +117,12 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
             failed = fit_stacked(stack, entrants, splits)
         finally:
             torch.set_num_threads(threads)
-        done = [i for i in range(len(entered)) if i not in failed and not entrants[i].course.state.stopped_by]
+        done = [i for i in range(len(entered)) if i not in failed and not entrants[i].course.stopped_by]
         for i, problem in failed.items():
             yield Outcome(entered[i].job, problem=_words(problem))
         yield from _concluded([entered[i] for i in done], threads)
         for i, (job, _) in enumerate(entered):
-            if entrants[i].course.state.stopped_by:
+            if entrants[i].course.stopped_by:
                 yield Outcome(job)
 
 

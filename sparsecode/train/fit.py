@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from sparsecode.train.checkpoint import Best, FitState, restore, save_state
 from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.observers import Observer
+from sparsecode.train.one_pass import one_pass
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
 from sparsecode.train.plan import STATE_FILE, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
@@ -113,19 +115,23 @@ def fit(
     )
     samples = splits.training.to(fabric.device, next(model.parameters()).dtype)
     steps = batches(
-        samples, train.batch_size, seed, course.state.step, ticks.total_steps, fabric.global_rank, fabric.world_size
+        samples, train.batch_size, seed, course.step, ticks.total_steps, fabric.global_rank, fabric.world_size
     )
     model.train()
+    whole = one_pass(model, course.groups, optim, train.batch_size) if fabric.world_size == 1 else None
     try:
         with Interrupts() as interrupts:
             for step, batch in steps:
-                loss = objective(batch, step, Stream(seed, step))
-                broken = not bool(torch.isfinite(loss.total))
+                loss = (whole or objective)(batch, step, Stream(seed, step))
+                broken = not math.isfinite(loss.total.item())
                 if any_rank(broken, fabric.device):
                     raise non_finite(loss, batch, step, resume if broken else None, fabric.global_rank)
-                _update(model, fabric, loss, course.groups, optim, step)
+                if whole is None:
+                    _update(model, fabric, loss, course.groups, optim, step)
+                if step % EVERY == EVERY - 1:
+                    flush_(course.groups)
                 course.advance(loss, lambda: interrupts.caught)
-                if course.state.stopped_by:
+                if course.stopped_by:
                     break
     finally:
         course.end()
@@ -162,31 +168,38 @@ class Course:
         self.every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
         self.groups = build(optim, model)
         self.path = None if resume is None else resume / STATE_FILE
-        self.state = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
+        self._plan = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
         if self.path is not None and self.path.exists():
             if first:
                 remove_leftovers(self.path.parent)
-            self.state = restore(self.path, self.state, model, self.groups)
+            self._plan = restore(self.path, self._plan, model, self.groups)
         else:
             weights = next(model.parameters())
             order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
             model.initialise_(splits.train.x[order].to(weights.device, weights.dtype))
+        self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
+        self.total_steps = ticks.total_steps
         self.began = time.monotonic()
         self._notify("start", {})
 
+    @property
+    def state(self) -> FitState:
+        """Where it stands, as it is saved."""
+        return msgspec.structs.replace(self._plan, step=self.step, best=self.best, stopped_by=self.stopped_by)
+
     def advance(self, loss: Loss, signal: Callable[[], str | None]) -> None:
         """After an update: tell, validate and save what is due; `stopped_by` is set if a `signal` was caught before the end."""
-        self.state = state = msgspec.structs.replace(self.state, step=self.state.step + 1)
-        last = state.step == state.total_steps
-        if state.step % self.train.log_every == 0 or last:
+        self.step = step = self.step + 1
+        last = step == self.total_steps
+        if step % self.train.log_every == 0 or last:
             self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self.began})
-        if self.evaluate and self.first and (state.step % self.every_evaluate == 0 or last):
+        if self.evaluate and self.first and (step % self.every_evaluate == 0 or last):
             self._validate(self.evaluate)
         caught = signal()  # only now: observers and validation take their time
         stopped = any_rank(caught is not None, loss.total.device) and not last
         if stopped:
-            self.state = msgspec.structs.replace(self.state, stopped_by=caught or "another process")
-        if stopped or last or state.step % self.every_checkpoint == 0:
+            self.stopped_by = caught or "another process"
+        if stopped or last or step % self.every_checkpoint == 0:
             self.save()
 
     def save(self) -> None:
@@ -202,16 +215,16 @@ class Course:
     def _notify(self, kind: Literal["start", "train", "evaluate", "end"], values: dict[str, float]) -> None:
         if self.first:
             for observer in self.observers:
-                observer(Event(kind, self.state.step, self.state.total_steps, values))
+                observer(Event(kind, self.step, self.total_steps, values))
 
     def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
         self.model.eval()
         values = evaluate(self.model)
         self.model.train()
         self._notify("evaluate", values)
-        best, old = Best(values.get(self.train.select, 0.0), self.state.step), self.state.best
+        best, old = Best(values.get(self.train.select, 0.0), self.step), self.best
         if self.train.select == "last" or old is None or _better(best, old, self.higher_is_better):
-            self.state = msgspec.structs.replace(self.state, best=best)
+            self.best = best
             if self.on_best is not None:
                 self.on_best(self.model)
 
@@ -230,8 +243,6 @@ def _update(
     for group in groups:
         group.optimiser.step()
     model.constrain_()
-    if step % EVERY == EVERY - 1:
-        flush_(groups)
 
 
 def _better(new: Best, old: Best, higher_is_better: bool) -> bool:

@@ -58,7 +58,7 @@ def fit_stacked(
 
     def learn(i: int, drawn: Drawn, step: int) -> Loss:
         member, course = entrants[i], entrants[i].course
-        watched = (step + 1) % course.train.log_every == 0 or step + 1 == course.state.total_steps
+        watched = (step + 1) % course.train.log_every == 0 or step + 1 == course.total_steps
         loss = stack.learn(i, drawn, step, Stream(member.seed, step), watched)
         _check(loss, drawn, step, course)
         _update(stack.members[i], member, step)
@@ -79,7 +79,7 @@ def fit_stacked(
 
     for member in stack.members:
         member.train()
-    first, total = min(entrant.course.state.step for entrant in entrants), course.state.total_steps
+    first, total = min(entrant.course.step for entrant in entrants), course.total_steps
     workers = min(torch.get_num_threads(), len(entrants)) if not batched else 1
     try:
         with Interrupts() as interrupts, _pool(workers) as pool:
@@ -91,7 +91,7 @@ def fit_stacked(
             for step in range(first, total):
                 drawn = {seed: future.result() for seed, future in coming.items()}
                 coming = ahead(step + 1)  # while members learn from these
-                running = [i for i, e in enumerate(entrants) if i not in failed and e.course.state.step == step]
+                running = [i for i, e in enumerate(entrants) if i not in failed and e.course.step == step]
                 if not batched:
                     turns = [(i, pool.submit(learn, i, drawn[entrants[i].seed], step)) for i in running]
                     taken = ((i, turn.exception() or turn.result()) for i, turn in turns)

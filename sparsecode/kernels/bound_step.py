@@ -1,0 +1,253 @@
+"""Training steps of a variational perceptron in one function: the bound, its derivative, and Adam's update of the weights.
+
+What limits such a step in small batches is memory: weights and moments do not fit into a core's own cache. Here a block of
+rows is fetched once for the derivative by the layer's input, that by the weights, and the update. Threads share the rows of
+every layer. Numbers that belong to one sample are a column.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from sparsecode.kernels.bound import NORMAL, Objective, bernoulli, gaussian, spike_slab
+from sparsecode.kernels.panels import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
+from sparsecode.kernels.team import more_to_do, wait_for_all
+
+__all__ = ["Layer", "Orders", "steps"]
+
+_intrinsic: Any = intrinsic  # it changes what a function takes
+_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+
+ZERO = np.float32(0)
+UNIT = 12  # rows that threads share in multiples of
+
+Array = NDArray[np.float32]
+
+
+class Layer(NamedTuple):
+    """A layer of k inputs and m outputs: both numbers, and addresses of float32 arrays, since a tuple of arrays would be
+    compiled anew for every depth.
+
+    Weight [m, k], bias [m], Adam's moments of both. Scratch for B samples in L >= B columns and T threads: what it takes, `rows`
+    [B, k] and `columns` [k, L]; derivatives by what it puts out, `slopes` [m, L], and, from each thread, by what it takes,
+    `partial` [T, k, L]; those by the weights that were last found, `found` [T, BLOCK, k].
+    """
+
+    m: int
+    k: int
+    weight: int
+    bias: int
+    first: int
+    second: int
+    bias_first: int
+    bias_second: int
+    rows: int
+    columns: int
+    slopes: int
+    partial: int
+    found: int
+
+
+M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPES, PARTIAL, FOUND = range(13)
+
+
+class Orders(NamedTuple):
+    """A step: samples `x` [B, f], `normal` and `uniform` noise for them [B, K], the `kind` of posterior [1]; `numbers`, those of
+    an `Objective` and of an `AdamStep`. Scratch for K codes: `noise` [2, K, L], `scale` and `push` [H K, L], the two parts of the
+    derivative by what the encoder puts out, H heads; `by_bias` [T, BLOCK]. `sums` [T, 5] are what comes of it.
+    """
+
+    x: Array
+    normal: Array
+    uniform: Array
+    kind: NDArray[np.int64]
+    numbers: Array
+    noise: Array
+    scale: Array
+    push: Array
+    by_bias: Array
+    sums: NDArray[np.float64]
+
+
+@_intrinsic
+def _pointer(_: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(address), generate
+
+
+@_jit
+def _matrix(address: Any, rows: Any, columns: Any) -> Any:
+    """The array [rows, columns] at an address."""
+    return carray(_pointer(address), (rows, columns))
+
+
+@_jit
+def _vector(address: Any, first: Any, last: Any) -> Any:
+    """Numbers `first` to `last` of what is at an address."""
+    return carray(_pointer(address + 4 * first), (last - first,))
+
+
+@_jit
+def _adam(w: Any, grad: Any, first: Any, second: Any, adam: Any) -> None:
+    rate, fresh, fresh2, root, eps, l2, keep = adam[0], adam[1], adam[2], adam[3], adam[4], adam[5], adam[6]
+    for i in range(len(w)):
+        g = grad[i] + l2 * w[i]
+        m = first[i] + fresh * (g - first[i])
+        v = second[i] + fresh2 * (g * g - second[i])
+        first[i], second[i] = m, v
+        w[i] = keep * w[i] - rate * m / (math.sqrt(v) * root + eps)
+
+
+@_jit
+def _update(layer: Any, what: Any, first: Any, second: Any, start: Any, stop: Any, grad: Any, adam: Any) -> None:
+    """Numbers `start` to `stop` of `what`, and of its moments."""
+    moments = _vector(layer[first], start, stop), _vector(layer[second], start, stop)
+    _adam(_vector(layer[what], start, stop), grad, moments[0], moments[1], adam)
+
+
+@_jit
+def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, last: Any) -> None:
+    """Rows `first` to `last` of a layer's output, and, of a hidden layer, of `rows` what the next one takes."""
+    m, k = layer[M], layer[K]
+    weight, bias = _matrix(layer[WEIGHT], m, k), _vector(layer[BIAS], 0, m)
+    product(weight, 0, k, 1, x, 0, out, first, last, k, False)
+    for i in range(first, last):
+        for j in range(out.shape[1]):
+            value = out[i, j] + bias[i]
+            out[i, j] = max(value, ZERO) if hidden else value
+    if hidden:
+        columns_to_rows(out, rows, first, last)
+
+
+@_jit
+def _backward(layer: Any, adam: Any, slope: Any, x: Any, partial: Any, found: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
+    """Of rows `first` to `last` of a layer: their part of the derivative by its input, if that is wanted, and the update."""
+    m, k, width = layer[M], layer[K], slope.shape[1]
+    weight = _matrix(layer[WEIGHT], m, k)
+    if first == last:
+        for i in range(partial.shape[0]):
+            for j in range(width):
+                partial[i, j] = ZERO
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        if len(partial):
+            product(weight, start * k, 1, k, slope, start * width, partial, 0, k, stop - start, start > first)
+        weight_derivative(slope, x, found, start, stop)
+        for r in range(start, stop):
+            total = ZERO
+            for j in range(len(x)):
+                total += slope[r, j]
+            by_bias[r - start] = total
+        _update(layer, WEIGHT, FIRST, SECOND, start * k, stop * k, found.reshape(-1), adam)
+        _update(layer, BIAS, BIAS_FIRST, BIAS_SECOND, start, stop, by_bias, adam)
+
+
+@_jit
+def _gather(parts: Any, k: Any, first: Any, last: Any) -> None:
+    """Rows `first` to `last` of the first [k, L] of all that are in `parts`, with those of the others added."""
+    for start in range(k, len(parts), k):
+        for i in range(first, last):
+            for j in range(parts.shape[1]):
+                parts[i, j] += parts[start + i, j]
+
+
+@_jit
+def _slopes(slopes: Any, parts: Any, columns: Any, orders: Any, first: Any, last: Any, coded: Any) -> None:
+    """Derivatives by what a layer puts out, from those by what the next one takes: through its ReLU, or through the codes."""
+    k, n = len(columns), len(orders.x)
+    _gather(parts, k, first, last)
+    if coded:
+        scale, push = orders.scale, orders.push
+        for head in range(len(scale) // k):
+            for i in range(first, last):
+                for j in range(n):
+                    slopes[head * k + i, j] = push[head * k + i, j] + scale[head * k + i, j] * parts[i, j]
+    else:
+        for i in range(first, last):
+            for j in range(n):
+                slopes[i, j] = parts[i, j] if columns[i, j] > ZERO else ZERO
+
+
+@_jit
+def _codes(orders: Any, out: Any, z: Any, rows: Any, first: Any, last: Any, sums: Any) -> None:
+    """Codes `first` to `last` of z, and of its `rows`, from what the encoder puts out."""
+    numbers = orders.numbers
+    objective = Objective(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
+    noise, kind, n = orders.noise, orders.kind[0], len(orders.x)
+    columns_from_rows(orders.normal, noise[0], first, last)
+    if kind == NORMAL:
+        gaussian(objective, out, noise, z, orders.scale, orders.push, n, first, last, sums)
+    else:
+        columns_from_rows(orders.uniform, noise[1], first, last)
+        spike_slab(kind, objective, out, noise, z, orders.scale, orders.push, n, first, last, sums)
+    columns_to_rows(z, rows, first, last)
+
+
+@_jit
+def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: Any, done: Any, most: Any) -> None:
+    """A member's parts of at most so many steps from the one after `done`, for as long as they follow each other.
+
+    `layers` [depth, 13] holds a `Layer` in each row, the first `encoder` of them the encoder's. In each step sums over the batch
+    of -log p(x | z), of both divergences, of gates on and of gamma go to `orders.sums`, those of all members to be added up; then
+    the weights are updated, unless one is not finite.
+    """
+    depth, (n, n_features), width = len(layers), orders.x.shape, orders.noise.shape[2]
+    while most > 0 and more_to_do(told, member, done):
+        done, most = done + 1, most - 1
+        sums = orders.sums[member]
+        for i in range(len(sums)):
+            sums[i] = 0.0
+        pixels = _matrix(layers[0, COLUMNS], n_features, width)
+        first, last = share(n_features, UNIT, member, team)
+        columns_from_rows(orders.x, pixels, first, last)
+        wait_for_all(told, team)
+        for i in range(depth):
+            layer = layers[i]
+            taken = _matrix(layer[COLUMNS], layer[K], width)
+            out = _matrix(layer[SLOPES], layer[M], width)
+            if i == encoder:
+                first, last = share(layer[K], UNIT, member, team)
+                below = _matrix(layers[i - 1, SLOPES], layers[i - 1, M], width)
+                _codes(orders, below, taken, _matrix(layer[ROWS], n, layer[K]), first, last, sums)
+                wait_for_all(told, team)
+            rows, hidden = _matrix(layer[ROWS], n, layer[K]), i not in (encoder - 1, depth - 1)
+            if hidden:
+                out = _matrix(layers[i + 1, COLUMNS], layer[M], width)
+                rows = _matrix(layers[i + 1, ROWS], n, layer[M])
+            first, last = share(layer[M], UNIT, member, team)
+            _forward(layer, taken, out, rows, hidden, first, last)
+            if i == depth - 1:
+                bernoulli(out, pixels, n, first, last, sums)
+            wait_for_all(told, team)
+        total = 0.0
+        for i in range(team):
+            for value in orders.sums[i]:
+                total += value
+        if not math.isfinite(total):
+            continue
+        for i in range(depth - 1, -1, -1):
+            layer = layers[i]
+            m, k = layer[M], layer[K]
+            slopes = _matrix(layer[SLOPES], m, width)
+            if i < depth - 1:
+                above = layers[i + 1]
+                first, last = share(above[K], UNIT, member, team)
+                parts = _matrix(above[PARTIAL], team * above[K], width)
+                columns = _matrix(above[COLUMNS], above[K], width)
+                _slopes(slopes, parts, columns, orders, first, last, i == encoder - 1)
+                wait_for_all(told, team)
+            first, last = share(m, UNIT, member, team)
+            found = _matrix(layer[FOUND] + 4 * member * BLOCK * k, BLOCK, k)
+            taken = _matrix(layer[ROWS], n, k) if i else orders.x
+            partial = _matrix(layer[PARTIAL] + 4 * member * k * width, k if i else 0, width)
+            _backward(layer, orders.numbers[5:], slopes, taken, partial, found, orders.by_bias[member], first, last)
+            wait_for_all(told, team)
