@@ -6,13 +6,15 @@ over array elements is compiled to it.
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 __all__ = [
@@ -26,7 +28,17 @@ __all__ = [
     "weight_derivative",
 ]
 
-WIDTH = 16  # numbers of a vector, as LLVM sees it: on smaller machines it takes two or four
+
+def _registers() -> tuple[int, int, int]:
+    """Of the processor's vectors: numbers in one; rows of blocks two wide, and width of blocks of 6 rows, that registers hold."""
+    features = str(config.CPU_FEATURES or get_host_cpu_features().flatten())  # pyright: ignore[reportAttributeAccessIssue]
+    if "+avx512f" in features:
+        return 16, 12, 4
+    return (8, 6, 2) if platform.machine() in ("x86_64", "AMD64") else (4, 12, 4)
+
+
+WIDTH, TALL, WIDE = _registers()
+LOW = TALL // 3
 LANES = 2 * WIDTH  # columns are taken so many at a time, so that batches are padded to multiples of it
 BLOCK = 24  # rows of weights that are worked on at a time
 ZERO = np.float32(0)
@@ -35,7 +47,7 @@ _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="
 
 
 def _tile(rows: int, vectors: int) -> Any:
-    """out[r, :] = (out[r, :] if `add`) + sum_k a[r ar + k ak] b[k bk, :] for `rows` rows of 16 `vectors` columns.
+    """out[r, :] = (out[r, :] if `add`) + sum_k a[r ar + k ak] b[k bk, :] for `rows` rows of WIDTH `vectors` columns.
 
     Arrays are given with the place of their first number; strides are in numbers.
     """
@@ -89,13 +101,13 @@ def _tile(rows: int, vectors: int) -> Any:
     return fill
 
 
-_tile12x2, _tile4x2, _tile1x2, _tile6x4, _tile6x1 = _tile(12, 2), _tile(4, 2), _tile(1, 2), _tile(6, 4), _tile(6, 1)
+_tall, _low, _row, _wide, _narrow = _tile(TALL, 2), _tile(LOW, 2), _tile(1, 2), _tile(6, WIDE), _tile(6, 1)
 
 
 def row_length(columns: int) -> int:
     """Numbers of a row with room for so many columns in multiples of LANES; not a power of 2, whose multiples crowd a cache."""
     lanes = -(-columns // LANES) * LANES
-    return lanes if lanes == LANES else lanes + WIDTH
+    return lanes if lanes <= 32 else lanes + 16  # numbers of a cache line
 
 
 @_jit
@@ -133,15 +145,15 @@ def product(
     """
     width, r = out.shape[1], first
     while r < last:
-        at, rows = a0 + r * ar, 12 if r + 12 <= last else 4 if r + 4 <= last else 1
+        at, rows = a0 + r * ar, TALL if r + TALL <= last else LOW if r + LOW <= last else 1
         for lane in range(0, width - LANES + 1, LANES):
             to = r * width + lane
-            if rows == 12:
-                _tile12x2(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
-            elif rows == 4:
-                _tile4x2(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
+            if rows == TALL:
+                _tall(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
+            elif rows == LOW:
+                _low(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
             else:
-                _tile1x2(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
+                _row(a, at, ar, ak, b, b0 + lane, width, out, to, width, n, add)
         r += rows
 
 
@@ -161,8 +173,8 @@ def weight_derivative(slope: Any, x: Any, out: Any, first: Any, last: Any) -> No
     for start in range(0, count, 6):
         r = min(start, count - 6)  # what overlaps is written twice
         at = (first + r) * width
-        for j in range(0, k - 4 * WIDTH + 1, 4 * WIDTH):
-            _tile6x4(slope, at, width, 1, x, j, k, out, r * k + j, k, n, False)
-        for column in range(k // (4 * WIDTH) * 4 * WIDTH, k, WIDTH):
+        for j in range(0, k - WIDE * WIDTH + 1, WIDE * WIDTH):
+            _wide(slope, at, width, 1, x, j, k, out, r * k + j, k, n, False)
+        for column in range(k // (WIDE * WIDTH) * WIDE * WIDTH, k, WIDTH):
             j = min(column, k - WIDTH)
-            _tile6x1(slope, at, width, 1, x, j, k, out, r * k + j, k, n, False)
+            _narrow(slope, at, width, 1, x, j, k, out, r * k + j, k, n, False)
