@@ -119,3 +119,10 @@ def test_what_has_none_is_left_to_autograd(parts: dict[str, object]) -> None:
     spec = {"posterior": SpikeSlab(), "prior": SPIKES, **parts}
     model = Variational(N_CODE, **spec).build((8, 8), seed=1)  # pyright: ignore[reportArgumentType] - checked by the spec
     assert not model.fused
+
+
+def test_a_weight_that_is_not_finite_shows(digits: Tensor) -> None:
+    model = Variational(N_CODE, SpikeSlab(), SPIKES).build((8, 8), seed=1)
+    with torch.no_grad():
+        encoder(model).weights[0][0] = float("nan")
+    assert not torch.isfinite(taught(model, digits)[0].total)

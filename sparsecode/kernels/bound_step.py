@@ -123,7 +123,7 @@ def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, l
     for i in range(first, last):
         for j in range(out.shape[1]):
             value = out[i, j] + bias[i]
-            out[i, j] = max(value, ZERO) if hidden else value
+            out[i, j] = ZERO if hidden and value < ZERO else value  # NaN stays, as it would not with max
     if hidden:
         columns_to_rows(out, rows, first, last)
 
