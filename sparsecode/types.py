@@ -53,8 +53,8 @@ class Loss(NamedTuple):
 class AdamStep(NamedTuple):
     """What Adam does to all weights in one step: w <- keep w - rate m / (sqrt(v) root + eps).
 
-    The moments m and v of gradients g + l2 w take shares `fresh` and `fresh2` of the new ones; both corrections of their start
-    at 0 are in `rate` and `root`.
+    The moments m and v take shares `fresh` and `fresh2` of new ones, those of `scale` g + l2 w, g the gradients; both
+    corrections of their start at 0 are in `rate` and `root`.
     """
 
     rate: float
@@ -64,6 +64,7 @@ class AdamStep(NamedTuple):
     eps: float
     l2: float = 0.0
     keep: float = 1.0
+    scale: float = 1.0
 
 
 class Solution(NamedTuple, Generic[ArrayT]):

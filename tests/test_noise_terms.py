@@ -115,3 +115,14 @@ def test_rows_at_a_time_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_of_another_shape_have_none() -> None:
     assert noise_terms(noisy_network(0, activation=TopK(k=3)), digits().test, 0.3) is None
     assert noise_terms(RECIPES["digits-sdl"]().model.build(digits().shape, 0), digits().test, 0.3) is None
+
+
+def test_products_in_float32_change_next_to_nothing() -> None:
+    rng = torch.Generator().manual_seed(3)
+    keys, values = (torch.randn(40, 9, generator=rng, dtype=torch.float64) for _ in range(2))
+    pre = 20 * torch.randn(30, 40, generator=rng, dtype=torch.float64)  # far from the threshold, too
+    exact, exact_bound = covariance_terms(pre, keys, values, 0.5)
+    found, bound = covariance_terms(pre, keys, values, 0.5, products=torch.float32)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+    assert torch.allclose(bound, exact_bound, rtol=1e-3, atol=1e-6 * float(exact.abs().max()))

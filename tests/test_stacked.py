@@ -38,6 +38,7 @@ SQUASHED = {
     "model.decoder": {"type": "biased_dictionary", "constraint": {"type": "free"}, "output": "sigmoid", "bias": "mean"},
     "model.penalty": {"type": "hoyer"},
 }
+WIDER: dict[str, Any] = {**CENTRED, "model.n_code": 260}  # compiled passes
 MEMBERS: list[dict[str, Any]] = [
     {"seed": 3, "model.corruption.sigma": 0.0},
     {"seed": 3, "model.corruption.sigma": 0.3, "optim.clip": {"type": "clip", "norm": 0.5}},
@@ -90,8 +91,8 @@ def together(runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32
 
 @pytest.mark.parametrize(
     ("common", "batched"),
-    [({}, False), (CENTRED, False), (SQUASHED, False), (CENTRED, True)],
-    ids=["relu", "centred, l1", "gelu, sigmoid, hoyer", "batched"],
+    [({}, False), (CENTRED, False), (SQUASHED, False), (CENTRED, True), (WIDER, False)],
+    ids=["relu", "centred, l1", "gelu, sigmoid, hoyer", "batched", "wide"],
 )
 def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any], batched: bool) -> None:
     runs = configs(common)
@@ -107,7 +108,9 @@ def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any],
         assert float(moved.abs().max()) > 1e-3, "nothing was learned, so that nothing was compared"
 
 
-@pytest.mark.parametrize("common", [{}, CENTRED, SQUASHED], ids=["relu", "centred, l1", "gelu, sigmoid, hoyer"])
+@pytest.mark.parametrize(
+    "common", [{}, CENTRED, SQUASHED, WIDER], ids=["relu", "centred, l1", "gelu, sigmoid, hoyer", "wide"]
+)
 def test_both_ways_give_the_gradients_that_autograd_gives(digits: Splits, common: dict[str, Any]) -> None:
     runs = configs({**common, "train.precision": "64-true"})
     stack, entrants = together(runs, digits, torch.float64)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from sparsecode.data.splits import Split
 from sparsecode.models.amortised import AmortisedModel
@@ -45,6 +46,7 @@ ROWS = 1024  # rows of a matrix [n_code, n_code] at a time
 CHUNK = 500  # samples at a time
 PRODUCTS = 5e8  # multiplications per order; they limit the number of samples of wide models
 FEWEST, MOST = 50, 2000
+TINY = 1e-30  # what is below it is 0: processors are slow with numbers too small for float32
 
 
 class Network(NamedTuple):
@@ -122,13 +124,14 @@ def covariance_terms(
     values: Float[Tensor, "k o"],
     sigma: float,
     order: int = ORDER,
+    products: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
     """sum_{i != j} (d_i . d_j) E[delta_i delta_j] per sample, and a bound on its error.
 
     In Hermite polynomials delta_j = sum_m a_m(j) He_m(g_j) / sqrt(m!), so that E[delta_i delta_j] = sum_m a_m(i) a_m(j)
     rho_ij^m with rho_ij the cosine of keys i and j (Mehler's formula): a_0 = E[delta], a_1 = s Phi(u) and
     a_m = s phi(u) He_{m-2}(-u) / sqrt(m!). Each order is a product of matrices. What is left after `order` is at most
-    |rho|^(order + 1) sqrt(t_i t_j), t = E[delta^2] - sum_m a_m^2.
+    |rho|^(order + 1) sqrt(t_i t_j), t = E[delta^2] - sum_m a_m^2. `products` is their precision, that of `pre` if None.
     """
     spread = sigma * torch.linalg.vector_norm(keys, dim=1)
     moving = spread > 0
@@ -139,8 +142,12 @@ def covariance_terms(
     for m in range(order - 1):
         coefficients.append(spread * hermite / math.sqrt((m + 1) * (m + 2)))
         before, hermite = hermite, (-u * hermite - math.sqrt(m) * before) / math.sqrt(m + 1)
-    left = (second - torch.stack(coefficients).square().sum(dim=0)).clamp(min=0).sqrt()
-    units = torch.nn.functional.normalize(keys, dim=1)
+    left = second.clone()
+    for a in coefficients:
+        left.addcmul_(a, a, value=-1)
+    left = left.clamp_(min=0).sqrt_()
+    coefficients, left = [hardshrink(a, TINY).to(products) for a in coefficients], left.to(products)
+    units, values = torch.nn.functional.normalize(keys, dim=1).to(products), values.to(products)
     found, bound = pre.new_zeros(len(pre)), pre.new_zeros(len(pre))
     for start in range(0, len(keys), ROWS):
         rows = slice(start, start + ROWS)
@@ -148,17 +155,26 @@ def covariance_terms(
         product.diagonal(start).zero_()
         for a in coefficients:
             found += ((a[:, rows] @ product) * a).sum(dim=1)
-            product *= cosine
+            product = hardshrink(product.mul_(cosine), TINY)
         bound += ((left[:, rows] @ product.abs()) * left).sum(dim=1)
     return found, bound
 
 
-def sample_terms(x: Float[Tensor, "b f"], network: Network, sigma: float, order: int = ORDER) -> SampleTerms:
-    """The terms of each sample x [B, n_features] in model space, in the precision of its dtype (float64 is advised)."""
+def sample_terms(
+    x: Float[Tensor, "b f"],
+    network: Network,
+    sigma: float,
+    order: int = ORDER,
+    products: torch.dtype | None = None,
+) -> SampleTerms:
+    """The terms of each sample x [B, n_features] in model space, in the precision of its dtype (float64 is advised).
+
+    `products` is the precision of the covariance's products, which take most of the time.
+    """
     pre = (x - network.centre) @ network.keys.T + network.bias
     residual = x - torch.relu(pre) @ network.values - network.offset
     first, second = moments(pre, sigma * torch.linalg.vector_norm(network.keys, dim=1))
-    covariance, bound = covariance_terms(pre, network.keys, network.values, sigma, order)
+    covariance, bound = covariance_terms(pre, network.keys, network.values, sigma, order, products)
     return SampleTerms(
         residual=residual.square().sum(dim=1),
         mean_shift=-2 * (first * (residual @ network.values.T)).sum(dim=1),
@@ -185,6 +201,7 @@ def rectified_network(model: AbstractSparseModel) -> Network | None:
 def noise_terms(model: AbstractSparseModel, split: Split, sigma: float, most: int = MOST) -> NoiseTerms | None:
     """`NoiseTerms` over at most `most` samples spread over a split; fewer of wide models, whose cost is n_code^2 a sample.
 
+    Float64, but for float32 products in the covariance: its value is off by 1e-6 of itself or so, its mean by what samples differ.
     None for models that are no rectified one-layer network with a linear reconstruction (`rectified_network`).
     """
     network = rectified_network(model)
@@ -196,7 +213,7 @@ def noise_terms(model: AbstractSparseModel, split: Split, sigma: float, most: in
     sums = torch.zeros(5, dtype=torch.float64, device=network.keys.device)
     for part in rows.split(CHUNK):
         x = model.normalise(split.take(part).x).double()
-        sums += torch.stack([term.sum() for term in sample_terms(x, network, sigma)])
+        sums += torch.stack([term.sum() for term in sample_terms(x, network, sigma, products=torch.float32)])
     residual, mean_shift, variance, covariance, bound = (sums / n).tolist()
     return NoiseTerms(
         n=n,

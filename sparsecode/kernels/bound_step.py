@@ -16,6 +16,7 @@ from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from sparsecode.kernels.adam import adam
 from sparsecode.kernels.bound import NORMAL, Objective, bernoulli, gaussian, spike_slab
 from sparsecode.kernels.panels import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
 from sparsecode.kernels.team import more_to_do, wait_for_all
@@ -97,21 +98,10 @@ def _vector(address: Any, first: Any, last: Any) -> Any:
 
 
 @_jit
-def _adam(w: Any, grad: Any, first: Any, second: Any, adam: Any) -> None:
-    rate, fresh, fresh2, root, eps, l2, keep = adam[0], adam[1], adam[2], adam[3], adam[4], adam[5], adam[6]
-    for i in range(len(w)):
-        g = grad[i] + l2 * w[i]
-        m = first[i] + fresh * (g - first[i])
-        v = second[i] + fresh2 * (g * g - second[i])
-        first[i], second[i] = m, v
-        w[i] = keep * w[i] - rate * m / (math.sqrt(v) * root + eps)
-
-
-@_jit
-def _update(layer: Any, what: Any, first: Any, second: Any, start: Any, stop: Any, grad: Any, adam: Any) -> None:
+def _update(layer: Any, what: Any, first: Any, second: Any, start: Any, stop: Any, grad: Any, numbers: Any) -> None:
     """Numbers `start` to `stop` of `what`, and of its moments."""
     moments = _vector(layer[first], start, stop), _vector(layer[second], start, stop)
-    _adam(_vector(layer[what], start, stop), grad, moments[0], moments[1], adam)
+    adam(_vector(layer[what], start, stop), grad, moments[0], moments[1], numbers)
 
 
 @_jit
@@ -129,7 +119,7 @@ def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, l
 
 
 @_jit
-def _backward(layer: Any, adam: Any, slope: Any, x: Any, partial: Any, found: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
+def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, found: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
     """Of rows `first` to `last` of a layer: their part of the derivative by its input, if that is wanted, and the update."""
     m, k, width = layer[M], layer[K], slope.shape[1]
     weight = _matrix(layer[WEIGHT], m, k)
@@ -147,8 +137,8 @@ def _backward(layer: Any, adam: Any, slope: Any, x: Any, partial: Any, found: An
             for j in range(len(x)):
                 total += slope[r, j]
             by_bias[r - start] = total
-        _update(layer, WEIGHT, FIRST, SECOND, start * k, stop * k, found.reshape(-1), adam)
-        _update(layer, BIAS, BIAS_FIRST, BIAS_SECOND, start, stop, by_bias, adam)
+        _update(layer, WEIGHT, FIRST, SECOND, start * k, stop * k, found.reshape(-1), numbers)
+        _update(layer, BIAS, BIAS_FIRST, BIAS_SECOND, start, stop, by_bias, numbers)
 
 
 @_jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import local
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.noises import Gaussian
 from sparsecode.nn.normalisers import Identity
+from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.products import onednn_is_faster, product
 from sparsecode.ops.sparse_codes import bf16_is_fast
 from sparsecode.ops.streams import Stream
@@ -26,11 +28,11 @@ from sparsecode.schedules import at
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Code, Loss
 
-__all__ = ["Drawn", "Stacked", "obstacle", "shared"]
+__all__ = ["WIDE", "Drawn", "Stacked", "obstacle", "shared"]
 
 ACTIVATIONS = (ReLU, GELU, ELU, Tanh, Sigmoid, Satlin)  # entry by entry, without weights
 PENALTIES = (L1, LogSum, TanhPenalty, Hoyer)  # sums over codes, without state
-WIDE = 256  # codes from which sparse ones, and bfloat16 products, may pay
+WIDE = 256  # codes from which sparse ones, bfloat16 products and compiled passes may pay
 AGAIN = 20  # steps until codes that were too crowded are looked at again
 OWN = ("weight", "corruption", "calibrate")  # what members may each have their own of
 CHECKED = ("n_code", "activation", "penalty", "normaliser", "encoder", "decoder", "arithmetic", *OWN)
@@ -196,7 +198,10 @@ class Stacked:
             turned = target.T.contiguous()
             return turned, turned if x is target else x.T.contiguous()
         how.advance_(step)
-        return drawn.turned, drawn.turned + how.sigma * drawn.turned_normal if how.sigma else drawn.turned
+        if not how.sigma:
+            return drawn.turned, drawn.turned
+        x = self._scratch("noisy", drawn.turned.dtype, tuple(drawn.turned.shape))
+        return drawn.turned, torch.add(drawn.turned, drawn.turned_normal, alpha=how.sigma, out=x)
 
     def _sparse_step(self, member: AmortisedModel, x: Tensor, step: int) -> Step | None:
         assert isinstance(member.decoder, BiasedDictionaryModule)
@@ -238,35 +243,44 @@ class Stacked:
         w, atoms = self._as(kind, "w", encoder.weight), self._as(kind, "atoms", decoder.atoms)
         centred = self._as(kind, "x", x - decoder.bias[:, None] if encoder.spec.centred else x)
         pre = self._product(w, centred.T, self._scratch("pre", kind, (len(w), n)))
-        pre.add_(encoder.bias.to(kind)[:, None])
+        lean = _passes() if len(w) >= WIDE else None
         rectified, penalty, by_penalty = isinstance(member.spec.activation, ReLU), None, None
-        z = torch.relu_(pre) if rectified else member.activation.shape(pre.T).T.contiguous()
+        if lean and rectified:
+            lean.rectify(numbers(pre), numbers(encoder.bias))
+            z = pre
+        else:
+            z = member.activation.shape(pre.add_(encoder.bias.to(kind)[:, None]).T).T.contiguous()
         if isinstance(member.penalty, SparsityModule):
             with torch.enable_grad():
                 leaf = z.to(x.dtype).requires_grad_()
                 penalty = member.penalty(Code(leaf.T), moving=False).mean()
                 (by_penalty,) = torch.autograd.grad(penalty, leaf)
-        linear = self._product(atoms.T.contiguous(), z.T, self._scratch("out", kind, tuple(x.shape)))
-        fidelity, by_out = _error(decoder, linear.to(x.dtype).add_(decoder.bias[:, None]), target)
-        right = self._as(kind, "right", by_out)
+        turned = self._scratch("turned", kind, (len(x), len(atoms))).copy_(atoms.T)
+        linear = self._product(turned, z.T, self._scratch("out", kind, tuple(x.shape)))
+        grads = {name: _grad_of(param) for name, param in member.named_parameters()}
+        by_bias, by_shift = grads["encoder.bias"], grads["decoder.bias"]
+        if lean and decoder.spec.output == "linear":
+            right = self._scratch("right", kind, tuple(x.shape))
+            error = lean.differ(*map(numbers, (linear, decoder.bias, target, right, by_shift)))
+            fidelity = x.new_tensor(error)
+        else:
+            fidelity, by_out = _error(decoder, linear.to(x.dtype).add_(decoder.bias[:, None]), target)
+            right = self._as(kind, "right", by_out)
+            torch.sum(by_out, dim=1, out=by_shift)
         slope = self._product(atoms, right.T, self._scratch("slope", kind, tuple(pre.shape)))
         if by_penalty is not None:
             slope.add_(by_penalty.to(kind), alpha=weight)
-        if rectified:
-            torch.ops.aten.threshold_backward.grad_input(slope, z, 0, grad_input=slope)
+        if lean and rectified:
+            lean.gate(*map(numbers, (slope, z, by_bias)))
         else:
             with torch.enable_grad():
                 leaf = pre.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(member.activation.shape(leaf.T).T, leaf, slope)
-        grads = dict(member.named_parameters())
+            by_bias.copy_(slope.sum(dim=1))
         self._into(grads["encoder.weight"], slope, centred)
         self._into(grads["decoder.atoms"], z, right)
-        by_bias = slope.sum(dim=1).to(x.dtype)
-        by_shift = by_out.sum(dim=1)
         if encoder.spec.centred:
             by_shift.sub_(by_bias @ encoder.weight)
-        for name, grad in (("encoder.bias", by_bias), ("decoder.bias", by_shift)):
-            _grad_of(grads[name]).copy_(grad)
         parts = {"fidelity": fidelity} if penalty is None else {"fidelity": fidelity, "penalty": weight * penalty}
         stats = {"l0": (z != 0).sum(dim=0).double().mean()} if watched else dict[str, Tensor]()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
@@ -274,9 +288,8 @@ class Stacked:
     def _product(self, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
         return product(left, right, out, self._onednn and out.dtype == torch.float32)
 
-    def _into(self, param: Tensor, left: Tensor, right: Tensor) -> None:
-        """left right^T as the gradient of a parameter."""
-        grad = _grad_of(param)
+    def _into(self, grad: Tensor, left: Tensor, right: Tensor) -> None:
+        """left right^T as a gradient."""
         if left.dtype == grad.dtype:
             self._product(left, right, grad)
         else:
@@ -294,17 +307,20 @@ class Stacked:
         return kept[name]
 
 
+def _passes() -> ModuleType:
+    from sparsecode.kernels import rectified  # numba is slow to import
+
+    return rectified
+
+
 def _grad_of(param: Tensor) -> Tensor:
     assert param.grad is not None
     return param.grad
 
 
 def _error(decoder: BiasedDictionaryModule, linear: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over samples, in columns, of |f(linear) - target|^2, and its gradient by `linear`, whose memory it takes."""
+    """The mean over samples, in columns, of |f(linear) - target|^2, and its gradient by `linear`."""
     n = target.shape[1]
-    if decoder.spec.output == "linear":
-        error = linear.sub_(target)
-        return error.square().sum() / n, error.mul_(2 / n)
     with torch.enable_grad():
         leaf = linear.detach().requires_grad_()
         fidelity = (decoder.output(leaf) - target).square().sum() / n

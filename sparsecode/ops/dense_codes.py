@@ -11,7 +11,7 @@ from torch import Tensor
 from sparsecode.ops.buffers import borrowed
 from sparsecode.ops.sparse_codes import CHUNK, Products, scores_of
 
-__all__ = ["Autoencoded", "encode_decode"]
+__all__ = ["Autoencoded", "encode_decode", "numbers"]
 
 
 class Autoencoded(NamedTuple):
@@ -48,8 +48,9 @@ def encode_decode(
     )
 
 
-def _ints(x: Tensor) -> Any:
-    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
+def numbers(x: Tensor) -> Any:
+    """A tensor's memory as NumPy sees it; bfloat16, which it lacks, as int16."""
+    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).detach().numpy()
 
 
 class _EncodeDecode(torch.autograd.Function):
@@ -79,7 +80,7 @@ class _EncodeDecode(torch.autograd.Function):
         threshold, scale = threshold.contiguous(), scale.contiguous()
         for rows, _ in scores_of(centred, weight, bias, products, out=pre):
             activate(
-                _ints(pre[rows]), _ints(z[rows]), threshold.numpy(), scale.numpy(), size[rows].numpy(),
+                numbers(pre[rows]), numbers(z[rows]), threshold.numpy(), scale.numpy(), size[rows].numpy(),
                 count[rows].numpy(), fired.numpy(), torch.get_num_threads(),
             )  # fmt: skip
             torch.mm(z[rows], table, out=linear[rows])
@@ -102,8 +103,8 @@ class _EncodeDecode(torch.autograd.Function):
             torch.mm(right[rows], table.T, out=slope[rows])
             sums += torch.from_numpy(
                 slopes(
-                    _ints(pre[rows]),
-                    _ints(slope[rows]),
+                    numbers(pre[rows]),
+                    numbers(slope[rows]),
                     threshold.numpy(),
                     ctx.bandwidth,
                     scale.numpy(),

@@ -32,14 +32,14 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
             left.set_yscale("log")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
         left.set_xlim(0, len(shares))
-        left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9)
+        left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1)  # to find a free place takes long
         left.set_xlabel("code, most used first", fontsize=8)
         left.set_ylabel("share of samples", fontsize=8)
         low, high = int(active.min()), int(active.max())
         step = max(1, (high - low + 1) // 40)
         right.stairs(*np.histogram(active, np.arange(low, high + step + 1, step) - 0.5), fill=True)
         right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
-        right.set_title(f"{name}: {active.mean():.1f} codes active in the mean", fontsize=9)
+        right.set_title(f"{name}: {active.mean():.1f} codes active in the mean", fontsize=9, y=1)
         right.set_xlabel("active codes per sample", fontsize=8)
         right.set_ylabel("samples", fontsize=8)
         for axes in (left, right):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -12,8 +12,9 @@ import torch
 from sparsecode.data.batches import steps_per_epoch
 from sparsecode.data.splits import Reader, Splits
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.models.stacked import Drawn, Stacked
+from sparsecode.models.stacked import WIDE, Drawn, Stacked
 from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.train.adam_state import clipped_adam
 from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.fit import Course, non_finite
 from sparsecode.train.interrupts import Interrupts
@@ -48,6 +49,8 @@ def fit_stacked(
     readers: dict[int, Reader] = {entrant.seed: samples.reader(entrant.seed) for entrant in entrants}
     normal = stack.normal_seeds([entrant.seed for entrant in entrants])
     failed: dict[int, Exception] = {}
+    wide = not batched and stack.members[0].spec.n_code >= WIDE
+    lean = [clipped_adam(e.course.groups, e.optim.clip) if wide else None for e in entrants]
 
     def draw(seed: int, step: int) -> Drawn:
         epoch, position = divmod(step, per_epoch)
@@ -61,7 +64,7 @@ def fit_stacked(
         watched = (step + 1) % course.train.log_every == 0 or step + 1 == course.total_steps
         loss = stack.learn(i, drawn, step, Stream(member.seed, step), watched)
         _check(loss, drawn, step, course)
-        _update(stack.members[i], member, step)
+        _update(stack.members[i], member, step, lean[i])
         return loss
 
     def learn_all(drawn: dict[int, Drawn], step: int, running: list[int]) -> Iterator[tuple[int, Loss | Exception]]:
@@ -113,13 +116,16 @@ def fit_stacked(
     return failed
 
 
-def _update(model: AmortisedModel, entrant: Entrant, step: int) -> None:
+def _update(model: AmortisedModel, entrant: Entrant, step: int, lean: Callable[[int], None] | None = None) -> None:
     groups = entrant.course.groups
     set_rates(groups, step)
     model.project_grads_()
-    clip_(groups, entrant.optim.clip)
-    for group in groups:
-        group.optimiser.step()
+    if lean is not None:
+        lean(step)
+    else:
+        clip_(groups, entrant.optim.clip)
+        for group in groups:
+            group.optimiser.step()
     model.constrain_()
     if step % EVERY == EVERY - 1:
         flush_(groups)
