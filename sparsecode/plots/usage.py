@@ -27,9 +27,11 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
     for (left, right), (name, (frequency, active)) in zip(grid, coders.items(), strict=True):
         shares, n = np.sort(frequency)[::-1], len(active)
         dead = int((shares == 0).sum())
-        left.stairs(shares, np.arange(len(shares) + 1) - 0.5, fill=True)
+        left.fill_between(np.arange(len(shares) + 1), np.append(shares, 0), step="post", linewidth=0)
         if dead < len(shares):  # matplotlib warns of a logarithmic axis without a bar
             left.set_yscale("log")
+            left.minorticks_off()  # they take longer to draw than all the rest
+            left.yaxis.set_major_formatter("{x:g}")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
         left.set_xlim(0, len(shares))
         left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1)  # to find a free place takes long
