@@ -17,7 +17,8 @@ from sparsecode.evaluate.bounds import bound
 from sparsecode.evaluate.disentanglement import Disentanglement, disentanglement
 from sparsecode.evaluate.gates import gate_use
 from sparsecode.evaluate.importance import importance_bound, log_density, log_weights
-from sparsecode.evaluate.metrics import hoyer, psnr
+from sparsecode.evaluate.metrics import hoyer, psnr, ssim
+from sparsecode.evaluate.score import score, validated
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.likelihoods import Normal
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule
@@ -148,8 +149,19 @@ def test_gates_are_counted() -> None:
     z = model.encode(split.x)
     assert use.hoyer == pytest.approx(float(hoyer(z).mean()), rel=1e-4)
     assert use.psnr == pytest.approx(float(psnr(split.x, model.reconstruct(split.x), 1.0).mean()), rel=1e-5)
+    assert use.ssim is None  # of 8 by 8 pixels
     relaxed, hard = bound(model, split, hard=False), bound(model, split)
     assert use.hard_gap == pytest.approx(relaxed.elbo - hard.elbo)
+
+
+def test_similarity_of_larger_images_is_told_during_training_and_after() -> None:
+    split = Split(torch.rand(40, 1, 12, 13, generator=torch.Generator().manual_seed(0)))
+    model = Variational(n_code=5, net=Perceptron(hidden=(20,)), **KINDS["vae"]).build((1, 12, 13), seed=0)
+    expected = pytest.approx(float(ssim(split.x, model.reconstruct(split.x), 1.0).mean()), rel=1e-5)
+    assert gate_use(model, split, 1.0).ssim == expected
+    assert score(model, model.encode, split, 1.0).ssim == expected
+    assert "ssim" in validated(model)
+    assert "ssim" not in validated(Variational(n_code=5, **KINDS["vae"]).build((8, 8), seed=0))
 
 
 def test_codes_without_gates_are_all_on() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.bounds import bound
-from sparsecode.evaluate.metrics import hoyer, psnr
+from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
 from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
@@ -24,8 +24,8 @@ class GateUse(Spec, tag="gate_use"):
     `active`: codes that are on, mean over samples; `expected`: sum of gamma. `usage`: share of samples on which each code
     is on; counts of codes by it: `always_on` (above .99), `dead` (below .001). `selection`: variance of each gamma over
     the samples, 0 where the data do not choose. `active_units`: codes whose posterior mean (gamma mu) has a variance
-    above .01. `hoyer`: of the codes with gates on or off, mean over samples with one that is on; None without such. `psnr`: of their
-    reconstructions. `hard_gap`: elbo of relaxed gates, as in training, less that of hard ones, in nats, each by one draw per
+    above .01. `hoyer`: of the codes with gates on or off, mean over samples with one that is on; None without such. `psnr`,
+    `ssim`: of their reconstructions, the latter None but for images of at least 11 by 11 pixels. `hard_gap`: elbo of relaxed gates, as in training, less that of hard ones, in nats, each by one draw per
     sample; what leaks through gates that are nearly shut. None for codes without gates.
     Sources: active units, Burda, Grosse & Salakhutdinov, ICLR 2016; Hoyer, JMLR 2004.
     """
@@ -42,6 +42,7 @@ class GateUse(Spec, tag="gate_use"):
     hard_gap: float | None
     usage: tuple[float, ...]
     selection: tuple[float, ...]
+    ssim: float | None = None
 
 
 @torch.no_grad()
@@ -49,7 +50,8 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
     """Use of the codes on a split; the seed is that of the draws behind `hard_gap`."""
     n_code, n = model.spec.n_code, split.n
     on = torch.zeros(n_code, dtype=torch.float64)
-    quality, uneven, nonzero = 0.0, 0.0, 0
+    quality, alike, uneven, nonzero = 0.0, 0.0, 0.0, 0
+    images = sees_structure(model.shape)
     gammas, means = list[torch.Tensor](), list[torch.Tensor]()
     for start in range(0, n, CHUNK):
         part = split.take(slice(start, start + CHUNK))
@@ -61,7 +63,9 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
         some = hoyer(z[(z != 0).any(dim=1)])
         uneven, nonzero = uneven + float(some.double().sum()), nonzero + len(some)
         y = model.denormalise(model.decode(z))
-        quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
+        seen = part.pixels(x), part.pixels(y)
+        quality += float(psnr(*seen, data_range).double().sum())
+        alike += float(ssim(*seen, data_range).sum()) if images else 0.0
         gammas.append(gamma.double().cpu())
         means.append((gamma * q.mu).double().cpu())
     gamma, usage = torch.cat(gammas), on / n
@@ -76,6 +80,7 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
         active_units=int((torch.cat(means).var(dim=0, correction=0) > UNIT).sum()),
         hoyer=uneven / nonzero if nonzero and n_code > 1 else None,
         psnr=quality / n,
+        ssim=alike / n if images else None,
         hard_gap=bound(model, split, seed, hard=False).elbo - bound(model, split, seed).elbo if gated else None,
         usage=tuple(usage.tolist()),
         selection=tuple(gamma.var(dim=0, correction=0).tolist()),

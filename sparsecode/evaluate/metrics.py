@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,10 +19,13 @@ __all__ = [
     "l0",
     "mean_squared_error",
     "psnr",
+    "sees_structure",
+    "ssim",
     "treves_rolls",
 ]
 
 PSNR_CAP = 100.0
+WINDOW, SPREAD = 11, 1.5  # pixels: side and standard deviation of the window that structure is seen through
 DENSE = 0.1  # share of samples above which a code is called dense; source: Sun et al., arXiv:2506.15679 (2025)
 
 
@@ -37,6 +41,40 @@ def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
     """
     ratio = mean_squared_error(x, y) / data_range**2
     return -10 * torch.log10(ratio.clamp(min=10 ** (-PSNR_CAP / 10)))
+
+
+def sees_structure(shape: Sequence[int]) -> bool:
+    """Whether `ssim` is defined for samples of this shape: images [h, w] or [c, h, w] of at least 11 by 11 pixels."""
+    return len(shape) in (2, 3) and min(shape[-2:]) >= WINDOW
+
+
+def ssim(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) -> Float[Tensor, " b"]:
+    """Structural similarity of images [h, w] or [c, h, w], per sample: the mean over places (and channels) of
+
+        (2 m_x m_y + c1) (2 s_xy + c2) / ((m_x^2 + m_y^2 + c1) (s_xx + s_yy + c2)),
+
+    c1 = (.01 data_range)^2, c2 = (.03 data_range)^2, with means m, variances and covariance s under a Gaussian window of 11 by
+    11 pixels (standard deviation 1.5) wherever it fits into the image. 1 for equal images, -1 at the least; in float64.
+    Raises ValueError for smaller images. Source: Wang, Bovik, Sheikh & Simoncelli, IEEE TIP 2004, section III.
+    """
+    if not sees_structure(x.shape[1:]):
+        raise ValueError(f"samples have shape {tuple(x.shape[1:])}; expected images of at least {WINDOW} x {WINDOW} pixels")
+    x, y = x.double(), y.double()
+    rows, columns = (_windows(n, x.device) for n in x.shape[-2:])
+    m_x, m_y, s_xx, s_yy, s_xy = (rows @ image @ columns.T for image in (x, y, x * x, y * y, x * y))
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * m_x * m_y + c1) / (m_x.square() + m_y.square() + c1)
+    structure = (2 * (s_xy - m_x * m_y) + c2) / (s_xx - m_x.square() + s_yy - m_y.square() + c2)
+    return (luminance * structure).flatten(1).mean(dim=1)
+
+
+def _windows(n: int, device: torch.device) -> Float[Tensor, "p n"]:
+    """The window at each of its places in a line of n pixels."""
+    weights = torch.exp(-(torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2).square() / (2 * SPREAD**2))
+    found = torch.zeros(n - WINDOW + 1, n, dtype=torch.float64)
+    for place, row in enumerate(found):
+        row[place : place + WINDOW] = weights / weights.sum()
+    return found.to(device)
 
 
 def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, " b"]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, hoyer, l0, psnr, treves_rolls
+from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, hoyer, l0, psnr, sees_structure, ssim, treves_rolls
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.variational import VariationalModel
 from sparsecode.specs import Spec
 
 __all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "score", "validated"]
@@ -20,11 +21,13 @@ CHUNK = 1000  # samples coded together
 # What validation during training reports of each coder, and which of it is better when it is higher.
 VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")
 VALIDATED_CLASSIFIERS = ("objective", "accuracy", "l0", "dead")
-HIGHER_IS_BETTER = ("psnr", "explained_variance", "accuracy")
+HIGHER_IS_BETTER = ("psnr", "ssim", "explained_variance", "accuracy")
 
 
 def validated(model: AbstractSparseModel) -> tuple[str, ...]:
     """What validation reports of a model."""
+    if isinstance(model, VariationalModel) and sees_structure(model.shape):
+        return (*VALIDATED, "ssim")
     return VALIDATED if model.n_classes is None else VALIDATED_CLASSIFIERS
 
 
@@ -35,7 +38,7 @@ class Score(Spec, tag="score"):
     and `gap_max` bound how far the codes' objective is from the least there is, relative to that of z = 0; None for models
     without such a bound. `dense` counts codes active on more than a tenth of the samples. The three sparsities are those of
     the codes' values, whatever theta: means over samples (Hoyer, Treves-Rolls) or codes (lifetime) that are not all 0.
-    Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
+    `ssim` is None but for images of at least 11 by 11 pixels. Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
     samples whose label has the largest logit (`class_accuracy`: of each class; 0 for one without samples) and `objective` the mean cross-entropy; what is about reconstructions is None.
     """
 
@@ -60,6 +63,7 @@ class Score(Spec, tag="score"):
     lifetime_sparsity: float | None = None
     accuracy: float | None = None
     class_accuracy: tuple[float, ...] | None = None
+    ssim: float | None = None
 
 
 @torch.no_grad()
@@ -70,13 +74,14 @@ def score(
     data_range: float,
     theta: float = 0.0,
 ) -> Score:
-    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR on `Split.pixels`.
+    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR and SSIM on `Split.pixels`.
 
     Raises ValueError for a split without samples, one without labels for a model that classifies, and for values that overflow.
     """
     variance = ExplainedVariance()
     use: CodeUse | None = None
-    quality, objective, count = 0.0, 0.0, 0.0
+    quality, alike, objective, count = 0.0, 0.0, 0.0, 0.0
+    images = model.n_classes is None and sees_structure(model.shape)
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
@@ -91,7 +96,9 @@ def score(
         if model.n_classes is None:
             y = model.denormalise(out)
             variance.update(x, y)
-            quality += float(psnr(part.pixels(x), part.pixels(y), data_range).double().sum())
+            seen = part.pixels(x), part.pixels(y)
+            quality += float(psnr(*seen, data_range).double().sum())
+            alike += float(ssim(*seen, data_range).sum()) if images else 0.0
         else:
             task = Classify(model.n_classes)
             objective += float(task.error(out, part.label).double().sum())
@@ -118,6 +125,7 @@ def score(
     return Score(
         n=n,
         psnr=quality / n if model.n_classes is None else None,
+        ssim=alike / n if images else None,
         data_range=data_range,
         explained_variance=None if math.isnan(explained) else explained,
         objective=objective / n,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -130,7 +131,10 @@ def _concluded(entered: Sequence[_Entered], threads: int) -> Iterator[Outcome]:
     """Evaluations in threads, pictures here: matplotlib wants one thread."""
     workers = max(1, min(threads, len(entered)))
     share = max(1, threads // workers)
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+    with (
+        _handed_over_soon(),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool,
+    ):
         scored = [(job, prepared, pool.submit(prepared.scored)) for job, prepared in entered]
         for job, prepared, future in scored:
             try:
@@ -142,6 +146,17 @@ def _concluded(entered: Sequence[_Entered], threads: int) -> Iterator[Outcome]:
                 outcome = Outcome(job, problem=_words(error))
             yield outcome
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def _handed_over_soon() -> Generator[None]:
+    """Python's lock, that is: a thread that draws would keep it for 5 ms after each of the others' operations."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _words(error: Exception) -> str:

@@ -1,9 +1,12 @@
 """What every metric promises: its closed-form cases, whatever the batches, the order or the dtype."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from sparsecode.data import Split
@@ -15,6 +18,8 @@ from sparsecode.evaluate.metrics import (
     l0,
     mean_squared_error,
     psnr,
+    sees_structure,
+    ssim,
     treves_rolls,
 )
 from sparsecode.evaluate.score import Score, score
@@ -47,6 +52,13 @@ def mean_psnr(batches: Batches) -> list[float]:
     return [float(torch.cat([psnr(x, y, data_range=2.0) for x, y in batches]).mean())]
 
 
+def mean_ssim(batches: Batches) -> list[float]:
+    def larger(x: Tensor) -> Tensor:
+        return x.repeat_interleave(5, dim=1).repeat_interleave(4, dim=2)
+
+    return [float(torch.cat([ssim(larger(x), larger(y), data_range=2.0) for x, y in batches]).mean())]
+
+
 def mean_l0(batches: Batches) -> list[float]:
     return [float(torch.cat([l0(y.flatten(1), theta=0.5) for _, y in batches]).mean())]
 
@@ -60,7 +72,7 @@ def code_use(batches: Batches) -> list[float]:
 
 
 METRICS: list[Callable[[Batches], list[float]]] = [
-    explained_variance, errors, mean_psnr, mean_l0, code_use, unevenness,
+    explained_variance, errors, mean_psnr, mean_ssim, mean_l0, code_use, unevenness,
 ]  # fmt: skip
 
 every_metric = pytest.mark.parametrize("metric", METRICS)
@@ -210,6 +222,37 @@ def test_units_matter_to_mse_alone(pair: tuple[Tensor, Tensor]) -> None:
     x, y = pair
     mse, normalised = errors([(x, y)])
     assert errors([(7 * x + 3, 7 * y + 3)]) == pytest.approx([49 * mse, normalised], rel=1e-12)
+
+
+def test_ssim_is_that_of_its_authors(rng: torch.Generator) -> None:
+    """Against Gaussian filters of scipy; only places where the window fits count."""
+    x = torch.rand(2, 3, 14, 17, generator=rng, dtype=torch.float64)
+    y = x + 0.2 * torch.randn(2, 3, 14, 17, generator=rng, dtype=torch.float64)
+
+    def blurred(image: Tensor) -> Any:
+        return gaussian_filter(image.numpy(), 1.5, radius=5)[5:-5, 5:-5]
+
+    for sample, other, found in zip(x, y, ssim(x, y, 2.0).tolist(), strict=True):
+        maps: list[Any] = []
+        for a, b in zip(sample, other, strict=True):
+            m, n = blurred(a), blurred(b)
+            v, w, c = blurred(a * a) - m**2, blurred(b * b) - n**2, blurred(a * b) - m * n
+            maps.append(
+                (2 * m * n + 0.02**2) * (2 * c + 0.06**2) / ((m**2 + n**2 + 0.02**2) * (v + w + 0.06**2))
+            )
+        assert found == pytest.approx(np.mean(maps), rel=1e-12)
+    assert ssim(x, x, 2.0).tolist() == pytest.approx([1.0, 1.0])
+    assert float(ssim(x, 1 - x, 1.0).max()) < 0
+    grey = ssim(x[:, 0], y[:, 0], 2.0)
+    torch.testing.assert_close(grey, ssim(x[:, :1], y[:, :1], 2.0))
+
+
+def test_ssim_needs_images_that_its_window_fits_into() -> None:
+    assert [sees_structure(s) for s in ((11, 11), (3, 28, 28), (8, 8), (1, 40, 10), (400,), (2, 3, 20, 20))] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"\(1, 8, 8\); expected images of at least 11 x 11 pixels"):
+        ssim(torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8), 1.0)
 
 
 def test_scores_of_older_versions_can_be_read() -> None:
