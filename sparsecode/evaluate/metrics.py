@@ -58,7 +58,9 @@ def ssim(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
     Raises ValueError for smaller images. Source: Wang, Bovik, Sheikh & Simoncelli, IEEE TIP 2004, section III.
     """
     if not sees_structure(x.shape[1:]):
-        raise ValueError(f"samples have shape {tuple(x.shape[1:])}; expected images of at least {WINDOW} x {WINDOW} pixels")
+        raise ValueError(
+            f"samples have shape {tuple(x.shape[1:])}; expected images of at least {WINDOW} x {WINDOW} pixels"
+        )
     x, y = x.double(), y.double()
     rows, columns = (_windows(n, x.device) for n in x.shape[-2:])
     m_x, m_y, s_xx, s_yy, s_xy = (rows @ image @ columns.T for image in (x, y, x * x, y * y, x * y))

@@ -31,7 +31,7 @@ def adam(w: Any, grad: Any, first: Any, second: Any, numbers: Any) -> None:
 @_jit
 def squares(grad: Any) -> float:
     """The sum of the squares of `grad` [n], float32."""
-    total = 0.0
+    total: Any = 0.0
     for start in range(0, len(grad), 4096):
         part, found = grad[start : start + 4096], ZERO
         for i in range(len(part)):

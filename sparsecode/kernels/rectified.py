@@ -17,10 +17,12 @@ __all__ = ["differ", "gate", "rectify"]
 
 ZERO = np.float32(0)
 
+_intrinsic: Any = intrinsic  # it changes what a function takes
+
 _jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
 
 
-@intrinsic
+@_intrinsic
 def _number(_: Any, entry: Any) -> Any:
     """A matrix's entry as a number: bfloat16 as float32, floats as they are."""
     word = ir.IntType(32)
@@ -33,7 +35,7 @@ def _number(_: Any, entry: Any) -> Any:
     return (entry if isinstance(entry, types.Float) else types.float32)(entry), generate
 
 
-@intrinsic
+@_intrinsic
 def _like(_: Any, entry: Any, number: Any) -> Any:
     """A number as an entry of that kind; bfloat16 to the nearest, of two to the even one."""
     word = ir.IntType(32)
@@ -66,7 +68,9 @@ def gate(slope: Any, z: Any, sums: Any) -> None:
         row, codes, total = slope[k], z[k], ZERO
         for i in range(len(row)):
             row[i] = row[i] if codes[i] > 0 else _like(row[i], ZERO)
-        for i in range(len(row)):  # apart: choosing and adding, numbers of two widths, would not vectorise well together
+        for i in range(
+            len(row)
+        ):  # apart: choosing and adding, numbers of two widths, would not vectorise well together
             total += _number(row[i])
         sums[k] = total
 

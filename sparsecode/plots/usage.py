@@ -34,7 +34,9 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
             left.yaxis.set_major_formatter("{x:g}")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
         left.set_xlim(0, len(shares))
-        left.set_title(f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1)  # to find a free place takes long
+        left.set_title(
+            f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1
+        )  # to find a free place takes long
         left.set_xlabel("code, most used first", fontsize=8)
         left.set_ylabel("share of samples", fontsize=8)
         low, high = int(active.min()), int(active.max())

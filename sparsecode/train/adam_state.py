@@ -95,8 +95,8 @@ def clipped_adam(groups: Sequence[OptimiserGroup], clip: Clip | None) -> Callabl
             scales = [min(1.0, clip.norm / (math.sqrt(size) + MARGIN)) for size in sizes]
         for state, parts, scale in zip(states, arrays, scales, strict=True):
             numbers = np.array(state.ahead(number, scale), np.float32)
-            for array in parts:
-                adam(*array, numbers)
+            for w, grad, first, second in parts:
+                adam(w, grad, first, second, numbers)
             state.taken()
 
     return step

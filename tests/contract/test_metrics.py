@@ -237,9 +237,7 @@ def test_ssim_is_that_of_its_authors(rng: torch.Generator) -> None:
         for a, b in zip(sample, other, strict=True):
             m, n = blurred(a), blurred(b)
             v, w, c = blurred(a * a) - m**2, blurred(b * b) - n**2, blurred(a * b) - m * n
-            maps.append(
-                (2 * m * n + 0.02**2) * (2 * c + 0.06**2) / ((m**2 + n**2 + 0.02**2) * (v + w + 0.06**2))
-            )
+            maps.append((2 * m * n + 0.02**2) * (2 * c + 0.06**2) / ((m**2 + n**2 + 0.02**2) * (v + w + 0.06**2)))
         assert found == pytest.approx(np.mean(maps), rel=1e-12)
     assert ssim(x, x, 2.0).tolist() == pytest.approx([1.0, 1.0])
     assert float(ssim(x, 1 - x, 1.0).max()) < 0
