@@ -16,6 +16,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.activity import activity
 from sparsecode.evaluate.bounds import bounds
 from sparsecode.evaluate.denoise import denoise
+from sparsecode.evaluate.gates import gate_use
 from sparsecode.evaluate.restore import restore
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, Score, score, validated
 from sparsecode.files import LOCK, locked
@@ -43,7 +44,7 @@ __all__ = [
     "run",
 ]
 
-COUNTED = 2000  # samples behind the activity of the codes
+COUNTED = 2000  # samples behind the activity of the codes, and how gates are used during training
 CALIBRATED = 10_000  # validation samples behind thresholds
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
@@ -212,6 +213,16 @@ def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how
             values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
         for number, share in enumerate(scores.class_accuracy or ()):
             values[f"{name}/class_{number}"] = share
+    if isinstance(model, VariationalModel):
+        use = gate_use(model, valid.take(slice(COUNTED)), data_range)
+        told = {
+            "always_on": use.always_on,
+            "active_units": use.active_units,
+            "selection": sum(use.selection) / use.n_code,
+            "hoyer": use.hoyer,
+            "hard_gap": use.hard_gap,
+        }
+        values |= {f"gates/{quantity}": float(value) for quantity, value in told.items() if value is not None}
     return values
 
 

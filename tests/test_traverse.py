@@ -175,10 +175,27 @@ def rendered(figure: Figure) -> NDArray[Any]:
 
 def test_figures_of_colour_pictures(colour: Subject) -> None:
     frame = np.array([0.82, 0.22, 0.18])  # of a marked picture
-    for figure in (colour.encodings(), colour.traversals((2,), frames=3, step=0.5), colour.prior(0, 9)):
+    for figure in (
+        colour.encodings(),
+        colour.traversals((2,), frames=3, step=0.5),
+        colour.prior(0, 9),
+        colour.fitted(0, 9),
+    ):
         pixels = rendered(figure) / 255
         tinted = (np.ptp(pixels, axis=2) > 0.1) & (np.abs(pixels - frame).max(axis=2) > 0.2)
         assert tinted.any()
+
+
+def test_fitted_gates_are_as_open_as_on_samples(grey: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+    decoded = Subject.decoded
+    monkeypatch.setattr(Subject, "decoded", lambda self, z: decoded(self, drawn.append(z) or z))
+    figure = grey.fitted(seed=1, n=4000)
+    usage = (grey.codes != 0).double().mean(dim=0)
+    assert 0 <= usage.min() < usage.max()
+    assert float(((drawn[0] != 0).double().mean(dim=0) - usage).abs().max()) < 0.04
+    assert float(drawn[0][drawn[0] != 0].std()) == pytest.approx(1, abs=0.02)
+    assert f"{float(usage.sum()):.3g} of 12 codes on" in figure.axes[0].get_title()
 
 
 def test_a_film_goes_there_and_back(grey: Subject) -> None:
@@ -202,7 +219,7 @@ def test_codes_are_those_of_the_coder_asked_for(grey: Subject) -> None:
 def test_the_command_writes_pictures_a_film_and_a_page(run: Path, tmp_path: Path, capsys: Any) -> None:
     options = ["--out", str(tmp_path), "--samples", "4", "7", "--codes", "3", "5", "--frames", "5", "--gif", "--html"]
     assert main(["traverse", str(run), *options]) == 0
-    names = {"encoding", "edits", "traversals", "conditional", "prior", "interpolation"}
+    names = {"encoding", "edits", "traversals", "conditional", "prior", "fitted", "interpolation"}
     assert {path.stem for path in tmp_path.glob("*.png")} == names
     with Image.open(tmp_path / "traversal.gif") as film:
         assert getattr(film, "n_frames", 1) == 40

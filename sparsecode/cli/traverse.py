@@ -48,7 +48,7 @@ def _traverse(
     """Draw what the codes of a variational model of images stand for.
 
     Test samples encoded; the largest code of one edited; codes swept one at a time; active codes drawn anew; paths from
-    sample to sample; draws from the prior. Files of earlier calls are written over.
+    sample to sample; draws from the prior, and with gates fitted to samples. Files of earlier calls are written over.
 
     Args:
         run: run folder
@@ -100,6 +100,8 @@ def _traverse(
         "conditional": subject.conditional(seed, share),
         "prior": subject.prior(seed),
     }
+    if bool((subject.codes == 0).any()):
+        figures["fitted"] = subject.fitted(seed)
     if len(subject.rows) > 1:
         figures["interpolation"] = subject.interpolations(frames)
     for title, figure in figures.items():

@@ -44,7 +44,7 @@ __all__ = [
 ORDER = 12  # of the series for covariances: duplicates, its worst case, keep a thousandth of theirs
 ROWS = 1024  # rows of a matrix [n_code, n_code] at a time
 CHUNK = 500  # samples at a time
-PRODUCTS = 5e8  # multiplications per order; they limit the number of samples of wide models
+PRODUCTS = 2.5e8  # multiplications per order; they limit the number of samples of wide models
 FEWEST, MOST = 50, 2000
 TINY = 1e-30  # what is below it is 0: processors are slow with numbers too small for float32
 

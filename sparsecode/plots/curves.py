@@ -52,8 +52,8 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
         axes.set_title(quantity.replace("_", " "), fontsize=10, y=1)  # to find a free place takes a third of the time
         axes.tick_params(labelsize=8)
         axes.legend(fontsize=7)
-    figure.suptitle(title, fontsize=10)
-    figure.supxlabel("optimiser step", fontsize=9)
+    figure.suptitle(title, fontsize=10, y=1 - 0.1 / height)
+    figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
     return figure
 
 

@@ -146,6 +146,14 @@ class Subject(NamedTuple):
         title = f"{self.name}: {n} draws from the prior, {active:.3g} of {z.shape[1]} codes on"
         return picture_grid(self.decoded(z), self.model.shape, self.span, title)
 
+    def fitted(self, seed: int, n: int = 64) -> Figure:
+        """The same from normal codes that are on as often as they are on samples, each by itself."""
+        rng, usage = generator(seed, "fitted pictures"), (self.codes != 0).double().mean(dim=0)
+        on = torch.rand(n, len(usage), generator=rng) < usage
+        z = torch.where(on, torch.randn(n, len(usage), generator=rng), 0.0)
+        title = f"{self.name}: {n} draws with gates as open as on samples, {float(usage.sum()):.3g} of {len(usage)} codes on"
+        return picture_grid(self.decoded(z), self.model.shape, self.span, title)
+
     def film(self, code: int | None = None, frames: int = 40, reach: float = 3.0) -> Iterator[NDArray[np.uint8]]:
         """The first sample with one code, by default its most used active one, swept there and back: frames [h, w, 3]."""
         j = self.used(self.z[0])[0] if code is None else code
