@@ -10,7 +10,11 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from torch import Tensor
 
 from sparsecode.data import Photos
-from sparsecode.kernels import _forget_outdated  # pyright: ignore[reportPrivateUsage]
+from sparsecode.kernels import (
+    _forget_outdated,  # pyright: ignore[reportPrivateUsage]
+    rectified,
+)
+from sparsecode.ops.dense_codes import numbers
 from sparsecode.penalties import L1, ElasticNet, Penalty
 from sparsecode.solvers import FISTA, CoordinateDescent, QuadraticEnergy, solve
 
@@ -114,3 +118,31 @@ def test_what_was_compiled_before_a_source_of_it_changed_is_forgotten(tmp_path: 
         os.utime(tmp_path / name, (time, time))
     _forget_outdated(tmp_path)
     assert {file.name for file in (tmp_path / "__pycache__").iterdir()} == compiled.keys() - {"caller.f-1.nbi"}
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
+def test_passes_between_products_are_those_of_torch(kind: torch.dtype, rng: torch.Generator) -> None:
+    wide = torch.float64 if kind == torch.float64 else torch.float32
+    pre, slope, linear = (torch.randn(n, 37, generator=rng).to(kind) for n in (11, 11, 5))
+    bias, shift, target = (torch.randn(*n, generator=rng).to(wide) for n in ((11,), (5,), (5, 37)))
+    pre[0, 0] = torch.nan
+    z = torch.relu(pre.to(wide) + bias[:, None]).to(kind)
+    rectified.rectify(numbers(pre), numbers(bias))
+    torch.testing.assert_close(pre, z, rtol=0, atol=0, equal_nan=True)
+    gated, sums = torch.where(z > 0, slope, 0), torch.empty(11, dtype=wide)
+    rectified.gate(numbers(slope), numbers(z), numbers(sums))
+    torch.testing.assert_close(slope, gated, rtol=0, atol=0)
+    torch.testing.assert_close(sums, gated.to(wide).sum(dim=1))
+    error = linear.to(wide) + shift[:, None] - target
+    right, sums = torch.empty_like(linear), torch.empty(5, dtype=wide)
+    found = rectified.differ(*map(numbers, (linear, shift, target, right, sums)))
+    assert found == pytest.approx(float(error.square().sum()) / 37, rel=1e-6)
+    torch.testing.assert_close(right, (2 / 37 * error).to(kind))
+    torch.testing.assert_close(sums, 2 / 37 * error.sum(dim=1))
+
+
+def test_rough_numbers_are_rounded_to_the_nearest_and_of_two_to_the_even_one() -> None:
+    values = torch.tensor([[1 + 2**-8, 1 + 3 * 2**-8], [1 + 2**-8 + 2**-20, -1 - 2**-8], [3e38, torch.inf]])
+    rough = torch.zeros(3, 2, dtype=torch.bfloat16)  # of two samples the derivative is the error itself
+    rectified.differ(*map(numbers, (rough, torch.zeros(3), -values, rough, torch.zeros(3))))
+    torch.testing.assert_close(rough, values.bfloat16(), rtol=0, atol=0)

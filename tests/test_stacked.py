@@ -11,7 +11,8 @@ import torch
 
 from sparsecode.data import Digits, Splits
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.models.stacked import Drawn, Stacked, obstacle
+from sparsecode.models.stackable import obstacle
+from sparsecode.models.stacked import Drawn, Stacked
 from sparsecode.ops.products import product
 from sparsecode.ops.sparse_codes import bf16_is_fast
 from sparsecode.ops.streams import Stream, drawn_rows

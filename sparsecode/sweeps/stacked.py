@@ -15,7 +15,8 @@ from sparsecode import runner
 from sparsecode.evaluate.score import HIGHER_IS_BETTER
 from sparsecode.files import locked
 from sparsecode.models.amortised import Amortised, AmortisedModel
-from sparsecode.models.stacked import Stacked, obstacle, shared
+from sparsecode.models.stackable import obstacle, shared
+from sparsecode.models.stacked import Stacked
 from sparsecode.runs import RunFolder
 from sparsecode.schedules import Clock
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
