@@ -65,7 +65,7 @@ def test_a_stack_leaves_the_folders_of_ordinary_runs(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_all_members_and_the_same_sweep_goes_on(tmp_path: Path) -> None:
-    longer = ("train.epochs=10", "train.evaluate_every=5")
+    longer = ("train.epochs=10", "train.evaluate_every=5", "model.n_code=260", "model.arithmetic=dense")
     ours, theirs = (grid(tmp_path / name, "seed=0,1,2", more=longer) for name in ("ours", "theirs"))
 
     def interrupt(event: Event) -> None:
