@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
+from rich.console import Console
 
 from sparsecode.cli import main
-from sparsecode.cli.latents import LatentsReport
+from sparsecode.cli.latents import LatentsReport, _use  # pyright: ignore[reportPrivateUsage]
 from sparsecode.data import Digits
 from sparsecode.evaluate.bounds import bounds
 from sparsecode.evaluate.importance import importance_bound
@@ -67,6 +69,22 @@ def test_latents_of_runs_are_those_of_the_functions(runs: tuple[Path, Path], tmp
     assert "disentanglement" not in text
     assert main(command) == 2
     assert "latents.json: exists already" in capsys.readouterr().err
+
+
+def test_all_columns_fit_into_a_terminal(runs: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "latents.json"
+    assert main(["latents", str(runs[1]), "--draws", "2", "--samples", "20", "--json", str(file)]) == 0
+    (found,) = from_json(file.read_bytes(), LatentsReport).latents.values()
+    replace = msgspec.structs.replace
+    use = replace(
+        found.use, n_code=200, active=12.34, expected=12.34, always_on=12, dead=188, active_units=112,
+        selection=(0.01,) * 200, hoyer=0.9, psnr=16.18, ssim=0.6, hard_gap=22.3,
+    )  # fmt: skip
+    capsys.readouterr()
+    Console(width=80).print(_use({"mnist-vsc-1": replace(found, use=use)}))
+    text = capsys.readouterr().out
+    assert "SSIM    gap" in text
+    assert " 0.600  22.30" in text
 
 
 def test_latents_of_known_factors_are_scored(tmp_path: Path, capsys: Capture) -> None:

@@ -132,7 +132,7 @@ def _bounds(found: dict[str, Latents]) -> Table:
 def _use(found: dict[str, Latents]) -> Table:
     table = _table(
         "use of the codes",
-        "run", "codes", "on", "gates", "always", "dead", "units", "select", "Hoyer", "PSNR", "SSIM", "gap",
+        "run", "K", "on", "gates", "all", "dead", "AU", "select", "Hoyer", "PSNR", "SSIM", "gap",
     )  # fmt: skip
     for name, each in found.items():
         use = each.use
@@ -151,9 +151,9 @@ def _use(found: dict[str, Latents]) -> Table:
             "-" if use.hard_gap is None else f"{use.hard_gap:.2f}",
         )
     table.caption = (
-        f"on: codes with gamma > 1/2; gates: sum of gamma; always, dead: codes on for more\n"
-        f"than {ALWAYS:.0%}, less than {DEAD:.1%} of the samples; units: active units; select: variance\n"
-        "of gamma, mean over codes; PSNR, SSIM: of hard codes; gap: elbo relaxed less hard"
+        "K: codes; on: with gamma > 1/2; gates: sum of gamma; all, dead: codes on for\n"
+        f"more than {ALWAYS:.0%}, less than {DEAD:.1%} of samples; AU: active units; select: variance\n"
+        "of gamma, mean over codes; PSNR, SSIM: hard codes; gap: elbo relaxed less hard"
     )
     return table
 

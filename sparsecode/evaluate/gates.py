@@ -25,8 +25,8 @@ class GateUse(Spec, tag="gate_use"):
     is on; counts of codes by it: `always_on` (above .99), `dead` (below .001). `selection`: variance of each gamma over
     the samples, 0 where the data do not choose. `active_units`: codes whose posterior mean (gamma mu) has a variance
     above .01. `hoyer`: of the codes with gates on or off, mean over samples with one that is on; None without such. `psnr`,
-    `ssim`: of their reconstructions, the latter None but for images of at least 11 by 11 pixels. `hard_gap`: elbo of relaxed gates, as in training, less that of hard ones, in nats, each by one draw per
-    sample; what leaks through gates that are nearly shut. None for codes without gates.
+    `ssim`: of their reconstructions, the latter None but for images of at least 11 by 11 pixels. `hard_gap`: elbo of relaxed
+    gates, as in training, less that of hard ones, in nats, each by one draw per sample; what leaks through gates that are nearly shut. None for codes without gates.
     Sources: active units, Burda, Grosse & Salakhutdinov, ICLR 2016; Hoyer, JMLR 2004.
     """
 

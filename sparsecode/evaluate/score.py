@@ -74,8 +74,9 @@ def score(
     data_range: float,
     theta: float = 0.0,
 ) -> Score:
-    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space; PSNR and SSIM on `Split.pixels`.
+    """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space.
 
+    PSNR and SSIM are those of `Split.pixels`.
     Raises ValueError for a split without samples, one without labels for a model that classifies, and for values that overflow.
     """
     variance = ExplainedVariance()

@@ -44,9 +44,9 @@ def fit_stacked(
     signal stops and saves all. Threads take turns of some steps with one member after the other, or `batched` products take
     all at once (the default off CPUs).
     """
-    device, dtype = next(iter(stack.tensors.values())).device, next(iter(stack.tensors.values())).dtype
-    batched = device.type != "cpu" if batched is None else batched
-    samples = splits.training.to(device, dtype)
+    weights = next(iter(stack.tensors.values()))
+    batched = weights.device.type != "cpu" if batched is None else batched
+    samples = splits.training.to(weights.device, weights.dtype)
     course = entrants[0].course
     draws = _Draws(
         {entrant.seed: samples.reader(entrant.seed) for entrant in entrants},
