@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
+
+from filelock import FileLock, Timeout
 
 __all__ = ["LOCK", "TEMPORARY", "locked", "remove_leftovers", "save_atomic", "write_atomic"]
 
@@ -34,11 +35,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise OSError(
             error.errno, f"cannot write {path}: {error.strerror}; free some space, or write somewhere else"
         ) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must survive a power cut
-    finally:
-        os.close(folder)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in `folder` survive a power cut, where the system can: Windows opens no folders, some disks refuse."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -62,20 +69,21 @@ def save_atomic(path: Path, save: Savable) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
+    """Hold `folder` for this process; the system releases it when the process ends, however it ends.
 
-    Raises BlockingIOError if another process holds it.
+    Raises BlockingIOError if another process holds it, OSError naming the folder if it cannot be written.
     """
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(
+            f"{folder}: another process is training here; wait for it or choose another folder"
+        ) from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"{folder}: another process is training here; wait for it or choose another folder"
-            ) from None
+    try:
         yield
+    finally:
+        lock.release()

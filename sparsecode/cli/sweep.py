@@ -19,6 +19,7 @@ from sparsecode.experiments import EXPERIMENTS, Experiment
 from sparsecode.recipes import RECIPES
 from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
 from sparsecode.train.observers import Observer, ProgressBar
+from sparsecode.train.plan import Accelerator
 
 __all__ = ["sweep_command"]
 
@@ -40,7 +41,7 @@ def _sweep(
     backend: BackendName = "auto",
     processes: int = 1,
     references: bool = False,
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    accelerator: Accelerator = "auto",
     list: bool = False,
     ray_address: str | None = None,
     ray_cpus: float = 1.0,

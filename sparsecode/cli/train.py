@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import signal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -19,6 +19,7 @@ from sparsecode.recipes import RECIPES
 from sparsecode.runner import Result, RunConflictError, run
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Observer, ProgressBar, TensorBoard
+from sparsecode.train.plan import Accelerator
 
 __all__ = ["train_command"]
 
@@ -34,9 +35,7 @@ class Place:
         tuple[str, ...],
         tyro.conf.arg(help="PATH=JSON: any part of the config, whole variants too", metavar="PATH=JSON"),
     ] = ()
-    accelerator: Annotated[
-        Literal["auto", "cpu", "cuda"], tyro.conf.arg(help="auto: cuda where there is one, else cpu")
-    ] = "auto"
+    accelerator: Annotated[Accelerator, tyro.conf.arg(help="auto: cuda where there is one, else cpu")] = "auto"
     devices: Annotated[int, tyro.conf.arg(help="several train one model together (DDP)")] = 1
     tensorboard: Annotated[bool, tyro.conf.arg(help="also write TensorBoard files (extra [tensorboard])")] = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from sparsecode.data.sources import CACHE_VARIABLE, cache_folder
@@ -41,13 +41,12 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
         return path
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = (home / f"{key}.lock").open("w")
+        lock = FileLock(home / f"{key}.lock").acquire()
     except OSError as error:
         raise OSError(
             error.errno, f"cannot write to {home}: {error.strerror}; set {CACHE_VARIABLE} to another folder"
         ) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         if path.is_dir():  # another process was quicker
             return path
         shutil.rmtree(aside, ignore_errors=True)

@@ -25,6 +25,7 @@ from rich.progress import Progress
 from sparsecode.data.arrays import Share
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
 from sparsecode.data.splits import Split, Splits, sizes_of_shares
+from sparsecode.ops.cores import cores
 from sparsecode.specs import Seed, Spec, to_json
 
 __all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
@@ -137,7 +138,7 @@ def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
 
 def workers() -> ThreadPoolExecutor:
     """Threads to decode images in: Pillow lets go of the interpreter while it works."""
-    return ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    return ThreadPoolExecutor(min(8, cores()))
 
 
 class ImageFolder(Spec, tag="image_folder"):

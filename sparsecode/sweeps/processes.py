@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, resource_tracker
 from typing import Any
 
 import torch
 
+from sparsecode.ops.cores import cores
 from sparsecode.sweeps.jobs import Backend, Job, Outcome, trained
 
 __all__ = ["processes"]
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def processes(n: int, accelerator: str = "auto") -> Backend:
@@ -21,7 +25,7 @@ def processes(n: int, accelerator: str = "auto") -> Backend:
 
     When the iteration is given up, running jobs are asked to save and end, and are waited for.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // n)
+    threads = max(1, cores() // n)
 
     def backend(jobs: Sequence[Job]) -> Iterator[Outcome]:
         context = get_context("spawn")
@@ -33,12 +37,8 @@ def processes(n: int, accelerator: str = "auto") -> Backend:
                     job = waiting.popleft()
                     receive, send = context.Pipe(duplex=False)
                     process = context.Process(target=_work, args=(job, threads, accelerator, send))
-                    # Blocked while the child is young, lest Ctrl-C catch it in its imports; `_work` lets it through again.
-                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-                    try:
+                    with _blocked():  # lest a signal meet the child in its imports; `_work` lets it through again
                         process.start()
-                    finally:
-                        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
                     send.close()  # so that the child's end is the only one, and its death is noticed
                     running[receive] = process, job
                 ended = connection.wait(list(running))
@@ -60,9 +60,27 @@ def processes(n: int, accelerator: str = "auto") -> Backend:
     return backend
 
 
+@contextmanager
+def _blocked() -> Generator[None]:
+    """Hold back SIGINT and SIGTERM, in processes started within, too, where the system can (not on Windows)."""
+    masked = getattr(signal, "pthread_sigmask", None)
+    if masked:
+        masked(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        if masked:
+            masked(signal.SIG_UNBLOCK, STOPPING)
+
+
 def _work(job: Job, threads: int, accelerator: str, send: Any) -> None:
-    # The terminal's Ctrl-C reaches children too: training saves and ends by itself, the rest is the parent's to end.
+    # The terminal's Ctrl-C reaches children too: training saves and ends by itself, the rest is the parent's to end,
+    # by SIGTERM, which ends them without a traceback. Training takes both signals while it runs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     torch.set_num_threads(threads)
-    send.send(trained(job, (), accelerator))
+    outcome = trained(job, (), accelerator)
+    with suppress(BrokenPipeError):  # a parent that was stopped twice has not waited
+        send.send(outcome)

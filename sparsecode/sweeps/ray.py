@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sparsecode.ops.cores import cores
 from sparsecode.sweeps.jobs import Backend, Job, Outcome, trained
 
 __all__ = ["on_ray"]
@@ -29,8 +30,8 @@ def on_ray(address: str | None = None, cpus: float = 1.0, gpus: float = 0.0, acc
 
     def backend(jobs: Sequence[Job]) -> Iterator[Outcome]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-        cores = None if address else len(os.sched_getaffinity(0))
-        ray.init(address=address, num_cpus=cores, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        here = None if address else cores()
+        ray.init(address=address, num_cpus=here, include_dashboard=False, log_to_driver=False, configure_logging=False)
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=1)(_work)
         jobs_of = {
             task.remote(job._replace(folder=job.folder.absolute()), max(1, int(cpus)), accelerator): job for job in jobs

@@ -6,6 +6,7 @@ import atexit
 import math
 import os
 import time
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.observers import Observer
 from sparsecode.train.one_pass import one_pass
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
-from sparsecode.train.plan import STATE_FILE, NonFiniteLossError, Precision, Train, clock
+from sparsecode.train.plan import STATE_FILE, Accelerator, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
 
 __all__ = ["Course", "fit", "launch", "non_finite"]
@@ -39,13 +40,18 @@ INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look 
 def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) -> Fabric:
     """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group.
 
-    "auto" is CUDA where there is one, else the CPU. Raises ValueError for what this machine does not have.
+    "auto" is CUDA where there is one, else the CPU. Raises ValueError for what this machine does not have, and for "mps",
+    the GPU of Apple computers: it has no float64, in which models keep some of their state and scores are summed.
     """
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if accelerator not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"accelerator is {accelerator!r}; expected auto, cpu or cuda")
+    known = typing.get_args(Accelerator)
+    if accelerator not in known:
+        raise ValueError(f"accelerator is {accelerator!r}; choose from {', '.join(known)}")
+    if accelerator == "mps":
+        here = "has no float64, which models and scores need" if torch.backends.mps.is_available() else "is not there"
+        raise ValueError(f"accelerator is 'mps', and Apple's GPU {here}; choose auto or cpu")
     if accelerator == "cuda" and not cards:
-        raise ValueError("accelerator is 'cuda', and torch sees no CUDA device here; expected auto or cpu")
+        raise ValueError("accelerator is 'cuda', and torch sees no CUDA device here; choose auto or cpu")
     accelerator = ("cuda" if cards else "cpu") if accelerator == "auto" else accelerator
     nodes = 1
     if "LOCAL_WORLD_SIZE" in os.environ:

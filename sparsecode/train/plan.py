@@ -10,10 +10,11 @@ from sparsecode.data.batches import steps_per_epoch
 from sparsecode.schedules import Clock
 from sparsecode.specs import Count, Positive, Spec
 
-__all__ = ["STATE_FILE", "NonFiniteLossError", "Precision", "Train", "clock"]
+__all__ = ["STATE_FILE", "Accelerator", "NonFiniteLossError", "Precision", "Train", "clock"]
 
 STATE_FILE = "state.safetensors"
 Precision = Literal["32-true", "64-true"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Train(Spec, tag="train"):
