@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import msgspec
 
 from sparsecode.runs import Run
+from sparsecode.specs import converted, parsed
 
 __all__ = ["OverrideError", "assign", "replaced", "to_run", "value_at"]
+
+
+MEANT_AS_JSON = re.compile(r"[{\[]|-?(\d|NaN|Infinity)")
 
 
 class OverrideError(ValueError):
@@ -22,15 +27,20 @@ def assign(config: Run, assignments: tuple[str, ...], option: str = "--set") -> 
     Raises OverrideError naming the path for unknown ones and for values that do not fit.
     """
     values: dict[str, Any] = {}
+    unread: list[str] = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise OverrideError(f'{option} {assignment}: expected PATH=JSON, such as model.penalty=\'{{"type":"l1"}}\'')
         try:
-            values[path] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+            values[path] = parsed(text, f"{option} {path}", "mend it")
+        except ValueError as error:
             values[path] = text  # a bare word is a string
-    return replaced(config, values, option)
+            unread += [str(error)] if MEANT_AS_JSON.match(text) else []
+    try:
+        return replaced(config, values, option)
+    except OverrideError as error:
+        raise OverrideError("; ".join([str(error), *unread])) from None
 
 
 def replaced(config: Run, values: dict[str, Any], option: str = "--set") -> Run:
@@ -51,9 +61,9 @@ def value_at(config: Run, path: str, option: str = "--set") -> Any:
 def to_run(raw: Any) -> Run:
     """A config from plain JSON types. Raises OverrideError naming the place of a value that does not fit."""
     try:
-        return msgspec.convert(raw, Run)
-    except msgspec.ValidationError as error:
-        raise OverrideError(f"config: {error}") from None
+        return converted(raw, Run, "config")
+    except ValueError as error:
+        raise OverrideError(str(error)) from None
 
 
 def _find(raw: dict[str, Any], path: str, option: str) -> tuple[dict[str, Any], str]:

@@ -21,7 +21,7 @@ from sparsecode.evaluate.restore import restore
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, Score, score, validated
 from sparsecode.files import LOCK, locked
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import ModelSpec, save_model
+from sparsecode.models.portable import build_model, save_model
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import draw
@@ -174,7 +174,7 @@ def prepare(
     """Build the model of a run and, in the `first` process, write its config. Raises ValueError for configs that cannot be run."""
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
-    model = _build(planned.model, splits.shape, config.seed)
+    model = build_model(planned.model, splits.shape, config.seed)
     if config.init_from is not None and folder.state() is None:  # what was begun has its weights
         config.init_from.apply_(model)
     selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
@@ -191,17 +191,6 @@ def prepare(
         "data_range": list(splits.span()),
     }
     return Prepared(config, planned, folder, model, splits, splits.valid.to(device, dtype), provenance)
-
-
-def _build(spec: ModelSpec, shape: tuple[int, ...], seed: int) -> AbstractSparseModel:
-    try:
-        return spec.build(shape, seed)
-    except RuntimeError as error:  # torch has no error of its own for it on the CPU
-        if "allocate" not in str(error):
-            raise
-        raise ValueError(
-            f"model.n_code is {spec.n_code}: a model for samples of {shape} does not fit in memory"
-        ) from None
 
 
 def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:

@@ -20,7 +20,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, load_model
 from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import NonNegative, Positive, Spec, from_json, to_json
+from sparsecode.specs import NonNegative, Positive, Spec, converted, from_json, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
 from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
@@ -109,7 +109,7 @@ class Evaluation(Spec, tag="evaluation"):
     """
 
     split: str
-    scores: dict[str, Score]
+    scores: Annotated[dict[str, Score], Meta(min_length=1)]
     denoising: dict[str, tuple[Denoised, ...]]
     restored: Restored | None = None
     warnings: tuple[str, ...] = ()
@@ -158,9 +158,9 @@ class RunFolder:
         """What the model's `cfg.json` says about where it comes from. Raises ValueError naming the file if it does not."""
         file = self.model / "cfg.json"
         try:
-            found = msgspec.json.decode(file.read_bytes())["metadata"]["sparsecode"]["provenance"]
-            return msgspec.convert(found, Provenance)
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
+            found = parsed(file.read_bytes(), "its text")["metadata"]["sparsecode"]["provenance"]
+            return converted(found, Provenance, "provenance")
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file}: damaged: it does not say which data the model was trained on ({error!r}); restore it from a copy"
             ) from None
@@ -214,13 +214,16 @@ class Summary(NamedTuple):
 
 def list_runs(root: Path) -> list[Summary]:
     """Every run folder directly in `root`, by name, damaged ones too."""
-    folders = [RunFolder(path) for path in sorted(root.iterdir())] if root.is_dir() else []
-    return [_summary(folder) for folder in folders if folder.exists]
+    summaries = (_summary(RunFolder(path)) for path in sorted(root.iterdir())) if root.is_dir() else ()
+    return [summary for summary in summaries if summary is not None]
 
 
-def _summary(folder: RunFolder) -> Summary:
+def _summary(folder: RunFolder) -> Summary | None:
+    """None for what is no run."""
     name = folder.path.name
     try:
+        if not folder.exists:
+            return None
         config, state = folder.config(), folder.state()
         data = msgspec.to_builtins(config.data)["type"]
         step, total = (state.step, state.total_steps) if state else (0, 0)

@@ -1,7 +1,8 @@
-"""Configs: frozen records that check themselves, and their JSON with a format number and migrations."""
+"""Configs: frozen records that check themselves, and their JSON with a format number and migrations; reading JSON."""
 
 from __future__ import annotations
 
+import json
 import math
 import typing
 from collections.abc import Callable, Sequence
@@ -12,7 +13,18 @@ from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 from msgspec import Meta
 
-__all__ = ["FORMAT", "MIGRATIONS", "Spec", "differences", "from_json", "pack", "to_json", "unpack"]
+__all__ = [
+    "FORMAT",
+    "MIGRATIONS",
+    "Spec",
+    "converted",
+    "differences",
+    "from_json",
+    "pack",
+    "parsed",
+    "to_json",
+    "unpack",
+]
 
 S = TypeVar("S")
 
@@ -20,6 +32,9 @@ Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # what numpy's RandomState takes
+
+INT64 = range(-(2**63), 2**63)  # the whole numbers that torch, NumPy and files of tensors can hold
+DEPTH = 100  # of nested JSON: a config has fewer than 10 levels
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 # The i-th entry turns format i + 1 into format i + 2. Each new one comes with a frozen fixture in tests/data.
@@ -51,6 +66,12 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, float) and not math.isfinite(number):
                     raise ValueError(f"{where}: got {given!r}; expected a finite number")
+                if isinstance(number, int) and number not in INT64:
+                    raise ValueError(
+                        f"{where}: got a whole number of {number.bit_length()} bits; expected at most 64, below 9.2e18"
+                    )
+                if isinstance(number, str) and not number.isprintable():
+                    _check_text(number, where)
             msgspec.structs.force_setattr(self, name, value)  # 1 becomes 1.0 where a float is declared
 
 
@@ -59,6 +80,16 @@ class Extremes(Protocol):
     """A value that moves, and knows between which numbers."""
 
     def extremes(self) -> tuple[float, ...]: ...
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{where}: {text.encode(errors='backslashreplace').decode()!r} is not UTF-8, and a config is stored as JSON, which is; "
+            "rename the file or folder"
+        ) from None
 
 
 def _converted(value: Any, hint: Any, context: str) -> Any:
@@ -91,10 +122,85 @@ def unpack(raw: Any, kind: type[S] | UnionType, source: str, migrations: Sequenc
     body = raw["spec"]
     for migrate in migrations[number - 1 :]:
         body = migrate(body)
+    return converted(body, kind, source)
+
+
+def converted(raw: Any, kind: Any, source: str) -> Any:
+    """Plain JSON types as `kind`; 4.0 counts as 4 where a whole number is expected, as other languages write it.
+
+    Raises ValueError naming `source` (a file) and the place of a value that does not fit.
+    """
     try:
-        return msgspec.convert(body, kind)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{source}: {error}") from None
+        try:
+            return msgspec.convert(_with_whole_numbers(raw), kind)
+        except msgspec.ValidationError:
+            raise ValueError(f"{source}: {error}") from None
+
+
+def _with_whole_numbers(raw: Any) -> Any:
+    """A copy in which 4.0 is 4."""
+    if isinstance(raw, dict):
+        return {key: _with_whole_numbers(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_with_whole_numbers(value) for value in raw]
+    return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
+
+
+def parsed(data: bytes | str, source: str, remedy: str = "mend it, or restore it from a copy") -> Any:
+    """The value of JSON in UTF-8, with or without a byte-order mark.
+
+    Raises ValueError naming `source` (a file) and the remedy for anything else: NaN and Infinity, numbers beyond float64, a key
+    twice in one object, text that is not Unicode, more than `DEPTH` levels.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+        if text.count("[") + text.count("{") > DEPTH and _depth(value) > DEPTH:
+            raise RecursionError
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError(f"{source}: not valid JSON (more than {DEPTH} levels); {remedy}") from None
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise ValueError(f"{source}: not valid JSON (not UTF-8: {error.reason}); {remedy}") from None
+    except ValueError as error:
+        reason = "empty" if not data.strip() else error
+        raise ValueError(f"{source}: not valid JSON ({reason}); {remedy}") from None
+    return value
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word}, which JSON does not have")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.20} is too large a number")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} twice in one object")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """How many levels of objects and arrays."""
+    level, depth = [value], 0
+    while level := [
+        item
+        for part in level
+        if isinstance(part, dict | list)
+        for item in (part.values() if isinstance(part, dict) else part)
+    ]:
+        depth += 1
+    return depth
 
 
 def to_json(spec: Spec) -> bytes:
@@ -104,11 +210,7 @@ def to_json(spec: Spec) -> bytes:
 
 def from_json(data: bytes, kind: type[S], source: str = "config") -> S:
     """The inverse of `to_json`; errors as `unpack`."""
-    try:
-        raw = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{source}: not valid JSON ({error}); mend it, or restore it from a copy") from None
-    return unpack(raw, kind, source)
+    return unpack(parsed(data, source), kind, source)
 
 
 def differences(old: Spec, new: Spec) -> list[str]:

@@ -185,7 +185,7 @@ def test_a_cut_config_is_named_with_the_remedy(copied: Path, capsys: Capture) ->
     path.write_bytes(path.read_bytes()[:100])
     assert main(["train", "--resume", str(copied)]) == 1
     assert capsys.readouterr().err == (
-        f"sparsecode train: {path}: not valid JSON (Input data was truncated); mend it, or restore it from a copy\n"
+        f"sparsecode train: {path}: not valid JSON (Expecting value: line 7 column 15 (char 100)); mend it, or restore it from a copy\n"
     )
 
 

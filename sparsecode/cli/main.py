@@ -81,6 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code is None or os.environ.get("SPARSECODE_TRACEBACK"):
             raise
         words = problem.strerror if isinstance(problem, OSError) and problem.filename is None else None
+        if _needs_memory(problem):
+            reason = str(problem).strip().partition("\n")[0]
+            words = (
+                f"not enough memory{reason and f' ({reason})'}; choose smaller sizes, smaller batches or fewer samples"
+            )
         error.print(f"sparsecode {name}: {words or problem}", highlight=False, markup=False)  # less the [Errno 28]
         return code
 
@@ -96,7 +101,13 @@ def _code_of(problem: Exception) -> int | None:
         return USAGE
     if isinstance(problem, RunConflictError | BlockingIOError):
         return REFUSED
-    return FAILED if isinstance(problem, OSError | ValueError | ImportError | NonFiniteLossError) else None
+    known = isinstance(problem, OSError | ValueError | ImportError | NonFiniteLossError) or _needs_memory(problem)
+    return FAILED if known else None
+
+
+def _needs_memory(problem: Exception) -> bool:
+    """Whether memory ran out; torch has an error of its own for it on GPUs alone."""
+    return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and "allocate" in str(problem))
 
 
 def _command(name: str) -> Callable[[list[str]], int]:

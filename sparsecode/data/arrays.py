@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
-from typing import Annotated, Any
-from zipfile import BadZipFile
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.numpy_files import read_npy, read_npz
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Count, Seed, Spec
 
@@ -58,24 +57,9 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:
     fewer than two axes, no samples, complex or text values, NaN and infinity.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a .npy or .npz file")
-    try:
-        with path.open("rb") as file:  # which closes, whatever happens
-            loaded: Any = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.lib.npyio.NpzFile):
-                array = np.asarray(loaded[_choose(path, loaded.files, key)])
-            else:
-                array = np.asarray(loaded)
-    except (BadZipFile, EOFError, KeyError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or cut short ({error})") from None
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        if "Object arrays" in str(error):
-            raise ValueError(f"{path}: holds Python objects; expected real numbers") from None
-        reason = "" if "pickle" in str(error) else f" ({error})"
-        raise ValueError(f"{path}: not a .npy or .npz file, or cut short{reason}") from None
+    array = read_npy(path)
+    if array is None:
+        (array,) = read_npz(path, lambda names: [_choose(path, names, key)]).values()
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: values of type {array.dtype}; expected real numbers")
     if array.ndim < 2 or array.size == 0:
@@ -95,5 +79,5 @@ def _choose(path: Path, names: list[str], key: str | None) -> str:
         return names[0]
     if key not in names:
         given = "no key is given" if key is None else f"there is no {key!r}"
-        raise ValueError(f"{path}: holds {', '.join(names)}, and {given}; set `key` to one of them")
+        raise ValueError(f"{path}: holds {', '.join(names) or 'no arrays'}, and {given}; set `key` to one of them")
     return key

@@ -101,7 +101,7 @@ def mapped(path: Path) -> Tensor:
     try:
         # Copy-on-write, because torch wants memory that could be written to; the file never changes.
         return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (OSError, ValueError) as error:
+    except (EOFError, OSError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged or gone ({error}); delete the folder {path.parent} to build it again"
         ) from None

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import tarfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.sources import VARIABLE, Remote, published
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
@@ -142,17 +141,16 @@ def _from_batches(where: Path, read: Callable[[str], bytes]) -> _Found:
 
 def _from_excerpt(path: Path) -> _Found:
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # np.load leaves a damaged file open
-            found = _Found(path, *(np.asarray(file[key]) for key in ("x_train", "y_train", "x_test", "y_test")))
-    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+        found = _Found(path, *read_npz(path, lambda _: ["x_train", "y_train", "x_test", "y_test"]).values())
+    except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged, or without x_train, y_train, x_test and y_test ({error}); replace it, or put "
             f"{_ARCHIVE.name} from {_ARCHIVE.url} into {path.parent / _ARCHIVE.folder}"
         ) from None
     for images, labels in ((found.train, found.train_label), (found.test, found.test_label)):
-        if images.dtype != np.uint8 or images.shape != (len(labels), *_SHAPE):
+        if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), *_SHAPE):
             raise ValueError(
-                f"{path}: images {images.dtype} {images.shape} with {len(labels)} labels; expected uint8 [n, 3, 32, 32]"
+                f"{path}: images {images.dtype} {images.shape} with {labels.size} labels; expected uint8 [n, 3, 32, 32] with labels [n]"
             )
         _check_labels(labels, str(path))
     return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
 from sparsecode.data.images import PARTS, progress
+from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.shapes import FACTORS
 from sparsecode.data.sources import Remote, published
 from sparsecode.data.splits import Split, Splits
@@ -86,9 +86,8 @@ def _build(path: Path, rows: NDArray[np.int64], sizes: tuple[int, ...], folder: 
 def _classes(path: Path) -> NDArray[np.int64]:
     """Values of the factors of every image [N, 5]. The file's `metadata`, a pickle, is not touched."""
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            values = np.asarray(file["latents_classes"]).astype(np.int64)
-    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+        values = read_npz(path, lambda _: ["latents_classes"])["latents_classes"].astype(np.int64)
+    except (KeyError, ValueError) as error:
         raise _wrong(path, str(error)) from None
     if values.ndim != 2 or values.shape[1] != 1 + len(FACTORS):
         raise _wrong(path, f"latents_classes {values.shape}, expected [n, {1 + len(FACTORS)}]")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Annotated, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.sources import VARIABLE, Remote, published
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Seed, Spec
@@ -65,12 +64,20 @@ def _faces() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     path = Path(root or ".") / FILE
     if root and path.is_file():
         try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                images, person = np.asarray(file["images"]), np.asarray(file["target"]).astype(np.int64)
-        except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+            images, target = read_npz(path, lambda _: ["images", "target"]).values()
+        except (KeyError, ValueError) as error:
             raise ValueError(
                 f"{path}: damaged, or without images and target ({error}); restore it from a copy"
             ) from None
+        if (
+            target.ndim != 1
+            or target.dtype.kind not in "iu"
+            or not 0 <= target.min(initial=0) <= target.max(initial=0) < _PEOPLE
+        ):
+            raise ValueError(
+                f"{path}: target {target.dtype} {target.shape}; expected {_PEOPLE * _EACH} people from 0 to {_PEOPLE - 1}"
+            )
+        person = target.astype(np.int64)
     else:
         from scipy.io import loadmat
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Annotated
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from msgspec import Meta
 
+from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.sources import VARIABLE
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
@@ -41,15 +40,24 @@ class CIFAR10Latents(Spec, tag="cifar10-latents"):
                 'your own: --set data=\'{"type":"arrays","path":"FILE.npy"}\''
             )
         try:
-            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                arrays = {key: np.asarray(file[key]) for key in ("x_train", "y_train", "x_test", "y_test")}
-        except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+            arrays = read_npz(path, lambda _: ["x_train", "y_train", "x_test", "y_test"])
+        except (KeyError, ValueError) as error:
             raise ValueError(
                 f"{path}: damaged, or without x_train, y_train, x_test and y_test ({error}); restore it from a copy"
             ) from None
+        if wrong := [key for key, array in arrays.items() if array.dtype.kind == "c" or not array.ndim]:
+            raise ValueError(
+                f"{path}: {wrong[0]} is {arrays[wrong[0]].dtype} {arrays[wrong[0]].shape}; expected arrays of real numbers"
+            )
         x, x_test = (torch.from_numpy(arrays[key].astype(np.float32)) for key in ("x_train", "x_test"))
         y, y_test = (torch.from_numpy(arrays[key].astype(np.int64)) for key in ("y_train", "y_test"))
-        if x.ndim != 2 or (len(x), len(x_test)) != (len(y), len(y_test)) or not bool(torch.isfinite(x).all()):
+        rows_match = (tuple(y.shape), tuple(y_test.shape)) == ((len(x),), (len(x_test),))
+        if (
+            x.ndim != 2
+            or x.shape[1:] != x_test.shape[1:]
+            or not rows_match
+            or not all(bool(torch.isfinite(part).all()) for part in (x, x_test))
+        ):
             raise ValueError(
                 f"{path}: x_train {tuple(x.shape)} with {len(y)} labels; expected finite [n, n_features] and a label for each"
             )

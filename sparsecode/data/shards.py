@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Count, Seed, Spec, from_json
+from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 from sparsecode.types import Batch
 
 __all__ = ["DTYPES", "INDEX", "DType", "Index", "Shard", "ShardStream", "Shards", "read_index"]
@@ -232,7 +232,7 @@ def _read_into(out: Tensor, folder: Path, shard: Shard, *, check: bool) -> None:
         with path.open("rb") as file:
             size = file.read(8)
             header = file.read(int.from_bytes(size, "little"))
-            tensor = msgspec.json.decode(header)["x"]
+            tensor = parsed(header, "header")["x"]
             begin, end = tensor["data_offsets"]
             if (CODES.get(tensor["dtype"]), tensor["shape"]) != (out.dtype, list(out.shape)):
                 raise ValueError(f"holds {tensor['dtype']} {tensor['shape']}")
@@ -245,7 +245,7 @@ def _read_into(out: Tensor, folder: Path, shard: Shard, *, check: bool) -> None:
                     hasher.update(part)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: missing, and {INDEX} names it; {REMEDY}") from None
-    except (msgspec.DecodeError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{path}: damaged ({error}); {REMEDY}") from None
     if check and hasher.hexdigest() != shard.sha256:
         raise ValueError(f"{path}: damaged, or changed since it was written (its checksum does not fit); {REMEDY}")

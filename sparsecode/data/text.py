@@ -119,8 +119,8 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
 def _texts(path: Path, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
-            yield msgspec.json.decode(line, type=_Document).text
-        except msgspec.DecodeError as error:
+            yield msgspec.json.decode(line.removeprefix("\ufeff"), type=_Document).text
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise ValueError(f'{path}: line {number}: {error}; expected {{"text": "..."}} in each line') from None
 
 

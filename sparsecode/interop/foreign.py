@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sparsecode.data.numpy_files import read_npz as arrays_of
 from sparsecode.files import save_atomic, write_atomic
+from sparsecode.specs import converted, parsed
 
 __all__ = [
     "get",
@@ -37,10 +37,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises FileNotFoundError or ValueError naming the file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"{path}: not a JSON object ({error}); restore it from a copy") from None
+    found = parsed(path.read_bytes(), str(path), "restore it from a copy")
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: holds a {type(found).__name__}; expected a JSON object: restore it from a copy")
+    return found
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -54,6 +54,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         return load(path.read_bytes())
+    except KeyError as kind:
+        raise ValueError(f"{path}: holds tensors of type {kind}, which torch does not read; convert them") from None
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged or cut short ({error}); restore it from a copy") from None
 
@@ -66,11 +68,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def read_npz(path: Path) -> dict[str, Tensor]:
     """All arrays of an .npz file, which may hold numbers alone (object arrays are pickles)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return {name: torch.from_numpy(array) for name, array in arrays_of(path).items()}
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: not an .npz file of plain numbers ({error}); pickled objects are never loaded, save arrays of floats"
         ) from None
@@ -140,9 +139,9 @@ def working(tensors: Iterable[Any], path: Path) -> list[Tensor]:
     found = list(tensors)
     if not all(isinstance(value, Tensor) for value in found):
         raise ValueError(f"{path}: not all of its entries are tensors; restore it from a copy")
-    dtype = torch.float32
-    for value in found:
-        dtype = torch.promote_types(dtype, value.dtype if value.is_floating_point() else torch.float32)
+    if wrong := next((value.dtype for value in found if value.is_complex()), None):
+        raise ValueError(f"{path}: holds {str(wrong).removeprefix('torch.')} numbers; expected real ones")
+    dtype = torch.float64 if any(value.dtype == torch.float64 for value in found) else torch.float32
     return [value.detach().to(dtype) for value in found]
 
 
@@ -152,8 +151,8 @@ def get(config: Mapping[str, Any], key: str, kind: Any, path: Path) -> Any:
     try:
         for part in key.split("."):
             value = value[part]
-        return msgspec.convert(value, kind)
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        given = f"it is {value!r}" if isinstance(error, msgspec.ValidationError) else "it is not there"
+        return converted(value, kind, key)
+    except (KeyError, TypeError, ValueError) as error:
+        given = f"it is {value!r}" if isinstance(error, ValueError) else "it is not there"
         name = getattr(kind, "__name__", str(kind))
         raise ValueError(f"{path}: expected {key} to be {name}; {given}. Restore the file from a copy") from None

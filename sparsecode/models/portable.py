@@ -22,13 +22,35 @@ from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.variational import Variational
-from sparsecode.specs import Count, pack, unpack
+from sparsecode.ops.memory import AllocationsFit
+from sparsecode.specs import Count, converted, pack, parsed, unpack
 
-__all__ = ["ModelSpec", "TensorFile", "load_model", "read_tensors", "save_model", "tensors_of", "write_tensors"]
+__all__ = [
+    "ModelSpec",
+    "TensorFile",
+    "build_model",
+    "load_model",
+    "read_tensors",
+    "save_model",
+    "tensors_of",
+    "write_tensors",
+]
 
 ModelSpec = Iterative | Amortised | Variational  # the union of all model configs
 
 CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
+
+
+def build_model(spec: ModelSpec, shape: tuple[int, ...], seed: int) -> AbstractSparseModel:
+    """A fresh model for samples of `shape`. Raises ValueError if its weights are more than this machine's memory."""
+    what = f"model.n_code is {spec.n_code}: a model for samples of {shape}"
+    with AllocationsFit(what, "choose smaller sizes"):
+        try:
+            return spec.build(shape, seed)
+        except RuntimeError as error:  # torch has no error of its own for it on the CPU
+            if "allocate" not in str(error):
+                raise
+            raise ValueError(f"{what} does not fit in memory; choose smaller sizes") from None
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -71,9 +93,11 @@ def read_tensors(path: Path, remedy: str = "restore it from a copy or train agai
     data = path.read_bytes()
     try:
         tensors = load(data)
+    except KeyError as kind:
+        raise ValueError(f"{path}: holds tensors of type {kind}, which torch does not read; convert them") from None
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
-    header = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = parsed(data[8 : 8 + int.from_bytes(data[:8], "little")], f"{path}, header", remedy)
     metadata: dict[str, str] = header.get("__metadata__", {})
     found = TensorFile(tensors, {name: text for name, text in metadata.items() if name != CHECKSUM})
     if metadata.get(CHECKSUM) not in (None, _checksum(found)):
@@ -101,16 +125,15 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
                 f"{folder / name}: no such file; expected a model folder with {CONFIG} and {WEIGHTS}"
             )
     try:
-        config = msgspec.json.decode((folder / CONFIG).read_bytes())
-        own = config["metadata"]["sparsecode"]
-        shape = msgspec.convert(own["shape"], tuple[Count, ...])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        own = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]
+        shape = converted(own["shape"], tuple[Count, ...], "shape")
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
     spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))
     tensors = read_tensors(folder / WEIGHTS).tensors
-    model = spec.build(shape, seed=0)
+    model = build_model(spec, shape, seed=0)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if given != expected:
@@ -119,10 +142,36 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
             f"{folder / WEIGHTS}: tensors do not fit {CONFIG}: "
             + "; ".join(f"{n} is {given.get(n, 'missing')}, expected {expected.get(n, 'none')}" for n in wrong)
         )
+    tensors = _computable(tensors, model.state_dict(), folder / WEIGHTS)
     broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise ValueError(
             f"{folder / WEIGHTS}: NaN or infinity in {', '.join(broken)}; restore it from a copy or train again"
         )
-    model.load_state_dict(tensors, assign=True)  # each tensor in the dtype it was saved in
+    model.load_state_dict(tensors, assign=True)
     return model.eval()
+
+
+def _computable(
+    tensors: dict[str, torch.Tensor], built: dict[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
+    """Tensors in the types a model computes in: weights in the widest of theirs, float32 at least, and counts as counts.
+
+    Half precisions are exact in float32; float64 stays float64. Raises ValueError naming the file for other types: integers
+    in the place of weights are quantised ones, whose scales are elsewhere.
+    """
+    for name, value in tensors.items():
+        ours = built[name].dtype
+        if value.is_complex() or value.is_floating_point() != ours.is_floating_point:
+            kinds = [str(dtype).removeprefix("torch.") for dtype in (value.dtype, ours)]
+            raise ValueError(
+                f"{path}: {name} is in {kinds[0]}; expected {kinds[1]}: convert it, or restore the file from a copy"
+            )
+    wide = torch.float32
+    for name, value in tensors.items():
+        if value.dtype == torch.float64 and built[name].dtype == torch.float32:
+            wide = torch.float64
+    return {
+        name: value.to(torch.promote_types(wide, built[name].dtype) if value.is_floating_point() else built[name].dtype)
+        for name, value in tensors.items()
+    }

@@ -14,11 +14,12 @@ import msgspec
 from sparsecode.overrides import OverrideError, assign, replaced, value_at
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
+from sparsecode.specs import parsed
 from sparsecode.sweeps.jobs import Job
 
 __all__ = ["Axis", "jobs_of"]
 
-FACTOR = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)x", re.IGNORECASE)
+FACTOR = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)x", re.IGNORECASE)
 
 
 class Factor(NamedTuple):
@@ -42,8 +43,8 @@ class Axis(NamedTuple):
                 f"--over {text}: expected PATH=VALUE,VALUE,... such as model.weight=0.5x,1x,2x or seed=0,1"
             )
         try:
-            found = msgspec.json.decode(f"[{values}]", type=list[Any])
-        except msgspec.DecodeError:
+            found: list[Any] = parsed(f"[{values}]", f"--over {path}")
+        except ValueError:
             found = [_value(part.strip()) for part in values.split(",")]
         twice = [value for i, value in enumerate(found) if value in found[:i]]
         if twice:
@@ -55,8 +56,8 @@ def _value(text: str) -> Any:
     if factor := FACTOR.fullmatch(text):
         return Factor(float(factor[1]))
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        return parsed(text, "--over")
+    except ValueError:
         return text
 
 

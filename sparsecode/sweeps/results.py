@@ -14,7 +14,7 @@ from sparsecode.evaluate.denoise import Denoised
 from sparsecode.evaluate.score import Score
 from sparsecode.files import locked, write_atomic
 from sparsecode.runs import Evaluation, RunFolder
-from sparsecode.specs import Spec, differences
+from sparsecode.specs import Spec, converted, differences, parsed
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 
 __all__ = ["RESULTS", "SweepResult", "read_results", "sweep"]
@@ -95,10 +95,9 @@ def read_results(root: Path) -> list[SweepResult]:
     path = root / RESULTS
     found: list[SweepResult] = []
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+        where = f"{path}, line {number}"
         try:
-            found.append(msgspec.json.decode(line, type=SweepResult))
-        except msgspec.DecodeError as error:
-            raise ValueError(
-                f"{path}, line {number}: damaged ({error}); delete it, it is made anew from the runs"
-            ) from None
+            found.append(converted(parsed(line, where, "delete that line"), SweepResult, where))
+        except ValueError as error:
+            raise ValueError(f"{error}: the table is made anew from the runs") from None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from sparsecode.train.optim import OptimiserGroup
 
 __all__ = ["Best", "FitState", "read_state", "restore", "save_state"]
 
+COUNTERS = ("step", "steps")  # optimiser state that is not of its parameter's shape and type
 REMEDY = "restore it from a copy, or delete it to train from the start"
 
 
@@ -79,17 +81,30 @@ def restore(path: Path, fresh: FitState, model: AbstractSparseModel, groups: lis
             "put the old config back, or train with the new one in another folder"
         )
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit this run's model ({error})") from None
+    _check_kinds(weights, model.state_dict(), path)
+    model.load_state_dict(weights)
     for group in groups:
         for name, param in group.params.items():
             prefix = f"optim/{name}/"
-            group.optimiser.state[param] = {
+            group.optimiser.state[param] = found = {
                 key.removeprefix(prefix): value.to(param.device)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
+            moments = {key: value for key, value in found.items() if value.ndim and key not in COUNTERS}
+            _check_kinds(moments, dict.fromkeys(moments, param), path)
     torch.set_num_threads(state.threads)
     return msgspec.structs.replace(state, stopped_by=None)
+
+
+def _check_kinds(given: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise ValueError unless names, types and shapes are the same: training in other precision would be another training."""
+
+    def kind(tensors: Mapping[str, torch.Tensor], name: str) -> str:
+        found = tensors.get(name)
+        return "missing" if found is None else f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+
+    for name in sorted({*given, *expected}):
+        ours, theirs = kind(expected, name), kind(given, name)
+        if ours != theirs:
+            raise ValueError(f"{path}: does not fit this run's model: {name} is {theirs}, expected {ours}; {REMEDY}")

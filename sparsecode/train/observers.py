@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sparsecode.files import write_atomic
+from sparsecode.specs import converted, parsed
 from sparsecode.types import Event
 
 __all__ = ["MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
@@ -21,7 +23,8 @@ class Observer(Protocol):
     def __call__(self, event: Event) -> None: ...
 
 
-Record = dict[str, Any]
+Record = dict[str, Any]  # kind, step and numbers by name
+REMEDY = "mend or delete that line"
 
 
 def read_metrics(path: Path) -> list[Record]:
@@ -32,16 +35,27 @@ def read_metrics(path: Path) -> list[Record]:
     return [record for record, _ in _lines(path)]
 
 
+class _Head(msgspec.Struct):
+    kind: str
+    step: Annotated[int, Meta(ge=0)]
+
+
+def _record(raw: Any, where: str) -> Record:
+    head = msgspec.structs.asdict(converted(raw, _Head, where))
+    return head | converted({k: v for k, v in raw.items() if k not in head}, dict[str, float | None], where)
+
+
 def _lines(path: Path) -> list[tuple[Record, bytes]]:
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     found: list[tuple[Record, bytes]] = []
     for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
         try:
-            found.append((msgspec.json.decode(line, type=Record), line))
-        except msgspec.DecodeError as error:
+            found.append((_record(parsed(line, where, REMEDY), where), line))
+        except ValueError:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
-            raise ValueError(f"{path}, line {number}: damaged ({error}); mend or delete that line") from None
+            raise
     return found
 
 
@@ -54,7 +68,7 @@ class MetricsFile:
     def __call__(self, event: Event) -> None:
         if event.kind == "start":
             # Lines after the resumed step belong to steps that will be taken again.
-            kept = b"".join(line for record, line in _lines(self.path) if int(record["step"] or 0) <= event.step)
+            kept = b"".join(line for record, line in _lines(self.path) if record["step"] <= event.step)
             if not self.path.exists() or kept != self.path.read_bytes():
                 write_atomic(self.path, kept)
         elif event.kind in ("train", "evaluate"):
