@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-import tyro
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -19,7 +17,7 @@ from sparsecode.cli.analysis_tables import (
     references_table,
     stability_table,
 )
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.cli.tables import scores_table
 from sparsecode.data import Splits
@@ -50,38 +48,9 @@ class AnalysisReport(Spec, tag="analysis_report"):
     stability: tuple[Stability, ...]
 
 
-def analyse_command(argv: list[str]) -> int:
-    tyro.cli(_analyse, args=argv, prog="sparsecode analyse")
-    return 0
-
-
-def _analyse(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
-    /,
-    split: Part = "test",
-    theta: float | None = None,
-    samples: int = 2000,
-    seed: int = 0,
-    json: Path | None = None,
-    out: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Scores, use of the codes, and what the same number of codes could do: of each run, and how alike several are.
-
-    Draws density.png, equal_l0.png and, of several runs or where the truth is known, matched.png.
-
-    Args:
-        split: which samples
-        theta: a code is active above this magnitude; default that of the run
-        samples: at most so many, spread over the split, for references and amortisation gaps
-        seed: decides the random dictionaries among the references
-        json: also write everything to this file
-        out: folder for the figures; default the figures of each run (of several: comparisons go to the first)
-        force: write over an existing JSON file
-    """
+def analyse_command(asked: scoring.Analyse) -> None:
+    """Scores, use of the codes, and what the same number of codes could do: of each run, and how alike several are."""
+    run, others, split, theta, samples, seed, json, out, force = asked
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if theta is not None and theta < 0:

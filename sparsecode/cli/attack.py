@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.robustness import Attack, Robustness, robustness
@@ -27,42 +23,9 @@ class AttackReport(Spec, tag="attack_report"):
     runs: dict[str, tuple[Robustness, ...]]
 
 
-def attack_command(argv: list[str]) -> int:
-    tyro.cli(_attack, args=argv, prog="sparsecode attack")
-    return 0
-
-
-def _attack(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
-    /,
-    eps: tuple[float, ...] = (8 / 255,),
-    kind: Literal["pgd", "apgd"] = "pgd",
-    norm: Literal["inf", "2"] = "inf",
-    steps: int = 10,
-    draws: int = 8,
-    samples: int = 1000,
-    seed: int = 0,
-    json: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over.
-
-    Images are clipped to the range of the data. Needs the extra `robustness`.
-
-    Args:
-        eps: largest changes, in units of the data (images: 1 is white), one table row each
-        kind: the attack
-        norm: of the changes
-        steps: of the attack
-        draws: of noise to average over; 0 leaves that out
-        samples: of the test split, from its beginning
-        seed: decides noise and random starts
-        json: also write everything to this file
-        force: write over an existing JSON file
-    """
+def attack_command(asked: scoring.Attack) -> None:
+    """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over."""
+    run, others, eps, kind, norm, steps, draws, samples, seed, json, force = asked
     if min(samples, steps) < 1 or draws < 0:
         raise UsageError(f"--samples {samples}, --steps {steps}, --draws {draws}: expected at least 1, 1 and 0")
     if json is not None:

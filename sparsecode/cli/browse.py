@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.tables import denoising_table, runs_table, scores_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
@@ -19,21 +17,13 @@ from sparsecode.specs import differences, to_json
 __all__ = ["recipes_command", "runs_command"]
 
 
-def recipes_command(argv: list[str]) -> int:
-    tyro.cli(_recipes, args=argv, prog="sparsecode recipes")
-    return 0
-
-
-def _recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /) -> None:
-    """List the recipes, or print one's whole config as JSON.
-
-    Args:
-        name: a recipe
-    """
+def recipes_command(asked: using.Recipes) -> None:
+    """List the recipes, or print one's whole config as JSON."""
+    name = asked.name
     if name is None:
         table = Table("recipe", "what it is")
-        for recipe, build in RECIPES.items():
-            table.add_row(recipe, (build.__doc__ or "").split("\n")[0])
+        for known, recipe in RECIPES.items():
+            table.add_row(known, recipe.about.split("\n")[0])
         Console().print(table)
         Console().print(f"experiments, for sparsecode sweep: {', '.join(EXPERIMENTS)}", highlight=False)
         return
@@ -42,19 +32,17 @@ def _recipes(name: Annotated[str | None, tyro.conf.Positional] = None, /) -> Non
     print(to_json(RECIPES[name]()).decode(), end="")
 
 
-def runs_command(argv: list[str]) -> int:
-    tyro.extras.subcommand_cli_from_dict(
-        {"ls": _ls, "show": _show, "compare": _compare}, args=argv, prog="sparsecode runs"
-    )
-    return 0
+def runs_command(asked: using.Ls | using.Show | using.Compare) -> None:
+    """List, show or compare runs."""
+    if isinstance(asked, using.Ls):
+        _ls(asked.root)
+    elif isinstance(asked, using.Show):
+        _show(asked.run)
+    else:
+        _compare(asked.run, asked.others)
 
 
-def _ls(root: Annotated[Path, tyro.conf.Positional] = Path("runs"), /) -> None:
-    """List the runs in a folder.
-
-    Args:
-        root: folder of run folders
-    """
+def _ls(root: Path) -> None:
     summaries = list_runs(root)
     if not summaries:
         raise FileNotFoundError(f"no runs in {root}; train one: sparsecode train digits-sdl")
@@ -65,12 +53,7 @@ def _ls(root: Annotated[Path, tyro.conf.Positional] = Path("runs"), /) -> None:
             console.print(f"{summary.name}: {summary.problem}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _show(run: Annotated[Path, tyro.conf.Positional], /) -> None:
-    """Show a run: its state, config and scores.
-
-    Args:
-        run: run folder
-    """
+def _show(run: Path) -> None:
     folder, console = RunFolder(run), Console()
     config, state = folder.config(), folder.state()
     console.print(f"[bold]{run}[/bold]", highlight=False)
@@ -93,15 +76,7 @@ def _show(run: Annotated[Path, tyro.conf.Positional], /) -> None:
         console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
 
 
-def _compare(
-    run: Annotated[Path, tyro.conf.Positional], others: Annotated[tuple[Path, ...], tyro.conf.Positional], /
-) -> None:
-    """Compare runs: where their configs differ from the first one's, and their scores.
-
-    Args:
-        run: run folder
-        others: more run folders
-    """
+def _compare(run: Path, others: tuple[Path, ...]) -> None:
     if not others:
         raise UsageError("compare needs at least two run folders")
     console = Console()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
 
 import msgspec
 import torch
-import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.formats import Converted, convert, detect, read
@@ -24,42 +22,10 @@ from sparsecode.runs import Run, RunFolder
 
 __all__ = ["convert_command"]
 
-Written = Literal["saelens", "dictionary_learning", "sparsify", "openai", "sparsecode"]
-Dtype = Literal["float16", "bfloat16", "float32", "float64"]
 
-
-def convert_command(argv: list[str]) -> int:
-    tyro.cli(_convert, args=argv, prog="sparsecode convert")
-    return 0
-
-
-def _convert(
-    src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")],
-    dst: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")],
-    /,
-    *,
-    to: Written,
-    dtype: Dtype | None = None,
-    seed: int = 0,
-    like: str | None = None,
-    force: bool = False,
-) -> None:
-    """Write a sparse autoencoder in another library's format, and prove that it computes the same.
-
-    SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
-    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope. What DST's format cannot express is
-    refused. The written file is read again and compared with SRC on probe inputs; the largest differences are printed and
-    stored with it (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
-
-    Args:
-        src: what to convert
-        dst: the folder to write; for openai a file that ends in .pt
-        to: the format to write
-        dtype: precision of the written weights; default that of SRC, float32 at least
-        seed: decides the probe inputs
-        like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
-        force: write over what is there
-    """
+def convert_command(asked: using.Convert) -> None:
+    """Write a sparse autoencoder in another library's format, and prove that it computes the same."""
+    src, dst, to, dtype, seed, like, force = asked
     if dst.exists() and not force:
         raise UsageError(f"{dst}: exists already; choose another name, or write over it with --force")
     if dst.resolve() == src.resolve():

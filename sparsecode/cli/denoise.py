@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.outputs import refuse_to_overwrite
 from sparsecode.data.arrays import read_array
 from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
@@ -29,41 +28,9 @@ SEEDS = 2**31
 Pixels = NDArray[Any]
 
 
-def denoise_command(argv: list[str]) -> int:
-    tyro.cli(_denoise, args=argv, prog="sparsecode denoise")
-    return 0
-
-
-def _denoise(
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")],
-    /,
-    *,
-    dictionary: Path,
-    sigma: float,
-    out: Path,
-    method: Literal["omp", "lasso"] = "omp",
-    stride: int = 1,
-    blend: float = 1.0,
-    add_noise: bool = False,
-    seed: int = 0,
-    force: bool = False,
-) -> None:
-    """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
-
-    Colour images are denoised channel by channel. A picture, comparison.png, shows each image before and after.
-
-    Args:
-        images: .png, .jpg and other picture files (values from 0 to 255 or 65 535), or .npy files [h, w] in any units
-        dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file
-        sigma: deviation of the noise, in the units of the image's values
-        out: folder to write to: pictures as .png, arrays as .npy, by the same name
-        method: how patches are coded: up to the noise's energy (omp), or with a penalty proportional to sigma (lasso)
-        stride: pixels between patches: more is faster, 1 is best
-        blend: weight of the noisy pixel beside the patches', each of weight 1
-        add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
-        seed: of that noise
-        force: write over existing files
-    """
+def denoise_command(asked: using.Denoise) -> None:
+    """Remove white Gaussian noise from images by sparse codes of their overlapping patches."""
+    images, dictionary, sigma, out, method, stride, blend, add_noise, seed, force = asked
     if not images:
         raise UsageError("which images? name at least one file")
     if not 0 <= seed < SEEDS:

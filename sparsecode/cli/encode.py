@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.outputs import refuse_to_overwrite
 from sparsecode.data.arrays import read_array
 from sparsecode.data.splits import Split
@@ -31,37 +30,9 @@ CHUNK = 1000
 Arrays = dict[str, NDArray[Any]]
 
 
-def encode_command(argv: list[str]) -> int:
-    tyro.cli(_encode, args=argv, prog="sparsecode encode")
-    return 0
-
-
-def _encode(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    samples: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="SAMPLES")] = None,
-    /,
-    *,
-    out: Path,
-    split: Literal["train", "valid", "test"] | None = None,
-    coder: str | None = None,
-    key: str | None = None,
-    force: bool = False,
-) -> None:
-    """Code the rows of an array, or of a split of the run's own data.
-
-    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. A safetensors file says in its metadata whose
-    codes they are: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
-    samples that the run was trained on).
-
-    Args:
-        run: run folder
-        samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on
-        out: the file to write, .npz or .safetensors
-        split: instead of SAMPLES: a split of the run's own data
-        coder: which of the model's coders; default its first (for sparse coding: solver)
-        key: array in the .npz file
-        force: write over an existing file
-    """
+def encode_command(asked: using.Encode) -> None:
+    """Code the rows of an array, or of a split of the run's own data."""
+    run, out, samples, split, coder, key, force = asked
     if out.suffix not in WRITERS:
         raise UsageError(f"--out {out}: expected a name that ends in {' or '.join(WRITERS)}")
     if (samples is None) == (split is None):

@@ -5,67 +5,28 @@ from __future__ import annotations
 from contextlib import closing
 from itertools import islice, tee
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from safetensors import SafetensorError
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, training
 from sparsecode.data.activations import extract
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shard_writer import ShardWriter
-from sparsecode.data.shards import INDEX, DType, read_index
+from sparsecode.data.shards import INDEX, read_index
 from sparsecode.data.text import bytes_of, token_batches
 from sparsecode.version import __version__
 
 __all__ = ["extract_command"]
 
 
-def extract_command(argv: list[str]) -> int:
-    tyro.cli(_extract, args=argv, prog="sparsecode extract")
-    return 0
-
-
-def _extract(
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
-    text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
-    /,
-    *,
-    hook_point: str,
-    out: Path,
-    length: int = 128,
-    batch_size: int = 32,
-    keep_special: bool = False,
-    dtype: DType = "float16",
-    rows_per_shard: int = 2**17,
-    valid: float = 0.05,
-    test: float = 0.05,
-    seed: int = 0,
-    device: str | None = None,
-) -> None:
-    """Write the activations of a Hugging Face model on a text, as shards to train on.
-
-    Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. Stopped half-way, the same command goes on. The result is
-    trained on with --set data='{"type":"shards","path":"OUT"}'.
-
-    Args:
-        model: folder of the model and its tokenizer (config.json, model.safetensors, tokenizer.json)
-        text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
-            of which goes to one split; may be gzipped
-        hook_point: the submodule whose output to take, as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama)
-        out: folder to write, of which TWICE the size must be free
-        length: tokens in a span, special tokens among them
-        batch_size: spans in a forward pass
-        keep_special: keep the rows of special tokens; those of padding are always left out
-        dtype: what values are kept as
-        rows_per_shard: most rows in a file; training holds two files in memory
-        valid: share of the groups for validation
-        test: share of the groups for test
-        seed: of the split and of the shuffle
-        device: where the model runs; default a CUDA device, if there is one
-    """
+def extract_command(asked: training.Extract) -> None:
+    """Write the activations of a Hugging Face model on a text, as shards to train on."""
+    model, text, hook_point, out, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed, device = (
+        asked
+    )
     if (out / INDEX).exists():
         raise UsageError(f"--out {out}: holds shards already; choose another folder, or delete it")
     if batch_size < 1:

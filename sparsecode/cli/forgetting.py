@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import run_names
 from sparsecode.data.tasks import ClassTasks
 from sparsecode.evaluate.forgetting import Forgetting, forgetting
@@ -22,24 +20,9 @@ from sparsecode.runs import RunFolder
 __all__ = ["forgetting_command"]
 
 
-def forgetting_command(argv: list[str]) -> int:
-    tyro.cli(_forgetting, args=argv, prog="sparsecode forgetting")
-    return 0
-
-
-def _forgetting(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
-    /,
-    out: Path | None = None,
-) -> None:
-    """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks.
-
-    Args:
-        out: folder for forgetting.png; default the figures of the first run
-    """
+def forgetting_command(asked: scoring.Forgetting) -> None:
+    """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks."""
+    run, others, out = asked
     paths, console = (run, *others), Console()
     found = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
     if len({report.tasks for report in found.values()}) > 1:

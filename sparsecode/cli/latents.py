@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.data import Splits
-from sparsecode.data.synthetic import Part
 from sparsecode.evaluate.bounds import per_batch
 from sparsecode.evaluate.gates import ALWAYS, DEAD
 from sparsecode.evaluate.latents import Latents, latents
@@ -35,34 +32,9 @@ class LatentsReport(Spec, tag="latents_report"):
     latents: dict[str, Latents]
 
 
-def latents_command(argv: list[str]) -> int:
-    tyro.cli(_latents, args=argv, prog="sparsecode latents")
-    return 0
-
-
-def _latents(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
-    /,
-    split: Part = "test",
-    draws: int = 50,
-    samples: int = 2000,
-    seed: int = 0,
-    json: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs.
-
-    Args:
-        split: which samples
-        draws: codes drawn for each sample in the importance-weighted bound
-        samples: at most so many, spread over the split, for that bound and for disentanglement
-        seed: of all draws
-        json: also write everything to this file
-        force: write over an existing file
-    """
+def latents_command(asked: scoring.Latents) -> None:
+    """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs."""
+    run, others, split, draws, samples, seed, json, force = asked
     for name, value in (("draws", draws), ("samples", samples)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")

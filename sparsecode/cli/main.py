@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+
+from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, repeated, using
 
 __all__ = ["main"]
 
@@ -17,26 +20,35 @@ OK, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 
 class Command(NamedTuple):
     help: str
-    home: str  # imported only when asked for: torch takes seconds
+    home: str  # imported only when there is work to do: torch takes seconds
+    arguments: str = ""  # where the record of its arguments is, which has its name; train derives its own from a config
 
 
 COMMANDS = {
     "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
-    "eval": Command("score a trained run on a split", "sparsecode.cli.use"),
-    "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract"),
-    "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode"),
-    "analyse": Command("compare runs with references, with the truth, with each other", "sparsecode.cli.analyse"),
-    "units": Command("how units of noise-trained networks fire, and what they look for", "sparsecode.cli.units"),
-    "traverse": Command("pictures, film and page of a variational model's codes", "sparsecode.cli.traverse"),
-    "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe"),
-    "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack"),
-    "latents": Command("bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents"),
-    "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting"),
-    "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise"),
-    "convert": Command("write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert"),
-    "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep"),
-    "plot": Command("draw a run's figures again", "sparsecode.cli.use"),
-    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse"),
+    "eval": Command("score a trained run on a split", "sparsecode.cli.use", "scoring"),
+    "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract", "training"),
+    "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode", "using"),
+    "analyse": Command(
+        "compare runs with references, with the truth, with each other", "sparsecode.cli.analyse", "scoring"
+    ),
+    "units": Command(
+        "how units of noise-trained networks fire, and what they look for", "sparsecode.cli.units", "scoring"
+    ),
+    "traverse": Command("pictures, film and page of a variational model's codes", "sparsecode.cli.traverse", "using"),
+    "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe", "scoring"),
+    "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack", "scoring"),
+    "latents": Command(
+        "bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents", "scoring"
+    ),
+    "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting", "scoring"),
+    "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise", "using"),
+    "convert": Command(
+        "write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert", "using"
+    ),
+    "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "training"),
+    "plot": Command("draw a run's figures again", "sparsecode.cli.use", "using"),
+    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),
 }
 
@@ -63,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.print(f"sparsecode: no command {name!r}; there is {', '.join(COMMANDS)}", highlight=False, markup=False)
         return USAGE
     try:
-        return _command(name)(rest)
+        return _run(name, rest)
     except SystemExit as wanted:  # tyro has printed the help (0) or the error (2)
         return wanted.code if isinstance(wanted.code, int) else USAGE
     except KeyboardInterrupt:
@@ -92,7 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _code_of(problem: Exception) -> int | None:
     """The exit code for errors whose message is meant for the user; None for defects of ours."""
-    from sparsecode.cli.options import UsageError
     from sparsecode.overrides import OverrideError
     from sparsecode.runner import RunConflictError
     from sparsecode.train.plan import NonFiniteLossError
@@ -110,10 +121,34 @@ def _needs_memory(problem: Exception) -> bool:
     return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and "allocate" in str(problem))
 
 
-def _command(name: str) -> Callable[[list[str]], int]:
-    from importlib import import_module
+def _run(name: str, argv: list[str]) -> int:
+    """Read the arguments, which is all that help needs, and only then import what does the work."""
+    command = COMMANDS[name]
+    asked: Any = argv
+    if name == "train" and (not argv or argv[0] in ("-h", "--help")):
+        _train_overview(Console())
+        return OK
+    if name == "runs":
+        asked = parsed_subcommand(
+            {"ls": using.Ls, "show": using.Show, "compare": using.Compare}, argv, "sparsecode runs"
+        )
+    elif command.arguments:
+        kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), name.capitalize())
+        asked = parsed(kind, repeated(argv, ("--set", "--over")), f"sparsecode {name}")
+    return getattr(import_module(command.home), f"{name}_command")(asked) or OK
 
-    return getattr(import_module(COMMANDS[name].home), f"{name}_command")
+
+def _train_overview(console: Console) -> None:
+    from sparsecode.recipes import RECIPES
+
+    console.print(
+        "usage: sparsecode train RECIPE [--out FOLDER] [OPTIONS]\n"
+        "       sparsecode train --resume FOLDER\n\n"
+        f"recipes: {', '.join(RECIPES)}\n"
+        "Each has its own options, one per number in its config: sparsecode train RECIPE --help",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _overview(console: Console) -> None:

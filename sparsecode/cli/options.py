@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import tyro
 from msgspec import Meta
 
-from sparsecode.overrides import to_run
+from sparsecode.cli.arguments import UsageError
+from sparsecode.overrides import members, to_run, value_at, variants, variants_at
 from sparsecode.runs import Run
 from sparsecode.specs import Spec
 
-__all__ = ["UsageError", "options_of", "repeated", "with_options"]
-
-
-class UsageError(Exception):
-    """The command line asks for something that cannot be."""
-
-
-def repeated(argv: Sequence[str], names: Sequence[str]) -> list[str]:
-    """`--set A B` as `--set A --set B`, for the options of these names whose values have a `=`."""
-    found: list[str] = []
-    taking = ""
-    for word in argv:
-        if taking and "=" in word and not word.startswith("-"):
-            found += [] if found[-1] == taking else [taking]
-        elif not word.startswith("-"):
-            taking = ""
-        if word.startswith("-"):
-            taking = word if word in names else ""
-        found.append(word)
-    return found
+__all__ = ["UsageError", "named_variants", "options_of", "with_options"]
 
 
 def options_of(config: Run) -> type:
@@ -55,6 +36,29 @@ def with_options(config: Run, options: Any) -> Run:
     return to_run(merge(msgspec.to_builtins(config), options))
 
 
+def named_variants(config: Run, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """`argv` without the options that choose a whole variant (`--model.penalty l1`, or its JSON), and these as for `--set`.
+
+    They are read before all others, because a variant decides which options there are.
+    """
+    rest: list[str] = []
+    chosen: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        path = name.removeprefix("--").replace("-", "_")
+        known = variants_at(config, path) if name.startswith("--") else {}
+        if not known:
+            rest.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if value in known or value.startswith("{") or isinstance(value_at(config, path), dict):
+            chosen.append(f"{path}={'null' if value == 'None' else value}")
+        else:
+            rest += [word] if equals or not value else [word, value]
+    return rest, chosen
+
+
 def _options(value: Spec | dict[str, Spec], name: str) -> type:
     if isinstance(value, dict):
         items = [(key, item, Any) for key, item in value.items() if key.isidentifier()]
@@ -67,9 +71,8 @@ def _options(value: Spec | dict[str, Spec], name: str) -> type:
     for key, item, hint in items:
         if isinstance(item, Spec | dict):
             nested = _options(item, f"{name}_{key}")
-            variants = _variants(hint)
-            if len(variants) > 1:
-                nested.__doc__ = f"{nested.__doc__} (other variants by --set: {', '.join(variants)})"
+            if len(known := variants(hint)) > 1:
+                nested.__doc__ = f"{nested.__doc__} (other variants by their name or --set: {', '.join(known)})"
             fields.append((key, nested, dataclasses.field(default_factory=nested)))
         else:
             kind = Annotated[_kind_of(item, hint), tyro.conf.arg(help=_help(hint))]
@@ -79,28 +82,16 @@ def _options(value: Spec | dict[str, Spec], name: str) -> type:
     return made
 
 
-def _members(hint: Any) -> list[Any]:
-    """The alternatives of a type, unions and Annotated taken apart."""
-    if typing.get_origin(hint) is Annotated:
-        return _members(typing.get_args(hint)[0])
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [m for part in typing.get_args(hint) for m in _members(part)]
-    return [hint]
-
-
-def _variants(hint: Any) -> list[str]:
-    return [str(m.__struct_config__.tag) for m in _members(hint) if isinstance(m, type) and issubclass(m, Spec)]
-
-
 def _kind_of(value: Any, hint: Any) -> Any:
-    """What the option accepts: the declared type less configs, which only --set can give."""
-    plain = [m for m in _members(hint) if not (isinstance(m, type) and issubclass(m, Spec))]
+    """What the option accepts: the declared type, of configs the names (`named_variants` reads them)."""
+    plain = [m for m in members(hint) if not (isinstance(m, type) and issubclass(m, Spec))]
     if not plain or hint is Any:
         return type(value)
     kind = plain[0]
     for member in plain[1:]:
         kind = kind | member
-    return kind
+    names = tuple(variants(hint))
+    return kind | Literal[names] if names else kind  # pyright: ignore[reportInvalidTypeForm] - made at run time
 
 
 def _metas(hint: Any) -> list[Meta]:

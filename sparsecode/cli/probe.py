@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-import tyro
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.data import Splits
@@ -39,49 +38,14 @@ from sparsecode.specs import differences, to_json
 
 __all__ = ["probe_command"]
 
-Reference = Literal["pixels", "pca", "lista"]
 TRIALS = {"linear": linear_trials, "mlp": mlp_trials}
 
 
-def probe_command(argv: list[str]) -> int:
-    tyro.cli(_probe, args=argv, prog="sparsecode probe")
-    return 0
-
-
-def _probe(
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="run folders", metavar="RUN")] = (),
-    /,
-    labels_per_class: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100),
-    all_labels: bool = False,
-    seeds: int = 5,
-    standardise: bool = False,
-    classifiers: tuple[Classifier, ...] = ("linear",),
-    coders: tuple[str, ...] = (),
-    references: tuple[Reference, ...] | None = None,
-    sweep: Path | None = None,
-    over: str = "model.n_code",
-    out: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Test accuracy of classifiers on the runs' codes, given a few labels per class.
-
-    Subsets of labelled samples are balanced, nested for each seed, and the same for all features. The strength of the
-    classifier's penalty is chosen on the validation split; the test split decides nothing.
-
-    Args:
-        labels_per_class: labelled training samples per class
-        all_labels: also use all training samples, once
-        seeds: random subsets for each number of labels
-        standardise: scale every feature by itself; else all by one number (both from unlabelled samples)
-        classifiers: linear: multinomial logistic regression; mlp: two layers
-        coders: which of the models' coders; default all; codes with gates are there as mu, hard (mu or 0) and mean (gamma mu)
-        references: normalised pixels; their principal components; a LISTA classifier trained end to end (slow); default all, of
-            a sweep pixels and pca
-        sweep: folder of a sweep in place of runs: the picture is accuracy over one of its axes, a line per recipe
-        over: that axis, a number in the configs
-        out: folder for probe.json and probe.png
-        force: write over existing files
-    """
+def probe_command(asked: scoring.Probe) -> None:
+    """Test accuracy of classifiers on the runs' codes, given a few labels per class."""
+    runs, labels_per_class, all_labels, seeds, standardise, classifiers, coders, references, sweep, over, out, force = (
+        asked
+    )
     try:
         labels = tuple(sorted(set(labels_per_class)))
         how = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
@@ -187,7 +151,7 @@ def _code_sizes(models: dict[str, AbstractSparseModel]) -> list[int]:
 def _transforms(
     models: dict[str, AbstractSparseModel],
     coders: tuple[str, ...],
-    references: tuple[Reference, ...],
+    references: tuple[scoring.Reference, ...],
     splits: Splits,
     task: Task,
 ) -> dict[str, Any]:

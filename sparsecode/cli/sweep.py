@@ -5,70 +5,39 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sparsecode.cli.options import UsageError, repeated
+from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.processes import Terminated, terminable
 from sparsecode.cli.sweep_report import report, report_experiment
 from sparsecode.experiments import EXPERIMENTS, Experiment
 from sparsecode.recipes import RECIPES
 from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
 from sparsecode.train.observers import Observer, ProgressBar
-from sparsecode.train.plan import Accelerator
 
 __all__ = ["sweep_command"]
 
-Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
 
-
-def sweep_command(argv: list[str]) -> int:
-    return tyro.cli(_sweep, args=repeated(argv, ("--set", "--over")), prog="sparsecode sweep")
-
-
-def _sweep(
-    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
-    /,
-    over: Annotated[Assignments, tyro.conf.arg(metavar="PATH=V,V,...")] = (),
-    set: Annotated[Assignments, tyro.conf.arg(metavar="PATH=JSON")] = (),
-    epochs: float | None = None,
-    out: Path | None = None,
-    backend: BackendName = "auto",
-    processes: int = 1,
-    references: bool = False,
-    accelerator: Accelerator = "auto",
-    list: bool = False,
-    ray_address: str | None = None,
-    ray_cpus: float = 1.0,
-    ray_gpus: float = 0.0,
-) -> int:
-    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was.
-
-    Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and deviations over seeds) and
-    frontier.png (sparsity against reconstruction); for an experiment the picture that it is about, too.
-
-    Args:
-        names: names of recipes, or of one experiment
-        over: what varies; 2x stands for twice the recipe's own value; give it again for another path; of an experiment, it takes
-            the place of the axis with that path
-        set: a change in all runs, such as train.epochs=5; give it again for another one
-        epochs: the same as --set train.epochs=...
-        out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
-        backend: serial: one run after the other; processes: each in a process of its own; stacked: runs of one shape side by
-            side in this process, others in processes; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
-        processes: how many runs at a time
-        references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
-        accelerator: auto: cuda where there is one, else cpu
-        list: list the experiments, and train nothing
-        ray_address: of a running cluster; default: one on this machine
-        ray_cpus: cores per run
-        ray_gpus: GPUs per run, or the share of one
-    """
+def sweep_command(asked: training.Sweep) -> int:
+    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was."""
+    (
+        names,
+        over,
+        set,
+        epochs,
+        out,
+        backend,
+        processes,
+        references,
+        accelerator,
+        list,
+        ray_address,
+        ray_cpus,
+        ray_gpus,
+    ) = asked
     console = Console()
     if list:
         _list(console)
@@ -152,7 +121,7 @@ def _axes(experiment: Experiment | None, over: Sequence[str]) -> list[Axis]:
 
 def _backend(
     jobs: Sequence[Job],
-    name: BackendName,
+    name: training.BackendName,
     n: int,
     accelerator: str,
     console: Console,

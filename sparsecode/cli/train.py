@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from sparsecode.cli.options import UsageError, options_of, with_options
+from sparsecode.cli.options import UsageError, named_variants, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.overrides import assign
@@ -55,16 +55,6 @@ def train_command(argv: list[str]) -> int:
         if place.set or place.out:
             raise UsageError("--resume takes the stored config: --set and --out do not go with it")
         return _train(RunFolder(place.resume).config(), place.resume, place, console)
-    if not argv or argv[0] in ("-h", "--help"):
-        console.print(
-            "usage: sparsecode train RECIPE [--out FOLDER] [OPTIONS]\n"
-            "       sparsecode train --resume FOLDER\n\n"
-            f"recipes: {', '.join(RECIPES)}\n"
-            "Each has its own options, one per number in its config: sparsecode train RECIPE --help",
-            highlight=False,
-            markup=False,
-        )
-        return 0
     name, *rest = argv
     if name not in RECIPES:
         first = "the recipe comes first" if name.startswith("-") else f"no recipe {name!r}"
@@ -72,8 +62,10 @@ def train_command(argv: list[str]) -> int:
     if any(word.partition("=")[0] == "--resume" for word in rest):
         raise UsageError("--resume takes the stored config, not a recipe: sparsecode train --resume FOLDER")
     config = assign(RECIPES[name](), _assignments(rest))
+    rest, chosen = named_variants(config, rest)
+    config = assign(config, tuple(chosen), "option")
     options: Any = dataclasses.make_dataclass("Options", [], bases=(options_of(config), Place))
-    options.__doc__ = (RECIPES[name].__doc__ or "").split("\n")[0]
+    options.__doc__ = RECIPES[name].about.split("\n")[0]
     chosen = tyro.cli(options, args=rest, prog=f"sparsecode train {name}")
     config = with_options(config, _only_config(chosen, config))
     return _train(config, chosen.out or Path("runs") / name, chosen, console)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from PIL import Image
 from rich.console import Console
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.files import save_atomic, write_atomic
 from sparsecode.models.variational import VariationalModel
 from sparsecode.plots import is_picture
@@ -24,46 +21,9 @@ FRAME = 80  # milliseconds for which a film shows a frame
 PRESETS = 12  # samples that the page starts from
 
 
-def traverse_command(argv: list[str]) -> int:
-    tyro.cli(_traverse, args=argv, prog="sparsecode traverse")
-    return 0
-
-
-def _traverse(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    /,
-    *,
-    samples: tuple[int, ...] = (),
-    codes: tuple[int, ...] = (),
-    coder: str | None = None,
-    frames: int = 9,
-    reach: float = 3.0,
-    step: float | None = None,
-    share: float = 0.8,
-    gif: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    html: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    out: Path | None = None,
-    seed: int = 0,
-) -> None:
-    """Draw what the codes of a variational model of images stand for.
-
-    Test samples encoded; the largest code of one edited; codes swept one at a time; active codes drawn anew; paths from
-    sample to sample; draws from the prior, and with gates fitted to samples. Files of earlier calls are written over.
-
-    Args:
-        run: run folder
-        samples: rows of the test split; default three with active codes
-        codes: which to sweep; default the most used of those active
-        coder: which of the model's coders; default its first
-        frames: pictures in a row
-        reach: codes are swept from -reach to reach
-        step: instead, sweep each code from its own value towards 0 and beyond, this much for every picture
-        share: of the active codes, how many are drawn anew
-        gif: also a film: a code swept there and back
-        html: also a page with a slider for each used code, which decodes in the browser, offline
-        out: folder for the files; default the run's figures
-        seed: of the draws
-    """
+def traverse_command(asked: using.Traverse) -> None:
+    """Draw what the codes of a variational model of images stand for."""
+    run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed = asked
     if frames < 2:
         raise UsageError(f"--frames {frames}: expected at least 2")
     if not 0 < share <= 1:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import tyro
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.outputs import refuse_to_overwrite, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
@@ -68,47 +67,9 @@ class _Opened(NamedTuple):
     seed: int
 
 
-def units_command(argv: list[str]) -> int:
-    tyro.cli(_units, args=argv, prog="sparsecode units")
-    return 0
-
-
-def _units(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")],
-    others: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(help="more run folders", metavar="RUN")
-    ] = (),
-    /,
-    split: Part = "test",
-    sigma: float | None = None,
-    theta: float | None = None,
-    samples: int = 2000,
-    seed: int | None = None,
-    units: int = 100,
-    query: int = 0,
-    sigmas: tuple[float, ...] | None = None,
-    json: Path | None = None,
-    out: Path | None = None,
-    force: bool = False,
-) -> None:
-    """How units of noise-trained networks fire with noise on and off, what noise costs them, and what their keys look like.
-
-    Draws, of each run on pictures, units_fields.png, units_neighbours.png, units_query.png and units_levels.png; of all
-    runs units_pre_activations.png, units_dynamics.png and, at several levels of noise, units_ablation.png.
-
-    Args:
-        split: which samples
-        sigma: noise in the model's input space; default that of training at its end
-        theta: a unit is active above this magnitude; default that of the run
-        samples: so many at most, the first of the split
-        seed: decides the noise; default that of the run
-        units: receptive fields are fitted to and drawn of so many units, the most active ones without noise
-        query: index of the sample in units_query.png
-        sigmas: noise levels in units_levels.png; default a quarter to four times that of training
-        json: also write the numbers to this file
-        out: folder for the pictures; default the figures of each run (of several: comparisons go to the first)
-        force: write over an existing JSON file
-    """
+def units_command(asked: scoring.Units) -> None:
+    """How units of noise-trained networks fire with noise on and off, what noise costs them, and what their keys look like."""
+    run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force = asked
     for option, value, least in (("samples", samples, 1), ("units", units, 1), ("query", query, 0)):
         if value < least:
             raise UsageError(f"--{option} {value}: expected at least {least}")

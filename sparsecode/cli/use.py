@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
-
 import msgspec
-import tyro
 from rich.console import Console
 
-from sparsecode.cli.options import UsageError
+from sparsecode.cli.arguments import UsageError, scoring, using
 from sparsecode.cli.outputs import refuse_to_overwrite
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
-from sparsecode.evaluate.denoise import NoiseUnit
 from sparsecode.files import write_atomic
 from sparsecode.runner import draw, evaluate_model
 from sparsecode.runs import RunFolder
@@ -20,45 +15,15 @@ from sparsecode.specs import to_json
 
 __all__ = ["eval_command", "plot_command"]
 
-RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")]
 
-
-def eval_command(argv: list[str]) -> int:
-    tyro.cli(_eval, args=argv, prog="sparsecode eval")
-    return 0
-
-
-def plot_command(argv: list[str]) -> int:
-    tyro.cli(_plot, args=argv, prog="sparsecode plot")
-    return 0
-
-
-def _eval(
-    run: RunPath,
-    /,
-    split: Literal["test", "valid", "train"] = "test",
-    sigmas: tuple[float, ...] | None = None,
-    unit: NoiseUnit | None = None,
-    theta: float | None = None,
-    json: Path | None = None,
-    force: bool = False,
-) -> None:
-    """Score the run's best model.
-
-    Args:
-        run: run folder
-        split: which samples
-        sigmas: noise levels; default those of the run
-        unit: sigma in the model's normalised input, or in fractions of the data range
-        theta: a code is active above this magnitude
-        json: also write the scores to this file
-        force: write over an existing file
-    """
+def eval_command(asked: scoring.Eval) -> None:
+    """Score the run's best model."""
+    run, split, sigmas, unit, theta, json, force = asked
     folder = RunFolder(run)
     config, console = folder.config(), Console()
-    asked = {name: value for name, value in (("sigmas", sigmas), ("unit", unit), ("theta", theta)) if value is not None}
+    given = {name: value for name, value in (("sigmas", sigmas), ("unit", unit), ("theta", theta)) if value is not None}
     try:
-        how = msgspec.structs.replace(config.evaluate, **asked)
+        how = msgspec.structs.replace(config.evaluate, **given)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if json is not None:
@@ -81,12 +46,9 @@ def _eval(
         console.print(f"scores {json}", highlight=False)
 
 
-def _plot(run: RunPath, /) -> None:
-    """Draw the run's figures again.
-
-    Args:
-        run: run folder
-    """
+def plot_command(asked: using.Plot) -> None:
+    """Draw the run's figures again."""
+    run = asked.run
     folder = RunFolder(run)
     config = folder.config()
     splits = config.data.load()

@@ -7,13 +7,14 @@ from bisect import bisect_right
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import torch
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.choices import DType
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
@@ -22,7 +23,6 @@ from sparsecode.types import Batch
 __all__ = ["DTYPES", "INDEX", "DType", "Index", "Shard", "ShardStream", "Shards", "read_index"]
 
 INDEX = "index.json"
-DType = Literal["float16", "bfloat16", "float32"]
 DTYPES: dict[DType, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,

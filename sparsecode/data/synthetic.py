@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.choices import Part
 from sparsecode.data.splits import Split, Splits
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Count, NonNegative, Positive, Seed, Spec
 
 __all__ = ["Exponential", "Firing", "KnowsTruth", "Part", "Synthetic", "Truth", "Uniform"]
-
-Part = Literal["train", "valid", "test"]
 
 CHUNK = 4096  # samples drawn together
 

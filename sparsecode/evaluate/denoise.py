@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from sparsecode.choices import NoiseUnit
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.metrics import l0, psnr
 from sparsecode.evaluate.score import CHUNK
@@ -16,8 +16,6 @@ from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 
 __all__ = ["Denoised", "NoiseUnit", "add_noise", "denoise"]
-
-NoiseUnit = Literal["input", "range"]
 
 
 class Denoised(Spec, tag="denoised"):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.choices import Classifier
 from sparsecode.data.splits import Splits
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
@@ -41,7 +42,6 @@ __all__ = [
 
 Track = Callable[[Sequence[Any], str], Iterable[Any]]  # a progress bar: items and what is done with them
 Map = Callable[[Tensor], Tensor]
-Classifier = Literal["linear", "mlp"]
 
 CHUNK = 500  # samples coded together: a step of a progress bar
 UNLABELLED = 10_000  # training samples for the principal components

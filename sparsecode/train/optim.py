@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import msgspec
 import torch
 from msgspec import Meta
 from torch import nn
@@ -139,18 +140,28 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
     for group, params in model.param_groups().items():
         pattern = next((p for p in optim.groups if _matches(group, p)), None)
         if pattern is None:
-            raise ValueError(f"optim.groups: no pattern of {list(optim.groups)} matches the model's group {group!r}")
-        taken[pattern].update({names[id(param)]: param for param in params})
-    for pattern, params in taken.items():
-        if not params:
+            first = _short(next(iter(optim.groups.values()), Adam()))
             raise ValueError(
-                f"optim.groups: pattern {pattern!r} matches none of the model's groups {list(model.param_groups())}"
-                " that an earlier pattern left"
+                f"optim.groups: no pattern of {', '.join(optim.groups) or 'none'} matches the model's group {group!r}; expected "
+                f"one for every group: add --set optim.groups.{group.partition('.')[0]}='{msgspec.json.encode(first).decode()}'"
             )
+        taken[pattern].update({names[id(param)]: param for param in params})
+    if unused := [pattern for pattern, params in taken.items() if not params]:
+        rest = {pattern: _short(group) for pattern, group in optim.groups.items() if pattern not in unused}
+        raise ValueError(
+            f"optim.groups: pattern {unused[0]!r} matches none of the model's groups {', '.join(model.param_groups())} that an "
+            f"earlier pattern left; leave it out: --set optim.groups='{msgspec.json.encode(rest).decode()}'"
+        )
     return [
         OptimiserGroup(optim.groups[pattern], params, optim.groups[pattern].build(list(params.values())))
         for pattern, params in taken.items()
     ]
+
+
+def _short(group: Group) -> dict[str, Any]:
+    """An optimiser as JSON types, less what is as usual."""
+    usual = msgspec.to_builtins(type(group)())
+    return {name: value for name, value in msgspec.to_builtins(group).items() if name == "type" or value != usual[name]}
 
 
 def _matches(group: str, pattern: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from sparsecode.choices import Accelerator
 from sparsecode.data.batches import steps_per_epoch
 from sparsecode.schedules import Clock
 from sparsecode.specs import Count, Positive, Spec
@@ -14,7 +15,6 @@ __all__ = ["STATE_FILE", "Accelerator", "NonFiniteLossError", "Precision", "Trai
 
 STATE_FILE = "state.safetensors"
 Precision = Literal["32-true", "64-true"]
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Train(Spec, tag="train"):

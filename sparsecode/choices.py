@@ -1,0 +1,13 @@
+"""Words that several rooms and the command line choose from; nothing is imported, so that help needs nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["Accelerator", "Classifier", "DType", "NoiseUnit", "Part"]
+
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Part = Literal["train", "valid", "test"]
+NoiseUnit = Literal["input", "range"]
+Classifier = Literal["linear", "mlp"]
+DType = Literal["float16", "bfloat16", "float32"]

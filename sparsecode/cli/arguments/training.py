@@ -1,0 +1,92 @@
+"""What commands take that train, or make data to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
+
+from sparsecode.choices import Accelerator, DType
+
+__all__ = ["BackendName", "Extract", "Sweep"]
+
+BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
+Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+
+
+class Sweep(NamedTuple):
+    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was.
+
+    Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and deviations over seeds) and
+    frontier.png (sparsity against reconstruction); for an experiment the picture that it is about, too.
+
+    Args:
+        names: names of recipes, or of one experiment
+        over: what varies; 2x stands for twice the recipe's own value; give it again for another path; of an experiment, it takes
+            the place of the axis with that path
+        set: a change in all runs, such as train.epochs=5; give it again for another one
+        epochs: the same as --set train.epochs=...
+        out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
+        backend: serial: one run after the other; processes: each in a process of its own; stacked: runs of one shape side by
+            side in this process, others in processes; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
+        processes: how many runs at a time
+        references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
+        accelerator: auto: cuda where there is one, else cpu
+        list: list the experiments, and train nothing
+        ray_address: of a running cluster; default: one on this machine
+        ray_cpus: cores per run
+        ray_gpus: GPUs per run, or the share of one
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    over: Annotated[Assignments, tyro.conf.arg(metavar="PATH=V,V,...")] = ()
+    set: Annotated[Assignments, tyro.conf.arg(metavar="PATH=JSON")] = ()
+    epochs: float | None = None
+    out: Path | None = None
+    backend: BackendName = "auto"
+    processes: int = 1
+    references: bool = False
+    accelerator: Accelerator = "auto"
+    list: bool = False
+    ray_address: str | None = None
+    ray_cpus: float = 1.0
+    ray_gpus: float = 0.0
+
+
+class Extract(NamedTuple):
+    """Write the activations of a Hugging Face model on a text, as shards to train on.
+
+    Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. Stopped half-way, the same command goes on. The result is
+    trained on with --set data='{"type":"shards","path":"OUT"}'.
+
+    Args:
+        model: folder of the model and its tokenizer (config.json, model.safetensors, tokenizer.json)
+        text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
+            of which goes to one split; may be gzipped
+        hook_point: the submodule whose output to take, as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama)
+        out: folder to write, of which TWICE the size must be free
+        length: tokens in a span, special tokens among them
+        batch_size: spans in a forward pass
+        keep_special: keep the rows of special tokens; those of padding are always left out
+        dtype: what values are kept as
+        rows_per_shard: most rows in a file; training holds two files in memory
+        valid: share of the groups for validation
+        test: share of the groups for test
+        seed: of the split and of the shuffle
+        device: where the model runs; default a CUDA device, if there is one
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    hook_point: str
+    out: Path
+    length: int = 128
+    batch_size: int = 32
+    keep_special: bool = False
+    dtype: DType = "float16"
+    rows_per_shard: int = 2**17
+    valid: float = 0.05
+    test: float = 0.05
+    seed: int = 0
+    device: str | None = None

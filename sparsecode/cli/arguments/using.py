@@ -1,0 +1,182 @@
+"""What commands take that use trained runs, or look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
+
+from sparsecode.cli.arguments import MoreRuns, RunPath
+
+__all__ = ["Compare", "Convert", "Denoise", "Encode", "Ls", "Plot", "Recipes", "Show", "Traverse"]
+
+
+class Encode(NamedTuple):
+    """Code the rows of an array, or of a split of the run's own data.
+
+    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. A safetensors file says in its metadata whose
+    codes they are: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
+    samples that the run was trained on).
+
+    Args:
+        run: run folder
+        samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on
+        out: the file to write, .npz or .safetensors
+        split: instead of SAMPLES: a split of the run's own data
+        coder: which of the model's coders; default its first (for sparse coding: solver)
+        key: array in the .npz file
+        force: write over an existing file
+    """
+
+    run: RunPath
+    out: Path
+    samples: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[SAMPLES]")] = None
+    split: Literal["train", "valid", "test"] | None = None
+    coder: str | None = None
+    key: str | None = None
+    force: bool = False
+
+
+class Plot(NamedTuple):
+    """Draw the run's figures again.
+
+    Args:
+        run: run folder
+    """
+
+    run: RunPath
+
+
+class Traverse(NamedTuple):
+    """Draw what the codes of a variational model of images stand for.
+
+    Test samples encoded; the largest code of one edited; codes swept one at a time; active codes drawn anew; paths from
+    sample to sample; draws from the prior, and with gates fitted to samples. Files of earlier calls are written over.
+
+    Args:
+        run: run folder
+        samples: rows of the test split; default three with active codes
+        codes: which to sweep; default the most used of those active
+        coder: which of the model's coders; default its first
+        frames: pictures in a row
+        reach: codes are swept from -reach to reach
+        step: instead, sweep each code from its own value towards 0 and beyond, this much for every picture
+        share: of the active codes, how many are drawn anew
+        gif: also a film: a code swept there and back
+        html: also a page with a slider for each used code, which decodes in the browser, offline
+        out: folder for the files; default the run's figures
+        seed: of the draws
+    """
+
+    run: RunPath
+    samples: tuple[int, ...] = ()
+    codes: tuple[int, ...] = ()
+    coder: str | None = None
+    frames: int = 9
+    reach: float = 3.0
+    step: float | None = None
+    share: float = 0.8
+    gif: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    html: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    out: Path | None = None
+    seed: int = 0
+
+
+class Denoise(NamedTuple):
+    """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
+
+    Colour images are denoised channel by channel. A picture, comparison.png, shows each image before and after.
+
+    Args:
+        images: .png, .jpg and other picture files (values from 0 to 255 or 65 535), or .npy files [h, w] in any units
+        dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file
+        sigma: deviation of the noise, in the units of the image's values
+        out: folder to write to: pictures as .png, arrays as .npy, by the same name
+        method: how patches are coded: up to the noise's energy (omp), or with a penalty proportional to sigma (lasso)
+        stride: pixels between patches: more is faster, 1 is best
+        blend: weight of the noisy pixel beside the patches', each of weight 1
+        add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
+        seed: of that noise
+        force: write over existing files
+    """
+
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
+    dictionary: Path
+    sigma: float
+    out: Path
+    method: Literal["omp", "lasso"] = "omp"
+    stride: int = 1
+    blend: float = 1.0
+    add_noise: bool = False
+    seed: int = 0
+    force: bool = False
+
+
+class Convert(NamedTuple):
+    """Write a sparse autoencoder in another library's format, and prove that it computes the same.
+
+    SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
+    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope. What DST's format cannot express is
+    refused. The written file is read again and compared with SRC on probe inputs; the largest differences are printed and
+    stored with it (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
+
+    Args:
+        src: what to convert
+        dst: the folder to write; for openai a file that ends in .pt
+        to: the format to write
+        dtype: precision of the written weights; default that of SRC, float32 at least
+        seed: decides the probe inputs
+        like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
+        force: write over what is there
+    """
+
+    src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    dst: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
+    to: Literal["saelens", "dictionary_learning", "sparsify", "openai", "sparsecode"]
+    dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
+    seed: int = 0
+    like: str | None = None
+    force: bool = False
+
+
+class Recipes(NamedTuple):
+    """List the recipes, or print one's whole config as JSON.
+
+    Args:
+        name: a recipe
+    """
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+
+
+class Ls(NamedTuple):
+    """List the runs in a folder.
+
+    Args:
+        root: folder of run folders
+    """
+
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
+
+
+class Show(NamedTuple):
+    """Show a run: its state, config and scores.
+
+    Args:
+        run: run folder
+    """
+
+    run: RunPath
+
+
+class Compare(NamedTuple):
+    """Compare runs: where their configs differ from the first one's, and their scores.
+
+    Args:
+        run: run folder
+        others: more run folders
+    """
+
+    run: RunPath
+    others: MoreRuns
