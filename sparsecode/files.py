@@ -9,11 +9,33 @@ from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
+import platformdirs
 from filelock import FileLock, Timeout
 
-__all__ = ["LOCK", "TEMPORARY", "locked", "remove_leftovers", "save_atomic", "write_atomic"]
+__all__ = [
+    "CACHE_VARIABLE",
+    "LOCK",
+    "TEMPORARY",
+    "cache_folder",
+    "locked",
+    "remove_leftovers",
+    "save_atomic",
+    "write_atomic",
+]
 
 TEMPORARY, LOCK = ".partial", ".lock"
+CACHE_VARIABLE = "SPARSECODE_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where downloads, what was built from data and compiled functions are kept: `$SPARSECODE_CACHE`, else the user's cache.
+
+    Raises FileNotFoundError if the variable is not set and there is no home folder.
+    """
+    try:
+        return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("sparsecode")).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(f"there is no home folder for a cache; set {CACHE_VARIABLE} to a folder") from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:

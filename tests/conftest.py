@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -66,8 +67,15 @@ def global_rng_untouched() -> Generator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:  # pyright: ignore[reportUnusedFunction] - pytest does
-    """What is built from data, by tests and by the processes they start, stays out of the user's cache."""
+    """What is built from data, by tests and by the processes they start, stays out of the user's cache.
+
+    Compiled kernels are kept in it: they are checked when loaded, and take most of a minute to compile.
+    """
+    from sparsecode.files import cache_folder
+
     with pytest.MonkeyPatch.context() as patch:
+        if not os.environ.get("NUMBA_CACHE_DIR"):
+            patch.setenv("NUMBA_CACHE_DIR", str(cache_folder() / "kernels"))
         patch.setenv("SPARSECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -1,8 +1,5 @@
 """Compiled kernels beside their eager counterparts, and what only they can get wrong."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +7,7 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from torch import Tensor
 
 from sparsecode.data import Photos
-from sparsecode.kernels import (
-    _forget_outdated,  # pyright: ignore[reportPrivateUsage]
-    rectified,
-)
+from sparsecode.kernels import rectified
 from sparsecode.ops.dense_codes import numbers
 from sparsecode.penalties import L1, ElasticNet, Penalty
 from sparsecode.solvers import FISTA, CoordinateDescent, QuadraticEnergy, solve
@@ -107,17 +101,6 @@ def test_a_far_start_is_left_behind_by_large_dictionaries_too() -> None:
     start = torch.randn(energy.corr.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     far, near = (codes_of(energy, CoordinateDescent(), 1e-9, z0).objective for z0 in (start, None))
     torch.testing.assert_close(far, near, rtol=1e-7, atol=1e-9)
-
-
-def test_what_was_compiled_before_a_source_of_it_changed_is_forgotten(tmp_path: Path) -> None:
-    (tmp_path / "__pycache__").mkdir()
-    files = {"caller.py": 10, "called.py": 30, "alone.py": 10}
-    compiled = {"caller.f-1.nbi": 20, "caller.g-2.nbi": 40, "alone.h-3.nbi": 20, "caller.pyc": 20}
-    for name, time in (files | {f"__pycache__/{name}": time for name, time in compiled.items()}).items():
-        (tmp_path / name).write_text("from sparsecode.kernels.called import f\n" if name == "caller.py" else "")
-        os.utime(tmp_path / name, (time, time))
-    _forget_outdated(tmp_path)
-    assert {file.name for file in (tmp_path / "__pycache__").iterdir()} == compiled.keys() - {"caller.f-1.nbi"}
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])

@@ -15,8 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from sparsecode.data.sources import CACHE_VARIABLE, cache_folder
-from sparsecode.files import TEMPORARY
+from sparsecode.files import CACHE_VARIABLE, TEMPORARY, cache_folder
 
 __all__ = ["cached", "key_of", "mapped", "require_space", "written"]
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import pooch
 
-__all__ = ["VARIABLE", "Remote", "cache_folder", "contents", "published"]
+from sparsecode.files import cache_folder
 
-VARIABLE, CACHE_VARIABLE = "SPARSECODE_DATA", "SPARSECODE_CACHE"
+__all__ = ["VARIABLE", "Remote", "contents", "published"]
+
+VARIABLE = "SPARSECODE_DATA"
 
 
 class Remote(NamedTuple):
@@ -28,11 +30,6 @@ class Remote(NamedTuple):
     url: str
     packed: str
     content: str = ""
-
-
-def cache_folder() -> Path:
-    """Where downloads and what was built from data are kept: `$SPARSECODE_CACHE`, else the user's cache."""
-    return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("sparsecode"))
 
 
 def contents(remote: Remote) -> bytes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = ["adam", "squares"]
 
 ZERO = np.float32(0)
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+_jit = compiled(divide=True)
 
 
 @_jit

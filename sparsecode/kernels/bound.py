@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = ["LOGIT", "NEGRELU", "NORMAL", "Objective", "bernoulli", "gaussian", "spike_slab"]
 
 NORMAL, LOGIT, NEGRELU = 0, 1, 2  # kinds of posterior
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+_jit = compiled(divide=True)
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)  # a Python float would make everything float64
 LOW = np.float32(1e-6)  # as `sparsecode.nn.posteriors.CLAMP`

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic
@@ -18,13 +17,14 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.adam import adam
 from sparsecode.kernels.bound import NORMAL, Objective, bernoulli, gaussian, spike_slab
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.panels import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
 from sparsecode.kernels.team import more_to_do, wait_for_all
 
 __all__ = ["Layer", "Orders", "steps"]
 
 _intrinsic: Any = intrinsic  # it changes what a function takes
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+_jit = compiled(divide=True)
 
 ZERO = np.float32(0)
 UNIT = 12  # rows that threads share in multiples of

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, share_out
 
 __all__ = ["coordinate_descent"]
@@ -30,7 +30,7 @@ RELAX = 0.4  # share by which a step goes beyond its coordinate's optimum; below
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+_jit = compiled()
 
 
 @_jit

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["activate", "slopes"]
@@ -16,7 +16,7 @@ __all__ = ["activate", "slopes"]
 WIDTH = 1024  # entries of a row at a time: they stay in the first-level cache
 ROWS = 128  # samples that a thread takes at a time
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+_jit = compiled()
 
 
 @_jit

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = ["update_block"]
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+@compiled()
 def update_block(
     atoms: Any, codes: Any, residual: Any, first: Any, floor: Any, least: Any, greatest: Any, positive: Any
 ) -> None:

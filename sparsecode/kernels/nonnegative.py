@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["active_set"]
@@ -23,7 +23,7 @@ BLOCK = 16  # samples that a thread takes at a time
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(reorder=False)
 def _append(gram: Any, chosen: Any, count: Any, new: Any, factor: Any, least: Any) -> Any:
     """A row of the Cholesky factor for atom `new`; False if the chosen ones span it."""
     for i in range(count):
@@ -41,7 +41,7 @@ def _append(gram: Any, chosen: Any, count: Any, new: Any, factor: Any, least: An
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(reorder=False)
 def _solve(corr: Any, chosen: Any, count: Any, factor: Any, out: Any) -> None:
     for i in range(count):
         value = float(corr[chosen[i]])
@@ -55,7 +55,7 @@ def _solve(corr: Any, chosen: Any, count: Any, factor: Any, out: Any) -> None:
         out[i] = value / factor[i, i]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(reorder=False)
 def _active_set(
     gram: Any, corr: Any, square: Any, z: Any, most: Any, allowed: Any, positive: Any, least: Any, factor: Any,
     chosen: Any, values: Any, trial: Any, alpha: Any, shut: Any,

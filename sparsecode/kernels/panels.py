@@ -6,16 +6,18 @@ over array elements is compiled to it.
 
 from __future__ import annotations
 
+import os
 import platform
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = [
     "BLOCK",
@@ -31,7 +33,8 @@ __all__ = [
 
 def _registers() -> tuple[int, int, int]:
     """Of the processor's vectors: numbers in one; rows of blocks two wide, and width of blocks of 6 rows, that registers hold."""
-    features = str(config.CPU_FEATURES or get_host_cpu_features().flatten())  # pyright: ignore[reportAttributeAccessIssue]
+    asked = os.environ.get("NUMBA_CPU_FEATURES")
+    features = get_host_cpu_features().flatten() if asked is None else asked
     if "+avx512f" in features:
         return 16, 12, 4
     return (8, 6, 2) if platform.machine() in ("x86_64", "AMD64") else (4, 12, 4)
@@ -43,7 +46,7 @@ LANES = 2 * WIDTH  # columns are taken so many at a time, so that batches are pa
 BLOCK = 24  # rows of weights that are worked on at a time
 ZERO = np.float32(0)
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+_jit = compiled(divide=True)
 
 
 def _tile(rows: int, vectors: int) -> Any:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, share_out
 
 __all__ = ["pursue"]
@@ -23,7 +23,7 @@ BLOCK = 64  # samples that a thread takes at a time
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+@compiled()
 def _pursue(
     gram: Any, corr: Any, square: Any, z: Any, n_nonzero: Any, tol: Any, least: Any, alpha: Any, bits: Any, mask: Any,
     directions: Any, chosen: Any, moves: Any,

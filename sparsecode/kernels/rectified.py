@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = ["differ", "gate", "rectify"]
 
@@ -19,7 +20,7 @@ ZERO = np.float32(0)
 
 _intrinsic: Any = intrinsic  # it changes what a function takes
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy", cache=True, nogil=True)
+_jit = compiled(divide=True)
 
 
 @_intrinsic

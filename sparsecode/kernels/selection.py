@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
@@ -24,7 +24,7 @@ PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
 ROWS = 64  # samples that a thread takes at a time
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+_jit = compiled()
 
 
 @_jit

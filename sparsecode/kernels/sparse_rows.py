@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["column_order", "column_sums", "dots", "row_dots", "row_sums"]
 
 ROWS, COLUMNS = 64, 128  # that a thread takes at a time
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+_jit = compiled()
 
 
 @_jit

@@ -10,13 +10,14 @@ import platform
 import sys
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from sparsecode.kernels.jit import compiled
 
 __all__ = ["CAN_WAIT", "asleep", "call", "more_to_do", "signals", "wait_for_all"]
 
@@ -27,7 +28,7 @@ LINE = 8  # numbers of a cache line: each signal has its own
 ARRIVED, CALLED, SLEEPING = 0, LINE, 2 * LINE  # at SLEEPING + i LINE is 1 while member i sleeps
 
 _intrinsic: Any = intrinsic  # it changes what a function takes
-_jit = numba.njit(cache=True, nogil=True)
+_jit = compiled(reorder=False)
 
 
 def signals(team: int) -> NDArray[np.int64]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numba
 from numpy.typing import NDArray
 
+from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["remove_parallel"]
 
 ROWS = 256  # that a thread takes at a time
 
-_jit = numba.njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, nogil=True)
+_jit = compiled()
 
 
 @_jit
