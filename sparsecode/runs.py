@@ -26,7 +26,7 @@ from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
-__all__ = ["Evaluate", "Evaluation", "InitFrom", "Provenance", "Run", "RunFolder", "Summary", "list_runs"]
+__all__ = ["Evaluate", "Evaluation", "InitFrom", "Provenance", "Run", "RunFolder", "Summary", "labelled", "list_runs"]
 
 
 MOVING = (Linear, Cosine, Exponential, Piecewise)
@@ -179,6 +179,22 @@ class RunFolder:
         file = self.resume / STATE_FILE
         return read_state(file) if file.exists() else None
 
+    @property
+    def unfinished(self) -> str:
+        """Where a training stands that has not ended (`step 280 of 600`); empty once it has, and for models made otherwise."""
+        try:
+            state = self.state()
+        except (OSError, ValueError):  # damaged: for those to say who need it
+            return ""
+        if state is None:
+            return "no checkpoint yet" if self.metrics_file.exists() and not self.eval_file.exists() else ""
+        return "" if state.step >= state.total_steps else f"step {state.step} of {state.total_steps}"
+
+    @property
+    def label(self) -> str:
+        """What tables and figures call it: its name and, of an unfinished run, where it stands."""
+        return labelled(self.path.resolve().name, self)
+
     def best_model(self) -> AbstractSparseModel:
         """The model with the lowest validation value, on the CPU."""
         self.config()
@@ -201,13 +217,18 @@ class RunFolder:
         return read_metrics(self.metrics_file)
 
 
+def labelled(name: str, folder: RunFolder) -> str:
+    """The name of a run, and where its training stands if it has not ended."""
+    stands = folder.unfinished
+    return f"{name} ({stands})" if stands else name
+
+
 class Summary(NamedTuple):
-    """A run in one line; `problem` says why the rest is empty."""
+    """A run in one line; `problem` says why the rest is empty, `stands` how far it is (converted models were not trained here)."""
 
     name: str
     data: str = ""
-    step: int = 0
-    total_steps: int = 0
+    stands: str = ""
     evaluation: Evaluation | None = None
     problem: str = ""
 
@@ -226,7 +247,9 @@ def _summary(folder: RunFolder) -> Summary | None:
             return None
         config, state = folder.config(), folder.state()
         data = msgspec.to_builtins(config.data)["type"]
-        step, total = (state.step, state.total_steps) if state else (0, 0)
-        return Summary(name, data, step, total, folder.evaluation())
+        stands = f"{state.step} of {state.total_steps}" if state else folder.unfinished
+        if not stands:
+            stands = "converted" if (folder.model / "cfg.json").is_file() else "not begun"
+        return Summary(name, data, stands, folder.evaluation())
     except (OSError, ValueError) as problem:
         return Summary(name, problem=str(problem))

@@ -192,6 +192,9 @@ def test_denoise_refuses(
     assert not Path("out").exists()
 
 
+WATCHED_HERE = ("objective", "psnr", "l0")
+
+
 def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: Capture) -> None:
     command = [
         "sweep",
@@ -205,6 +208,11 @@ def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: C
     ]
     assert main([*command, "--over", "model.weight=0.5x,2x", "--over", "seed=0,1", "--accelerator", "cpu"]) == 0
     text = capsys.readouterr().out
+    watched = [line for line in text.splitlines() if line.startswith("step ")]
+    assert len(watched) == 4
+    assert all(
+        f"{coder}/{name} " in line for line in watched for coder in ("solver", "encoder") for name in WATCHED_HERE
+    )
     rows = [line.split() for line in text.splitlines() if line.strip().startswith("digits-sdl, solver")]
     assert [row[2:4] for row in rows] == [["0.16", "2"], ["0.64", "2"]]
     assert float(rows[0][4]) > float(rows[1][4])  # a larger weight, fewer active codes
@@ -216,8 +224,12 @@ def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: C
     assert main(["sweep"]) == 2
 
 
-def test_probe_json_opens_without_the_library(trained: Path, tmp_path: Path) -> None:
+def test_probe_json_opens_without_the_library(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     command = ["probe", str(trained), "--labels-per-class", "1", "--seeds", "1", "--references", "pixels"]
+    capsys.readouterr()
     assert main([*command, "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "one subset of labels" in text
+    assert "±" not in text  # one value has no deviation
     raw = msgspec.json.decode((tmp_path / "probe.json").read_bytes())
     assert {"features", "labels_per_class", "test", "valid", "mean", "sd"} <= set(raw["spec"]["results"][0])

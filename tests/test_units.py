@@ -27,6 +27,8 @@ from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
 from sparsecode.schedules import Linear
 from sparsecode.specs import from_json
+from sparsecode.train.checkpoint import FitState, save_state
+from sparsecode.train.plan import STATE_FILE
 
 Capture = pytest.CaptureFixture[str]
 Make = Callable[..., Path]
@@ -43,6 +45,7 @@ def make(tmp_path: Path) -> Make:
         folder.write_config(msgspec.structs.replace(RECIPES["noise-digits"](), model=model.spec, **config))
         save_model(model, folder.model, {"data": splits.fingerprint(), "data_range": list(splits.span())})
         records = [{"kind": "train", "step": step, "l0": 100 / step, "seconds": 1.0} for step in (20, 40)]
+        save_state(folder.resume / STATE_FILE, FitState(40, 40, 1, splits.fingerprint()), model, [])
         folder.metrics_file.write_text("".join(json.dumps(record) + "\n" for record in records))
         return folder.path
 

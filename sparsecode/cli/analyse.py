@@ -18,7 +18,7 @@ from sparsecode.cli.analysis_tables import (
     stability_table,
 )
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.tables import scores_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part
@@ -58,17 +58,17 @@ def analyse_command(asked: scoring.Analyse) -> None:
     if json is not None:
         refuse_to_overwrite("--json", json, force)
     paths, console = (run, *others), Console()
-    names = run_names(paths)
+    names = run_labels(paths, console)
     configs = [RunFolder(path).config() for path in paths]
     loaded: dict[bytes, Splits] = {}
     found: dict[str, Analysed] = {}
     figures: list[Path] = []
-    for name, path, config in zip(names, paths, configs, strict=True):
+    for name, place, path, config in zip(names, run_names(paths), paths, configs, strict=True):
         key = msgspec.json.encode(config.data)
         splits = loaded[key] if key in loaded else loaded.setdefault(key, config.data.load())
         done = _one(name, path, config, splits, split, theta, samples, seed, console)
         found[name] = done
-        target = RunFolder(path).figures if out is None else out / name if others else out
+        target = RunFolder(path).figures if out is None else out / place if others else out
         figures += _draw(done, target)
     reports = [done.report for done in found.values()]
     for table_of in (density_table, cosines_table, references_table, gaps_table, recovery_table):

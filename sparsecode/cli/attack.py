@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.robustness import Attack, Robustness, robustness
 from sparsecode.files import write_atomic
@@ -35,7 +35,7 @@ def attack_command(asked: scoring.Attack) -> None:
     for column in ("run", "noise", "eps", "clean", "random", "attacked"):
         table.add_column(column, justify="left" if column in ("run", "noise") else "right")
     found: dict[str, tuple[Robustness, ...]] = {}
-    for name, path in zip(run_names(paths), paths, strict=True):
+    for name, path in zip(run_labels(paths, console), paths, strict=True):
         folder = RunFolder(path)
         model = folder.best_model()
         if not isinstance(model, AmortisedModel):

@@ -11,7 +11,7 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.tables import denoising_table, runs_table, scores_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import RunFolder, list_runs
+from sparsecode.runs import RunFolder, labelled, list_runs
 from sparsecode.specs import differences, to_json
 
 __all__ = ["recipes_command", "runs_command"]
@@ -90,7 +90,7 @@ def _compare(run: Path, others: tuple[Path, ...]) -> None:
     for path in (run, *others):
         evaluation = RunFolder(path).evaluation()
         if evaluation is None:
-            table.add_row(str(path), "not evaluated yet")
+            table.add_row(labelled(str(path), RunFolder(path)), "not evaluated yet")
             continue
         for coder, s in evaluation.scores.items():
             table.add_row(

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.formats import Converted, convert, detect, read
 from sparsecode.interop.record import Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import Run, RunFolder
+from sparsecode.runs import Run, RunFolder, labelled
 
 __all__ = ["convert_command"]
 
@@ -42,11 +43,13 @@ def convert_command(asked: using.Convert) -> None:
         raise ValueError(
             f"{src}: takes {wanted} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
         )
+    console = Console()
+    run_labels((src,), console)
     target = dst if config is None else RunFolder(dst).model
     done = convert(src, target, to, None if dtype is None else getattr(torch, dtype), seed)
     if config is not None and splits is not None:
         _make_run(RunFolder(dst), config, splits)
-    _report(Console(), done, src, dst, to)
+    _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 
 def _config_of(like: str) -> Run:
@@ -71,7 +74,7 @@ def _format_of(path: Path) -> str | None:
         return None
 
 
-def _report(console: Console, done: Converted, src: Path, dst: Path, to: str) -> None:
+def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> None:
     console.print(f"from {src} ({done.format})\nto   {dst} ({to})", highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE)
     for column in ("", "codes", "inputs", "activation", "rows", "centred", "dtype"):

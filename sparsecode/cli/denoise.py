@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
-from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.arrays import read_array
 from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
 from sparsecode.evaluate.metrics import PSNR_CAP
@@ -41,8 +41,9 @@ def denoise_command(asked: using.Denoise) -> None:
         raise UsageError("two of the images would be written to the same file; denoise them into different folders")
     for target in (*targets, picture):
         refuse_to_overwrite("--out", target, force)
-    atoms = _atoms(dictionary)
     console = Console()
+    (called,) = run_labels((dictionary,), console)
+    atoms = _atoms(dictionary)
     rows: dict[str, list[Pixels]] = {}
     for number, (path, target) in enumerate(zip(images, targets, strict=True)):
         given = _read(path)
@@ -69,7 +70,7 @@ def denoise_command(asked: using.Denoise) -> None:
         rows[path.name] = shown
         console.print(f"{target}  {words}".rstrip(), highlight=False, soft_wrap=True)
     labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
-    figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {dictionary.name}")
+    figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
     save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
-from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.arrays import read_array
 from sparsecode.data.splits import Split
 from sparsecode.files import save_atomic
@@ -40,6 +40,7 @@ def encode_command(asked: using.Encode) -> None:
     refuse_to_overwrite("--out", out, force)
     folder, console = RunFolder(run), Console()
     model = folder.best_model()
+    (called,) = run_labels((run,), console)
     coders = model.coders()
     if coder is not None and coder not in coders:
         raise UsageError(f"--coder {coder}: this model has {', '.join(coders)}")
@@ -60,7 +61,7 @@ def encode_command(asked: using.Encode) -> None:
     arrays: Arrays = {"z": z.numpy()} | ({} if label is None else {"label": label.numpy()})
     metadata = {
         "sparsecode": __version__,
-        "run": run.resolve().name,
+        "run": called,
         "coder": name,
         "model": hashlib.sha256((folder.model / "sae_weights.safetensors").read_bytes()).hexdigest(),
         "data": folder.provenance().data,

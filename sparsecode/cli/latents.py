@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
 from sparsecode.evaluate.bounds import per_batch
 from sparsecode.evaluate.gates import ALWAYS, DEAD
@@ -41,7 +41,7 @@ def latents_command(asked: scoring.Latents) -> None:
     if json is not None:
         refuse_to_overwrite("--json", json, force)
     paths, console = (run, *others), Console()
-    names = run_names(paths)
+    names = run_labels(paths, console)
     models = {name: _model(path) for name, path in zip(names, paths, strict=True)}
     loaded: dict[bytes, Splits] = {}
     found: dict[str, Latents] = {}
@@ -94,7 +94,8 @@ def _bounds(found: dict[str, Latents]) -> Table:
     )  # fmt: skip
     for name, each in found.items():
         for i, (gates, b) in enumerate(each.bounds.items()):
-            weighted = f"{each.importance.bound:.2f} ± {each.importance.error:.2f}" if i == 0 else ""
+            error = f" ± {each.importance.error:.2f}" if each.importance.n > 1 else ""
+            weighted = f"{each.importance.bound:.2f}{error}" if i == 0 else ""
             parts = (b.elbo, b.recon, b.kl_slab, b.kl_spike + b.kl_choice, per_batch(-b.elbo, b.n, BATCH))
             table.add_row(name if i == 0 else "", gates, *(f"{value:.2f}" for value in parts), weighted)
     table.caption = f"slab, spike: divergences; VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"

@@ -12,8 +12,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
+from sparsecode.cli.tables import with_deviation
 from sparsecode.data import Splits
 from sparsecode.evaluate.lista_probe import lista_trials
 from sparsecode.evaluate.mlp_probe import mlp_trials
@@ -60,12 +61,12 @@ def probe_command(asked: scoring.Probe) -> None:
     paths = runs if swept is None else tuple(each.path for each in swept)
     if references is None:
         references = ("pixels", "pca", "lista") if swept is None else ("pixels", "pca")
-    names = run_names(paths)
+    console = Console()
+    names = run_labels(paths, console)
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
     splits = _same_data(paths)
     task = Task.of(splits, how)
-    console = Console()
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
     report = ProbeReport({n: str(p) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else "")
@@ -96,7 +97,7 @@ def probe_command(asked: scoring.Probe) -> None:
     points = points_of(results, places)
     console.print(swept_table(points, over) if swept else _table(results, how))
     if table_file and picture_file:
-        what = f"{how.seeds} subsets, one deviation each way"
+        what = _over(how) + ("; bands: one deviation each way" if how.seeds > 1 else "")
         figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
         save_atomic(picture_file, lambda file: figure.savefig(file, dpi=120))
         for what, path in (("scores", table_file), ("picture", picture_file)):
@@ -169,6 +170,10 @@ def _transforms(
     return found
 
 
+def _over(how: Probe) -> str:
+    return "one subset of labels" if how.seeds == 1 else f"mean and deviation over {how.seeds} subsets of labels"
+
+
 def _table(results: list[ProbeResult], how: Probe) -> Table:
     table = Table(
         box=box.SIMPLE,
@@ -179,10 +184,11 @@ def _table(results: list[ProbeResult], how: Probe) -> Table:
     table.add_column("features", overflow="fold")
     for k in dict.fromkeys(r.labels_per_class for r in sorted(results, key=lambda r: r.labels_per_class)):
         table.add_column(str(k), justify="right", no_wrap=True)
-    for name, (_, means, sds) in _curves(results).items():
-        table.add_row(name, *(f"{100 * m:.1f}\n±{100 * s:.1f}" for m, s in zip(means, sds, strict=True)))
+    for name in dict.fromkeys(r.features for r in results):
+        own = [r for r in results if r.features == name]
+        table.add_row(name, *(with_deviation(100 * r.mean, 100 * r.sd, len(r.test), 1) for r in own))
     scale = "every feature standardised" if how.standardise else "features scaled by one number"
-    table.caption = f"mean and deviation over {how.seeds} subsets; {scale}"
+    table.caption = f"{_over(how)}; {scale}"
     return table
 
 

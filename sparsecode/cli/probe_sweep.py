@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from sparsecode.cli.options import UsageError
+from sparsecode.cli.tables import with_deviation
 from sparsecode.evaluate.probe import ProbePoint, ProbeResult
 from sparsecode.plots.probe import AccuracyPoint, accuracy_over
 from sparsecode.runs import RunFolder
@@ -94,6 +95,8 @@ def swept_table(points: Iterable[ProbePoint], over: str) -> Table:
     for line, labels in dict.fromkeys((line, labels) for line, labels, _ in found):
         cells = [found.get((line, labels, at)) for at in values]
         table.add_row(
-            line, str(labels), *("" if p is None else f"{100 * p.mean:.1f}\n±{100 * p.sd:.1f}" for p in cells)
+            line,
+            str(labels),
+            *("" if p is None else with_deviation(100 * p.mean, 100 * p.sd, len(p.values), 1) for p in cells),
         )
     return table

@@ -132,11 +132,11 @@ def _backend(
 
     def watch(job: Job) -> list[Observer]:
         console.print(f"[bold]{job.folder.name}[/bold]", highlight=False)
-        return [ProgressBar(console, ())]
+        return [ProgressBar(console)]
 
     def watch_stack(stack: Sequence[Job]) -> list[Observer]:
-        tell(f"{len(stack)} runs in one stack")
-        return [ProgressBar(console, ())]
+        tell(f"{len(stack)} runs in one stack; validations shown are those of {stack[0].folder.name}")
+        return [ProgressBar(console)]
 
     if name == "ray":
         from sparsecode.sweeps.ray import on_ray

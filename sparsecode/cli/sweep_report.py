@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sparsecode.cli.tables import with_deviation
 from sparsecode.evaluate.references import ReferencePoint
 from sparsecode.experiments import Experiment
 from sparsecode.files import save_atomic, write_atomic
@@ -108,7 +109,7 @@ def _cell(row: FrontierRow, name: str, digits: int) -> str:
     mean, sd = row.mean[name], row.sd[name]
     if mean is None or sd is None:
         return "-"
-    return f"{mean:.{digits}f}" + (f"\n±{sd:.{digits}f}" if len(row.runs) > 1 else "")
+    return with_deviation(mean, sd, len(row.runs), digits)
 
 
 def _point(row: FrontierRow) -> FrontierPoint:

@@ -9,7 +9,12 @@ from sparsecode.evaluate.metrics import DENSE
 from sparsecode.evaluate.restore import Restored
 from sparsecode.runs import Evaluation, Summary
 
-__all__ = ["denoising_table", "restored_table", "runs_table", "scores_table"]
+__all__ = ["denoising_table", "restored_table", "runs_table", "scores_table", "with_deviation"]
+
+
+def with_deviation(mean: float, deviation: float, n: int, digits: int) -> str:
+    """A mean above its sample standard deviation, which a single value does not have."""
+    return f"{mean:.{digits}f}" + (f"\n±{deviation:.{digits}f}" if n > 1 else "")
 
 
 def scores_table(evaluation: Evaluation, title: str = "") -> Table:
@@ -92,7 +97,6 @@ def runs_table(summaries: list[Summary]) -> Table:
         if s.problem:
             table.add_row(s.name, "unreadable")
             continue
-        steps = f"{s.step} of {s.total_steps}" if s.total_steps else "not begun"
         scored = ["", "", "", ""]
         if s.evaluation:
             coder, first = next(iter(s.evaluation.scores.items()))
@@ -102,5 +106,5 @@ def runs_table(summaries: list[Summary]) -> Table:
                 f"{first.objective:.4g}",
                 f"{first.l0:.1f}",
             ]
-        table.add_row(s.name, s.data, steps, *scored)
+        table.add_row(s.name, s.data, s.stands, *scored)
     return table

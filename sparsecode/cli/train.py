@@ -23,8 +23,6 @@ from sparsecode.train.plan import Accelerator
 
 __all__ = ["train_command"]
 
-WATCHED = ("/objective", "/psnr", "/l0")
-
 
 @dataclasses.dataclass
 class Place:
@@ -95,7 +93,7 @@ def _only_config(chosen: Any, config: Run) -> Any:
 def _train(config: Run, out: Path, place: Place, console: Console) -> int:
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
-    observers: list[Observer] = [ProgressBar(console, WATCHED)]
+    observers: list[Observer] = [ProgressBar(console)]
     if place.tensorboard:
         observers.append(TensorBoard(out / "tensorboard"))
     done = before is not None and before.step >= before.total_steps and folder.evaluation() is not None

@@ -9,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.outputs import run_labels
 from sparsecode.files import save_atomic, write_atomic
 from sparsecode.models.variational import VariationalModel
 from sparsecode.plots import is_picture
@@ -39,10 +40,11 @@ def traverse_command(asked: using.Traverse) -> None:
     unknown = [j for j in codes if not 0 <= j < model.spec.n_code]
     if unknown:
         raise UsageError(f"--codes {' '.join(map(str, unknown))}: expected 0 to {model.spec.n_code - 1}")
+    (label,) = run_labels((run,), console)
     splits = folder.config().data.load()
     folder.check_data(splits)
     try:
-        subject = subject_of(model, splits, run.resolve().name, samples, coder=coder)
+        subject = subject_of(model, splits, label, samples, coder=coder)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if not bool((subject.z != 0).any(dim=1).all()):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_names
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
 from sparsecode.data import Splits
@@ -81,13 +81,13 @@ def units_command(asked: scoring.Units) -> None:
     paths, console = (run, *others), Console()
     opened: dict[str, _Opened] = {}
     loaded: dict[bytes, Splits] = {}
-    for name, path in zip(run_names(paths), paths, strict=True):
+    for name, path in zip(run_labels(paths, console), paths, strict=True):
         opened[name] = _open(path, split, sigma, theta, samples, seed, loaded)
         if query >= opened[name].samples.n:
             raise UsageError(f"--query {query}: expected below {opened[name].samples.n}, the number of samples")
     reports: dict[str, Units] = {}
     pictures: list[Path] = []
-    for name, one in opened.items():
+    for (name, one), place in zip(opened.items(), run_names(paths), strict=True):
         with console.status(f"{name}: coding, fitting and drawing"):
             found = activity(one.model, one.samples, one.noise.sigma, one.seed, one.theta)
             assert found is not None
@@ -110,7 +110,7 @@ def units_command(asked: scoring.Units) -> None:
                 console.print(f"note: {name}: {seen}", highlight=False, markup=False, soft_wrap=True)
                 continue
             reports[name] = Units(name, split, found, seen.fields, seen.cosine)
-            target = one.folder.figures if out is None else out / name if others else out
+            target = one.folder.figures if out is None else out / place if others else out
             pictures += _save(seen.figures, target)
     _print(reports, console)
     pictures += _save(_comparisons(opened, reports), RunFolder(run).figures if out is None else out)
@@ -179,7 +179,10 @@ def _comparisons(opened: Mapping[str, _Opened], reports: Mapping[str, Units]) ->
             lines[f"noise on, sigma {one.noise.sigma:.3g}"] = density(one.model, one.samples, one.noise, one.seed)
     figures = {
         "pre_activations": pre_activation_densities(
-            lines, "pre-activations of all units" + (", noise off" if len(opened) > 1 else "")
+            lines,
+            "pre-activations of all units, noise off"
+            if len(opened) > 1
+            else f"{next(iter(opened))}: pre-activations of all units",
         )
     }
     courses = {name: course for name, one in opened.items() if (course := _course(one))[0]}

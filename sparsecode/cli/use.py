@@ -6,7 +6,7 @@ import msgspec
 from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, scoring, using
-from sparsecode.cli.outputs import refuse_to_overwrite
+from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.files import write_atomic
 from sparsecode.runner import draw, evaluate_model
@@ -30,11 +30,9 @@ def eval_command(asked: scoring.Eval) -> None:
         refuse_to_overwrite("--json", json, force)
     model, splits = folder.best_model(), config.data.load()
     folder.check_data(splits)
-    state = folder.state()
-    if state is not None and state.step < state.total_steps:
-        console.print(f"{run} is unfinished, at step {state.step} of {state.total_steps}", highlight=False)
+    (label,) = run_labels((run,), console)
     evaluation = evaluate_model(model, splits, how, config.seed, split)
-    console.print(scores_table(evaluation, f"{run.name}:"))
+    console.print(scores_table(evaluation, f"{label}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))
     if evaluation.restored is not None:
@@ -53,5 +51,7 @@ def plot_command(asked: using.Plot) -> None:
     config = folder.config()
     splits = config.data.load()
     folder.check_data(splits)
+    console = Console()
+    run_labels((run,), console)
     for path in draw(folder, folder.best_model(), splits, config):
-        Console().print(str(path), highlight=False, soft_wrap=True)
+        console.print(str(path), highlight=False, soft_wrap=True)

@@ -31,7 +31,7 @@ COUNTED = 2000  # samples behind the picture of the codes' use
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
     """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
-    name = folder.path.name
+    name = folder.label
     figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
     figures["usage"] = code_usage(
         _usage(model, splits.test, config.evaluate.theta),

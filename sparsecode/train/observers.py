@@ -82,10 +82,13 @@ class MetricsFile:
                 ) from error
 
 
-class ProgressBar:
-    """A rich progress bar with the latest loss, and a line per validation."""
+WATCHED = ("objective", "psnr", "accuracy", "l0")  # of the values of a validation, what the terminal shows
 
-    def __init__(self, console: Console, shown: tuple[str, ...]) -> None:
+
+class ProgressBar:
+    """A rich progress bar with the latest loss, and a line per validation: its quantities with a name in `shown`."""
+
+    def __init__(self, console: Console, shown: tuple[str, ...] = WATCHED) -> None:
         self.console, self.shown = console, shown
         self.bar = Progress(
             TextColumn("training"),
@@ -105,7 +108,7 @@ class ProgressBar:
             text = " ".join(f"{name} {event.values[name]:.4g}" for name in ("loss", "l0") if name in event.values)
             self.bar.update(self.task, completed=event.step, description=text)
         elif event.kind == "evaluate":
-            values = "  ".join(f"{k} {v:.4g}" for k, v in event.values.items() if k.endswith(self.shown))
+            values = "  ".join(f"{k} {v:.4g}" for k, v in event.values.items() if k.rpartition("/")[2] in self.shown)
             self.console.print(f"step {event.step}  {values}", highlight=False, soft_wrap=True)
         elif event.kind == "end":
             self.bar.stop()
