@@ -148,15 +148,20 @@ def _with_whole_numbers(raw: Any) -> Any:
     return int(raw) if isinstance(raw, float) and raw.is_integer() else raw
 
 
-def parsed(data: bytes | str, source: str, remedy: str = "mend it, or restore it from a copy") -> Any:
+def parsed(
+    data: bytes | str,
+    source: str,
+    remedy: str = "mend it, or restore it from a copy",
+    constant: Callable[[str], Any] | None = None,
+) -> Any:
     """The value of JSON in UTF-8, with or without a byte-order mark.
 
     Raises ValueError naming `source` (a file) and the remedy for anything else: NaN and Infinity, numbers beyond float64, a key
-    twice in one object, text that is not Unicode, more than `DEPTH` levels.
+    twice in one object, text that is not Unicode, more than `DEPTH` levels. `constant` (float, say) reads NaN and Infinity.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=constant or _refuse, parse_float=_finite, object_pairs_hook=_unique)
         if text.count("[") + text.count("{") > DEPTH and _depth(value) > DEPTH:
             raise RecursionError
         if "\\u" in text:

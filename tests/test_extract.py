@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,7 @@ def test_the_mean_row_recovers_nothing_from_the_mean(gpt: Any, tokens: list[dict
     assert abs(found.recovered_from_mean) < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:recovered is NaN")  # an untrained network may do as well without the layer
 def test_rows_that_are_not_kept_stay_as_they_are(gpt: Any, tokens: list[dict[str, Tensor]]) -> None:
     def without_first(batch: dict[str, Tensor]) -> Tensor:
         return (torch.arange(12) > 0).expand(batch["input_ids"].shape)
@@ -342,6 +344,26 @@ def test_rows_that_are_not_kept_stay_as_they_are(gpt: Any, tokens: list[dict[str
     everything = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, watch)
     assert found.clean == everything.clean
     assert found.zero != everything.zero
+
+
+def test_no_share_where_the_baseline_is_no_worse_than_the_output_as_it_is() -> None:
+    module, batches = torch.nn.Sequential(torch.nn.Linear(4, 4)), [torch.eye(4)]
+    wanted = module(torch.eye(4)).detach()
+
+    def size(output: Tensor, _: Tensor) -> Tensor:
+        return output.detach().square().sum(dim=1)
+
+    with pytest.warns(UserWarning, match=r"recovered(_from_mean)? is NaN: .* choose a hook point") as said:
+        found = loss_recovered(module, "0", batches, size, lambda x: 0.5 * x)
+    assert "replaced by zeros the loss is 0, and " in str(said[0].message)
+    assert found.zero < found.replaced < found.clean
+    assert math.isnan(found.recovered)
+
+    def towards(output: Tensor, _: Tensor) -> Tensor:
+        return (output.detach() - wanted).square().sum(dim=1)
+
+    found = loss_recovered(module, "0", batches, towards, lambda x: 0.5 * x)  # clean is 0, and zeros are worse: no warning
+    assert found.recovered == pytest.approx(0.75)
 
 
 def test_batches_and_hook_points_that_give_nothing_are_refused(gpt: Any, tokens: list[dict[str, Tensor]]) -> None:

@@ -15,7 +15,7 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.formats import Converted, convert, detect, read
+from sparsecode.interop.formats import Converted, convert, detect, locate, read
 from sparsecode.interop.record import Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES
@@ -25,11 +25,11 @@ __all__ = ["convert_command"]
 
 
 def convert_command(asked: using.Convert) -> None:
-    """Write a sparse autoencoder in another library's format, and prove that it computes the same."""
-    src, dst, to, dtype, seed, like, force = asked
+    """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
+    src, dst, to, dtype, seed, like, ignore, force = asked
     if dst.exists() and not force:
         raise UsageError(f"{dst}: exists already; choose another name, or write over it with --force")
-    if dst.resolve() == src.resolve():
+    if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():
         raise UsageError(f"{dst}: holds a run that was trained there; choose another name")
@@ -39,14 +39,14 @@ def convert_command(asked: using.Convert) -> None:
         raise UsageError(f"--like {like}: only for --to sparsecode; a {to} file has no place for it")
     config = None if like is None else _config_of(like)
     splits = None if config is None else config.data.load()
-    if splits is not None and math.prod(splits.shape) != (wanted := read(src).d_in):
+    if splits is not None and math.prod(splits.shape) != (wanted := read(src, ignore=ignore).d_in):
         raise ValueError(
             f"{src}: takes {wanted} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
         )
     console = Console()
     run_labels((src,), console)
     target = dst if config is None else RunFolder(dst).model
-    done = convert(src, target, to, None if dtype is None else getattr(torch, dtype), seed)
+    done = convert(src, target, to, None if dtype is None else getattr(torch, dtype), seed, ignore)
     if config is not None and splits is not None:
         _make_run(RunFolder(dst), config, splits)
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
@@ -93,7 +93,8 @@ def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> 
     console.print(table)
     proof = done.proof
     console.print(
-        f"largest differences over {proof.n_inputs} probe inputs, {proof.near} of them next to a threshold:\n"
+        f"largest differences over {proof.n_inputs} probe inputs, {proof.near} of them next to a threshold, by the formulas of\n"
+        "both formats on the files as they stand:\n"
         f"  codes    {proof.codes:.1e} beside {proof.largest_code:.3g}, {proof.flips} active in one alone\n"
         f"  outputs  {proof.outputs:.1e} beside {proof.largest_output:.3g}",
         highlight=False,

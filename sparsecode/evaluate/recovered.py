@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -16,8 +17,14 @@ __all__ = ["Recovered", "loss_recovered"]
 Change = Callable[[Tensor], Tensor]  # rows [n, d] to rows [n, d]
 
 
+ROUNDING = 1e-6  # of a mean loss in float32: baselines that are worse by less are no worse
+
+
 class Recovered(NamedTuple):
-    """Mean losses with the hook point's output as it is, `replaced` by reconstructions, by zeros and by its mean row."""
+    """Mean losses with the hook point's output as it is, `replaced` by reconstructions, by zeros and by its mean row.
+
+    The two shares are NaN where their baseline is no worse than the clean loss: nothing was lost that could be recovered.
+    """
 
     clean: float
     replaced: float
@@ -36,7 +43,11 @@ class Recovered(NamedTuple):
 
 
 def _share(baseline: float, replaced: float, clean: float) -> float:
-    return (baseline - replaced) / (baseline - clean) if baseline != clean else math.nan
+    return (baseline - replaced) / (baseline - clean) if _is_worse(baseline, clean) else math.nan
+
+
+def _is_worse(baseline: float, clean: float) -> bool:
+    return baseline - clean > ROUNDING * abs(clean)
 
 
 def loss_recovered(
@@ -54,7 +65,7 @@ def loss_recovered(
     `keep(batch)`, a mask over rows [B, ...], says which rows are replaced and make up the mean; the others (special
     tokens, padding) stay as they are. Default: all. Each batch is run four times, in evaluation mode.
 
-    Raises ValueError naming `hook_point` if there is no such submodule or it is never called, or if there are no losses.
+    Warns if zeros or the mean row are no worse than the output as it is; the share of the loss recovered is NaN then. Raises ValueError naming `hook_point` if there is no such submodule or it is never called, or if there are no losses.
     """
     total, seen = torch.zeros((), dtype=torch.float64), 0
 
@@ -92,9 +103,20 @@ def loss_recovered(
         if not seen:
             raise ValueError(f"hook_point {hook_point!r}: {type(module).__name__} never calls it, or no rows are kept")
         mean = total / seen
-        return Recovered(
+        found = Recovered(
             clean=clean,
             replaced=run(by(reconstruct)),
             zero=run(by(torch.zeros_like)),
             mean=run(by(lambda rows: mean.to(rows).expand_as(rows))),
         )
+    for share, name, baseline in (
+        ("recovered", "zeros", found.zero),
+        ("recovered_from_mean", "the mean row", found.mean),
+    ):
+        if not _is_worse(baseline, clean):
+            warnings.warn(
+                f"{share} is NaN: with hook_point {hook_point!r} replaced by {name} the loss is {baseline:.6g}, and {clean:.6g} as it is; "
+                "expected the replacement to be worse: choose a hook point on which the loss depends",
+                stacklevel=2,
+            )
+    return found

@@ -2,52 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsecode.interop.folding import cast, centre, rescaled, uncentre, zero_bias
-from sparsecode.interop.foreign import get, load_torch, read_json, save_torch, take, write_json
+from sparsecode.interop import formulas
+from sparsecode.interop.folding import cast, centre, fold_decoder_norms, rescaled, uncentre, zero_bias
+from sparsecode.interop.foreign import get, read_json, write_json
+from sparsecode.interop.keys import BACKUP, DICTIONARY, DICTIONARY_BUFFER, DICTIONARY_TRAINER, check
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.weights import load_torch, save_torch, take, unwrapped, whole
 
-__all__ = ["matches", "note", "read", "write"]
+__all__ = ["computed", "matches", "note", "read", "write"]
 
 CONFIG, WEIGHTS, NOTE = "config.json", "ae.pt", "conversion.json"
 UNSET = -1.0  # the threshold before training has set it
 LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 ROWS = ("W_enc", "b_enc", "W_dec", "b_dec")
-Tensors = Mapping[str, Any]
+Tensors = Mapping[str, Tensor]
+# Names of the tensors of each class; its k and group sizes are whole numbers, and stand aside.
+NAMES: dict[str, tuple[str, ...]] = {
+    "AutoEncoder": (*LINEAR, "bias"),
+    "AutoEncoderNew": (*LINEAR, "decoder.bias"),
+    "GatedAutoEncoder": ("encoder.weight", "decoder.weight", "decoder_bias", "gate_bias", "mag_bias", "r_mag"),
+    "JumpReluAutoEncoder": (*ROWS, "threshold"),
+    "AutoEncoderTopK": (*LINEAR, "b_dec", "threshold"),
+    "BatchTopKSAE": (*LINEAR, "b_dec", "threshold"),
+    "MatryoshkaBatchTopKSAE": (*ROWS, "threshold"),
+}
+
+
+class Opened(NamedTuple):
+    """What a folder says, checked: the class, its tensors, k and groups; a backup's factor; where it comes from."""
+
+    name: str
+    tensors: dict[str, Tensor]
+    k: int | None
+    groups: tuple[int, ...]
+    factor: float
+    transcoder: bool
+    metadata: dict[str, Any]
 
 
 def matches(path: Path) -> bool:
-    """Whether this is a folder of dictionary_learning, or one of the .pt files in its folder `checkpoints`."""
+    """Whether this is a folder of dictionary_learning, or a checkpoint whose config stands one folder up."""
     weights, config = _files(path)
-    return weights.is_file() and config.is_file()
+    if not (weights.is_file() and config.is_file()):
+        return False
+    try:
+        return weights != path or "trainer" in read_json(config)
+    except ValueError:
+        return False
 
 
-def read(path: Path) -> AffineSAE:
+def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """The autoencoder in a folder of dictionary_learning; a backup of training is unwrapped and brought to data units.
 
-    Raises ValueError for other classes, and for a batch top-k whose threshold was never set.
+    Atoms of an AutoEncoder get norm 1, and its codes their norms, as its own loader has it. Raises ValueError for other
+    classes, for a batch top-k whose threshold was never set, and where config and tensors contradict each other.
     """
-    weights, file = _files(path)
-    config = read_json(file)
-    name = get(config, "trainer.dict_class", str, file)
-    if name not in READERS:
-        raise CannotExpressError(f"{file}: dict_class {name!r}; expected one of {', '.join(READERS)}")
-    found = load_torch(weights)
-    factor = None
-    if "ae" in found:  # a backup: the model among the state of its training, for inputs divided by norm_factor
-        factor, found = found.get("norm_factor"), found["ae"]
-    sae = READERS[name](found, weights)
-    trainer = config["trainer"]
-    metadata = {key: trainer[old] for key, old in ORIGIN.items() if trainer.get(old) is not None}
-    sae = replace(cast(sae, sae.dtype), metadata=metadata)
-    return sae if factor is None else _in_data_units(sae, float(factor))
+    found = _opened(path, ignore)
+    sae = READERS[found.name](found)
+    sae = replace(cast(sae, sae.dtype), transcoder=found.transcoder, metadata=found.metadata)
+    if found.name == "AutoEncoder":
+        norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
+        sae = sae if torch.allclose(norms, torch.ones_like(norms)) else fold_decoder_norms(sae)
+    return sae if found.factor == 1 else _in_data_units(sae, found.factor)
+
+
+def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """dictionary_learning's formula on the tensors as they stand in the file."""
+    found = _opened(path, ignore)
+    return formulas.dictionary_learning(found.name, found.tensors, found.k, found.factor)
 
 
 def write(sae: AffineSAE, path: Path) -> None:
@@ -70,12 +101,13 @@ def write(sae: AffineSAE, path: Path) -> None:
         "dict_class": name,
         "activation_dim": sae.d_in,
         "dict_size": sae.n_code,
-        **{old: sae.metadata[key] for key, old in ORIGIN.items() if key in sae.metadata},
+        **{theirs: sae.metadata[ours] for theirs, ours in ORIGIN.items() if ours in sae.metadata},
     }
     if "k" in tensors:
         trainer["k"] = int(tensors["k"])
     save_torch(path / WEIGHTS, {name: value.contiguous().clone() for name, value in tensors.items()})
-    write_json(path / CONFIG, {"trainer": trainer, "buffer": {}})
+    buffer = {"ctx_len": sae.metadata["context_size"]} if "context_size" in sae.metadata else {}
+    write_json(path / CONFIG, {"trainer": trainer, "buffer": buffer})
 
 
 def note(path: Path, proof: Mapping[str, Any]) -> Path:
@@ -84,78 +116,112 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
     return path / NOTE
 
 
-ORIGIN = {"model_name": "lm_name", "layer": "layer", "hook_name": "submodule_name"}
+ORIGIN = {"lm_name": "model_name", "layer": "hook_layer", "submodule_name": "hook_name"}
 
 
 def _files(path: Path) -> tuple[Path, Path]:
     """Weights and config: of a folder, or of a checkpoint, whose config stands one folder up."""
     if path.suffix == ".pt" and path.is_file():
-        return path, path.parent.parent / CONFIG
+        return path, path.absolute().parent.parent / CONFIG
     return path / WEIGHTS, path / CONFIG
 
 
-def _auto_encoder(found: Tensors, file: Path) -> AffineSAE:
-    if "decoder.bias" in found:  # version 0.1.0 names this class for an AutoEncoderNew, too
-        return _auto_encoder_new(found, file)
-    W_enc, b_enc, W_dec, bias = take(found, (*LINEAR, "bias"), file)
-    return AffineSAE(W_enc, b_enc, W_dec.T, bias, ReLU(), centred=True)
+def _opened(path: Path, ignore: Collection[str]) -> Opened:
+    weights, file = _files(path)
+    config = read_json(file)
+    check(config, DICTIONARY, file, ignore)
+    trainer, buffer = get(config, "trainer", dict, file), config.get("buffer") or {}
+    check(trainer, DICTIONARY_TRAINER, file, ignore)
+    check(buffer, DICTIONARY_BUFFER, file, ignore)
+    name = get(config, "trainer.dict_class", str, file)
+    found, factor = load_torch(weights), 1.0
+    if "ae" in found:  # a backup: the model among the state of its training, for inputs divided by norm_factor
+        check(found, BACKUP, weights, ignore)
+        found, factor = found["ae"], float(found.get("norm_factor") or 1.0)
+    found = unwrapped(found, weights)
+    if name == "AutoEncoder" and "decoder.bias" in found:  # version 0.1.0 names this class for an AutoEncoderNew, too
+        name = "AutoEncoderNew"
+    k, groups = found.pop("k", None), found.pop("group_sizes", None)
+    names = tuple(n for n in NAMES[name] if n != "threshold" or name == "JumpReluAutoEncoder" or n in found)
+    tensors = take(found, names, weights)
+    sizes = tensors["encoder.weight"].shape[::-1] if "encoder.weight" in tensors else tensors["W_enc"].shape
+    for key, size in zip(("activation_dim", "dict_size"), sizes, strict=True):
+        if key in trainer and get(trainer, key, int, file) != size:
+            raise ValueError(
+                f"{file}: {key} is {trainer[key]}, and {weights.name} has {size}; restore both from one copy"
+            )
+    ks = {*([] if k is None else whole(k, "k", weights)), *([get(trainer, "k", int, file)] if "k" in trainer else [])}
+    sums = () if groups is None else tuple(whole(groups, "group_sizes", weights))
+    if len(ks) > 1 or (
+        sums and (min(sums) < 1 or sum(sums) != sizes[1] or trainer.get("group_sizes") not in (None, list(sums)))
+    ):
+        raise ValueError(
+            f"{file}: does not fit {weights.name}, or that not its {sizes[1]} codes: k {sorted(ks)}, group_sizes {list(sums)} and "
+            f"{trainer.get('group_sizes')}; restore both from one copy"
+        )
+    if "TopK" in name and not ks:
+        raise ValueError(f"{file}: no k, neither there nor in {weights.name}; restore it from a copy")
+    if name == "MatryoshkaBatchTopKSAE" and not sums:
+        raise ValueError(f"{weights}: no group_sizes; restore it from a copy")
+    if name in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE"):
+        _check_threshold(tensors, weights)
+    metadata = {ours: trainer[theirs] for theirs, ours in ORIGIN.items() if trainer.get(theirs) is not None}
+    if "ctx_len" in buffer:
+        metadata["context_size"] = buffer["ctx_len"]
+    return Opened(name, tensors, next(iter(ks), None), sums, factor, buffer.get("io") == "in_and_out", metadata)
 
 
-def _auto_encoder_new(found: Tensors, file: Path) -> AffineSAE:
-    W_enc, b_enc, W_dec, bias = take(found, (*LINEAR, "decoder.bias"), file)
-    return AffineSAE(W_enc, b_enc, W_dec.T, bias, ReLU(), centred=False)
+def _check_threshold(tensors: Tensors, file: Path) -> None:
+    if "threshold" not in tensors:
+        raise CannotExpressError(
+            f"{file}: a batch top-k without a threshold, as it was stored before December 2024: its codes depend on the other rows of "
+            "a batch; store a threshold, or say dict_class AutoEncoderTopK for k codes per row"
+        )
+    if float(tensors["threshold"]) < 0:
+        raise ValueError(
+            f"{file}: its batch top-k threshold was never set ({float(tensors['threshold']):g}), so that every positive activation "
+            "would count as a code; train beyond threshold_start_step, or say dict_class AutoEncoderTopK for k codes per row"
+        )
 
 
-def _gated(found: Tensors, file: Path) -> AffineSAE:
-    names = ("encoder.weight", "decoder.weight", "decoder_bias", "gate_bias", "mag_bias", "r_mag")
-    W_enc, W_dec, bias, gate, mag, r_mag = take(found, names, file)
-    return AffineSAE(W_enc, torch.zeros_like(gate), W_dec.T, bias, Gated(gate, mag, r_mag), centred=True)
+def _auto_encoder(found: Opened) -> AffineSAE:
+    weight, b_enc, atoms, bias = found.tensors.values()
+    return AffineSAE(weight, b_enc, atoms.T, bias, ReLU(), centred=found.name == "AutoEncoder")
 
 
-def _jump_relu(found: Tensors, file: Path) -> AffineSAE:
-    W_enc, b_enc, W_dec, b_dec, threshold = take(found, (*ROWS, "threshold"), file)
-    return AffineSAE(W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False)
+def _gated(found: Opened) -> AffineSAE:
+    weight, atoms, bias, gate, mag, r_mag = found.tensors.values()
+    return AffineSAE(weight, torch.zeros_like(gate), atoms.T, bias, Gated(gate, mag, r_mag), centred=True)
 
 
-def _topk(found: Tensors, file: Path) -> AffineSAE:
-    W_enc, b_enc, W_dec, b_dec, k, threshold = take(found, (*LINEAR, "b_dec", "k", "threshold"), file)
-    kept = float(threshold)
-    activation = TopK(int(k), None if kept < 0 else kept)
-    return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, activation, centred=True)
+def _jump_relu(found: Opened) -> AffineSAE:
+    weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
+    return AffineSAE(weight.T, b_enc, atoms, b_dec, JumpReLU(threshold), centred=False)
 
 
-def _batch_topk(found: Tensors, file: Path) -> AffineSAE:
-    W_enc, b_enc, W_dec, b_dec, k, threshold = take(found, (*LINEAR, "b_dec", "k", "threshold"), file)
-    activation = JumpReLU(_set(threshold, W_enc.shape[0], file), int(k))
-    return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, activation, centred=True)
+def _topk(found: Opened) -> AffineSAE:
+    weight, b_enc, atoms, b_dec = (found.tensors[name] for name in (*LINEAR, "b_dec"))
+    kept = float(found.tensors.get("threshold", torch.tensor(UNSET)))
+    return AffineSAE(weight, b_enc, atoms.T, b_dec, TopK(found.k or 0, None if kept < 0 else kept), centred=True)
 
 
-def _matryoshka(found: Tensors, file: Path) -> AffineSAE:
-    names = (*ROWS, "k", "threshold", "group_sizes")
-    W_enc, b_enc, W_dec, b_dec, k, threshold, groups = take(found, names, file)
-    sizes = tuple(int(size) for size in groups)
-    activation = JumpReLU(_set(threshold, W_enc.shape[1], file), int(k), sizes)
-    return AffineSAE(W_enc.T, b_enc, W_dec, b_dec, activation, centred=True)
+def _batch_topk(found: Opened) -> AffineSAE:
+    weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
+    activation = JumpReLU(threshold.expand(len(b_enc)).clone(), found.k, found.groups)
+    if found.name == "BatchTopKSAE":
+        weight, atoms = weight.T, atoms.T
+    return AffineSAE(weight.T, b_enc, atoms, b_dec, activation, centred=True)
 
 
-READERS: dict[str, Callable[[Tensors, Path], AffineSAE]] = {
+READERS: dict[str, Callable[[Opened], AffineSAE]] = {
     "AutoEncoder": _auto_encoder,
-    "AutoEncoderNew": _auto_encoder_new,
+    "AutoEncoderNew": _auto_encoder,
     "GatedAutoEncoder": _gated,
     "JumpReluAutoEncoder": _jump_relu,
     "AutoEncoderTopK": _topk,
     "BatchTopKSAE": _batch_topk,
-    "MatryoshkaBatchTopKSAE": _matryoshka,
+    "MatryoshkaBatchTopKSAE": _batch_topk,
 }
-
-
-def _set(threshold: Tensor, n_code: int, file: Path) -> Tensor:
-    if float(threshold) < 0:
-        raise ValueError(
-            f"{file}: its batch top-k threshold was never set ({float(threshold):g}), so that every positive activation would "
-            "count as a code; train beyond threshold_start_step, or say dict_class AutoEncoderTopK for k codes per row"
-        )
-    return threshold.expand(n_code).clone()
 
 
 def _in_data_units(sae: AffineSAE, factor: float) -> AffineSAE:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +112,16 @@ def matches(path: Path) -> bool:
     return _model_folder(path) is not None
 
 
-def read(path: Path) -> AffineSAE:
-    """The best model of a run, or the model in a folder."""
-    return from_model(_loaded(path))
+def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
+    """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
+    folder, sae = _model_folder(path) or path, from_model(_loaded(path, ignore))
+    origin = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance", {}).get("origin")
+    return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
 
 
-def computed(path: Path) -> Computed:
+def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     """What the model itself computes, in float64: for the proof of a conversion."""
-    model = _loaded(path).double()
+    model = _loaded(path, ignore).double()
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         z = model.encode(x.reshape(-1, *model.shape))
@@ -139,7 +143,9 @@ def note(path: Path, proof: Any) -> Path:
     return path / CONFIG
 
 
-def _loaded(path: Path) -> AbstractSparseModel:
+def _loaded(path: Path, ignore: Collection[str]) -> AbstractSparseModel:
+    if ignore:
+        raise ValueError(f"ignore is {list(ignore)}; expected nothing: no key of a model of sparsecode can be left out")
     folder = _model_folder(path)
     if folder is None:
         raise FileNotFoundError(f"{path}: neither a run nor a model of sparsecode")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from sparsecode.interop import formulas
 from sparsecode.interop.folding import centre
-from sparsecode.interop.foreign import get, load_torch, names_in_torch, save_torch, take, write_json
+from sparsecode.interop.foreign import get, read_json, shown, write_json
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import AffineSAE, CannotExpressError, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.weights import load_torch, names_in_torch, save_torch, take, unwrapped
 
-__all__ = ["matches", "note", "read", "write"]
+__all__ = ["computed", "matches", "note", "read", "write"]
 
 SUFFIX, NOTE = ".pt", ".conversion.json"
 LINEAR = ("encoder.weight", "latent_bias", "decoder.weight", "pre_bias")
@@ -24,22 +28,23 @@ def matches(path: Path) -> bool:
     return path.is_file() and path.suffix == SUFFIX and set(LINEAR) <= names_in_torch(path)
 
 
-def read(path: Path) -> AffineSAE:
+def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """The autoencoder in the file. Its class normalises rows if, and only if, its activation is TopK.
 
     Raises ValueError for other activations, for top-k of signed values, and for tied weights.
     """
-    found = load_torch(path)
-    name = found.pop("activation", "ReLU")
-    state = found.pop("activation_state_dict", {})
-    W_enc, b_enc, W_dec, b_dec = take(found, LINEAR, path, COUNTERS)
-    if name == "ReLU":
-        return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, ReLU(), centred=True)
-    if name != "TopK" or state.get("postact_fn", "ReLU") != "ReLU":
-        what = f"{name} of {state['postact_fn']} values" if name == "TopK" else repr(name)
-        raise CannotExpressError(f"{path}: activation {what}; expected ReLU, or TopK of ReLU values")
-    k = get(state, "k", int, path)
-    return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, TopK(k), centred=True, normaliser=LayerNorm())
+    tensors, k = _opened(path, ignore)
+    W_enc, b_enc, W_dec, b_dec = tensors.values()
+    if k is None:
+        return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, ReLU(), centred=True, metadata=_origin(path))
+    return AffineSAE(
+        W_enc, b_enc, W_dec.T, b_dec, TopK(k), centred=True, normaliser=LayerNorm(), metadata=_origin(path)
+    )
+
+
+def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """The package's formula on the tensors as they stand in the file."""
+    return formulas.openai(*_opened(path, ignore))
 
 
 def write(sae: AffineSAE, path: Path) -> None:
@@ -87,3 +92,37 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
     beside = path.with_name(path.name + NOTE)
     write_json(beside, proof)
     return beside
+
+
+def _opened(path: Path, ignore: Collection[str]) -> tuple[dict[str, Tensor], int | None]:
+    """The four tensors, and k if codes are top-k. Entries that are not known are refused unless they are to be ignored."""
+    found = unwrapped(load_torch(path), path)
+    name, state = found.pop("activation", "ReLU"), found.pop("activation_state_dict", {})
+    known = {"ReLU": set[str](), "TopK": {"k", "postact_fn"}}
+    if (
+        not isinstance(state, dict)
+        or name not in known
+        or set(state) != known[name]
+        or state.get("postact_fn", "ReLU") != "ReLU"
+    ):
+        said = state if not isinstance(state, dict) or name not in known else state.get("postact_fn")
+        what = (
+            f"TopK of {said} values"
+            if name == "TopK" and isinstance(said, str)
+            else f"{shown(name)} with {shown(state)}"
+        )
+        raise CannotExpressError(f"{path}: activation {what}; expected ReLU, or TopK with its k of ReLU values")
+    tensors = take({n: v for n, v in found.items() if n in LINEAR or n not in ignore}, LINEAR, path, COUNTERS)
+    k = state.get("k")
+    count = (
+        None
+        if name == "ReLU"
+        else get({"k": k.item() if isinstance(k, Tensor) and k.numel() == 1 else k}, "k", int, path)
+    )
+    return tensors, count
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """Where it comes from, which this file has no place for, from the note of the conversion that wrote it."""
+    beside = path.with_name(path.name + NOTE)
+    return (read_json(beside).get("origin") or {}) if beside.is_file() else {}

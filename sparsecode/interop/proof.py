@@ -29,7 +29,8 @@ class Proof(Spec, tag="conversion_proof"):
     `dtype` is the precision that the second file's weights were read in; both compute in float64.
 
     `flips` counts codes that are active in one and not in the other, at a threshold or in a tie of top-k; their sizes are in
-    the largest difference too, `unflipped` leaves them out. `near` counts the inputs put next to a threshold.
+    the largest difference too, `unflipped` leaves them out. `active` counts the active codes of the first, `near` the inputs
+    put next to a threshold.
     """
 
     codes: float
@@ -42,6 +43,7 @@ class Proof(Spec, tag="conversion_proof"):
     near: int
     seed: int
     dtype: str
+    active: int = 0
 
 
 def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
@@ -84,11 +86,12 @@ def compare(
 ) -> Proof:
     """Codes and outputs of both on the `probes` of the first, all computed in float64, so that only weights can differ.
 
-    `before` and `after` compute them instead of the records: the models themselves, where there are any.
+    `before` and `after` compute them instead of the records: the formulas of the formats, or models themselves. If the
+    records computed both, a misreading would be compared with itself.
     """
     x, near = probes(one, seed)
     before, after = before or _computed(one), after or _computed(other)
-    codes, unflipped, outputs, largest_code, largest_output, flips = 0.0, 0.0, 0.0, 0.0, 0.0, 0
+    codes, unflipped, outputs, largest_code, largest_output, flips, active = 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0
     for rows in x.double().split(CHUNK):
         (z, y), (z_after, y_after) = before(rows), after(rows)
         flipped, difference = (z > 0) != (z_after > 0), (z - z_after).abs()
@@ -99,7 +102,7 @@ def compare(
             max(largest_code, float(z.abs().max())),
             max(largest_output, float(y.abs().max())),
         )
-        flips += int(flipped.sum())
+        flips, active = flips + int(flipped.sum()), active + int((z > 0).sum())
     return Proof(
         codes=codes,
         unflipped=unflipped,
@@ -111,6 +114,7 @@ def compare(
         near=near,
         seed=seed,
         dtype=str(other.dtype).removeprefix("torch."),
+        active=active,
     )
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparsecode.interop.foreign import get, read_json, read_npz, read_safetensors, take
+from sparsecode.interop import formulas
+from sparsecode.interop.foreign import get, read_json
+from sparsecode.interop.keys import GEMMA_SCOPE_2, LLAMA_SCOPE, check
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import AffineSAE, CannotExpressError, JumpReLU
+from sparsecode.interop.weights import read_npz, read_safetensors, take, unwrapped
 
 __all__ = [
+    "computed_gemma_scope",
+    "computed_gemma_scope_2",
+    "computed_llama_scope",
     "matches_gemma_scope",
     "matches_gemma_scope_2",
     "matches_llama_scope",
@@ -25,6 +32,7 @@ __all__ = [
 GEMMA, GEMMA_2, LLAMA = "params.npz", "params.safetensors", "checkpoints/final.safetensors"
 CONFIG, LLAMA_CONFIG = "config.json", "hyperparams.json"
 NAMES = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold")
+SKIP = "affine_skip_connection"
 LLAMA_NAMES = ("encoder.weight", "encoder.bias", "decoder.weight")
 
 
@@ -43,58 +51,50 @@ def matches_llama_scope(path: Path) -> bool:
     return (path / LLAMA).is_file() and (path / LLAMA_CONFIG).is_file()
 
 
-def read_gemma_scope(path: Path) -> AffineSAE:
+def read_gemma_scope(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """`params.npz` with w_enc [d, m], w_dec [m, p], biases and thresholds; nothing is subtracted from the input.
 
     Source: Lieberum et al., "Gemma Scope", 2024, and its published files.
     """
-    found = {name.lower(): value for name, value in read_npz(path / GEMMA).items()}
-    if "embedding" in path.resolve().parts:
-        raise CannotExpressError(
-            f"{path}: made for token embeddings at a scale that the file does not name (readers differ in it); copy the file out of "
-            "the folder `embedding` to read it for embeddings as they are"
-        )
-    return _jump_relu(found, path / GEMMA)
+    return _jump_relu(_gemma_scope(path, ignore))
 
 
-def read_gemma_scope_2(path: Path) -> AffineSAE:
+def read_gemma_scope_2(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """`params.safetensors`, named as in Gemma Scope, perhaps with `affine_skip_connection` [d, p] of a transcoder.
 
-    Raises ValueError for cross-layer transcoders, which write to several layers.
+    Raises ValueError for cross-layer transcoders, which write to several layers, and where `config.json` and tensors
+    contradict each other.
     """
-    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
-    if (kind := config.get("architecture", "jump_relu")) != "jump_relu":
-        raise CannotExpressError(f"{path / CONFIG}: architecture {kind!r}; expected 'jump_relu'")
-    found = read_safetensors(path / GEMMA_2)
-    if "w_dec" in found and found["w_dec"].ndim == 3:
-        raise CannotExpressError(
-            f"{path / GEMMA_2}: a cross-layer transcoder with decoders to {found['w_dec'].shape[1]} layers; expected one decoder"
-        )
-    skip = found.pop("affine_skip_connection", None)
-    transcoder = skip is not None or "affine_connection" in config or "hf_hook_point_out" in config
-    sae = _jump_relu(found, path / GEMMA_2, transcoder)
-    return sae if skip is None else replace(sae, W_skip=skip.to(sae.dtype).T.contiguous())
+    config, tensors = _gemma_scope_2(path, ignore)
+    points = {"hf_hook_point_in": "hf_hook_name", "hf_hook_point_out": "hf_hook_name_out", "model_name": "model_name"}
+    there, out = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
+    transcoder = SKIP in tensors or config.get("type") == "transcoder" or (out is not None and out != there)
+    metadata = {ours: config[theirs] for theirs, ours in points.items() if config.get(theirs) is not None}
+    return _jump_relu(tensors, transcoder, metadata)
 
 
-def read_llama_scope(path: Path) -> AffineSAE:
+def read_llama_scope(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """`checkpoints/final.safetensors` with weights [codes, inputs], and one threshold in `hyperparams.json`.
 
     Inputs are scaled by s = sqrt(d) / dataset_average_activation_norm; the threshold counts in pre-activations of unscaled
     inputs, that is s * threshold beside the scaled ones, and, with `sparsity_include_decoder_norm`, after multiplication by
     the norm of the atom. Source: He et al., "Llama Scope", 2024, and the authors' code.
     """
-    config, file = read_json(path / LLAMA_CONFIG), path / LLAMA_CONFIG
-    _refuse(config, file)
-    found, biased = read_safetensors(path / LLAMA), bool(config.get("use_decoder_bias", True))
-    W_enc, b_enc, W_dec, *bias = take(found, LLAMA_NAMES + ("decoder.bias",) * biased, path / LLAMA)
-    d, atoms = W_enc.shape[1], W_dec.T
+    config, tensors = _llama_scope(path, ignore)
+    W_enc, b_enc, atoms = tensors["encoder.weight"], tensors["encoder.bias"], tensors["decoder.weight"].T
+    file, d = path / LLAMA_CONFIG, W_enc.shape[1]
     scale_in = math.sqrt(d) / get(config, "dataset_average_activation_norm.in", float, file)
     scale_out = math.sqrt(d) / get(config, "dataset_average_activation_norm.out", float, file)
     threshold = torch.full_like(b_enc, scale_in * get(config, "jump_relu_threshold", float, file))
-    if config.get("sparsity_include_decoder_norm", False):
+    if config["sparsity_include_decoder_norm"]:
         threshold = threshold / torch.linalg.vector_norm(atoms, dim=1)
-    b_dec = bias[0] if biased else W_dec.new_zeros(len(W_dec))
-    names = {"model_name": "meta-llama/Llama-3.1-8B", "hook_name": config.get("hook_point_in")}
+    b_dec = tensors.get("decoder.bias", atoms.new_zeros(atoms.shape[1]))
+    there, out = config.get("hook_point_in"), config.get("hook_point_out")
+    names = {
+        "model_name": "meta-llama/Llama-3.1-8B",
+        "hook_name": there,
+        "hook_name_out": None if out == there else out,
+    }
     return AffineSAE(
         W_enc * scale_in,
         b_enc,
@@ -102,25 +102,84 @@ def read_llama_scope(path: Path) -> AffineSAE:
         b_dec / scale_out,
         JumpReLU(threshold),
         centred=False,
-        transcoder=config.get("hook_point_in") != config.get("hook_point_out"),
-        metadata=names,
+        transcoder=out is not None and out != there,
+        metadata={key: value for key, value in names.items() if value is not None},
     )
 
 
-def _refuse(config: dict[str, Any], file: Path) -> None:
-    expected = {
-        "act_fn": "jumprelu",
-        "norm_activation": "dataset-wise",
-        "use_glu_encoder": False,
-        "apply_decoder_bias_to_pre_encoder": False,
-    }
-    for key, value in expected.items():
-        if config.get(key, value) != value:
-            raise CannotExpressError(
-                f"{file}: {key} is {config[key]!r}; expected {value!r}, as Llama Scope was published"
+def computed_gemma_scope(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """The suite's formula on the arrays as they stand in the file."""
+    return formulas.gemma_scope(_gemma_scope(path, ignore))
+
+
+def computed_gemma_scope_2(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """The suite's formula on the tensors as they stand in the folder."""
+    return formulas.gemma_scope(_gemma_scope_2(path, ignore)[1])
+
+
+def computed_llama_scope(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """The suite's formula on the tensors as they stand in the folder."""
+    return formulas.llama_scope(*_llama_scope(path, ignore))
+
+
+def _gemma_scope(path: Path, ignore: Collection[str]) -> dict[str, Tensor]:
+    found = {name: value for name, value in read_npz(path / GEMMA).items() if name in NAMES or name not in ignore}
+    if "embedding" in path.resolve().parts:
+        raise CannotExpressError(
+            f"{path}: made for token embeddings at a scale that the file does not name (readers differ in it); copy the file out of "
+            "the folder `embedding` to read it for embeddings as they are"
+        )
+    return take(found, NAMES, path / GEMMA)
+
+
+def _gemma_scope_2(path: Path, ignore: Collection[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    file, weights = path / CONFIG, path / GEMMA_2
+    config = read_json(file) if file.is_file() else {}
+    check(config, GEMMA_SCOPE_2, file, ignore)
+    found = unwrapped(read_safetensors(weights), weights)
+    if "w_dec" in found and found["w_dec"].ndim == 3:
+        raise CannotExpressError(
+            f"{weights}: a cross-layer transcoder with decoders to {found['w_dec'].shape[1]} layers; expected one decoder"
+        )
+    names = (*NAMES, SKIP) if config.get("affine_connection", SKIP in found) else NAMES
+    tensors = take(found, names, weights)
+    if (width := config.get("width", len(tensors["b_enc"]))) != len(tensors["b_enc"]):
+        raise ValueError(
+            f"{file}: width is {width}, and {GEMMA_2} has {len(tensors['b_enc'])}; restore both from one copy"
+        )
+    there, out = config.get("hf_hook_point_in"), config.get("hf_hook_point_out")
+    if config.get("type") == "sae" and (SKIP in tensors or out not in (None, there)):
+        raise ValueError(
+            f"{file}: type is 'sae', and it reads {there} and writes {out}, with{'' if SKIP in tensors else 'out'} an affine "
+            "connection; expected type 'transcoder', or one hook point and no affine connection"
+        )
+    return config, tensors
+
+
+def _llama_scope(path: Path, ignore: Collection[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    file, weights = path / LLAMA_CONFIG, path / LLAMA
+    config = read_json(file)
+    check(config, LLAMA_SCOPE, file, ignore)
+    needed = ("act_fn", "norm_activation", "apply_decoder_bias_to_pre_encoder", "sparsity_include_decoder_norm",
+              "jump_relu_threshold", "dataset_average_activation_norm.in", "dataset_average_activation_norm.out")  # fmt: skip
+    for key in needed:  # the authors' code has had other defaults for some of them
+        get(config, key, Any, file)
+    biased = config.get("use_decoder_bias", True)
+    names = LLAMA_NAMES + ("decoder.bias",) * biased
+    tensors = take(unwrapped(read_safetensors(weights), weights), names, weights)
+    m, d = tensors["encoder.weight"].shape
+    for key, size in (("d_model", d), ("d_sae", m), ("expansion_factor", m / d)):
+        if config.get(key, size) != size:
+            raise ValueError(
+                f"{file}: {key} is {config[key]}, and {weights.name} has {size:g}; restore both from one copy"
             )
+    return config, tensors
 
 
-def _jump_relu(found: dict[str, Tensor], file: Path, transcoder: bool = False) -> AffineSAE:
-    W_enc, b_enc, W_dec, b_dec, threshold = take(found, NAMES, file)
-    return AffineSAE(W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False, transcoder=transcoder)
+def _jump_relu(found: dict[str, Tensor], transcoder: bool = False, metadata: dict[str, Any] | None = None) -> AffineSAE:
+    W_enc, b_enc, W_dec, b_dec, threshold = (found[name] for name in NAMES)
+    skip = found[SKIP].T.contiguous() if SKIP in found else None
+    return AffineSAE(
+        W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False, W_skip=skip, transcoder=transcoder,
+        metadata=metadata or {},
+    )  # fmt: skip

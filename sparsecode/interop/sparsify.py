@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from sparsecode.interop import formulas
 from sparsecode.interop.folding import centre, uncentre
-from sparsecode.interop.foreign import get, read_json, read_safetensors, take, write_json, write_safetensors
+from sparsecode.interop.foreign import get, read_json, write_json
+from sparsecode.interop.keys import SPARSIFY, check
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import AffineSAE, CannotExpressError, Plain, TopK
+from sparsecode.interop.weights import read_safetensors, take, unwrapped, write_safetensors
 
-__all__ = ["matches", "note", "read", "write"]
+__all__ = ["computed", "matches", "note", "read", "write"]
 
 CONFIG, WEIGHTS, NOTE = "cfg.json", "sae.safetensors", "conversion.json"
 LINEAR = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
+RUN = {"model": "model_name", "dataset": "dataset_path", "ctx_len": "context_size"}  # in the config of a whole run
+
+
+class Opened(NamedTuple):
+    """What a hookpoint's folder says, checked: its tensors, k, and whether it transcodes."""
+
+    tensors: dict[str, Tensor]
+    k: int
+    transcode: bool
 
 
 def matches(path: Path) -> bool:
@@ -22,27 +37,23 @@ def matches(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
-def read(path: Path) -> AffineSAE:
+def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """The sparse coder in a hookpoint's folder. Its decoder's bias is subtracted from the input unless it is a transcoder.
 
-    Raises ValueError for codes that sparsify calls signed, for groupmax, and for coders without a decoder.
+    Raises ValueError for codes that sparsify calls signed, for groupmax, for coders without a decoder, and where config and
+    tensors contradict each other.
     """
-    config, file = read_json(path / CONFIG), path / CONFIG
-    activation = config.get("activation", "topk")
-    if activation != "topk" or config.get("signed"):
-        kind = "signed top-k, by magnitude" if config.get("signed") else repr(activation)
-        raise CannotExpressError(f"{file}: codes by {kind}; expected top-k of positive pre-activations")
-    k = get(config, "k", int, file)
-    tensors = read_safetensors(path / WEIGHTS)
-    skip = tensors.pop("W_skip", None)
-    W_enc, b_enc, W_dec, b_dec = take(tensors, LINEAR, path / WEIGHTS)
-    transcoder = bool(config.get("transcode", False))
-    sae = AffineSAE(W_enc, b_enc, W_dec, b_dec, TopK(k), centred=not transcoder, transcoder=transcoder)
-    d_in, n_code = get(config, "d_in", int, file), config.get("num_latents") or 0
-    if sae.d_in != d_in or sae.n_code != (n_code or d_in * get(config, "expansion_factor", int, file)):
-        raise ValueError(f"{file} does not fit {WEIGHTS}, which has {sae.n_code} codes and {sae.d_in} inputs")
-    sae = replace(sae, metadata={"hook_name": path.name})
-    return sae if skip is None else replace(sae, W_skip=skip.to(sae.dtype))
+    tensors, k, transcode = _opened(path, ignore)
+    W_enc, b_enc, W_dec, b_dec = (tensors[name] for name in LINEAR)
+    return AffineSAE(
+        W_enc, b_enc, W_dec, b_dec, TopK(k), centred=not transcode, W_skip=tensors.get("W_skip"), transcoder=transcode,
+        metadata=_origin(path),
+    )  # fmt: skip
+
+
+def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
+    """sparsify's formula on the tensors as they stand in the folder."""
+    return formulas.sparsify(*_opened(path, ignore))
 
 
 def write(sae: AffineSAE, path: Path) -> None:
@@ -87,3 +98,33 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
     """Store what a conversion showed in a file of its own."""
     write_json(path / NOTE, proof)
     return path / NOTE
+
+
+def _opened(path: Path, ignore: Collection[str]) -> Opened:
+    file, weights = path / CONFIG, path / WEIGHTS
+    config = read_json(file)
+    check(config, SPARSIFY, file, ignore)
+    names = (*LINEAR, "W_skip") if config.get("skip_connection", False) else LINEAR
+    tensors = take(unwrapped(read_safetensors(weights), weights), names, weights)
+    n_code, d = tensors["encoder.weight"].shape
+    wanted = config.get("num_latents") or get(config, "d_in", int, file) * get(config, "expansion_factor", float, file)
+    if (d, n_code) != (get(config, "d_in", int, file), wanted):
+        raise ValueError(
+            f"{file} does not fit {WEIGHTS}, which has {n_code} codes and {d} inputs; restore both from one copy"
+        )
+    return Opened(tensors, get(config, "k", int, file), config.get("transcode", False))
+
+
+def _origin(path: Path) -> dict[str, Any]:
+    """The hookpoint's name, and what the note of a conversion or the config of the whole run, above it, says beside."""
+    path = path.resolve()
+    folder = path.parent if re.fullmatch(r"seed\d+", path.name) else path
+    found: dict[str, Any] = {"hook_name": folder.name}
+    run = folder.parent / "config.json"
+    try:
+        config = read_json(run) if run.is_file() else {}
+    except ValueError:  # it describes only, and may be anybody's
+        config = {}
+    if "sae" in config:
+        found |= {ours: config[theirs] for theirs, ours in RUN.items() if config.get(theirs) is not None}
+    return found | ((read_json(path / NOTE).get("origin") or {}) if (path / NOTE).is_file() else {})

@@ -174,7 +174,8 @@ class TestCommand:
         side = json.loads((tmp_path / "again.d" / "conversion.json").read_text())
         assert side["source_format"] == "saelens"
         one, other = read(self.source), read(tmp_path / "again.d")
-        assert compare(one, other).codes == 0
+        again = compare(one, other)
+        assert again.codes <= 1e-14 * again.largest_code
 
     def test_does_not_write_over_what_is_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "sae"

@@ -98,10 +98,11 @@ def edited(case: Case, tmp_path: Path, config: str, **changes: object) -> Path:
 
 
 CONFIGS = [
-    ("saelens/standard_centred", "cfg.json", {"d_sae": 33}, r"says \(33, 12\) codes and inputs"),
-    ("saelens/standard_centred", "cfg.json", {"normalize_activations": "batch"}, "'batch'; expected none"),
-    ("saelens/topk_centred", "cfg.json", {"k": "four"}, "expected k to be int; it is 'four'"),
-    ("saelens/topk_centred", "cfg.json", {"k": 0}, "k is 0; expected 1 to"),
+    ("saelens/standard_centred", "cfg.json", {"d_sae": 33}, "d_sae is 33, and sae_weights.safetensors has 32"),
+    ("saelens/standard_centred", "cfg.json", {"normalize_activations": "batch"}, "'batch'; expected one of 'none'"),
+    ("saelens/topk_centred", "cfg.json", {"k": "four"}, "k is 'four'; expected a positive number"),
+    ("saelens/topk_centred", "cfg.json", {"k": 33}, "k is 33; expected 1 to the number of codes, 32"),
+    ("saelens/topk_centred", "cfg.json", {"k": 0}, "k is 0; expected a positive number"),
     ("saelens/transcoder", "cfg.json", {"normalize_activations": "layer_norm"}, "a transcoder that normalises"),
     ("sparsify/plain", "cfg.json", {"num_latents": 48}, "does not fit sae.safetensors"),
     ("dictionary_learning/AutoEncoder", "config.json", {"trainer": {}}, "expected trainer.dict_class to be str"),

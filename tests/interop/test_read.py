@@ -34,7 +34,7 @@ def test_every_class_is_there() -> None:
 
 
 REASONS = {
-    "saelens/refused_abstopk": "architecture 'abstopk'",
+    "saelens/refused_abstopk": "architecture is 'abstopk'",
     "saelens/refused_unknown_scale": "activation_scaler.json",
     "dictionary_learning/refused_unset_threshold": "never set",
     "sparsify/refused_groupmax": "groupmax",
@@ -95,7 +95,11 @@ def test_both_k_and_threshold_are_kept() -> None:
 
 def test_origin_is_kept() -> None:
     assert read(Case("saelens", "legacy_topk").path).metadata["hook_name"] == "blocks.8.hook_resid_pre"
-    assert read(Case("dictionary_learning", "AutoEncoder").path).metadata == {"model_name": "gpt2", "layer": 8}
+    assert read(Case("dictionary_learning", "AutoEncoder").path).metadata == {
+        "model_name": "gpt2",
+        "hook_layer": 8,
+        "context_size": 128,
+    }
 
 
 def test_decoding_alone_asks_for_inputs_where_it_needs_them() -> None:

@@ -114,12 +114,13 @@ class Denoise(NamedTuple):
 
 
 class Convert(NamedTuple):
-    """Write a sparse autoencoder in another library's format, and prove that it computes the same.
+    """Write a sparse autoencoder in another library's format, and compare what the two files compute.
 
     SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
-    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope. What DST's format cannot express is
-    refused. The written file is read again and compared with SRC on probe inputs; the largest differences are printed and
-    stored with it (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
+    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope; a file in such a folder stands for it.
+    What DST's format cannot express is refused, and so is a config of SRC with a key or a value that is not known. The formulas
+    of the two formats are computed from the two files on probe inputs; the largest differences are printed and stored with
+    DST (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
 
     Args:
         src: what to convert
@@ -128,6 +129,7 @@ class Convert(NamedTuple):
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
         like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
+        ignore: unknown keys in the config of SRC that, as you know, do not change what is computed
         force: write over what is there
     """
 
@@ -137,6 +139,7 @@ class Convert(NamedTuple):
     dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
     seed: int = 0
     like: str | None = None
+    ignore: tuple[str, ...] = ()
     force: bool = False
 
 
