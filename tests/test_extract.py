@@ -362,7 +362,8 @@ def test_no_share_where_the_baseline_is_no_worse_than_the_output_as_it_is() -> N
     def towards(output: Tensor, _: Tensor) -> Tensor:
         return (output.detach() - wanted).square().sum(dim=1)
 
-    found = loss_recovered(module, "0", batches, towards, lambda x: 0.5 * x)  # clean is 0, and zeros are worse: no warning
+    # the clean loss is 0, and zeros are worse: no warning
+    found = loss_recovered(module, "0", batches, towards, lambda x: 0.5 * x)
     assert found.recovered == pytest.approx(0.75)
 
 
