@@ -172,8 +172,8 @@ def test_denoise_takes_any_units(
     ("change", "code", "message"),
     [
         (["nowhere.png"], 1, "nowhere.png: no such file"),
-        (["text.png"], 1, "text.png: not a picture that can be read"),
-        (["clear.png"], 1, "clear.png: is partly transparent"),
+        (["text.png"], 1, "text.png: not a readable image"),
+        (["clear.png"], 1, "clear.png: partly transparent"),
         (["tiny.png"], 1, "smaller than the dictionary's patches of 6 x 6"),
         (["china.png", "a/china.png"], 2, "written to the same file"),
         (["china.png", "--sigma", "0"], 1, "sigma is 0.0"),

@@ -103,12 +103,6 @@ def test_an_unreadable_image_is_named(suffix: str, keep: float, packed: bool, tm
         Patches(images=str(path), size=8, n_train=100, n_valid=10, n_test=10).load()
 
 
-def test_more_than_8_bits_are_refused(folder: Path) -> None:
-    save(folder / "deep.png", np.zeros((9, 9), np.uint16))
-    with pytest.raises(ValueError, match=r"deep\.png: not a readable image \(pixels of more than 8 bits, mode I"):
-        ImageFolder(path=str(folder)).load()
-
-
 def test_a_damaged_zip_file_is_named(folder: Path, tmp_path: Path) -> None:
     path = zipped(folder, tmp_path / "tiles.zip")
     data = bytearray(path.read_bytes())

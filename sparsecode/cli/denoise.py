@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from rich.progress import track
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.arrays import read_array
+from sparsecode.data.pictures import file_bytes, read_picture
 from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
 from sparsecode.evaluate.metrics import PSNR_CAP
 from sparsecode.files import save_atomic
@@ -24,31 +25,37 @@ from sparsecode.runs import RunFolder
 __all__ = ["denoise_command"]
 
 SEEDS = 2**31
+KEPT = (".npy", ".png", ".tif", ".tiff", ".bmp")  # others are written as .png
 
 Pixels = NDArray[Any]
 
 
 def denoise_command(asked: using.Denoise) -> None:
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches."""
-    images, dictionary, sigma, out, method, stride, blend, add_noise, seed, force = asked
+    images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, force = asked
     if not images:
         raise UsageError("which images? name at least one file")
     if not 0 <= seed < SEEDS:
         raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
-    targets = [out / path.with_suffix(".npy" if path.suffix == ".npy" else ".png").name for path in images]
+    if background is not None and not 0 <= background <= 1:
+        raise UsageError(f"--background {background:g}: expected a grey level from 0 (black) to 1 (white)")
+    targets = [out / (path.name if path.suffix.lower() in KEPT else path.with_suffix(".png").name) for path in images]
     picture = out / "comparison.png"
     if len({*targets, picture}) <= len(targets):
         raise UsageError("two of the images would be written to the same file; denoise them into different folders")
     for target in (*targets, picture):
         refuse_to_overwrite("--out", target, force)
+    for path, target in zip(images, targets, strict=True):  # before the first of them takes minutes
+        _require_room(_read(path, background), target)
     console = Console()
     (called,) = run_labels((dictionary,), console)
     atoms = _atoms(dictionary)
     rows: dict[str, list[Pixels]] = {}
     for number, (path, target) in enumerate(zip(images, targets, strict=True)):
-        given = _read(path)
+        source = _read(path, background)
+        given = source.pixels
         noisy = given.astype(np.float32)
-        peak = float(np.iinfo(given.dtype).max) if given.dtype.kind == "u" else float(np.ptp(given.astype(np.float64)))
+        peak = source.white or float(np.ptp(given.astype(np.float64)))
         if add_noise:
             if not peak:
                 raise ValueError(
@@ -61,14 +68,14 @@ def denoise_command(asked: using.Denoise) -> None:
             for c in track(range(channels.shape[2]), description=path.name, transient=True)
         ]
         clean = np.stack(found, axis=2).reshape(given.shape)
-        _write(target, clean, given.dtype)
-        words = ""
+        _write(target, clean, source)
+        words = source.kind
         shown = [noisy, clean]
         if add_noise:
-            words = f"PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
+            words += f"  PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
             shown = [given, *shown]
         rows[path.name] = shown
-        console.print(f"{target}  {words}".rstrip(), highlight=False, soft_wrap=True)
+        console.print(f"{target}  {words}", highlight=False, soft_wrap=True)
     labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
     figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
     save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
@@ -85,32 +92,48 @@ def _atoms(dictionary: Path) -> NDArray[np.float32]:
     return read_array(dictionary)
 
 
-def _read(path: Path) -> Pixels:
-    """Grey [h, w] or colour [h, w, 3] values as they stand in the file."""
-    if path.suffix == ".npy":
+class _Source(NamedTuple):
+    """Grey [h, w] or colour [h, w, 3] values as they stand in a file, and what else is to be written again."""
+
+    pixels: Pixels
+    white: float | None
+    kind: str
+    profile: bytes | None = None
+
+
+def _read(path: Path, background: float | None) -> _Source:
+    if path.suffix.lower() == ".npy":
         array = read_array(path)
         if array.ndim != 2:
             raise ValueError(f"{path}: shape {array.shape}; expected one grey image [h, w]")
-        return array
-    try:
-        with Image.open(path) as image:
-            if "A" in image.getbands() or "transparency" in image.info:
-                raise ValueError(f"{path}: is partly transparent; flatten it first")
-            if image.mode.startswith("I;16"):
-                return np.asarray(image).astype(np.uint16)
-            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a picture or a .npy file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: not a picture that can be read ({error})") from None
+        return _Source(array, None, "array, float32")
+    found = read_picture(path, lambda: file_bytes(path), background)
+    pixels = found.pixels()
+    written = f"{'colour' if pixels.ndim == 3 else 'grey'}, {pixels.dtype}, {pixels.min():.9g} to {pixels.max():.9g}"
+    return _Source(pixels, found.white, f"{written} (file: {found.mode}, {found.bits} bits)", found.profile)
 
 
-def _write(path: Path, values: Pixels, kind: np.dtype[Any]) -> None:
-    if path.suffix == ".npy":
+def _require_room(source: _Source, target: Path) -> None:
+    """Raise UsageError if the file to be written cannot hold such values."""
+    kind = source.pixels.dtype
+    kinds = {".npy": kind, ".tif": kind, ".tiff": kind, ".png": np.uint16, ".bmp": np.uint8}
+    if not np.can_cast(kind, kinds[target.suffix.lower()]):
+        raise UsageError(
+            f"{target}: cannot hold values of type {kind}; expected a name that ends in .tif: rename the image"
+        )
+
+
+def _write(path: Path, values: Pixels, source: _Source) -> None:
+    if path.suffix.lower() == ".npy":
         save_atomic(path, lambda file: np.save(file, values))
         return
-    whole = np.clip(np.rint(values), 0, np.iinfo(kind).max).astype(kind)
-    save_atomic(path, lambda file: Image.fromarray(whole).save(file, "PNG"))
+    kind = source.pixels.dtype
+    if kind.kind != "f":
+        low = min(0, int(source.pixels.min()))  # signed only where the file is
+        values = np.clip(np.rint(values.astype(np.float64)), low, np.iinfo(kind).max)
+    image = Image.fromarray(values.astype(kind))
+    form = {".png": "PNG", ".bmp": "BMP"}.get(path.suffix.lower(), "TIFF")
+    save_atomic(path, lambda file: image.save(file, form, icc_profile=source.profile))
 
 
 def _psnr(clean: Pixels, other: Pixels, peak: float) -> float:

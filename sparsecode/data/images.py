@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -18,17 +15,30 @@ import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
 from sparsecode.data.arrays import Share
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
+from sparsecode.data.pictures import RULES, file_bytes, in_unit_range, read_picture, require_size
 from sparsecode.data.splits import Split, Splits, sizes_of_shares
 from sparsecode.ops.cores import cores
-from sparsecode.specs import Seed, Spec, to_json
+from sparsecode.specs import Positive, Seed, Spec, to_json
 
-__all__ = ["ImageFiles", "ImageFolder", "find_images", "progress", "reader", "workers"]
+__all__ = [
+    "Background",
+    "ImageFiles",
+    "ImageFolder",
+    "SkipUnreadable",
+    "White",
+    "find_images",
+    "progress",
+    "readable",
+    "reader",
+    "warn_of_skipped",
+    "workers",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HIDDEN = (".", "__MACOSX")  # what macOS adds to zip files
@@ -36,6 +46,16 @@ PARTS = ("train", "valid", "test")
 LABELS = "label.npy"
 CHUNK = 256  # images in memory at a time
 Mode = Literal["L", "RGB"]
+
+White = Annotated[
+    Positive | None,
+    Meta(description="value that is 1 in pictures of more than 8 bits; default 65 535 for 16 bits, 1 for floats"),
+]
+Background = Annotated[
+    Annotated[float, Meta(ge=0, le=1)] | None,
+    Meta(description="grey level, 0 (black) to 1 (white), below transparent pixels; without it they are refused"),
+]
+SkipUnreadable = Annotated[bool, Meta(description="leave files out that cannot be read")]
 
 
 class ImageFiles(NamedTuple):
@@ -58,7 +78,7 @@ def find_images(path: str | Path) -> ImageFiles:
     elif path.is_file():
         try:
             with ZipFile(path) as file:
-                names = tuple(sorted(name for name in file.namelist() if _is_image(name)))
+                names = tuple(sorted({name for name in file.namelist() if _is_image(name)}))
         except (BadZipFile, OSError) as error:
             raise ValueError(
                 f"{path}: not a readable zip file ({error}); expected a folder of images or a .zip"
@@ -78,9 +98,13 @@ def _is_image(name: str) -> bool:
 
 
 def _walk(root: Path) -> Generator[tuple[str, int, int]]:
-    """Name, size and time of every image below `root`, links to folders followed once."""
+    """Name, size and time of every image below `root`, links to folders followed once; -1 for links to nowhere."""
     seen: set[str] = set()
-    for folder, below, names in os.walk(root, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"{error.filename}: a folder that cannot be listed ({error.strerror}); make it readable")
+
+    for folder, below, names in os.walk(root, onerror=refuse, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
             below.clear()
             continue
@@ -89,43 +113,63 @@ def _walk(root: Path) -> Generator[tuple[str, int, int]]:
         relative = Path(folder).relative_to(root).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
         for name in filter(_is_image, names):
-            state = os.stat(f"{folder}/{name}")
-            yield prefix + name, state.st_size, state.st_mtime_ns
+            try:
+                state = os.stat(f"{folder}/{name}")
+            except OSError:  # what it is will be said when it is read
+                yield prefix + name, -1, -1
+            else:
+                yield prefix + name, state.st_size, state.st_mtime_ns
 
 
 @contextmanager
-def reader(files: ImageFiles, mode: Mode) -> Generator[Callable[[str], Image.Image]]:
-    """A function from a name to the decoded image, grey ("L") or colour; several threads may call it.
+def reader(
+    files: ImageFiles, mode: Mode, white: float | None = None, background: float | None = None
+) -> Generator[Callable[[str], Image.Image]]:
+    """A function from a name to the picture by the rules of `read_picture`; several threads may call it.
 
-    It raises ValueError naming the file if that is damaged, no image, or not of 8 bits per channel.
+    Pictures have mode "L" or "RGB" as asked for, or "F" in [0, 1] (grey) if the file has more than 8 bits per channel.
+    The function raises ValueError or FileNotFoundError naming a file that is damaged or not accepted.
     """
-    if files.path.is_dir():
-        yield lambda name: _decoded(files.path / name, (files.path / name).read_bytes, mode)
-        return
-    with ZipFile(files.path) as file:
-        yield lambda name: _decoded(files.path / name, lambda: file.read(name), mode)
+    with ZipFile(files.path) if files.path.is_file() else nullcontext() as archive:
+
+        def content(name: str) -> bytes:
+            if archive is None:
+                return file_bytes(files.path / name)
+            require_size(files.path / name, archive.getinfo(name).file_size)
+            return archive.read(name)
+
+        def read(name: str) -> Image.Image:
+            path = files.path / name
+            try:
+                image = in_unit_range(path, read_picture(path, lambda: content(name), background), white)
+            except (ValueError, FileNotFoundError) as error:
+                raise type(error)(f"{error}, or set skip_unreadable") from None
+            return image if image.mode == "F" else image.convert(mode)
+
+        yield read
 
 
-def _decoded(path: Path, read: Callable[[], bytes], mode: Mode) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(read())) as image:
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"pixels of more than 8 bits, mode {image.mode}: convert it")
-            return ImageOps.exif_transpose(image).convert(mode)
-    except UnidentifiedImageError:  # its message names a buffer of ours
-        raise ValueError(f"{path}: not a readable image (no known format); repair or remove it") from None
-    except (
-        OSError,  # what Pillow raises most often
-        EOFError,
-        SyntaxError,  # broken PNG
-        ValueError,
-        RuntimeError,  # encrypted zip, unknown compression
-        struct.error,
-        zlib.error,
-        BadZipFile,
-        Image.DecompressionBombError,
-    ) as error:
-        raise ValueError(f"{path}: not a readable image ({error}); repair or remove it") from None
+def readable(files: ImageFiles, read: Callable[[str], Image.Image]) -> ImageFiles:
+    """Those of the files that `read` accepts. Raises ValueError naming the folder if there are none."""
+
+    def accepted(name: str) -> bool:
+        try:
+            read(name)
+        except (ValueError, FileNotFoundError):
+            return False
+        return True
+
+    with workers() as pool:
+        names = [name for name, kept in zip(files.names, pool.map(accepted, files.names), strict=True) if kept]
+    if not names:
+        raise ValueError(f"{files.path}: none of {len(files.names)} files can be read; expected at least one picture")
+    return files._replace(names=tuple(names))
+
+
+def warn_of_skipped(path: str | Path, skipped: int, total: int) -> None:
+    """Say how many files were left out, if any."""
+    if skipped:
+        warnings.warn(f"{path}: {skipped} of {total} files cannot be read and are left out", stacklevel=3)
 
 
 @contextmanager
@@ -144,11 +188,12 @@ def workers() -> ThreadPoolExecutor:
 class ImageFolder(Spec, tag="image_folder"):
     """All images below a folder or in a .zip file: centre square, resized, [0, 1]; [3, size, size] or [1, size, size].
 
-    Formats: png, jpg, webp, bmp, tif of 8 bits per channel, turned upright as their EXIF data say. `seed` draws the splits from
-    the sorted names; no image is in two. With `labelled`, the first folder on the way to an image is its class, in the
-    order of the names. Decoded once into the cache (`$SPARSECODE_CACHE`) and memory-mapped from there. Raises
-    FileNotFoundError or ValueError naming the folder or the file that cannot be read; with `skip_unreadable` such files are
-    left out, and a warning says how many.
+    Formats: png, jpg, webp, bmp, tif; black is 0, white 1: the full range of 8 and 16 bits, `white` for other types. Which
+    pictures are accepted, `sparsecode.data.pictures.read_picture` says. `seed` draws the splits from the sorted names; no
+    image is in two. With `labelled`, the first folder on the way to an image is its class, in the order of the names.
+    Decoded once into the cache (`$SPARSECODE_CACHE`) and memory-mapped from there. Raises FileNotFoundError or ValueError
+    naming the folder or the file that is not accepted; with `skip_unreadable` such files are left out, and a warning says
+    how many.
     """
 
     path: Annotated[str, Meta(min_length=1, description="a folder, searched with all below it, or a .zip file")]
@@ -158,7 +203,9 @@ class ImageFolder(Spec, tag="image_folder"):
     test: Annotated[Share, Meta(description="share of the images for test")] = 0.1
     seed: Seed = 0
     labelled: Annotated[bool, Meta(description="the first sub-folder is the class")] = False
-    skip_unreadable: Annotated[bool, Meta(description="leave files out that cannot be read")] = False
+    skip_unreadable: SkipUnreadable = False
+    white: White = None
+    background: Background = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,20 +213,19 @@ class ImageFolder(Spec, tag="image_folder"):
 
     def load(self) -> Splits:
         files = find_images(self.path)
-        key = key_of(to_json(self), files.signature)
+        key = key_of(RULES, to_json(self), files.signature)
         folder = cached("images", key, lambda aside: self._build(files, aside))
         found = [mapped(folder / f"{part}.npy") for part in PARTS]
         label = mapped(folder / LABELS).long().split([len(x) for x in found]) if self.labelled else (None,) * 3
-        if left_out := len(files.names) - sum(map(len, found)):
-            warnings.warn(
-                f"{self.path}: {left_out} of {len(files.names)} files cannot be read and are left out", stacklevel=2
-            )
+        warn_of_skipped(self.path, len(files.names) - sum(map(len, found)), len(files.names))
         train, valid, test = map(Split, found, label)
         return Splits(train, valid, test, 0.0, 1.0)
 
     def _build(self, files: ImageFiles, folder: Path) -> None:
-        if self.skip_unreadable:
-            files = self._readable(files)
+        with reader(files, "L" if self.grey else "RGB", self.white, self.background) as read:
+            self._write(readable(files, read) if self.skip_unreadable else files, read, folder)
+
+    def _write(self, files: ImageFiles, read: Callable[[str], Image.Image], folder: Path) -> None:
         sizes = sizes_of_shares(len(files.names), self.valid, self.test, self.path)
         shape = (1 if self.grey else 3, self.size, self.size)
         require_space(folder, len(files.names) * int(np.prod(shape)))
@@ -187,21 +233,18 @@ class ImageFolder(Spec, tag="image_folder"):
         if self.labelled:
             with written(folder / LABELS, (len(order),)) as append:
                 append(torch.tensor(self._classes(files))[order])
-        with (
-            reader(files, "L" if self.grey else "RGB") as read,
-            workers() as pool,
-            progress(f"images of {files.path.name}", len(order)) as report,
-        ):
 
-            def sample(i: int) -> torch.Tensor:
-                return _centre(read(files.names[i]), self.size).reshape(self.size, self.size, -1).permute(2, 0, 1)
+        def sample(i: int) -> torch.Tensor:
+            square = _centre(read(files.names[i]), self.size).reshape(self.size, self.size, -1).permute(2, 0, 1)
+            return square.expand(shape)  # pictures of more than 8 bits are grey
 
+        with workers() as pool, progress(f"images of {files.path.name}", len(order)) as report:
             done = 0
             for part, n in zip(PARTS, sizes, strict=True):
                 with written(folder / f"{part}.npy", (n, *shape)) as append:
                     for start in range(done, done + n, CHUNK):
                         rows = list(pool.map(sample, order[start : min(start + CHUNK, done + n)]))
-                        append(torch.stack(rows).float().div_(255))
+                        append(torch.stack(rows))
                         report(start + len(rows))
                 done += n
 
@@ -215,24 +258,11 @@ class ImageFolder(Spec, tag="image_folder"):
         order = {name: i for i, name in enumerate(sorted(set(of)))}
         return [order[name] for name in of]
 
-    def _readable(self, files: ImageFiles) -> ImageFiles:
-        """Those of the files that can be decoded."""
-        with reader(files, "L" if self.grey else "RGB") as read, workers() as pool:
-
-            def good(name: str) -> bool:
-                try:
-                    read(name)
-                except ValueError:
-                    return False
-                return True
-
-            names = [name for name, kept in zip(files.names, pool.map(good, files.names), strict=True) if kept]
-        return files._replace(names=tuple(names))
-
 
 def _centre(image: Image.Image, size: int) -> torch.Tensor:
-    """The central square of an image at size x size, in bytes."""
+    """The central square of an image at size x size, in [0, 1]."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    return torch.from_numpy(np.array(square))
+    values = torch.from_numpy(np.array(square))
+    return values.clamp(0, 1) if square.mode == "F" else values.float().div_(255)  # resizing rounds

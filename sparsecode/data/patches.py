@@ -19,7 +19,20 @@ from torch import Tensor
 
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
 from sparsecode.data.contrast import LCN, Contrast
-from sparsecode.data.images import PARTS, ImageFiles, find_images, progress, reader, workers
+from sparsecode.data.images import (
+    PARTS,
+    Background,
+    ImageFiles,
+    SkipUnreadable,
+    White,
+    find_images,
+    progress,
+    readable,
+    reader,
+    warn_of_skipped,
+    workers,
+)
+from sparsecode.data.pictures import RULES
 from sparsecode.data.splits import Split, Splits
 from sparsecode.files import write_atomic
 from sparsecode.ops.streams import generator
@@ -27,13 +40,15 @@ from sparsecode.specs import Count, Seed, Spec, pack, to_json
 
 __all__ = ["Patches"]
 
-Grey = NDArray[np.uint8]
+Grey = NDArray[np.uint8] | NDArray[np.float32]  # 0 to 255, or [0, 1] where the file has more than 8 bits
 
 FORMAT = b"1"  # of what is in the cache: another number, and all is built anew
+META = "meta.json"
 BATCH = 250  # crops prepared together: the original's batch, which `LCN(floor="batch")` depends on
 LEVEL_BATCHES = 10
 PASSES, CROPS_PER_PATCH = 10, 20
 KEPT_BYTES = 256 * 2**20  # of decoded images kept in memory for the next pass
+MOST_PIXELS = 2**27  # of a resized image
 EDGES = (0.0, 0.6, 0.8, 1.0)  # of the strips of embedded photographs
 
 
@@ -47,7 +62,8 @@ class _Pool(NamedTuple):
 class Patches(Spec, tag="patches"):
     """Grey patches [1, size, size] from random places of images, less their mean or normalised by local contrast.
 
-    The images lie below a folder or in a .zip file; by default they are the two photographs in scikit-learn's package.
+    The images lie below a folder or in a .zip file, and are read as those of `image_folder`; by default they are the two
+    photographs in scikit-learn's package.
     Each is resized so that its shorter side is `resize` pixels, and gives one crop in turn until there are enough
     patches. `seed` draws which images are for train, valid and test (in proportion to the patches asked for; no image
     is in two splits; the two photographs are cut into vertical strips of 60, 20 and 20 %) and where crops lie.
@@ -71,6 +87,9 @@ class Patches(Spec, tag="patches"):
     n_valid: Count = 5_000
     n_test: Count = 5_000
     seed: Seed = 0
+    skip_unreadable: SkipUnreadable = False
+    white: White = None
+    background: Background = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,8 +107,11 @@ class Patches(Spec, tag="patches"):
 
     def load(self) -> Splits:
         files = None if self.images is None else find_images(self.images)
-        key = key_of(FORMAT, to_json(self), b"" if files is None else files.signature)
+        key = key_of(FORMAT + RULES, to_json(self), b"" if files is None else files.signature)
         folder = cached("patches", key, lambda aside: self._build(files, aside))
+        if files is not None:
+            used = msgspec.json.decode((folder / META).read_bytes())["images"]
+            warn_of_skipped(files.path, len(files.names) - sum(used), len(files.names))
         train, valid, test = (
             Split(
                 mapped(folder / f"{part}.npy"),
@@ -126,7 +148,7 @@ class Patches(Spec, tag="patches"):
                         report(done + found)
                 done += n
         write_atomic(
-            folder / "meta.json",
+            folder / META,
             msgspec.json.encode({"made_by": pack(self), "floor": level, "images": [pool.n for pool in pools]}),
         )
 
@@ -134,29 +156,35 @@ class Patches(Spec, tag="patches"):
         """Crops [250, 1, c, c] in [0, 1] from the next 250 images in turn: a function of the seed and the batch."""
         images = threads.map(pool.read, ((batch * BATCH + k) % pool.n for k in range(BATCH)))
         places = torch.rand(BATCH, 2, generator=generator(self.seed, f"crops of {purpose}", batch), dtype=torch.float64)
-        crop, out = self._crop, np.empty((BATCH, 1, self._crop, self._crop), np.uint8)
+        crop, out = self._crop, np.empty((BATCH, 1, self._crop, self._crop), np.float32)
         for row, image, place in zip(out, images, places.tolist(), strict=True):
             top, left = (int(u * (length - crop + 1)) for u, length in zip(place, image.shape, strict=True))
             row[0] = image[top : top + crop, left : left + crop]
-        return torch.from_numpy(out).float().div_(255)
+            if image.dtype == np.uint8:
+                row /= 255
+        return torch.from_numpy(out)
 
     @contextmanager
     def _shares(self, files: ImageFiles, sizes: tuple[int, ...]) -> Generator[list[_Pool]]:
         """The images dealt out to the splits in proportion to their patches, each split at least one."""
-        total = len(files.names)
-        n_valid, n_test = (max(1, round(total * n / sum(sizes))) for n in sizes[1:])
-        if total - n_valid - n_test < 1:
-            raise ValueError(f"{files.path}: {total} images; expected at least one for each of train, valid and test")
-        order = np.random.RandomState(self.seed).permutation(total)
         kept: dict[int, Grey] = {}
         room = KEPT_BYTES
-        with reader(files, "RGB") as read:
+        with reader(files, "RGB", self.white, self.background) as read:
+            if self.skip_unreadable:
+                files = readable(files, read)
+            names, total = files.names, len(files.names)
+            n_valid, n_test = (max(1, round(total * n / sum(sizes))) for n in sizes[1:])
+            if total - n_valid - n_test < 1:
+                raise ValueError(
+                    f"{files.path}: {total} images; expected at least one for each of train, valid and test"
+                )
+            order = np.random.RandomState(self.seed).permutation(total)
 
             def grey(i: int) -> Grey:
                 nonlocal room
                 if i in kept:
                     return kept[i]
-                image = _resized(read(files.names[i]), self.resize)
+                image = _resized(_not_too_long(read(names[i]), files.path / names[i], self.resize), self.resize)
                 if image.nbytes <= room:  # the first ones stay: dropping the oldest would drop each before its turn
                     room -= image.nbytes
                     kept[i] = image
@@ -176,10 +204,21 @@ def _title(files: ImageFiles | None) -> str:
     return "two photographs" if files is None else str(files.path)
 
 
+def _not_too_long(image: Image.Image, path: Path, shorter: int) -> Image.Image:
+    """The image, unless it would take gigabytes when its shorter side has `shorter` pixels."""
+    if max(image.size) * shorter**2 > MOST_PIXELS * min(image.size):
+        raise ValueError(
+            f"{path}: {image.width} x {image.height} pixels; resize {shorter} makes more than {MOST_PIXELS} of them: remove "
+            "it, or lower resize"
+        )
+    return image
+
+
 def _resized(image: Image.Image, shorter: int) -> Grey:
-    """Grey levels of an RGB image whose shorter side has become `shorter` pixels."""
+    """Grey levels of an image of mode RGB or F whose shorter side has become `shorter` pixels."""
     width, height = (int(shorter * length / min(image.size)) for length in image.size)
-    return np.array(image.resize((width, height), Image.Resampling.BILINEAR).convert("L"))
+    small = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.clip(np.array(small), 0, 1) if small.mode == "F" else np.array(small.convert("L"))
 
 
 def _strips(resize: int, crop: int) -> list[_Pool]:

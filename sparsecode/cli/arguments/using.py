@@ -86,16 +86,19 @@ class Traverse(NamedTuple):
 class Denoise(NamedTuple):
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
 
-    Colour images are denoised channel by channel. A picture, comparison.png, shows each image before and after.
+    Colour images are denoised channel by channel. What is written has the values, bits and channels of what was read: .png,
+    .tif and .bmp by the same name, other pictures as .png (a JPEG would lose anew), arrays as .npy of float32. A picture,
+    comparison.png, shows each image before and after.
 
     Args:
-        images: .png, .jpg and other picture files (values from 0 to 255 or 65 535), or .npy files [h, w] in any units
+        images: pictures (8 bits, or grey of 16 bits, 32 bits or floats), or .npy files [h, w] in any units
         dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file
-        sigma: deviation of the noise, in the units of the image's values
-        out: folder to write to: pictures as .png, arrays as .npy, by the same name
+        sigma: standard deviation of the noise, in the units of the image's values
+        out: folder to write to
         method: how patches are coded: up to the noise's energy (omp), or with a penalty proportional to sigma (lasso)
         stride: pixels between patches: more is faster, 1 is best
         blend: weight of the noisy pixel beside the patches', each of weight 1
+        background: grey level, 0 (black) to 1 (white), below transparent pixels; without it they are refused
         add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
         seed: of that noise
         force: write over existing files
@@ -108,6 +111,7 @@ class Denoise(NamedTuple):
     method: Literal["omp", "lasso"] = "omp"
     stride: int = 1
     blend: float = 1.0
+    background: float | None = None
     add_noise: bool = False
     seed: int = 0
     force: bool = False
