@@ -1,14 +1,17 @@
-"""Files that are either whole or not there: write aside, flush to disk, rename."""
+"""Files that are either whole or not there (write aside, flush to disk, rename), and replace no file of somebody else."""
 
 from __future__ import annotations
 
+import errno
 import os
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import platformdirs
 from filelock import FileLock, Timeout
 
@@ -17,13 +20,19 @@ __all__ = [
     "LOCK",
     "TEMPORARY",
     "cache_folder",
+    "is_own",
     "locked",
     "remove_leftovers",
+    "require_own",
     "save_atomic",
     "write_atomic",
 ]
 
-TEMPORARY, LOCK = ".partial", ".lock"
+TEMPORARY, LOCK = ".sparsecode.partial", ".lock"
+NAME = b"sparsecode"
+PNG, HEADER = b"\x89PNG\r\n\x1a\n", 33  # the signature; its length with that of the chunk that comes first
+HEAD = 4096  # bytes in which marks stand
+UNSIGNED = (b"PK", b"\x93NUMPY", b"II*\0", b"MM\0*", b"BM")  # .npz and .pt, .npy, TIFF, BMP
 CACHE_VARIABLE = "SPARSECODE_CACHE"
 
 
@@ -38,24 +47,31 @@ def cache_folder() -> Path:
         raise FileNotFoundError(f"there is no home folder for a cache; set {CACHE_VARIABLE} to a folder") from None
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a crash at any moment leaves the old file or the new one.
+def write_atomic(path: Path, data: bytes, *, checked: bool = False) -> None:
+    """Write `data` to `path` so that a crash at any moment leaves the old file or the new one; pictures are marked as ours.
 
-    Raises OSError naming the file if the folder cannot be written or the disk is full; the old file stays.
+    Only our own file is replaced (`is_own`), unless the caller has `checked` that this one may be. Through a link, the file
+    that it leads to is replaced. Raises FileExistsError naming the file if it is somebody else's, OSError if the folder
+    cannot be written or the disk is full; the old file stays.
     """
+    if not checked:
+        require_own(path)
+    path = path.resolve() if path.is_symlink() else path
     aside = path.with_name(path.name + TEMPORARY)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(data)
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as file:
+            file.write(_marked(data))
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+        number = errno.ENOTDIR if isinstance(error, FileExistsError) else error.errno  # a file in place of the folder
         raise OSError(
-            error.errno, f"cannot write {path}: {error.strerror}; free some space, or write somewhere else"
+            number, f"cannot write {path}: {error.strerror}; free some space, or write somewhere else"
         ) from error
     _sync(path.parent)
 
@@ -73,7 +89,84 @@ def _sync(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete what interrupted `write_atomic` calls left below `folder`."""
     for path in folder.rglob("*" + TEMPORARY):
-        path.unlink()
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+
+
+def require_own(*paths: Path, force: bool = False) -> None:
+    """Raise FileExistsError naming the first path at which a file stands that is not ours to replace."""
+    for path in paths:
+        if path.is_symlink() and not path.exists():
+            raise FileExistsError(
+                f"{path}: is a link to a file that does not exist; delete the link or choose another name"
+            )
+        if not path.exists() or path.is_dir():  # the system refuses to put a file in a folder's place
+            continue
+        own = is_own(path) if path.is_file() else False
+        if not own and not (force and own is None):
+            raise FileExistsError(
+                f"{path}: is there already and was not written by sparsecode; move it away or choose another name"
+            )
+
+
+def is_own(path: Path) -> bool | None:
+    """Whether sparsecode wrote this file, by its content; None if files of its kind do not say.
+
+    JSON is ours by its form, tensors by their metadata, pictures and pages by a mark. Pictures of versions that marked none
+    are ours in the folder of a sweep and in the figures of a run.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            if head.lstrip()[:1] == b"{":
+                line = head.partition(b"\n")[0] if b"\n" in head else head + file.readline(16 * HEAD)
+                record = _decoded(line)
+                if record is None:
+                    file.seek(0)
+                    record = _decoded(file.read())
+                return record is not None and _is_record(record)
+    except OSError:
+        return False
+    if head.startswith(PNG):
+        homes = (path.parent / "results.jsonl", path.parent.parent / "config.json")
+        return NAME in head or (b"Matplotlib" in head and any(home.is_file() and is_own(home) for home in homes))
+    if head[8:9] == b"{":  # a length, then a header with the metadata in front
+        marked = b'"__metadata__"' in head and (b'"sparsecode"' in head or b'"sha256"' in head)
+        config = path.with_name("cfg.json")  # versions before marked no weights
+        return marked or (config.is_file() and is_own(config) is True)
+    if head.startswith((b"GIF8", b"<!doctype html")):
+        return NAME in head
+    if not head:
+        return path.suffix == ".jsonl"  # before the first record
+    return None if head.startswith(UNSIGNED) else False
+
+
+def _decoded(data: bytes) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether this is the JSON of a spec, of a model, of the proof of a conversion, or a line of metrics or results."""
+    spec, metadata = record.get("spec"), record.get("metadata")
+    return (
+        ("format" in record and isinstance(spec, dict) and isinstance(spec.get("type"), str))
+        or (isinstance(metadata, dict) and "sparsecode" in metadata)
+        or "sparsecode" in record
+        or (record.get("kind") in ("train", "evaluate") and "step" in record)
+        or record.get("type") == "sweep_result"
+    )
+
+
+def _marked(data: bytes) -> bytes:
+    """A picture with a text chunk that says who wrote it; anything else as it is."""
+    if not data.startswith(PNG):
+        return data
+    chunk = b"tEXtSoftware\0" + NAME
+    text = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return data[:HEADER] + text + data[HEADER:]
 
 
 class Savable(Protocol):
@@ -82,11 +175,11 @@ class Savable(Protocol):
     def __call__(self, file: BytesIO, /) -> object: ...
 
 
-def save_atomic(path: Path, save: Savable) -> None:
+def save_atomic(path: Path, save: Savable, *, checked: bool = False) -> None:
     """`write_atomic` of what `save(file)` writes."""
     buffer = BytesIO()
     save(buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), checked=checked)
 
 
 @contextmanager

@@ -19,12 +19,12 @@ from sparsecode.evaluate.denoise import denoise
 from sparsecode.evaluate.gates import gate_use
 from sparsecode.evaluate.restore import restore
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, Score, score, validated
-from sparsecode.files import LOCK, locked
+from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model, save_model
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
-from sparsecode.reports.run_figures import draw
+from sparsecode.reports.run_figures import FIGURES, draw
 from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
@@ -50,7 +50,7 @@ WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
 
 
-class RunConflictError(Exception):
+class RunConflictError(FileExistsError):
     """The folder holds something that this run must not touch."""
 
 
@@ -64,13 +64,17 @@ class Result(NamedTuple):
 
 
 def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
-    """Before anything is written: the folder must be empty, or hold this run, or one that never began."""
+    """Before anything is written: the folder must be empty, or hold this run, or one that never began, and no other files in their places."""
     if not folder.exists:
-        strangers = [p.name for p in folder.path.iterdir() if p.name != LOCK] if folder.path.is_dir() else []
-        if strangers:
+        there = folder.path.iterdir() if folder.path.is_dir() else []
+        if strangers := [p.name for p in there if p.name != LOCK and not p.name.endswith(TEMPORARY)]:
             held = ", ".join(sorted(strangers)[:5])
             raise RunConflictError(f"{folder.path} is not empty and not a run (it holds {held})")
         return
+    try:
+        require_own(*folder.files, *(folder.figures / f"{name}.png" for name in FIGURES))
+    except FileExistsError as problem:
+        raise RunConflictError(str(problem)) from None
     if folder.begun and (changes := differences(folder.config(), config)):
         raise RunConflictError(
             f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)

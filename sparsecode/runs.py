@@ -17,7 +17,7 @@ from sparsecode.evaluate.score import Score
 from sparsecode.files import write_atomic
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import ModelSpec, load_model
+from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
 from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import NonNegative, Positive, Spec, converted, from_json, parsed, to_json
@@ -135,6 +135,12 @@ class RunFolder:
         self.model = self.path / "model"
         self.resume = self.path / "resume"
         self.figures = self.path / "figures"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that training and evaluation write here, figures apart."""
+        model, state = (self.model / CONFIG, self.model / WEIGHTS), self.resume / STATE_FILE
+        return (self.config_file, self.metrics_file, self.eval_file, *model, state)
 
     @property
     def exists(self) -> bool:

@@ -176,7 +176,7 @@ def test_a_config_of_another_version_is_refused_and_kept(
     assert message in said
     assert files(copied) == before
     # nor does the recipe's own command train over it
-    assert main(["train", "digits-sdl", "--out", str(copied), *SHORT]) == 1
+    assert main(["train", "digits-sdl", "--out", str(copied), *SHORT]) in (1, 3)
     assert files(copied) == before
 
 

@@ -143,7 +143,7 @@ def test_encode_writes_the_models_codes(trained: Path, tmp_path: Path, coder: st
     ("shape", "arguments", "code", "message"),
     [
         ((3, 8, 8), ["--out", "codes.txt"], 2, "ends in .npz"),
-        ((3, 8, 8), ["--out", "there.npz"], 2, "exists already"),
+        ((3, 8, 8), ["--out", "there.npz"], 3, "exists already"),
         ((3, 8, 8), ["--out", "codes.npz", "--coder", "magic"], 2, "this model has solver, encoder"),
         ((3, 9, 9), ["--out", "codes.npz"], 1, "samples of shape (9, 9); this run was trained on (8, 8)"),
     ],

@@ -46,7 +46,7 @@ def test_probe_writes_a_table_json_and_a_picture(trained: Path, tmp_path: Path, 
     assert pixels[1].mean > pixels[0].mean > 0.6
     assert (out / "probe.png").read_bytes().startswith(PNG)
     # a second time only by force
-    assert main([*command, "--out", str(out)]) == 2
+    assert main([*command, "--out", str(out)]) == 3
     assert "probe.json: exists already" in capsys.readouterr().err
 
 
@@ -144,7 +144,7 @@ def test_denoise_writes_pictures_of_the_same_kind(atoms: Path, picture: Path, tm
     array = np.load(out / "array.npy")
     assert array.shape == (48, 40)
     assert (out / "comparison.png").read_bytes().startswith(PNG)
-    assert main(command) == 2
+    assert main(command) == 3
     assert "exists already" in capsys.readouterr().err
 
 

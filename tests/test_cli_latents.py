@@ -67,7 +67,7 @@ def test_latents_of_runs_are_those_of_the_functions(runs: tuple[Path, Path], tmp
         assert f"{found.bounds[kinds[0]].elbo:.2f}" in text
         assert f"{found.importance.bound:.2f}" in text
     assert "disentanglement" not in text
-    assert main(command) == 2
+    assert main(command) == 3
     assert "latents.json: exists already" in capsys.readouterr().err
 
 

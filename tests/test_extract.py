@@ -194,7 +194,7 @@ def test_a_text_becomes_shards_to_train_on(
     assert provenance["hook_point"] == "encoder.layer.1"
     assert provenance["text"] == f"text.txt, {text.stat().st_size} bytes"
     assert Shards(path=str(tmp_path / "acts")).load().shape == (16,)
-    assert main(command(bert, text, tmp_path / "acts")) == 2
+    assert main(command(bert, text, tmp_path / "acts")) == 3
     assert "holds shards already" in capsys.readouterr().err
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sparsecode.files import TEMPORARY, locked, remove_leftovers, save_atomic, write_atomic
+from sparsecode.files import TEMPORARY, is_own, locked, remove_leftovers, require_own, save_atomic, write_atomic
+
+OLD, NEW = b'{"format":1,"spec":{"type":"old"}}', b'{"format":1,"spec":{"type":"new"}}'
 
 
 def listing(folder: Path) -> list[str]:
@@ -19,7 +21,7 @@ def listing(folder: Path) -> list[str]:
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "config.json"
-    for data in (b"first", b"the second, longer", b""):
+    for data in (OLD, NEW + b"\n", b""):
         write_atomic(path, data)
         assert path.read_bytes() == data
     assert listing(tmp_path) == ["new", "new/folder", "new/folder/config.json"]
@@ -27,7 +29,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
-    write_atomic(path, b"old")
+    write_atomic(path, OLD)
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -36,17 +38,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match=r"cannot write .*config\.json: No space left on device") as caught:
         write_atomic(path, b"new")
     assert caught.value.errno == errno.ENOSPC
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == OLD
     assert listing(tmp_path) == ["config.json"]
 
 
 def test_a_crash_before_the_rename_leaves_the_old_file_and_a_leftover(tmp_path: Path) -> None:
     path = tmp_path / "run" / "config.json"
-    write_atomic(path, b"old")
+    write_atomic(path, OLD)
     crash = "import os, pathlib, sys; from sparsecode.files import write_atomic; os.fsync = lambda _: os._exit(9)"
     code = f"{crash}; write_atomic(pathlib.Path(sys.argv[1]), b'new')"
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 9
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == OLD
     assert listing(tmp_path) == ["run", "run/config.json", f"run/config.json{TEMPORARY}"]
     remove_leftovers(tmp_path)
     assert listing(tmp_path) == ["run", "run/config.json"]
@@ -78,10 +80,10 @@ def test_what_fails_while_saving_leaves_the_old_file(tmp_path: Path) -> None:
         file.write(b"ha")
         raise RuntimeError
 
-    save_atomic(tmp_path / "figure.png", lambda file: file.write(b"whole"))
+    save_atomic(tmp_path / "figure.png", lambda file: file.write(OLD))
     with pytest.raises(RuntimeError):
         save_atomic(tmp_path / "figure.png", half)
-    assert (tmp_path / "figure.png").read_bytes() == b"whole"
+    assert (tmp_path / "figure.png").read_bytes() == OLD
     assert listing(tmp_path) == ["figure.png"]
 
 
@@ -148,3 +150,96 @@ def test_folders_are_locked_one_by_one(tmp_path: Path) -> None:
     with locked(tmp_path / "a"), holder(tmp_path / "b") as other:
         said, _ = other.communicate(timeout=60)
     assert said == "held\n"
+
+
+def png(software: bytes = b"") -> bytes:
+    """The beginning of a picture, as far as anybody looks into it."""
+    return b"\x89PNG\r\n\x1a\n" + bytes(25) + b"tEXtSoftware\0" + software + bytes(50)
+
+
+FOREIGN = {
+    "config.json": b'{"model_type": "bert", "hidden_size": 128}',
+    "indented.json": b'{\n  "trainer": {\n    "lr": 0.001\n  }\n}\n',
+    "deep.json": b'{"a":' * 3000 + b"1" + b"}" * 3000,
+    "list.json": b"[1, 2]",
+    "metrics.jsonl": b'{"loss": 1.0, "step": 3}\n{"loss": 0.9, "step": 4}\n',
+    "picture.png": png(b"GIMP"),
+    "plot.png": png(b"Matplotlib version 3.9"),
+    "film.gif": b"GIF89a" + bytes(100),
+    "page.html": b"<!doctype html><title>mine</title>",
+    "weights.safetensors": bytes([99]) + bytes(7) + b'{"__metadata__":{"format":"pt"},"w":{}}',
+    "notes.txt": b"precious",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_somebody_else_wrote_is_never_replaced(name: str, tmp_path: Path) -> None:
+    path, link = tmp_path / name, tmp_path / "link"
+    path.write_bytes(FOREIGN[name])
+    link.symlink_to(path)
+    for place in (path, link):
+        assert is_own(place) is False
+        with pytest.raises(FileExistsError, match=f"{place}: is there already and was not written by sparsecode"):
+            write_atomic(place, NEW)
+        with pytest.raises(FileExistsError):
+            require_own(place, force=True)
+    assert path.read_bytes() == FOREIGN[name]
+    assert listing(tmp_path) == sorted([name, "link"])
+
+
+@pytest.mark.parametrize("data", [b"PK\3\4", b"\x93NUMPY\1\0"])
+def test_arrays_say_nothing_and_need_force(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "z.npz"
+    path.write_bytes(data)
+    assert is_own(path) is None
+    with pytest.raises(FileExistsError):
+        require_own(path)
+    require_own(path, force=True)
+
+
+def test_a_leftover_of_somebody_else_stays(tmp_path: Path) -> None:
+    (tmp_path / "config.json.partial").write_bytes(b"a download")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / f"config.json{TEMPORARY}").symlink_to(victim)
+    write_atomic(tmp_path / "config.json", NEW)
+    remove_leftovers(tmp_path)
+    assert (tmp_path / "config.json.partial").read_bytes() == b"a download"
+    assert victim.read_bytes() == b"precious"
+    assert (tmp_path / "config.json").read_bytes() == NEW
+
+
+def test_through_a_link_our_own_file_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    home = tmp_path / "disk"
+    write_atomic(home / "eval.json", OLD)
+    (tmp_path / "eval.json").symlink_to(home / "eval.json")
+    write_atomic(tmp_path / "eval.json", NEW)
+    assert (tmp_path / "eval.json").is_symlink()
+    assert (home / "eval.json").read_bytes() == NEW
+    (tmp_path / "lost.json").symlink_to(home / "nowhere.json")
+    with pytest.raises(FileExistsError, match=r"lost\.json: is a link to a file that does not exist"):
+        write_atomic(tmp_path / "lost.json", NEW)
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileExistsError, match="was not written by sparsecode"):
+        require_own(pipe, force=True)
+
+
+def test_pictures_are_marked_and_known_again(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    path, old = tmp_path / "run" / "figures" / "curves.png", tmp_path / "run" / "figures" / "old.png"
+    save_atomic(path, lambda file: Figure((1, 1)).savefig(file))
+    assert is_own(path)
+    with Image.open(path) as image:
+        image.load()
+        assert image.info["Software"]
+    save_atomic(path, lambda file: Figure((1, 1)).savefig(file))
+    Figure((1, 1)).savefig(old)  # as versions before marked them: ours only in the figures of a run
+    assert not is_own(old)
+    write_atomic(tmp_path / "run" / "config.json", OLD)
+    assert is_own(old)

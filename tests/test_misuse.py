@@ -61,7 +61,7 @@ def test_a_schedule_may_not_leave_the_range_of_its_field(tmp_path: Path, capsys:
 
 def test_eval_does_not_write_over_files(trained: Path, capsys: Capture) -> None:
     before = (trained / "config.json").read_bytes()
-    assert main(["eval", str(trained), "--json", str(trained / "config.json")]) == 2
+    assert main(["eval", str(trained), "--json", str(trained / "config.json")]) == 3
     assert "exists already" in capsys.readouterr().err
     assert (trained / "config.json").read_bytes() == before
 

@@ -73,7 +73,7 @@ def test_a_run_is_measured_and_drawn(make: Make, tmp_path: Path, capsys: Capture
     assert found.fields == fields
     assert f"{fields.gabor_quality:.4f}" in text
     assert drawn(run / "figures") == PICTURES
-    assert main(["units", str(run), "--json", str(report_file)]) == 2
+    assert main(["units", str(run), "--json", str(report_file)]) == 3
     assert "exists already" in capsys.readouterr().err
 
 

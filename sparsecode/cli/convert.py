@@ -15,7 +15,7 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.formats import Converted, convert, detect, locate, read
+from sparsecode.interop.formats import Converted, convert, detect, locate, read, refuse_what_is_there
 from sparsecode.interop.record import Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES
@@ -27,14 +27,13 @@ __all__ = ["convert_command"]
 def convert_command(asked: using.Convert) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
     src, dst, to, dtype, seed, like, ignore, force = asked
-    if dst.exists() and not force:
-        raise UsageError(f"{dst}: exists already; choose another name, or write over it with --force")
     if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():
-        raise UsageError(f"{dst}: holds a run that was trained there; choose another name")
+        raise FileExistsError(f"{dst}: holds a run that was trained there; choose another name")
+    refuse_what_is_there(dst, force)
     if dst.exists() and (there := _format_of(dst)) not in (None, to):
-        raise UsageError(f"{dst}: holds a {there} autoencoder; delete it first, or choose another name")
+        raise FileExistsError(f"{dst}: holds a {there} autoencoder; delete it first, or choose another name")
     if like is not None and to != "sparsecode":
         raise UsageError(f"--like {like}: only for --to sparsecode; a {to} file has no place for it")
     config = None if like is None else _config_of(like)
@@ -43,12 +42,16 @@ def convert_command(asked: using.Convert) -> None:
         raise ValueError(
             f"{src}: takes {wanted} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
         )
+
+    def complete(folder: Path) -> None:
+        if config is not None and splits is not None:
+            _make_run(RunFolder(folder), config, splits)
+
     console = Console()
     run_labels((src,), console)
-    target = dst if config is None else RunFolder(dst).model
-    done = convert(src, target, to, None if dtype is None else getattr(torch, dtype), seed, ignore)
-    if config is not None and splits is not None:
-        _make_run(RunFolder(dst), config, splits)
+    within = "" if config is None else RunFolder(dst).model.name
+    wanted = None if dtype is None else getattr(torch, dtype)
+    done = convert(src, dst, to, wanted, seed, ignore, force=force, within=within, finish=complete)
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 

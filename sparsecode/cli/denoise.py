@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
 from sparsecode.data.pictures import file_bytes, read_picture
 from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
@@ -43,42 +43,47 @@ def denoise_command(asked: using.Denoise) -> None:
     picture = out / "comparison.png"
     if len({*targets, picture}) <= len(targets):
         raise UsageError("two of the images would be written to the same file; denoise them into different folders")
-    for target in (*targets, picture):
-        refuse_to_overwrite("--out", target, force)
+    if own := [path for path, target in zip(images, targets, strict=True) if path.resolve() == target.resolve()]:
+        raise FileExistsError(
+            f"--out {out}: {own[0]} would be written over by its denoised image; choose another folder"
+        )
+    files = (*targets, picture)
+    refuse_to_overwrite_all("--out", files, force)
     for path, target in zip(images, targets, strict=True):  # before the first of them takes minutes
         _require_room(_read(path, background), target)
     console = Console()
     (called,) = run_labels((dictionary,), console)
     atoms = _atoms(dictionary)
     rows: dict[str, list[Pixels]] = {}
-    for number, (path, target) in enumerate(zip(images, targets, strict=True)):
-        source = _read(path, background)
-        given = source.pixels
-        noisy = given.astype(np.float32)
-        peak = source.white or float(np.ptp(given.astype(np.float64)))
-        if add_noise:
-            if not peak:
-                raise ValueError(
-                    f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
-                )
-            noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
-        channels = np.atleast_3d(noisy)
-        found = [
-            denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
-            for c in track(range(channels.shape[2]), description=path.name, transient=True)
-        ]
-        clean = np.stack(found, axis=2).reshape(given.shape)
-        _write(target, clean, source)
-        words = source.kind
-        shown = [noisy, clean]
-        if add_noise:
-            words += f"  PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
-            shown = [given, *shown]
-        rows[path.name] = shown
-        console.print(f"{target}  {words}", highlight=False, soft_wrap=True)
-    labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
-    figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
-    save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
+    with written_together(files):
+        for number, (path, target) in enumerate(zip(images, targets, strict=True)):
+            source = _read(path, background)
+            given = source.pixels
+            noisy = given.astype(np.float32)
+            peak = source.white or float(np.ptp(given.astype(np.float64)))
+            if add_noise:
+                if not peak:
+                    raise ValueError(
+                        f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
+                    )
+                noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
+            channels = np.atleast_3d(noisy)
+            found = [
+                denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
+                for c in track(range(channels.shape[2]), description=path.name, transient=True)
+            ]
+            clean = np.stack(found, axis=2).reshape(given.shape)
+            _write(target, clean, source)
+            words = source.kind
+            shown = [noisy, clean]
+            if add_noise:
+                words += f"  PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
+                shown = [given, *shown]
+            rows[path.name] = shown
+            console.print(f"{target}  {words}", highlight=False, soft_wrap=True)
+        labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
+        figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
+        save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
 
 
@@ -125,7 +130,7 @@ def _require_room(source: _Source, target: Path) -> None:
 
 def _write(path: Path, values: Pixels, source: _Source) -> None:
     if path.suffix.lower() == ".npy":
-        save_atomic(path, lambda file: np.save(file, values))
+        save_atomic(path, lambda file: np.save(file, values), checked=True)
         return
     kind = source.pixels.dtype
     if kind.kind != "f":
@@ -133,7 +138,7 @@ def _write(path: Path, values: Pixels, source: _Source) -> None:
         values = np.clip(np.rint(values.astype(np.float64)), low, np.iinfo(kind).max)
     image = Image.fromarray(values.astype(kind))
     form = {".png": "PNG", ".bmp": "BMP"}.get(path.suffix.lower(), "TIFF")
-    save_atomic(path, lambda file: image.save(file, form, icc_profile=source.profile))
+    save_atomic(path, lambda file: image.save(file, form, icc_profile=source.profile), checked=True)
 
 
 def _psnr(clean: Pixels, other: Pixels, peak: float) -> float:

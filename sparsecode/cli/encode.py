@@ -67,7 +67,7 @@ def encode_command(asked: using.Encode) -> None:
         "data": folder.provenance().data,
         **origin,
     }
-    save_atomic(out, lambda file: WRITERS[out.suffix](file, arrays, metadata))
+    save_atomic(out, lambda file: WRITERS[out.suffix](file, arrays, metadata), checked=True)
     certificate = f", largest relative gap {float(gap.max()):.1e}" if len(gap) else ""
     console.print(
         f"{out}: {', '.join(f'{n} {a.shape} {a.dtype}' for n, a in arrays.items())} by {name}, "

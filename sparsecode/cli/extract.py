@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.data.activations import extract
 from sparsecode.data.images import PARTS, progress
-from sparsecode.data.shard_writer import ShardWriter
-from sparsecode.data.shards import INDEX, read_index
+from sparsecode.data.shard_writer import ShardWriter, refuse_shards
+from sparsecode.data.shards import read_index
 from sparsecode.data.text import bytes_of, token_batches
 from sparsecode.version import __version__
 
@@ -27,8 +27,7 @@ def extract_command(asked: training.Extract) -> None:
     model, text, hook_point, out, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed, device = (
         asked
     )
-    if (out / INDEX).exists():
-        raise UsageError(f"--out {out}: holds shards already; choose another folder, or delete it")
+    refuse_shards(out)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected at least 1")
     size, console = bytes_of(text), Console()

@@ -105,12 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _code_of(problem: Exception) -> int | None:
     """The exit code for errors whose message is meant for the user; None for defects of ours."""
     from sparsecode.overrides import OverrideError
-    from sparsecode.runner import RunConflictError
     from sparsecode.train.plan import NonFiniteLossError
 
     if isinstance(problem, UsageError | OverrideError):
         return USAGE
-    if isinstance(problem, RunConflictError | BlockingIOError):
+    if isinstance(problem, FileExistsError | BlockingIOError):
         return REFUSED
     known = isinstance(problem, OSError | ValueError | ImportError | NonFiniteLossError) or _needs_memory(problem)
     return FAILED if known else None

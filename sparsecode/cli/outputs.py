@@ -2,20 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError
+from sparsecode.files import TEMPORARY, require_own, write_atomic
 from sparsecode.runs import RunFolder, labelled
 
-__all__ = ["refuse_to_overwrite", "run_labels", "run_names"]
+__all__ = ["refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
+
+UNFINISHED = f"unfinished{TEMPORARY}"
 
 
 def refuse_to_overwrite(option: str, path: Path | None, force: bool) -> None:
-    """Raise UsageError if the file is there already and the user has not said --force."""
-    if path is not None and path.exists() and not force:
-        raise UsageError(f"{option} {path}: exists already; choose another name, or write over it with --force")
+    """Raise FileExistsError if something is there already: without --force at all, with it unless it may be our own file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise FileExistsError(f"{option} {path}: is a folder; choose another name")
+    if path.exists() and not force:
+        raise FileExistsError(f"{option} {path}: exists already; choose another name, or write over it with --force")
+    require_own(path, force=True)
+    for folder in (RunFolder(path.parent), RunFolder(path.parent.parent)):
+        if path in folder.files and path != folder.eval_file and folder.exists:
+            raise FileExistsError(f"{option} {path}: is part of the run {folder.path}; choose another name")
+
+
+def refuse_to_overwrite_all(option: str, paths: Sequence[Path], force: bool) -> None:
+    """`refuse_to_overwrite` of files of one folder, less those that an interrupted call has left (`written_together`)."""
+    for path in paths:
+        refuse_to_overwrite(option, path, force or _begun(paths))
+
+
+@contextmanager
+def written_together(paths: Sequence[Path]) -> Generator[None]:
+    """Within, a command writes these files of one folder, each once it is ready.
+
+    What an interrupted call has written is no obstacle to the same call later: a list of the files is written first, and
+    deleted when all is done.
+    """
+    journal = _journal(paths)
+    new = not journal.parent.exists()
+    if paths and not _begun(paths):
+        write_atomic(journal, _names(paths))
+    try:
+        yield
+    finally:
+        if all(path.exists() for path in paths) or not any(path.exists() for path in paths):
+            journal.unlink(missing_ok=True)
+        if new:
+            with suppress(OSError):  # it is not empty
+                journal.parent.rmdir()
+
+
+def _journal(paths: Sequence[Path]) -> Path:
+    return (paths[0].parent if paths else Path()) / UNFINISHED
+
+
+def _names(paths: Sequence[Path]) -> bytes:
+    return msgspec.json.encode({"sparsecode": [path.name for path in paths]})
+
+
+def _begun(paths: Sequence[Path]) -> bool:
+    journal = _journal(paths)
+    return journal.is_file() and journal.read_bytes() == _names(paths)
 
 
 def run_labels(paths: tuple[Path, ...], console: Console) -> list[str]:

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.cli.tables import with_deviation
 from sparsecode.data import Splits
@@ -52,9 +52,8 @@ def probe_command(asked: scoring.Probe) -> None:
         how = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    table_file, picture_file = (out / "probe.json", out / "probe.png") if out else (None, None)
-    for path in (table_file, picture_file):
-        refuse_to_overwrite("--out", path, force)
+    files = (out / "probe.json", out / "probe.png") if out else ()
+    refuse_to_overwrite_all("--out", files, force)
     if (sweep is None) == (not runs):
         raise UsageError("expected run folders, or --sweep FOLDER")
     swept = None if sweep is None else read_sweep(sweep, over)
@@ -70,7 +69,7 @@ def probe_command(asked: scoring.Probe) -> None:
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
     report = ProbeReport({n: str(p) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else "")
-    with Progress(console=console, transient=True) as bar:
+    with written_together(files), Progress(console=console, transient=True) as bar:
 
         def track(name: str) -> Track:
             return lambda items, what: bar.track(items, description=f"{name}: {what}")
@@ -79,9 +78,9 @@ def probe_command(asked: scoring.Probe) -> None:
             results.extend(found)
             shown = "  ".join(f"{r.labels_per_class}: {r.mean:.1%}" for r in found)
             bar.console.print(f"{found[0].features}  {shown}", highlight=False, soft_wrap=True)
-            if table_file:  # after each kind of features: what is done is kept
+            if files:  # after each kind of features: what is done is kept
                 so_far = msgspec.structs.replace(report, results=tuple(results), points=points_of(results, places))
-                write_atomic(table_file, to_json(so_far))
+                write_atomic(files[0], to_json(so_far))
 
         for name, transform in _transforms(models, coders, references, splits, task).items():
             found, unlabelled = features_of(transform, splits, task, track(name))
@@ -94,14 +93,14 @@ def probe_command(asked: scoring.Probe) -> None:
             for n_code in _code_sizes(models):
                 name = f"LISTA classifier, {n_code}"
                 add(summary(name, n_code, lista_trials(pixels, n_code, task, track(name))))
-    points = points_of(results, places)
+        points = points_of(results, places)
+        if files:
+            what = _over(how) + ("; bands: one deviation each way" if how.seeds > 1 else "")
+            figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
+            save_atomic(files[1], lambda file: figure.savefig(file, dpi=120))
     console.print(swept_table(points, over) if swept else _table(results, how))
-    if table_file and picture_file:
-        what = _over(how) + ("; bands: one deviation each way" if how.seeds > 1 else "")
-        figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
-        save_atomic(picture_file, lambda file: figure.savefig(file, dpi=120))
-        for what, path in (("scores", table_file), ("picture", picture_file)):
-            console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
+    for what, path in zip(("scores", "picture"), files, strict=False):
+        console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
 
 
 def _check_coders(models: dict[str, AbstractSparseModel], coders: tuple[str, ...]) -> None:

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.processes import Terminated, terminable
-from sparsecode.cli.sweep_report import report, report_experiment
+from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experiment
 from sparsecode.experiments import EXPERIMENTS, Experiment
+from sparsecode.files import require_own
 from sparsecode.recipes import RECIPES
 from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
 from sparsecode.train.observers import Observer, ProgressBar
@@ -58,6 +59,7 @@ def sweep_command(asked: training.Sweep) -> int:
     if experiment:
         varied = " and ".join(axis.path for axis in axes)
         console.print(f"experiment {names[0]}: {len(jobs)} runs, over {varied}", highlight=False, soft_wrap=True)
+    require_own(*(root / name for name in (TABLE, PICTURE, *([f"{names[0]}.png"] if experiment else []))))
     how = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
     failed: dict[str, Outcome] = {}
     stopped: int | None = None

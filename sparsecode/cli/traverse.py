@@ -93,5 +93,5 @@ def _film(subject: Subject, code: int | None, reach: float) -> bytes:
     whole = Image.fromarray(np.concatenate(frames)).quantize(256, dither=Image.Dither.NONE)
     first, *rest = [whole.crop((0, i * height, width, (i + 1) * height)) for i in range(len(frames))]
     file = BytesIO()
-    first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME, loop=0)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME, loop=0, comment="sparsecode")
     return file.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,10 +24,10 @@ from sparsecode.data.arrays import Share
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shards import DTYPES, INDEX, DType, Index, Shard
 from sparsecode.data.shuffle import Records, Shuffle
-from sparsecode.files import LOCK, locked, write_atomic
+from sparsecode.files import LOCK, TEMPORARY, is_own, locked, write_atomic
 from sparsecode.specs import Count, Seed, Spec, differences, from_json, to_json
 
-__all__ = ["ShardWriter"]
+__all__ = ["ShardWriter", "refuse_shards"]
 
 UNFINISHED, JOURNAL = "unfinished", "journal.json"
 BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
@@ -95,13 +96,13 @@ class ShardWriter:
         return 0 if self._journal is None else self._journal.appended
 
     def __enter__(self) -> Self:
-        if (self.folder / INDEX).exists():
-            raise FileExistsError(f"{self.folder}: holds shards already; choose another folder, or delete it")
-        known = {LOCK, UNFINISHED}
-        begun = self._home.is_dir()
-        strangers = [p.name for p in self.folder.iterdir() if p.name not in known] if self.folder.is_dir() else []
-        if strangers and not begun:
-            raise FileExistsError(f"{self.folder}: not empty (it holds {', '.join(sorted(strangers)[:5])})")
+        refuse_shards(self.folder)
+        strangers = _strangers(self.folder, r"(train|valid|test)-\d+\.safetensors" if self._home.is_dir() else "")
+        strangers += [f"{UNFINISHED}/{name}" for name in _strangers(self._home, r"(train|valid|test)\.rows|bucket-.*")]
+        if strangers:
+            raise FileExistsError(
+                f"{self.folder}: not empty (it holds {', '.join(strangers[:5])}); choose another folder"
+            )
         try:
             self._held.enter_context(locked(self.folder))
         except BlockingIOError:
@@ -260,9 +261,23 @@ class ShardWriter:
                 if filled == sizes[number]:
                     data = save({"x": x[:filled], "group": group[:filled]})
                     name = f"{PARTS[part]}-{number:05d}.safetensors"
-                    write_atomic(self.folder / name, data)
+                    write_atomic(self.folder / name, data, checked=True)  # it may be there from an interrupted call
                     yield Shard(name, filled, len(data), hashlib.sha256(data).hexdigest())
                     filled, number = 0, number + 1
+
+
+def refuse_shards(folder: Path) -> None:
+    """Raise FileExistsError if a writing has finished in this folder; what it would have deleted last is deleted first."""
+    if (folder / INDEX).exists():
+        if is_own(folder / INDEX) and not _strangers(folder / UNFINISHED, r"(train|valid|test)\.rows|bucket-.*"):
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        raise FileExistsError(f"{folder}: holds shards already; choose another folder, or delete it")
+
+
+def _strangers(folder: Path, ours: str) -> list[str]:
+    """Names in a folder that no writer makes, apart from names that match `ours`."""
+    known = re.compile(rf"({re.escape(LOCK)}|{UNFINISHED}|{re.escape(JOURNAL)}|{ours})({re.escape(TEMPORARY)})?")
+    return sorted(p.name for p in folder.iterdir() if not known.fullmatch(p.name)) if folder.is_dir() else []
 
 
 def _record_bytes(journal: _Journal) -> int:

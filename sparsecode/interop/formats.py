@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +10,25 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
+from sparsecode.files import TEMPORARY, is_own
 from sparsecode.interop import dictionary_learning, native, openai, saelens, saelens_writing, scopes, sparsify
 from sparsecode.interop.folding import cast
 from sparsecode.interop.proof import Computed, Proof, compare
 from sparsecode.interop.record import AffineSAE
 from sparsecode.version import __version__
 
-__all__ = ["FORMATS", "Converted", "Format", "Writer", "convert", "detect", "locate", "read", "write"]
+__all__ = [
+    "FORMATS",
+    "Converted",
+    "Format",
+    "Writer",
+    "convert",
+    "detect",
+    "locate",
+    "read",
+    "refuse_what_is_there",
+    "write",
+]
 
 
 class Writer(NamedTuple):
@@ -161,14 +174,35 @@ def read(path: str | Path, name: str | None = None, ignore: Collection[str] = ()
 
 
 def write(sae: AffineSAE, path: str | Path, name: str) -> None:
-    """Write the autoencoder in the format `name`.
+    """Write the autoencoder in the format `name` to a file or folder that is not there yet, or is empty.
 
-    Raises CannotExpressError, before anything is written, if the format has no place for what it computes.
+    Raises CannotExpressError, before anything is written, if the format has no place for what it computes; FileExistsError if
+    something is there.
     """
+    refuse_what_is_there(Path(path))
+    _writer(name).write(sae, Path(path))
+
+
+def _writer(name: str) -> Writer:
     writer = FORMATS[name].writer
     if writer is None:
         raise ValueError(f"{name} is only read; written are {', '.join(n for n, f in FORMATS.items() if f.writer)}")
-    writer.write(sae, Path(path))
+    return writer
+
+
+def refuse_what_is_there(path: Path, force: bool = False) -> None:
+    """Raise FileExistsError if there is something at `path`; with `force` if it is no conversion of ours."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not force:
+        raise FileExistsError(f"{path}: exists already; choose another name, or write over it with --force")
+    notes = (path / "cfg.json", path / "conversion.json", path / "model" / "cfg.json", _beside(path))
+    if not any(note.is_file() and is_own(note) for note in notes):
+        raise FileExistsError(f"{path}: was not written by sparsecode; move it away or choose another name")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + openai.NOTE)
 
 
 def convert(
@@ -178,37 +212,69 @@ def convert(
     dtype: torch.dtype | None = None,
     seed: int = 0,
     ignore: Collection[str] = (),
+    *,
+    force: bool = False,
+    within: str = "",
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> Converted:
     """Write the autoencoder at `source` to `path` in the format `name`, and compare the two files.
 
     Codes and outputs are those that the formulas of the two formats give for the files as they lie, so that an error of
     reading, folding or writing shows; that a formula is its library's is what the tests show. `ignore`: as in `read`.
 
-    Raises CannotExpressError before anything is written; ValueError if the two compute different things.
+    All is written aside and moved when it is right, so that a crash leaves nothing at `path`, or all. In a folder that is
+    there already (`force`) files are replaced one by one. `within` is a folder below `path` for the autoencoder, to which
+    `finish(folder)` may add what else belongs into `path`.
+
+    Raises CannotExpressError before anything is written; ValueError if the two compute different things; FileExistsError if
+    something is there: with `force` something that sparsecode has not written.
     """
-    found, source = locate(source)
     path = Path(path)
-    old, new = FORMATS[found], FORMATS[name]
+    refuse_what_is_there(path, force)
+    found, source = locate(source)
+    old, new, writer = FORMATS[found], FORMATS[name], _writer(name)
     given = old.read(source, ignore)
     before = old.computed(source, ignore)
-    write(given if dtype is None else cast(given, dtype), path, name)
-    again = new.read(path, ())
-    proof = compare(given, again, seed, before, new.computed(path, ()))
-    limit = TOLERANCE.get(dtype or again.dtype)
-    if limit is not None and (
-        proof.unflipped > limit * proof.largest_code or proof.flips > max(4, FLIPS * (proof.active or 0))
-    ):
-        raise ValueError(
-            f"{path}: written, but it does not compute what its source does (codes differ by {proof.unflipped:.2e} beside "
-            f"{proof.largest_code:.2e}, and {proof.flips} are active in one alone). If inputs lie far from zero beside what varies "
-            "in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: do not use the file, and report it"
-        )
-    assert new.writer is not None
-    story: dict[str, Any] = {"source": source.resolve().name, "source_format": found, "sparsecode": __version__}
-    story |= {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}  # which have no place for it
-    story |= {"ignored": sorted(ignore)} if ignore else {}
-    noted = new.writer.note(path, {**story, "proof": msgspec.to_builtins(proof)})
-    return Converted(found, given, again, proof, noted)
+    path = path if path.name else path.resolve()
+    aside = path.with_name(path.name + TEMPORARY)
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        made = aside / path.name / within
+        writer.write(given if dtype is None else cast(given, dtype), made)
+        again = new.read(made, ())
+        proof = compare(given, again, seed, before, new.computed(made, ()))
+        limit = TOLERANCE.get(dtype or again.dtype)
+        if limit is not None and (
+            proof.unflipped > limit * proof.largest_code or proof.flips > max(4, FLIPS * (proof.active or 0))
+        ):
+            raise ValueError(
+                f"{path}: not written, because it does not compute what its source does (codes differ by {proof.unflipped:.2e} "
+                f"beside {proof.largest_code:.2e}, and {proof.flips} are active in one alone). If inputs lie far from zero beside "
+                "what varies in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: please report it"
+            )
+        story: dict[str, Any] = {"source": source.resolve().name, "source_format": found, "sparsecode": __version__}
+        story |= {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}  # which have no place for it
+        story |= {"ignored": sorted(ignore)} if ignore else {}
+        noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
+        finish(aside / path.name)
+        _move(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return Converted(found, given, again, proof, path.parent / noted.relative_to(aside))
+
+
+def _move(aside: Path, path: Path) -> None:
+    """What was made in `aside` to beside or into `path`, notes first: by them we know our own files again."""
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+    if path.is_dir() or not (aside / path.name).is_dir():
+        made = [file for file in aside.rglob("*") if file.is_file()]
+        for file in sorted(made, key=lambda file: (file.suffix != ".json", file)):
+            target = path.parent / file.relative_to(aside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+    else:
+        (aside / path.name).rename(path)
 
 
 def _stood_for(path: Path, files: tuple[str, ...]) -> list[Path]:

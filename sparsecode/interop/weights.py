@@ -52,7 +52,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Tensors as a safetensors file, whole or not at all."""
-    write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}))
+    write_atomic(path, save({name: value.contiguous() for name, value in tensors.items()}), checked=True)
 
 
 def read_npz(path: Path) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ def save_torch(path: Path, value: Mapping[str, Any]) -> None:
     def write(file: BytesIO) -> None:
         torch.save(dict(value), file)
 
-    save_atomic(path, write)
+    save_atomic(path, write, checked=True)
 
 
 def unwrapped(found: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image
 from sparsecode.reports.codes import subject_of
 from sparsecode.runs import Run, RunFolder
 
-__all__ = ["draw"]
+__all__ = ["FIGURES", "draw"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
+FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising", "encoding", "prior")
 
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:

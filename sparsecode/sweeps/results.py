@@ -12,7 +12,7 @@ from sparsecode.evaluate.activity import Activity
 from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.denoise import Denoised
 from sparsecode.evaluate.score import Score
-from sparsecode.files import locked, write_atomic
+from sparsecode.files import locked, require_own, write_atomic
 from sparsecode.runs import Evaluation, RunFolder
 from sparsecode.specs import Spec, converted, differences, parsed
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
@@ -39,8 +39,10 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
     """Train what has not finished yet, and keep `root/results.jsonl` up to date: a line per finished run.
 
     Finished runs come first. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
-    it goes on where it was. Raises BlockingIOError if another process works in `root`.
+    it goes on where it was. Raises BlockingIOError if another process works in `root`, FileExistsError if its
+    `results.jsonl` is somebody else's.
     """
+    require_own(root / RESULTS)
     with locked(root):
         results = {r.run: r for r in read_results(root) if RunFolder(root / r.run).eval_file.exists()}
         there = {job.folder: _finished(job) for job in jobs}

@@ -31,6 +31,7 @@ from sparsecode.train.one_pass import one_pass
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
 from sparsecode.train.plan import STATE_FILE, Accelerator, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
+from sparsecode.version import __version__
 
 __all__ = ["Course", "fit", "launch", "non_finite"]
 
@@ -267,7 +268,7 @@ def non_finite(loss: Loss, batch: Batch, step: int, folder: Path | None, rank: i
     kept = ""
     if folder is not None:
         file = folder / f"nonfinite-{rank}.safetensors"
-        write_atomic(file, save({"x": batch.x.detach().cpu().contiguous()}))
+        write_atomic(file, save({"x": batch.x.detach().cpu().contiguous()}, {"sparsecode": __version__}))
         kept = f" The batch is in {file}."
     bad = int((~torch.isfinite(batch.x)).flatten(1).any(dim=1).sum())
     return NonFiniteLossError(

@@ -181,10 +181,10 @@ class TestCommand:
         out = tmp_path / "sae"
         again = ["convert", self.source, str(out), "--to", "saelens"]
         assert main(again) == 0
-        assert main(again) == 2
+        assert main(again) == 3
         assert "--force" in capsys.readouterr().err
         assert main([*again, "--force"]) == 0
-        assert main(["convert", self.source, str(out), "--to", "sparsecode", "--force"]) == 2
+        assert main(["convert", self.source, str(out), "--to", "sparsecode", "--force"]) == 3
         assert "holds a saelens" in capsys.readouterr().err
         assert main(["convert", str(out), str(out), "--to", "saelens", "--force"]) == 2
 
