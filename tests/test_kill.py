@@ -99,7 +99,7 @@ real, seen = getattr(home, call), 0
 def bomb(*arguments):
     global seen
     file = arguments[0] if call == "replace" else os.readlink(f"/proc/self/fd/{arguments[0]}")
-    seen += str(file).endswith("state.safetensors.partial")
+    seen += str(file).endswith("state.safetensors.sparsecode.partial")
     if seen == n:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)

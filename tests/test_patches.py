@@ -111,7 +111,7 @@ def test_a_build_that_fails_leaves_nothing_behind(cache: Path, monkeypatch: pyte
     assert [path for path in cache.iterdir() if path.is_dir()] == []
     expected = SMALL.load()
     whole = built(cache)
-    leftover = whole.with_name(whole.name + ".partial")  # what kill -9 in the middle leaves
+    leftover = whole.with_name(whole.name + ".sparsecode.partial")  # what kill -9 in the middle leaves
     whole.rename(leftover)
     (leftover / "train.npy").unlink()  # not cut: it is mapped
     assert torch.equal(SMALL.load().train.x, expected.train.x)
