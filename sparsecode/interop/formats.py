@@ -253,7 +253,9 @@ def convert(
                 "what varies in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: please report it"
             )
         story: dict[str, Any] = {"source": source.resolve().name, "source_format": found, "sparsecode": __version__}
-        story |= {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}  # which have no place for it
+        story |= (
+            {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}
+        )  # which have no place for it
         story |= {"ignored": sorted(ignore)} if ignore else {}
         noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
         finish(aside / path.name)
