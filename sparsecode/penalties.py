@@ -6,6 +6,7 @@ The contract of a penalty p, used with a weight w and a quadratic or other smoot
 - `prox(v, t)`: argmin_z 1/2 |z - v|^2 + t p(z); with t = 0 the projection to the domain;
 - `dual_scale(u, w)` [B]: the largest s >= 0 for which (w p)*(s u) is finite;
 - `conjugate(u, w)` [B]: (w p)*(u) = sup_z u.z - w p(z), for u within that scale;
+- `rescaled(e)`: the penalty q with p(2^e z) = 2^e q(z), for problems in other units;
 - `positive`: whether codes are held to z >= 0.
 
 Penalties that are not convex lack the two dual methods, and so have no duality gap.
@@ -13,6 +14,7 @@ Penalties that are not convex lack the two dual methods, and so have no duality 
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
@@ -31,6 +33,8 @@ class Convex(Protocol):
     """What a duality gap needs of a penalty."""
 
     def value(self, z: Tensor) -> Tensor: ...
+
+    def prox(self, v: Tensor, t: float) -> Tensor: ...
 
     def dual_scale(self, u: Tensor, weight: float) -> Tensor: ...
 
@@ -55,6 +59,9 @@ class L1(Spec, tag="l1"):
 
     def conjugate(self, u: Float[Tensor, "b k"], weight: float) -> Float[Tensor, " b"]:  # noqa: ARG002 - the contract
         return u.new_zeros(len(u))
+
+    def rescaled(self, exponent: int) -> L1:  # noqa: ARG002 - the contract
+        return self
 
 
 class ElasticNet(Spec, tag="elastic_net"):
@@ -81,6 +88,9 @@ class ElasticNet(Spec, tag="elastic_net"):
             return u.new_zeros(len(u))
         excess = (u if self.positive else u.abs()).sub(weight).clamp(min=0)
         return excess.square().sum(dim=1) / (2 * weight * self.ratio)
+
+    def rescaled(self, exponent: int) -> ElasticNet:
+        return ElasticNet(_times_power(self.ratio, exponent, 1000), self.positive)
 
 
 class GroupL2(Spec, tag="group_l2"):
@@ -109,6 +119,9 @@ class GroupL2(Spec, tag="group_l2"):
     def conjugate(self, u: Float[Tensor, "b k"], weight: float) -> Float[Tensor, " b"]:  # noqa: ARG002 - the contract
         return u.new_zeros(len(u))
 
+    def rescaled(self, exponent: int) -> GroupL2:  # noqa: ARG002 - the contract
+        return self
+
     def _norms(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b g"]:
         if z.shape[1] % self.size:
             raise ValueError(f"GroupL2.size is {self.size}; expected a divisor of the number of codes, {z.shape[1]}")
@@ -130,16 +143,32 @@ class LogSum(Spec, tag="log_sum"):
     def prox(self, v: Float[Tensor, "b k"], t: float | Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
         """The better of 0 and the larger root of (z - |v|) (scale + z) + t scale = 0, with the sign of v."""
         size = v.clamp(min=0) if self.positive else v.abs()
-        inside = (size + self.scale).square() - 4 * self.scale * t
-        root = ((size - self.scale + inside.clamp(min=0).sqrt()) / 2).clamp(min=0)
+        share = size / self.scale
+        inside = (1 + share).square() - 4 / self.scale * t
+        distance = inside.clamp(min=0).sqrt()
+        # Two forms of one root: below `scale` the first one's terms would cancel.
+        root = torch.where(
+            share < 1, 2 * (size - t) / (distance + 1 - share), (size - self.scale + self.scale * distance) / 2
+        )
+        root = root.clamp(min=0)
         better = (root - size).square() / 2 + t * self._value(root) < size.square() / 2
         root = torch.where((inside > 0) & better, root, 0.0 * root)
         # t = 0: the projection itself, free of rounding
         root = torch.where(torch.as_tensor(t, device=v.device) > 0, root, size)
         return root if self.positive else root.copysign(v)
 
+    def rescaled(self, exponent: int) -> LogSum:
+        # At 2^100 it is L1 and at 2^-100 nothing, to rounding; beyond, float32 would overflow.
+        return LogSum(_times_power(self.scale, -exponent, 100), self.positive)
+
     def _value(self, z: Tensor) -> Tensor:
         return self.scale * torch.log1p(z.abs() / self.scale)
+
+
+def _times_power(value: float, exponent: int, most: int) -> float:
+    """2^exponent value, brought to between 2^-most and 2^most unless it is 0."""
+    part, own = math.frexp(value)
+    return math.ldexp(part, min(max(own + exponent, -most), most))
 
 
 Penalty = L1 | ElasticNet | GroupL2 | LogSum

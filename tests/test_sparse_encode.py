@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 
 from sparsecode import sparse_encode
@@ -231,30 +233,20 @@ def test_single_precision_at_its_limit_is_pointed_out() -> None:
 
 
 def test_codes_that_overflow_raise_a_warning_that_says_why() -> None:
-    with pytest.warns(ConvergenceWarning, match="9 of 9 codes overflowed: x or D is too large"):
+    message = "^9 of 9 codes are beyond the range of float64; rescale x or D, or choose a shorter step_size$"
+    with pytest.warns(ConvergenceWarning, match=message):
         found = sparse_encode(X, D, ALPHA, solver=FISTA(step_size=10.0), max_steps=300, return_solution=True)
     assert not found.converged.any()
+    assert np.isposinf(found.gap).all()
 
 
 @pytest.mark.parametrize("solver", [None, FISTA()])
-def test_arrays_whose_squares_overflow_are_refused(solver: Solver | None) -> None:
-    x, atoms = X.astype(np.float32), D.astype(np.float32)
-    large = np.where(np.arange(len(x))[:, None] == 3, x * 1e30, x)
-    with pytest.raises(
-        ValueError, match=r"^x is too large for float32: squares .* overflow, first in row 3; rescale x$"
-    ):
-        sparse_encode(large, atoms, ALPHA, solver=solver, chunk=2)
-    with pytest.raises(ValueError, match=r"^D is too large for float32"):
-        sparse_encode(x, atoms * 1e30, ALPHA, solver=solver)
-    # the squares of each row fit, those of all together do not
-    near = sparse_encode(x * 5e18, atoms, ALPHA * 5e18, solver=solver, tol=1e-5)
-    np.testing.assert_allclose(near / 5e18, sparse_encode(x, atoms, ALPHA, tol=1e-5), atol=1e-2)
-
-
-def test_a_start_for_a_sample_of_zeros_is_not_called_infinite() -> None:
-    with pytest.warns(ConvergenceWarning, match="2 of 2 codes stopped at max_steps=1"):
-        found = sparse_encode(np.zeros((2, 6)), D, ALPHA, z0=np.ones((2, 10)), solver=FISTA(), max_steps=1)
-    assert np.isfinite(found).all()
+def test_a_sample_of_zeros_has_a_code_of_zeros_wherever_it_starts(solver: Solver | None) -> None:
+    found = sparse_encode(
+        np.zeros((2, 6)), D, ALPHA, z0=np.ones((2, 10)), solver=solver, max_steps=1, return_solution=True
+    )
+    assert (found.z == 0).all()
+    assert (found.gap == 0).all()
 
 
 def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,6 +262,17 @@ def test_alpha_is_any_real_number(alpha: Any, codes: Array) -> None:
     np.testing.assert_allclose(sparse_encode(X, D, alpha, tol=1e-10), codes, atol=1e-12)
 
 
+class Labelled:
+    """What a data frame is to NumPy; with a row of lists, three axes."""
+
+    def __init__(self, values: list[list[float]]) -> None:
+        self.values = [[[v] for v in row] for row in values]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return np.array(self.values, dtype)
+
+
+SHARED, TALL = RNG.normal(size=(9, 15)), RNG.normal(size=(10, 15))
 NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
 
 
@@ -277,6 +280,27 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"x": np.asmatrix(X)}, TypeError, r"^x is a numpy\.matrix; expected an array: pass numpy\.asarray\(x\)$"),
+        ({"x": np.ma.masked_greater(X, 1)}, TypeError, r"^x is a masked array; .* fill it first \(x\.filled\(0\)\)$"),
+        ({"x": csr_array(X)}, TypeError, r"^x is a sparse csr_array; expected a dense array: pass x\.toarray\(\)$"),
+        ({"D": csr_matrix(D)}, TypeError, r"^D is a sparse csr_matrix"),
+        ({"x": torch.tensor(X).to_sparse()}, TypeError, r"^x has layout sparse_coo; .*: pass x\.to_dense\(\)$"),
+        ({"D": torch.tensor(D).to_sparse()}, TypeError, "^D has layout sparse_coo"),
+        ({"x": torch.empty(9, 6, device="meta")}, TypeError, "^x is on the device 'meta' and holds no data"),
+        (
+            {"x": torch.tensor(X).to(torch.complex64)},
+            TypeError,
+            r"^x has dtype torch\.complex64; expected a floating-point type",
+        ),
+        (
+            {"x": torch.tensor(X).to(torch.float8_e4m3fn)},
+            TypeError,
+            r"^x has dtype torch\.float8.*expected float16, bf",
+        ),
+        ({"x": Labelled(X.tolist())}, ValueError, r"^x has shape \(9, 6, 1\)"),
+        ({"x": X > 0}, TypeError, "^x has dtype bool"),
+        ({"x": X.astype(object)}, TypeError, "^x has dtype object"),
+        ({"x": np.zeros(9, [("a", "f8")])}, TypeError, r"^x has dtype \[\('a', '<f8'\)\]"),
         ({"x": X.tolist()}, TypeError, "^x is a list; expected a NumPy array or a torch tensor"),
         ({"x": X[0]}, ValueError, r"^x has shape \(6,\); expected two axes"),
         ({"x": X.astype(int)}, TypeError, "^x has dtype int64; expected a floating-point type"),
@@ -296,6 +320,9 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"alpha": -1.0}, ValueError, "^alpha is -1"),
         ({"alpha": float("nan")}, ValueError, "^alpha is nan"),
         ({"alpha": "1"}, ValueError, "^alpha is '1'"),
+        ({"alpha": True}, ValueError, "^alpha is True; expected a finite number > 0"),
+        ({"alpha": 10**400}, ValueError, r"^alpha is 10+\.\.\.; expected a finite number > 0$"),
+        ({"alpha": np.ones(2)}, ValueError, r"^alpha is array\(\[1\., 1\.\]\); expected a finite number > 0"),
         ({"tol": 0.0}, ValueError, r"^tol is 0\.0; expected a finite number > 0"),
         ({"max_steps": 0}, ValueError, "^max_steps is 0; expected a whole number >= 1"),
         ({"max_steps": 2.5}, ValueError, r"^max_steps is 2\.5"),
@@ -306,6 +333,15 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"out": np.empty((9, 10), np.float32)}, TypeError, "^out is a ndarray of dtype float32"),
         ({"out": [[0.0]]}, TypeError, "^out is a list"),
         ({"out": np.broadcast_to(0.0, (9, 10))}, ValueError, "^out is read-only"),
+        (
+            {"out": SHARED[:, :10], "x": SHARED[:, 9:15]},
+            ValueError,
+            "^out shares memory with x; expected an array of its own",
+        ),
+        ({"out": TALL[:9, :10], "D": TALL[:, 9:15]}, ValueError, "^out shares memory with D"),
+        ({"out": SHARED[:, :10], "z0": SHARED[:, 1:11]}, ValueError, "^out shares memory with z0"),
+        ({"out": as_strided(np.zeros(60), (9, 10), (8, 8))}, ValueError, "^out has entries that share memory"),
+        ({"D": np.zeros((10**6, 6))}, ValueError, r"^1000000 atoms have a Gram matrix of 8e\+03 GB, and there are"),
         ({"z0": np.full((9, 10), np.nan)}, ValueError, "^z0 contains NaN or infinity"),
         ({"penalty": "l1"}, TypeError, "^penalty is 'l1'; expected one of sparsecode.penalties"),
         ({"penalty": L1(), "positive": True}, ValueError, "^positive=True was given beside penalty=L1"),
@@ -323,3 +359,58 @@ def test_errors_name_the_argument(change: dict[str, Any], error: type[Exception]
 def test_arrays_of_foreign_byte_order_are_read() -> None:
     swapped = sparse_encode(X.astype(">f8"), D.astype(">f8"), ALPHA)
     np.testing.assert_array_equal(swapped, sparse_encode(X, D, ALPHA))
+
+
+class Frame:
+    """What a data frame is to NumPy."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return self.values.astype(dtype) if dtype else self.values
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "served",
+    [
+        Frame,
+        lambda a: a.view(np.recarray),
+        lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+        np.asfortranarray,
+        lambda a: np.repeat(a, 3, axis=1)[:, ::3],
+        lambda a: np.repeat(a, 3, axis=0)[::3],
+    ],
+    ids=["data frame", "record array", "backwards", "columns", "every third column", "every third row"],
+)
+def test_other_views_of_the_same_numbers_are_served(served: Callable[[Any], Any]) -> None:
+    found = sparse_encode(served(X), served(D), ALPHA)
+    assert type(found) is np.ndarray
+    np.testing.assert_allclose(found, sparse_encode(X, D, ALPHA), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "view", [lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a.reshape(10, 9).T], ids=["up", "left", "columns"]
+)
+def test_codes_are_written_through_any_view(view: Callable[[Array], Array]) -> None:
+    whole = np.full((9, 10), np.nan)
+    sparse_encode(X, D, ALPHA, out=view(whole))
+    np.testing.assert_array_equal(view(whole), sparse_encode(X, D, ALPHA))
+
+
+def test_memory_beside_the_samples_and_the_start_itself_can_be_written_to() -> None:
+    table = np.concatenate([X, np.full((9, 10), np.nan)], axis=1)
+    out = table[:, 6:]
+    expected = sparse_encode(X, D, ALPHA, tol=1e-9)
+    assert sparse_encode(table[:, :6], D, ALPHA, tol=1e-9, out=out, chunk=2) is out
+    np.testing.assert_allclose(table[:, 6:], expected, rtol=0, atol=1e-12)
+    found = sparse_encode(X, D, ALPHA, tol=1e-8, z0=out, out=out, chunk=2, return_solution=True)
+    assert (found.steps == 0).all()
+    tensor = torch.tensor(table)
+    with pytest.raises(ValueError, match=r"^out has entries that share memory"):
+        sparse_encode(torch.tensor(X), D, ALPHA, out=torch.zeros(9, 1, dtype=torch.float64).expand(9, 10))
+    with pytest.raises(ValueError, match=r"^out shares memory with x"):
+        sparse_encode(tensor[:, :6], D, ALPHA, out=tensor[:, 5:15])
+    sparse_encode(tensor[:, :6], D, ALPHA, tol=1e-9, out=tensor[:, 6:])
+    np.testing.assert_allclose(tensor[:, 6:].numpy(), expected, rtol=0, atol=1e-12)

@@ -254,7 +254,8 @@ def coordinate_descent(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Minimise 1/2 |x|^2 - c.z + 1/2 z G z + weight |z|_1 + ridge / 2 |z|^2 per row, in place in `z`.
 
-    Returns 1/2 |x - z D|^2 + weight |z|_1 + ridge / 2 |z|^2, gaps relative to `scale` and sweeps taken, each [n].
+    Returns 1/2 |x - z D|^2 + weight |z|_1 + ridge / 2 |z|^2, gaps relative to `scale` (infinite where `half_square` underflows
+    and a code of zeros is not the optimum) and sweeps taken, each [n].
 
     `gram` G [k, k], `corr` c [n, k], `half_square` 1/2 |x|^2 [n], `scale` [n], `x` [n, f], `atoms` D [k, f],
     `z` [n, k]: C-contiguous, of one float dtype.
@@ -264,7 +265,8 @@ def coordinate_descent(
     gram = aligned(gram.shape, dtype, gram)
     diag = np.ascontiguousarray(np.diag(gram))
     curved = diag + dtype.type(ridge)
-    inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved > 0)
+    inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved >= np.finfo(dtype).tiny)
+    faint = half_square < np.finfo(dtype).tiny / np.finfo(dtype).eps
     scale = np.maximum(scale, np.finfo(dtype).tiny)
     knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
     number = dtype.type
@@ -281,4 +283,8 @@ def coordinate_descent(
             _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
+    if faint.any():  # squares have underflowed: only a code of zeros can be told to be the optimum
+        size = corr[faint] if positive else np.abs(corr[faint])
+        optimal = (z[faint] == 0).all(axis=1) & (size <= weight).all(axis=1)
+        gaps[faint] = np.where(optimal, 0, np.inf)
     return objectives, gaps, sweeps

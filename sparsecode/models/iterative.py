@@ -24,6 +24,7 @@ from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.original import OriginalFISTA
+from sparsecode.solvers.scaling import solve_in_any_units
 from sparsecode.solvers.solve import Solver, solve
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss, Solution
@@ -164,7 +165,7 @@ class IterativeModel(AbstractSparseModel):
     def infer(self, x: Tensor) -> Solution[Tensor]:
         """The codes of x [B, *F] in data space that minimise `energy`, with their certificates."""
         rows = self.normalise(x)
-        found = self._solve(self._energy(rows, float(self.weight)), rows)
+        found = self._solve(self._energy(rows, float(self.weight)), rows, any_units=True)
         return found._replace(z=self._linked(found.z))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -267,11 +268,18 @@ class IterativeModel(AbstractSparseModel):
 
     @torch.no_grad()
     def _solve(
-        self, energy: QuadraticEnergy | DecoderEnergy | CoupledEnergy, x: Tensor, predicted: Tensor | None = None
+        self,
+        energy: QuadraticEnergy | DecoderEnergy | CoupledEnergy,
+        x: Tensor,
+        predicted: Tensor | None = None,
+        any_units: bool = False,
     ) -> Solution[Tensor]:
         how = self.spec.inference
+        solver = how.original if how.compat else how.solver
         if how.start == "encoder" and self.encoder is not None:
             start = self.encoder(x) if predicted is None else predicted.detach()
         else:
             start = x.new_full((len(x), self.spec.n_code), 0.0 if isinstance(how.start, str) else how.start)
-        return solve(energy, how.original if how.compat else how.solver, start, max_steps=how.max_steps, tol=how.tol)
+        if any_units and isinstance(energy, QuadraticEnergy):
+            return solve_in_any_units(energy, solver, start, max_steps=how.max_steps, tol=how.tol)
+        return solve(energy, solver, start, max_steps=how.max_steps, tol=how.tol)

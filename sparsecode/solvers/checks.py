@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from sparsecode.ops.arrays import matrix, native, overlap, overlaps_itself
+from sparsecode.solvers.scaling import lost
 
 __all__ = [
     "Problem",
     "above_zero",
     "like",
-    "matrix",
-    "native",
+    "out_of_range",
     "prepare",
     "refuse_not_finite",
+    "refuse_too_many",
     "tensor_like",
     "whole",
     "working_dtype",
@@ -34,80 +37,93 @@ class Problem(NamedTuple):
     atoms: Tensor
     codes: Any
     chunk: int
+    z0: Any
 
     def chunks(self, progress: bool) -> Iterator[tuple[slice, Tensor]]:
-        """The rows of x in turn, checked to be finite, and their squares too."""
+        """The rows of x in turn, checked to be finite."""
         for start in _track(range(0, len(self.x), self.chunk), progress):
             part = slice(start, min(start + self.chunk, len(self.x)))
             rows = tensor_like(self.x[part], self.atoms)
             refuse_not_finite(rows, lambda row, start=start: f"row {row + start}")
             yield part, rows
 
-    def write(self, part: slice, z: Tensor) -> None:
-        """Put codes where they belong."""
+    def write(self, part: slice, z: Tensor) -> Tensor | None:
+        """Put codes where they belong; returns the rows [b] whose largest value is no normal number there, if any can be."""
         if isinstance(self.codes, Tensor):
             self.codes[part] = z
         else:
-            self.codes[part] = z.numpy()
+            with np.errstate(over="ignore", under="ignore"):
+                self.codes[part] = z.numpy()
+        half = self.codes.dtype.itemsize == 2
+        return lost(z, torch.as_tensor(native(self.codes[part])).to(z.device)) if half else None
 
 
-def prepare(x: Any, D: Any, out: Any, chunk: int | None) -> Problem:
-    """Check samples `x` [n, n_features], atoms `D` [n_code, n_features] and `out` [n, n_code], if given."""
-    x, atoms = matrix("x", x), matrix("D", D)
-    if not len(atoms):
+def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Problem:
+    """Check samples `x` [n, n_features], atoms `D` [n_code, n_features], and `out` and `z0` [n, n_code], if given."""
+    x, given = matrix("x", x), matrix("D", D)
+    if not len(given):
         raise ValueError("D has no rows; expected at least one atom")
-    device = x.device if isinstance(x, Tensor) else "cpu"
-    atoms = torch.as_tensor(native(atoms)).to(device=device, dtype=working_dtype(x))
-    if atoms.shape[1] != x.shape[1]:
+    if given.shape[1] != x.shape[1]:
         raise ValueError(
-            f"D has {atoms.shape[1]} columns and x has {x.shape[1]}; expected as many: D is [n_code, n_features], "
-            "one atom per row" + (" (did you pass D transposed?)" if len(atoms) == x.shape[1] else "")
+            f"D has {given.shape[1]} columns and x has {x.shape[1]}; expected as many: D is [n_code, n_features], "
+            "one atom per row" + (" (did you pass D transposed?)" if len(given) == x.shape[1] else "")
         )
+    device = x.device if isinstance(x, Tensor) else torch.device("cpu")
+    refuse_too_many(len(given), working_dtype(x), device)
+    atoms = torch.as_tensor(native(given)).to(device=device, dtype=working_dtype(x))
     if not bool(torch.isfinite(atoms).all()):
-        raise ValueError("D contains NaN or infinity; expected finite atoms")
-    if not bool(atoms.square().sum(dim=1).isfinite().all()):
-        raise ValueError(f"D is too large for {_word(atoms)}: squares of its values overflow; rescale D")
+        wide = bool(torch.isfinite(torch.as_tensor(native(given))).all())
+        raise ValueError(
+            f"D has values beyond {_word(atoms)}, in which x is solved; rescale D or pass x as float64"
+            if wide
+            else "D contains NaN or infinity; expected finite atoms"
+        )
     chunk = CHUNK if chunk is None else whole("chunk", chunk)
-    codes = _empty(x, (len(x), len(atoms)), x.dtype) if out is None else like("out", out, x, len(atoms))
-    return Problem(x, atoms, codes, chunk)
+    start = None if z0 is None else like("z0", z0, x, len(atoms))
+    if out is None:
+        return Problem(x, atoms, _empty(x, (len(x), len(atoms)), x.dtype), chunk, start)
+    codes = like("out", out, x, len(atoms))
+    if overlaps_itself(codes):
+        raise ValueError("out has entries that share memory (an expanded or broadcast array); expected one of its own")
+    for name, other in (("x", x), ("D", given), ("z0", start)):
+        itself = name == "z0" and z0 is out  # each row is read before it is written
+        if other is not None and not itself and overlap(codes, other):
+            raise ValueError(f"out shares memory with {name}; expected an array of its own")
+    return Problem(x, atoms, codes, chunk, start)
 
 
-def refuse_not_finite(rows: Tensor, name: Callable[[int], str]) -> None:
-    """Raise ValueError if a row of `rows` [b, n_features] is not finite or its squares overflow; `name(i)` is row i."""
+def refuse_too_many(n_code: int, dtype: torch.dtype, device: torch.device) -> None:
+    """Raise ValueError if the Gram matrix of `n_code` atoms is larger than the memory of the device."""
+    size = n_code * n_code * dtype.itemsize
+    if device.type == "cuda":
+        most = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf"):
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:  # Windows
+        return
+    if size > most:
+        raise ValueError(
+            f"{n_code} atoms have a Gram matrix of {size / 1e9:.3g} GB, and there are {most / 1e9:.3g} GB of memory; expected at "
+            f"most {math.isqrt(most // dtype.itemsize)} atoms"
+        )
+
+
+def refuse_not_finite(rows: Tensor, name: Callable[[int], str], squares: bool = False) -> None:
+    """Raise ValueError if a row of `rows` [b, n_features], or its `squares`, are not finite; `name(i)` is row i."""
     # A finite sum has finite terms only, and this one takes no second array; over all rows it may overflow, so look again.
     flat = rows.reshape(-1)
     if bool(torch.dot(flat, flat).isfinite()):
         return
-    finite, small = rows.isfinite().all(dim=1), rows.square().sum(dim=1).isfinite()
+    finite = rows.isfinite().all(dim=1)
     if not bool(finite.all()):
         bad = name(int(finite.int().argmin()))
         raise ValueError(f"x contains NaN or infinity, first in {bad}; expected finite samples")
+    if not squares:
+        return
+    small = rows.square().sum(dim=1).isfinite()
     if not bool(small.all()):
         bad = name(int(small.int().argmin()))
         raise ValueError(f"x is too large for {_word(rows)}: squares of its values overflow, first in {bad}; rescale x")
-
-
-def matrix(name: str, value: Any) -> Any:
-    """`value` if it is a floating-point array or tensor with two axes; TypeError or ValueError otherwise."""
-    if not isinstance(value, np.ndarray | Tensor):
-        raise TypeError(f"{name} is a {type(value).__name__}; expected a NumPy array or a torch tensor")
-    array = cast("NDArray[Any] | Tensor", value)
-    if array.ndim != 2:
-        raise ValueError(
-            f"{name} has shape {tuple(array.shape)}; expected two axes, [n_samples, n_features]-like "
-            f"(one row: {name}[None])"
-        )
-    floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
-    if not floating:
-        raise TypeError(f"{name} has dtype {array.dtype}; expected a floating-point type: convert it to float32 first")
-    if isinstance(array, np.ndarray) and array.dtype.itemsize > 8:
-        raise TypeError(f"{name} has dtype {array.dtype}; float64 is the widest that can be solved: convert it first")
-    return array
-
-
-def native(array: Any) -> Any:
-    """A copy in this machine's byte order (torch knows no other); tensors as they are."""
-    return array.astype(array.dtype.newbyteorder("=")) if isinstance(array, np.ndarray) else array
 
 
 def working_dtype(x: Any) -> torch.dtype:
@@ -117,12 +133,21 @@ def working_dtype(x: Any) -> torch.dtype:
 
 
 def tensor_like(rows: Any, atoms: Tensor) -> Tensor:
-    """A copy of `rows` as a tensor of the dtype and device of `atoms`: a read-only memory map cannot back one."""
+    """`rows` as a tensor of the dtype and device of `atoms`, of an array a copy: a read-only memory map cannot back one."""
     return torch.as_tensor(native(rows)).to(atoms)
 
 
-def _word(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def out_of_range(n: int, x: Any, fixed_step: bool) -> str:
+    """What to say of `n` codes that overflowed or underflowed."""
+    half, double = x.dtype.itemsize == 2, x.dtype.itemsize == 8
+    remedy = "pass x as float32" if half else "rescale x or D" if double else "rescale x or D, or pass x as float64"
+    return f"{n} of {len(x)} codes are beyond the range of {_word(x)}; {remedy}" + (
+        ", or choose a shorter step_size" if fixed_step else ""
+    )
+
+
+def _word(array: Any) -> str:
+    return str(array.dtype).removeprefix("torch.")
 
 
 def _empty(x: Any, shape: tuple[int, int], dtype: Any) -> Any:
@@ -141,22 +166,33 @@ def like(name: str, value: Any, x: Any, n_code: int) -> Any:
         raise ValueError(
             "out is read-only; expected an array that can be written (a memory map opened with mode r+ or w+)"
         )
-    return value
+    if name == "out" and isinstance(value, Tensor) and value.requires_grad:
+        raise ValueError("out requires gradients; expected a tensor that can be written in place: out.detach()")
+    return matrix(name, value)
 
 
 def above_zero(name: str, value: Any) -> float:
     """`value` as a float if it is a finite number > 0; ValueError otherwise."""
     number = value.item() if isinstance(value, np.generic | Tensor) and value.ndim == 0 else value
-    if not (isinstance(number, int | float) and math.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {value!r}; expected a finite number > 0")
-    return float(number)
+    try:
+        number = float(number) if isinstance(number, int | float) and not isinstance(number, bool) else math.nan
+    except OverflowError:  # an integer with more than 308 digits
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} is {_brief(value)}; expected a finite number > 0")
+    return number
 
 
 def whole(name: str, value: Any) -> int:
     """`value` as an int if it is a whole number >= 1; ValueError otherwise."""
-    if not (isinstance(value, int | np.integer) and value >= 1):
-        raise ValueError(f"{name} is {value!r}; expected a whole number >= 1")
+    if not (isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1):
+        raise ValueError(f"{name} is {_brief(value)}; expected a whole number >= 1")
     return int(value)
+
+
+def _brief(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _track(starts: range, progress: bool) -> Any:

@@ -44,8 +44,8 @@ class CoordinateDescent(Spec, tag="coordinate_descent"):
         penalty = energy.penalty
         objectives, gaps, sweeps = coordinate_descent(
             *(part.detach().contiguous().numpy() for part in parts),
-            weight=energy.weight,
-            ridge=energy.weight * penalty.ratio if isinstance(penalty, ElasticNet) else 0.0,
+            weight=energy.bounded_weight,
+            ridge=energy.bounded_weight * penalty.ratio if isinstance(penalty, ElasticNet) else 0.0,
             positive=penalty.positive,
             tol=tol,
             max_sweeps=max_steps,

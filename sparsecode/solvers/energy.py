@@ -122,6 +122,7 @@ class QuadraticEnergy:
         bound: float | None = None,
     ) -> None:
         self.x, self.dictionary, self.penalty, self.weight = x, dictionary, penalty, weight
+        self.bounded_weight = min(weight, torch.finfo(x.dtype).max / 4)  # codes are 0 long before
         self.gram = dictionary @ dictionary.T if gram is None else gram
         self.corr = x @ dictionary.T
         self.half_square = x.square().sum(dim=1) / 2
@@ -132,7 +133,7 @@ class QuadraticEnergy:
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """From the residual itself: sums of Gram products would cancel in float32."""
-        return self.smooth(z) + self.weight * self.penalty.value(z)
+        return self.smooth(z) + self.bounded_weight * self.penalty.value(z)
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         return self.smooth(z), self.grad(z)
@@ -147,7 +148,7 @@ class QuadraticEnergy:
         return torch.addmm(self.corr, z, self.gram, beta=-1)
 
     def prox(self, v: Float[Tensor, "b k"], step: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
-        return self.penalty.prox(v, step * self.weight)
+        return self.penalty.prox(v, step * self.bounded_weight)
 
     def lipschitz(self) -> float:
         if self._bound is None:
@@ -166,17 +167,24 @@ class QuadraticEnergy:
 
         With residual r = x - z D, u = D r and s <= 1 the largest feasible scale, s r is a dual point, so
         gap = 1/2 |r|^2 + w p(z) - s x.r + s^2/2 |r|^2 + (w p)*(s u). In float32 it cannot be told from 0 below
-        about 1e-6. Source: Massias et al., JMLR 2020, section 2.
+        about 1e-6. Infinite where 1/2 |x|^2 underflows, unless z = 0 is the optimum.
+        Source: Massias et al., JMLR 2020, section 2.
         """
+        weight, kind = self.bounded_weight, torch.finfo(z.dtype)
         u = torch.addmm(self.corr, z, self.gram, alpha=-1)
         explained = (z * self.corr).sum(dim=1)
         x_dot_r = 2 * self.half_square - explained
         r_dot_r = (x_dot_r - (z * u).sum(dim=1)).clamp(min=0)
         # s = 1 at the optimum. A larger one could only be had where r, and so s r, is little but rounding.
-        s = penalty.dual_scale(u, self.weight).clamp(max=1)
-        primal = r_dot_r / 2 + self.weight * penalty.value(z)
-        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + penalty.conjugate(s[:, None] * u, self.weight)
-        return gap.clamp(min=0) / self.scale.clamp(min=torch.finfo(z.dtype).tiny)
+        s = penalty.dual_scale(u, weight).clamp(max=1)
+        primal = r_dot_r / 2 + weight * penalty.value(z)
+        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + penalty.conjugate(s[:, None] * u, weight)
+        relative = gap.clamp(min=0) / self.scale.clamp(min=kind.tiny)
+        small = self.half_square < kind.tiny / kind.eps
+        if bool(small.any()):
+            optimal = (z == 0).all(dim=1) & (penalty.prox(u, weight) == 0).all(dim=1)
+            relative = torch.where(small, torch.where(optimal, 0.0, torch.inf).to(z), relative)
+        return relative
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> QuadraticEnergy:
         """This energy plus stiffness / 2 |z - target|^2: quadratic again, so it keeps its certificate."""
@@ -189,7 +197,6 @@ class QuadraticEnergy:
 
     def rows(self, keep: Tensor) -> Self:
         part = copy(self)
-        part._bound = self.lipschitz()
         part.x, part.corr, part.half_square = self.x[keep], self.corr[keep], self.half_square[keep]
         part.scale = self.scale[keep]
         part.target = None if self.target is None else self.target[keep]

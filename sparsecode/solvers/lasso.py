@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, Literal, TypeVar, overload
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import L1, Convex, ElasticNet, Penalty
-from sparsecode.solvers.checks import above_zero, like, prepare, tensor_like, whole
+from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_like, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.solve import Solver, solve
+from sparsecode.solvers.scaling import solve_in_any_units
+from sparsecode.solvers.solve import Solver, checked_penalty, checked_solver
 from sparsecode.types import Solution
 
 __all__ = ["sparse_encode"]
@@ -99,29 +101,28 @@ def sparse_encode(
 
     Returns
     -------
-    Codes [n, n_code], in the array type, dtype and device of `x`; half precision is solved in float32.
+    Codes [n, n_code], in the array type, dtype and device of `x`; half precision is solved in float32, and the
+    certificate is that of the codes before they are rounded to it. Units do not matter: the codes of 2^a x and 2^b D at
+    2^(a + b) alpha are 2^(a - b) times those of x and D (bit for bit from coordinate descent) as far as the dtype reaches. A code whose largest value
+    overflows, or is no normal number of the dtype, has an infinite gap, is not `converged` and raises a ConvergenceWarning.
+    `objective` is 0 or infinite where it leaves the range of the dtype.
 
     Raises
     ------
-    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range,
-    non-finite samples and ones whose squares overflow; the message names the argument.
+    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range, non-finite samples,
+    memory that overlaps `out`, more atoms than have a Gram matrix in memory, and units too far apart for the dtype (alpha
+    beside x and D, one atom beside another); the message names the argument.
     """
-    problem = prepare(x, D, out, chunk)
-    x, atoms, codes = problem.x, problem.atoms, problem.codes
+    problem = prepare(x, D, out, chunk, z0)
+    x, atoms, codes, z0 = problem.x, problem.atoms, problem.codes, problem.z0
     is_torch = isinstance(x, Tensor)
     alpha, tol = above_zero("alpha", alpha), above_zero("tol", tol)
-    if penalty is not None and not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty is {penalty!r}; expected one of sparsecode.penalties, such as ElasticNet(ratio=0.5)")
+    penalty, solver = checked_penalty(penalty), checked_solver(solver)
     if penalty is not None and positive:
         raise ValueError(
             f"positive=True was given beside penalty={penalty!r}; expected one: set the penalty's own field"
         )
-    if solver is not None and not isinstance(solver, Solver):
-        raise TypeError(
-            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
-        )
     max_steps = MAX_STEPS if max_steps is None else whole("max_steps", max_steps)
-    z0 = None if z0 is None else like("z0", z0, x, len(atoms))
 
     shape = L1(positive=positive) if penalty is None else penalty
     gram = atoms @ atoms.T
@@ -129,44 +130,44 @@ def sparse_encode(
         solver = CoordinateDescent()
     bound = None if isinstance(solver, CoordinateDescent) else largest_eigenvalue_bound(gram)
     parts: list[Solution[Tensor]] = []
-    overflows = 0
+    n_gone = 0
     for part, rows in problem.chunks(progress):
         first = rows.new_zeros(len(rows), len(atoms)) if z0 is None else tensor_like(z0[part], atoms)
         if z0 is not None and not bool(torch.isfinite(first).all()):
             raise ValueError("z0 contains NaN or infinity; expected finite codes")
         energy = QuadraticEnergy(rows, atoms, shape, alpha, gram, bound)
-        solution = solve(energy, solver, first, max_steps=max_steps, tol=tol)
-        problem.write(part, solution.z)
-        # A gap may be infinite for a sample of zeros; NaN always means that numbers overflowed on the way.
-        overflows += int((solution.gap.isnan() | ~solution.z.isfinite().all(dim=1)).sum())
+        solution = solve_in_any_units(energy, solver, first, max_steps=max_steps, tol=tol)
+        gone = problem.write(part, solution.z)
+        if gone is not None or not math.isfinite(
+            float(solution.gap.sum())
+        ):  # a code that is not finite has no finite gap
+            gone = ~solution.gap.isfinite() if gone is None else gone | ~solution.gap.isfinite()
+            n_gone += int(gone.sum())
+            gap, converged = solution.gap.masked_fill(gone, torch.inf), solution.converged & ~gone
+            solution = solution._replace(gap=gap, converged=converged)
         parts.append(solution._replace(z=solution.z[:0]))
     kinds = (atoms.dtype, atoms.dtype, torch.long, torch.bool)
     joined = [torch.cat([p[i] for p in parts] or [atoms.new_zeros(0, dtype=k)]) for i, k in enumerate(kinds, start=1)]
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
     measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
-    _warn_if_unfinished(joined[1], joined[3], overflows, tol, max_steps, measure)
+    fixed = getattr(solver, "step_size", None) is not None
+    _warn_if_unfinished(
+        joined[1], joined[3], out_of_range(n_gone, x, fixed) if n_gone else None, tol, max_steps, measure
+    )
     return result if return_solution else codes
 
 
 def _warn_if_unfinished(
-    gap: Tensor, converged: Tensor, overflows: int, tol: float, max_steps: int, measure: str
+    gap: Tensor, converged: Tensor, beyond: str | None, tol: float, max_steps: int, measure: str
 ) -> None:
     if bool(converged.all()):
         return
     from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
 
     left = ~converged
-    if overflows:
-        warnings.warn(
-            f"{overflows} of {len(gap)} codes overflowed: x or D is too large for its dtype, or a fixed step_size is too long",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-        return
-    warnings.warn(
+    text = beyond or (
         f"{int(left.sum())} of {len(gap)} codes stopped at max_steps={max_steps} with {measure} up to "
         f"{float(gap[left].max()):.1e}, above tol={tol:g}; raise max_steps or tol"
-        + (", or pass x as float64" if gap.dtype == torch.float32 and tol < 1e-5 else ""),
-        ConvergenceWarning,
-        stacklevel=3,
+        + (", or pass x as float64" if gap.dtype == torch.float32 and tol < 1e-5 else "")
     )
+    warnings.warn(text, ConvergenceWarning, stacklevel=3)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsecode.solvers.checks import above_zero, prepare, whole
+from sparsecode.solvers.checks import above_zero, out_of_range, prepare, whole
+from sparsecode.solvers.scaling import exponents, lost, shifted, squares_fit
 
 __all__ = ["omp_encode"]
 
@@ -44,17 +46,20 @@ def omp_encode(
 
     Returns
     -------
-    Codes [n, n_code], in the array type, dtype and device of `x`; solved on the CPU, half precision in float32.
+    Codes [n, n_code], in the array type, dtype and device of `x`; solved on the CPU, half precision in float32. Units do not
+    matter: powers of two of each sample and of each atom go through, bit for bit as far as the dtype reaches. A
+    ConvergenceWarning counts the codes whose largest value overflows or is no normal number of the dtype.
 
     Raises
     ------
-    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range, non-finite
-    samples and samples too large to be squared; the message names the argument.
+    TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range, non-finite samples,
+    memory that overlaps `out` and more atoms than have a Gram matrix in memory; the message names the argument.
 
     Source: Pati, Rezaiifar & Krishnaprasad, Asilomar 1993; with a Gram matrix and a progressive factorisation as in
     Rubinstein, Zibulevsky & Elad, Technion CS-2008-08.
     """
     problem = prepare(x, D, out, chunk)
+    x = problem.x
     n_nonzero = whole("n_nonzero", n_nonzero)
     most = min(problem.atoms.shape)
     if n_nonzero > most:
@@ -66,15 +71,37 @@ def omp_encode(
     from sparsecode.kernels.pursuit import pursue  # numba is slow to import
 
     atoms = problem.atoms.cpu()
+    up = _exponents(atoms, atoms.square().sum(dim=1))
+    atoms = atoms if up is None else shifted(atoms, -up[:, None])
     norms = torch.linalg.vector_norm(atoms, dim=1)
     inverse = torch.where(norms > 0, 1 / norms, 0)
     atoms = atoms * inverse[:, None]
     gram = (atoms @ atoms.T).numpy()
+    n_gone, zero = 0, torch.zeros((), dtype=torch.int32)
     for part, rows in problem.chunks(progress):
         rows = rows.cpu()
         square = rows.square().sum(dim=1)
+        down = _exponents(rows, square)
+        if down is not None:
+            rows = shifted(rows, -down[:, None])
+            square = rows.square().sum(dim=1)
         z = rows.new_zeros(len(rows), len(atoms))
         corr = (rows @ atoms.T).numpy()
         pursue(gram, corr, square.numpy(), z.numpy(), n_nonzero, tol, torch.get_num_threads())
-        problem.write(part, z.mul_(inverse))
+        stored = z.mul_(inverse)
+        if up is not None or down is not None:
+            stored = shifted(z, (zero if down is None else down[:, None]) - (zero if up is None else up))
+        gone = problem.write(part, stored)
+        if stored is not z:
+            gone = lost(z, stored) if gone is None else gone | lost(z, stored)
+        n_gone += 0 if gone is None else int(gone.sum())
+    if n_gone:
+        from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
+
+        warnings.warn(out_of_range(n_gone, x, fixed_step=False), ConvergenceWarning, stacklevel=2)
     return problem.codes
+
+
+def _exponents(rows: Tensor, squares: Tensor) -> Tensor | None:
+    """Those e [n] for which 2^-e rows have squares well within the range; None if they have, or are all 0."""
+    return None if not rows.numel() or squares_fit(squares, rows) else exponents(rows)

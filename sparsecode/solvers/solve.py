@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsecode.penalties import Penalty
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy
@@ -15,11 +16,27 @@ from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
-__all__ = ["CHECK_EVERY", "Solver", "solve"]
+__all__ = ["CHECK_EVERY", "Solver", "checked_penalty", "checked_solver", "solve"]
 
 Solver = CoordinateDescent | FISTA | ISTA | AdamDescent | OriginalFISTA
 
 CHECK_EVERY = 10  # steps between looks at the gap, fewer at the start: each costs about as much as a step
+
+
+def checked_solver(solver: Any) -> Solver | None:
+    """`solver`; TypeError if it is something else than a solver or None."""
+    if solver is not None and not isinstance(solver, Solver):
+        raise TypeError(
+            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
+        )
+    return solver
+
+
+def checked_penalty(penalty: Any) -> Penalty | None:
+    """`penalty`; TypeError if it is something else than a penalty or None."""
+    if penalty is not None and not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty is {penalty!r}; expected one of sparsecode.penalties, such as ElasticNet(ratio=0.5)")
+    return penalty
 
 
 @torch.no_grad()

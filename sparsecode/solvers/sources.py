@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.streams import generator
-from sparsecode.solvers.checks import matrix, native, refuse_not_finite
+from sparsecode.solvers.checks import refuse_not_finite
 
 __all__ = ["Array", "Rows", "Source", "array_source", "checked", "stream_source"]
 
@@ -115,5 +116,5 @@ def checked(rows: Rows, like: Tensor) -> Tensor:
     if rows.x.shape[1] != like.shape[1]:
         raise ValueError(f"{rows.name(0)} of x has {rows.x.shape[1]} features; expected {like.shape[1]} as before")
     x = torch.as_tensor(native(rows.x)).to(like)
-    refuse_not_finite(x, rows.name)
+    refuse_not_finite(x, rows.name, squares=True)
     return x
