@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ __all__ = [
     "cache_folder",
     "is_own",
     "locked",
+    "printable",
     "remove_leftovers",
     "require_own",
     "save_atomic",
@@ -202,3 +204,29 @@ def locked(folder: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+UNSEEN = {
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode's control and format characters, halves of characters, breaks of lines
+
+
+def printable(text: str, kept: str = "") -> str:
+    """`text` with every character that is not seen as an escape, `\\x1b` or `\\u202e`, but those in `kept`; bytes that are not UTF-8 as `\\xff`.
+
+    For names of files and folders: they may hold all but `/` and the zero byte, and are shown, stored as JSON and drawn.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in kept or unicodedata.category(c) not in UNSEEN else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a name that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -14,7 +14,7 @@ from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
 from sparsecode.evaluate.restore import Restored
 from sparsecode.evaluate.score import Score
-from sparsecode.files import write_atomic
+from sparsecode.files import printable, write_atomic
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
@@ -226,7 +226,7 @@ class RunFolder:
 def labelled(name: str, folder: RunFolder) -> str:
     """The name of a run, and where its training stands if it has not ended."""
     stands = folder.unfinished
-    return f"{name} ({stands})" if stands else name
+    return f"{printable(name)} ({stands})" if stands else printable(name)
 
 
 class Summary(NamedTuple):
@@ -247,7 +247,7 @@ def list_runs(root: Path) -> list[Summary]:
 
 def _summary(folder: RunFolder) -> Summary | None:
     """None for what is no run."""
-    name = folder.path.name
+    name = printable(folder.path.name)
     try:
         if not folder.exists:
             return None

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from sparsecode.cli.analysis_tables import (
     cosines_table,
@@ -18,14 +17,16 @@ from sparsecode.cli.analysis_tables import (
     stability_table,
 )
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.tables import scores_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part
 from sparsecode.evaluate.analysis import Analysed, Analysis, analyse
 from sparsecode.evaluate.stability import Stability, stability
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import printable, write_atomic
 from sparsecode.plots import equal_l0, firing_density, matched_cosines
+from sparsecode.plots.saving import save_figure
 from sparsecode.runs import Evaluation, Run, RunFolder
 from sparsecode.specs import Spec, to_json
 
@@ -85,7 +86,7 @@ def analyse_command(asked: scoring.Analyse) -> None:
         figures.append(_save(matched_cosines(curves, "atoms of different runs, matched"), target / "matched.png"))
     if json is not None:
         report = AnalysisReport(
-            {n: str(p) for n, p in zip(names, paths, strict=True)},
+            {n: printable(str(p)) for n, p in zip(names, paths, strict=True)},
             tuple(reports),
             tuple(report for report, _ in pairs.values()),
         )
@@ -168,5 +169,5 @@ def _draw(done: Analysed, target: Path) -> list[Path]:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    save_atomic(path, lambda file: figure.savefig(file, dpi=120))
+    save_figure(path, figure)
     return path

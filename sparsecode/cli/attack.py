@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.robustness import Attack, Robustness, robustness

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.console import Console
 from sparsecode.cli.tables import denoising_table, runs_table, scores_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
@@ -56,7 +56,7 @@ def _ls(root: Path) -> None:
 def _show(run: Path) -> None:
     folder, console = RunFolder(run), Console()
     config, state = folder.config(), folder.state()
-    console.print(f"[bold]{run}[/bold]", highlight=False)
+    console.print(str(run), style="bold", highlight=False)
     print(to_json(config).decode(), end="")
     if state is None:
         console.print("no checkpoint yet")

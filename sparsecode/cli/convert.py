@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json

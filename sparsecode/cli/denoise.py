@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
 from sparsecode.data.pictures import file_bytes, read_picture
@@ -20,6 +20,7 @@ from sparsecode.evaluate.images import CODERS, data_space_atoms, denoise_image
 from sparsecode.evaluate.metrics import PSNR_CAP
 from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
+from sparsecode.plots.saving import save_figure
 from sparsecode.runs import RunFolder
 
 __all__ = ["denoise_command"]
@@ -70,7 +71,7 @@ def denoise_command(asked: using.Denoise) -> None:
             channels = np.atleast_3d(noisy)
             found = [
                 denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
-                for c in track(range(channels.shape[2]), description=path.name, transient=True)
+                for c in track(range(channels.shape[2]), description=described(path.name), transient=True)
             ]
             clean = np.stack(found, axis=2).reshape(given.shape)
             _write(target, clean, source)
@@ -83,7 +84,7 @@ def denoise_command(asked: using.Denoise) -> None:
             console.print(f"{target}  {words}", highlight=False, soft_wrap=True)
         labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
         figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
-        save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
+        save_figure(picture, figure)
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.arrays import read_array
 from sparsecode.data.splits import Split
-from sparsecode.files import save_atomic
+from sparsecode.files import printable, save_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.runs import RunFolder
 from sparsecode.version import __version__
@@ -47,7 +47,7 @@ def encode_command(asked: using.Encode) -> None:
     name = coder or next(iter(coders))
     if samples is not None:
         x, label = _own(samples, key, folder, model, console), None
-        origin = {"samples": str(samples)}
+        origin = {"samples": printable(str(samples))}
     else:
         found = _split(folder, split or "")
         x, label = found.x, found.label

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from safetensors import SafetensorError
 
 from sparsecode.cli.arguments import UsageError, training
+from sparsecode.cli.console import Console
 from sparsecode.data.activations import extract
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
 from sparsecode.data.shards import read_index
 from sparsecode.data.text import bytes_of, token_batches
+from sparsecode.files import printable
 from sparsecode.version import __version__
 
 __all__ = ["extract_command"]
@@ -38,9 +39,9 @@ def extract_command(asked: training.Extract) -> None:
     network = network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     provenance = {
         "made_by": f"sparsecode {__version__} extract",
-        "model": model.resolve().name,
+        "model": printable(model.resolve().name),
         "hook_point": hook_point,
-        "text": f"{text.name}, {size} bytes",
+        "text": f"{printable(text.name)}, {size} bytes",
         "spans": f"{length} tokens, special ones {'kept' if keep_special else 'left out'}, {batch_size} at a time",
     }
     shares = {"valid": valid, "test": test}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_names
 from sparsecode.data.tasks import ClassTasks
 from sparsecode.evaluate.forgetting import Forgetting, forgetting
-from sparsecode.files import save_atomic
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
 from sparsecode.plots.forgetting import forgetting_matrices
+from sparsecode.plots.saving import save_figure
 from sparsecode.runs import RunFolder
 
 __all__ = ["forgetting_command"]
@@ -37,7 +37,7 @@ def forgetting_command(asked: scoring.Forgetting) -> None:
     console.print(table)
     figure = forgetting_matrices({name: report.matrix for name, report in found.items()}, tasks, "what is still known")
     path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
-    save_atomic(path, lambda file: figure.savefig(file, dpi=120))
+    save_figure(path, figure)
     console.print(f"picture  {path}", highlight=False, soft_wrap=True)
 
 

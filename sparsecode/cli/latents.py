@@ -6,16 +6,16 @@ from pathlib import Path
 
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
 from sparsecode.evaluate.bounds import per_batch
 from sparsecode.evaluate.gates import ALWAYS, DEAD
 from sparsecode.evaluate.latents import Latents, latents
-from sparsecode.files import write_atomic
+from sparsecode.files import printable, write_atomic
 from sparsecode.models.variational import VariationalModel
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec, to_json
@@ -59,7 +59,7 @@ def latents_command(asked: scoring.Latents) -> None:
     if any(each.disentanglement for each in found.values()):
         console.print(_disentanglement(found))
     if json is not None:
-        report = LatentsReport({n: str(p) for n, p in zip(names, paths, strict=True)}, found)
+        report = LatentsReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, found)
         write_atomic(json, to_json(report))
         console.print(f"scores {json}", highlight=False, soft_wrap=True)
 

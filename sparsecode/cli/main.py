@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, repeated, using
+from sparsecode.cli.console import Console
+from sparsecode.files import printable
 
 __all__ = ["main"]
 
@@ -70,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sparsecode {__version__}")
         return OK
     name, *rest = arguments
+    for stream in (sys.stdout, sys.stderr):  # a name may hold what their encoding does not
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     error = Console(stderr=True, soft_wrap=True)
     if name not in COMMANDS:
         error.print(f"sparsecode: no command {name!r}; there is {', '.join(COMMANDS)}", highlight=False, markup=False)
@@ -86,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as problem:
         from sparsecode.cli.processes import is_first_process
+        from sparsecode.runner import RunConflictError
 
         code = _code_of(problem)
         if code is not None and not is_first_process():
@@ -98,7 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = (
                 f"not enough memory{reason and f' ({reason})'}; choose smaller sizes, smaller batches or fewer samples"
             )
-        error.print(f"sparsecode {name}: {words or problem}", highlight=False, markup=False)  # less the [Errno 28]
+        said = str(words or problem)  # less the [Errno 28]
+        if not isinstance(problem, RunConflictError):  # which lists what differs
+            said = printable(said)
+        error.print(f"sparsecode {name}: {said}", highlight=False)
         return code
 
 
@@ -151,7 +161,7 @@ def _train_overview(console: Console) -> None:
 
 
 def _overview(console: Console) -> None:
-    console.print("[bold]sparsecode[/bold]: explain data by codes in which almost everything is zero\n")
+    console.print(Text.assemble(("sparsecode", "bold"), ": explain data by codes in which almost everything is zero\n"))
     console.print("usage: sparsecode COMMAND [OPTIONS]     (each command has --help)\n", markup=False)
     table = Table.grid(padding=(0, 3))
     for name, command in COMMANDS.items():

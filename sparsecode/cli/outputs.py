@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError
-from sparsecode.files import TEMPORARY, require_own, write_atomic
+from sparsecode.cli.console import Console
+from sparsecode.files import TEMPORARY, printable, require_own, write_atomic
 from sparsecode.runs import RunFolder, labelled
 
 __all__ = ["refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
@@ -64,7 +64,7 @@ def _journal(paths: Sequence[Path]) -> Path:
 
 
 def _names(paths: Sequence[Path]) -> bytes:
-    return msgspec.json.encode({"sparsecode": [path.name for path in paths]})
+    return msgspec.json.encode({"sparsecode": [printable(path.name) for path in paths]})
 
 
 def _begun(paths: Sequence[Path]) -> bool:
@@ -89,7 +89,7 @@ def run_labels(paths: tuple[Path, ...], console: Console) -> list[str]:
 def run_names(paths: tuple[Path, ...]) -> list[str]:
     """The folders' names, or whole paths where a name is there twice."""
     names = [path.resolve().name for path in paths]
-    found = [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+    found = [printable(str(path) if names.count(name) > 1 else name) for name, path in zip(names, paths, strict=True)]
     if len(set(found)) < len(found):
         raise UsageError(f"a run is named twice: {', '.join(found)}")
     return found

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.cli.tables import with_deviation
@@ -31,9 +31,10 @@ from sparsecode.evaluate.probe import (
     representations,
     summary,
 )
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import printable, write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.plots import accuracy_curves
+from sparsecode.plots.saving import save_figure
 from sparsecode.runs import RunFolder
 from sparsecode.specs import differences, to_json
 
@@ -68,11 +69,13 @@ def probe_command(asked: scoring.Probe) -> None:
     task = Task.of(splits, how)
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
-    report = ProbeReport({n: str(p) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else "")
+    report = ProbeReport(
+        {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else ""
+    )
     with written_together(files), Progress(console=console, transient=True) as bar:
 
         def track(name: str) -> Track:
-            return lambda items, what: bar.track(items, description=f"{name}: {what}")
+            return lambda items, what: bar.track(items, description=f"{described(name)}: {what}")
 
         def add(found: list[ProbeResult]) -> None:
             results.extend(found)
@@ -97,7 +100,7 @@ def probe_command(asked: scoring.Probe) -> None:
         if files:
             what = _over(how) + ("; bands: one deviation each way" if how.seeds > 1 else "")
             figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
-            save_atomic(files[1], lambda file: figure.savefig(file, dpi=120))
+            save_figure(files[1], figure)
     console.print(swept_table(points, over) if swept else _table(results, how))
     for what, path in zip(("scores", "picture"), files, strict=False):
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)

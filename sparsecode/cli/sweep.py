@@ -6,11 +6,11 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, training
+from sparsecode.cli.console import Console
 from sparsecode.cli.processes import Terminated, terminable
 from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experiment
 from sparsecode.experiments import EXPERIMENTS, Experiment
@@ -94,8 +94,8 @@ def _list(console: Console) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     for name, experiment in EXPERIMENTS.items():
-        table.add_row(f"[bold]{name}[/bold]", f"{experiment.title}: {', '.join(experiment.recipes)}")
-        table.add_row("", f"[dim]{escape(experiment.about)}[/dim]")
+        table.add_row(Text(name, "bold"), f"{experiment.title}: {', '.join(experiment.recipes)}")
+        table.add_row("", Text(experiment.about, "dim"))
     console.print(table)
 
 
@@ -133,7 +133,7 @@ def _backend(
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def watch(job: Job) -> list[Observer]:
-        console.print(f"[bold]{job.folder.name}[/bold]", highlight=False)
+        console.print(job.folder.name, style="bold", highlight=False)
         return [ProgressBar(console)]
 
     def watch_stack(stack: Sequence[Job]) -> list[Observer]:

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from sparsecode.cli.console import Console
 from sparsecode.cli.tables import with_deviation
 from sparsecode.evaluate.references import ReferencePoint
 from sparsecode.experiments import Experiment
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import write_atomic
 from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
 from sparsecode.plots import FrontierPoint, sparsity_frontier
+from sparsecode.plots.saving import save_figure
 from sparsecode.plots.sweep import SweepPoint, sweep_lines
 from sparsecode.specs import to_json
 from sparsecode.sweeps import RESULTS, SweepResult, curves_of
@@ -51,7 +52,7 @@ def report_experiment(
     points = {line: [SweepPoint(at, values) for at, values in found.items()] for line, found in lines.items()}
     figure = sweep_lines(points, across, quantity, experiment.title)
     picture = out / f"{name}.png"
-    save_atomic(picture, lambda file: figure.savefig(file, dpi=120))
+    save_figure(picture, figure)
     console.print(f"{'picture':8} {picture}", highlight=False, soft_wrap=True)
 
 
@@ -79,7 +80,7 @@ def report(results: list[SweepResult], out: Path, with_references: bool, console
     if points:  # models that classify reconstruct nothing
         curves = {name: [_reference_point(p) for p in curve] for name, curve in frontier.references.items()}
         figure = sparsity_frontier(points, _varied(frontier), out.name, curves)
-        save_atomic(out / PICTURE, lambda file: figure.savefig(file, dpi=120))
+        save_figure(out / PICTURE, figure)
         written["picture"] = out / PICTURE
     for what, path in written.items():
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)

@@ -92,7 +92,7 @@ def runs_table(summaries: list[Summary]) -> Table:
     table = Table(box=box.SIMPLE)
     for column in ("run", "data", "steps", "by", "PSNR", "objective", "L0"):
         justify = "left" if column in ("run", "data", "by") else "right"
-        table.add_column(column, justify=justify, no_wrap=True)
+        table.add_column(column, justify=justify, no_wrap=column != "run", overflow="fold")  # long names leave room
     for s in summaries:
         if s.problem:
             table.add_row(s.name, "unreadable")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
 
+from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table

@@ -6,13 +6,14 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_labels
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import write_atomic
 from sparsecode.models.variational import VariationalModel
 from sparsecode.plots import is_picture
+from sparsecode.plots.saving import save_figure
 from sparsecode.reports import Subject, interactive_page, subject_of
 from sparsecode.runs import RunFolder
 
@@ -68,7 +69,7 @@ def traverse_command(asked: using.Traverse) -> None:
         figures["interpolation"] = subject.interpolations(frames)
     for title, figure in figures.items():
         path = place / f"{title}.png"
-        save_atomic(path, lambda file, f=figure: f.savefig(file, dpi=120))
+        save_figure(path, figure)
         console.print(str(path), highlight=False, soft_wrap=True)
     if gif:
         path = place / "traversal.gif"

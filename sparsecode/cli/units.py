@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
@@ -20,10 +20,11 @@ from sparsecode.data.splits import Split
 from sparsecode.data.synthetic import Part
 from sparsecode.evaluate.activity import Activity, NoiseSource, activity, noise_source
 from sparsecode.evaluate.receptive_fields import FieldsSummary
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import write_atomic
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.nn.noises import Noise
 from sparsecode.plots import ablation_lines, active_over_epochs, pre_activation_densities
+from sparsecode.plots.saving import save_figure
 from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import Spec, to_json
 from sparsecode.train.plan import clock
@@ -212,5 +213,5 @@ def _course(one: _Opened) -> tuple[list[float], list[float]]:
 def _save(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     paths = [folder / f"units_{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values(), strict=True):
-        save_atomic(path, lambda file, f=figure: f.savefig(file, dpi=120))
+        save_figure(path, figure)
     return paths

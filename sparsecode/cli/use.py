@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from rich.console import Console
 
 from sparsecode.cli.arguments import UsageError, scoring, using
+from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.files import write_atomic

@@ -17,12 +17,14 @@ import torch
 from msgspec import Meta
 from PIL import Image
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from sparsecode.data.arrays import Share
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
 from sparsecode.data.pictures import RULES, file_bytes, in_unit_range, read_picture, require_size
 from sparsecode.data.splits import Split, Splits, sizes_of_shares
+from sparsecode.files import printable
 from sparsecode.ops.cores import cores
 from sparsecode.specs import Positive, Seed, Spec, to_json
 
@@ -176,7 +178,7 @@ def warn_of_skipped(path: str | Path, skipped: int, total: int) -> None:
 def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar on the terminal's error stream; the function takes how many are done."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(escape(printable(title)), total=total)
         yield lambda done: bar.update(task, completed=done)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
-from sparsecode.files import TEMPORARY, is_own
+from sparsecode.files import TEMPORARY, is_own, printable
 from sparsecode.interop import dictionary_learning, native, openai, saelens, saelens_writing, scopes, sparsify
 from sparsecode.interop.folding import cast
 from sparsecode.interop.proof import Computed, Proof, compare
@@ -252,7 +252,11 @@ def convert(
                 f"beside {proof.largest_code:.2e}, and {proof.flips} are active in one alone). If inputs lie far from zero beside "
                 "what varies in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: please report it"
             )
-        story: dict[str, Any] = {"source": source.resolve().name, "source_format": found, "sparsecode": __version__}
+        story: dict[str, Any] = {
+            "source": printable(source.resolve().name),
+            "source_format": found,
+            "sparsecode": __version__,
+        }
         story |= (
             {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}
         )  # which have no place for it

@@ -30,6 +30,7 @@ __all__ = [
     "TensorFile",
     "build_model",
     "load_model",
+    "read_metadata",
     "read_tensors",
     "save_model",
     "tensors_of",
@@ -83,6 +84,27 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     """Write a safetensors file, whole or not at all, with a checksum of all that is in it."""
     metadata = metadata or {}
     write_atomic(path, save(tensors, {**metadata, CHECKSUM: _checksum(TensorFile(tensors, metadata))}))
+
+
+def read_metadata(path: Path, remedy: str) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors.
+
+    By our own means: the library opens no file whose name is not UTF-8. Raises ValueError naming the file and the remedy if the
+    file is cut short or its header is damaged.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length <= size - 8 else b""
+    try:
+        tensors = parsed(header, "header", "see the format of safetensors")
+        metadata = converted(tensors.pop("__metadata__", {}), dict[str, str], "metadata")
+        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        if size != 8 + length + end:
+            raise ValueError(f"{size} bytes, and its header announces {8 + length + end}")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
+    return metadata
 
 
 def read_tensors(path: Path, remedy: str = "restore it from a copy or train again") -> TensorFile:

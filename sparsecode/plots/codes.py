@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
+from sparsecode.plots.saving import literal
 from sparsecode.plots.tiles import pictures, scaled
 
 __all__ = ["edits_view", "encoding_view", "sweep_frames"]
@@ -95,6 +96,7 @@ def sweep_frames(
     moving = (stem, head, image)
     for artist in moving:
         artist.set_animated(True)  # the rest is drawn once
+    literal(figure)
     canvas.draw()
     still = canvas.copy_from_bbox(figure.bbox)
     for value, tile in zip(codes[:, changed].tolist(), tiles, strict=True):

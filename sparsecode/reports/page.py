@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsecode.files import printable
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.convnet import ConvDecoder
 from sparsecode.nn.likelihoods import ContinuousBernoulli, Normal
@@ -38,7 +39,7 @@ def interactive_page(subject: Subject, seed: int) -> str:
     prior = subject.prior_codes(DRAWN, seed)
     probes = torch.cat([subject.z[:CHECKED], prior[:CHECKED]])
     data: Json = {
-        "title": subject.name,
+        "title": printable(subject.name),
         "shape": [model.shape[0] if len(model.shape) == 3 else 1, *model.shape[-2:]],
         "span": subject.span,
         "n_code": model.spec.n_code,
@@ -55,8 +56,13 @@ def interactive_page(subject: Subject, seed: int) -> str:
         **_back_to_data_space(model),
     }
     template = files("sparsecode.reports").joinpath("play.html").read_text(encoding="utf-8")
-    # "</script>" in a title would end the element
-    return template.replace("{{data}}", json.dumps(data, separators=(",", ":")).replace("</", "<\\/"))
+    return template.replace("{{data}}", inside_script(data))
+
+
+def inside_script(data: Json) -> str:
+    """JSON in ASCII without `<`, `>` and `&`: nothing in it begins or ends an element, a comment or an entity."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&"})
 
 
 def _layers(model: VariationalModel) -> list[Json]:

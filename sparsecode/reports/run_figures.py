@@ -15,11 +15,11 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.denoise import add_noise
 from sparsecode.evaluate.restore import corrupted
 from sparsecode.evaluate.score import CHUNK
-from sparsecode.files import save_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.streams import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
+from sparsecode.plots.saving import save_figure
 from sparsecode.reports.codes import subject_of
 from sparsecode.runs import Run, RunFolder
 
@@ -46,7 +46,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     paths: list[Path] = []
     for title, figure in figures.items():
         paths.append(folder.figures / f"{title}.png")
-        save_atomic(paths[-1], lambda file, f=figure: f.savefig(file, dpi=120))
+        save_figure(paths[-1], figure)
     return paths
 
 

@@ -9,10 +9,9 @@ from typing import Annotated
 import msgspec
 import torch
 from msgspec import Meta
-from safetensors import SafetensorError, safe_open
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import read_tensors, tensors_of, write_tensors
+from sparsecode.models.portable import read_metadata, read_tensors, tensors_of, write_tensors
 from sparsecode.specs import Spec, from_json, to_json
 from sparsecode.train.optim import OptimiserGroup
 
@@ -55,11 +54,7 @@ def save_state(path: Path, state: FitState, model: AbstractSparseModel, groups: 
 
 def read_state(path: Path) -> FitState:
     """The position stored in `path`. Raises ValueError naming the file if it is damaged or cut short."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}); {REMEDY}") from None
+    metadata = read_metadata(path, REMEDY)
     return from_json(metadata.get("sparsecode", "null").encode(), FitState, str(path))
 
 
