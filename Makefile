@@ -39,12 +39,21 @@ test-browser: $(VENV)/tools ## the interactive page in Chromium, which Debian's 
 	command -v chromium chromium-browser google-chrome >/dev/null || apt-get install --yes --no-install-recommends chromium
 	$(BIN)/pytest -m slow tests/test_traverse.py
 
-check: $(VENV)/tools ## style, types, import order, dependencies
+# As on a processor with AVX2 alone: torch, oneDNN, the kernels, and MKL, which has no switch for that on AMD's, by its oldest code.
+WITH_AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= MKL_CBWR=COMPATIBLE
+NUMERICAL := $(addprefix tests/, \
+	$(addprefix contract/test_, constraints.py dense_codes.py energies.py penalties.py solvers.py sparse_codes.py) \
+	golden interop/test_convert.py \
+	$(addprefix test_, adam_state.py dictionary.py fused_bound.py kernels.py omp.py one_pass.py pursuits.py sparse_encode.py \
+	sparse_step.py stacked.py))
+
+check: $(VENV)/tools ## style, types, import order, dependencies; numerical tests without AVX-512 and bfloat16
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	$(WITH_AVX2) $(BIN)/pytest --numprocesses 2 --dist worksteal $(NUMERICAL)
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench

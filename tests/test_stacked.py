@@ -13,8 +13,7 @@ from sparsecode.data import Digits, Splits
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.stackable import obstacle
 from sparsecode.models.stacked import Drawn, Stacked
-from sparsecode.ops.products import product
-from sparsecode.ops.sparse_codes import bf16_is_fast
+from sparsecode.ops.products import onednn_is_faster, product
 from sparsecode.ops.streams import Stream, drawn_rows
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
@@ -157,8 +156,8 @@ def test_sparse_codes_and_dense_ones_learn_the_same(digits: Splits) -> None:
     torch.testing.assert_close(ended["exact"], ended["dense"], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.skipif(not bf16_is_fast(), reason="bfloat16 products are not used here")
-def test_rough_products_lead_to_nearly_the_same(digits: Splits) -> None:
+def test_rough_products_lead_to_nearly_the_same(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsecode.models.stacked.bf16_is_fast", lambda: True)  # torch emulates what is missing
     run = replaced(configs({})[1], {"model.arithmetic": "bf16", "model.n_code": 256, "train.epochs": 6})
     stack, entrants = together([run], digits)
     fit_stacked(stack, entrants, digits)
@@ -221,3 +220,18 @@ def test_both_libraries_multiply_alike(rng: torch.Generator) -> None:
         torch.testing.assert_close(out, left @ weight.T, rtol=1e-5, atol=1e-5)
         view = product(left, weight.T.contiguous().T, torch.empty(70, 40), onednn)
         torch.testing.assert_close(view, out, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("processor", "capability", "expected"),
+    [("znver5", "AVX512", True), ("znver3", "AVX2", False), ("znver5", "AVX2", False), ("sapphirerapids", "AVX512", False)],
+)  # fmt: skip
+def test_the_processor_alone_decides_which_library_multiplies(
+    monkeypatch: pytest.MonkeyPatch, processor: str, capability: str, expected: bool
+) -> None:
+    monkeypatch.setattr("sparsecode.ops.products.get_host_cpu_name", lambda: processor)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
+    assert {onednn_is_faster() for _ in range(20)} == {expected}
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    assert not onednn_is_faster()

@@ -45,9 +45,11 @@ ERROR = (
 
 @cache
 def bf16_is_fast() -> bool:
-    """Whether this processor multiplies bfloat16 numbers itself."""
+    """Whether this processor multiplies bfloat16 numbers itself, and torch was not told to do without (ATEN_CPU_CAPABILITY)."""
     known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
-    return bool(known.get("amx_bf16") or known.get("avx512_bf16") or known.get("bf16"))
+    if known.get("amx_bf16") or known.get("avx512_bf16"):
+        return torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(known.get("bf16"))
 
 
 def keep(code: SparseCode, kept: Tensor) -> SparseCode:
