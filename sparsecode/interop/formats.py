@@ -14,7 +14,7 @@ from sparsecode.files import TEMPORARY, is_own, printable
 from sparsecode.interop import dictionary_learning, native, openai, saelens, saelens_writing, scopes, sparsify
 from sparsecode.interop.folding import cast
 from sparsecode.interop.proof import Computed, Proof, compare
-from sparsecode.interop.record import AffineSAE
+from sparsecode.interop.record import AffineSAE, CannotExpressError
 from sparsecode.version import __version__
 
 __all__ = [
@@ -170,7 +170,13 @@ def read(path: str | Path, name: str | None = None, ignore: Collection[str] = ()
     """
     if name is None:
         name, path = locate(path)
-    return FORMATS[name].read(Path(path), ignore)
+    try:
+        return FORMATS[name].read(Path(path), ignore)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        kind = CannotExpressError if isinstance(error, CannotExpressError) else ValueError
+        raise kind(f"{path}: {error}") from None
 
 
 def write(sae: AffineSAE, path: str | Path, name: str) -> None:
@@ -233,7 +239,7 @@ def convert(
     refuse_what_is_there(path, force)
     found, source = locate(source)
     old, new, writer = FORMATS[found], FORMATS[name], _writer(name)
-    given = old.read(source, ignore)
+    given = read(source, found, ignore)
     before = old.computed(source, ignore)
     path = path if path.name else path.resolve()
     aside = path.with_name(path.name + TEMPORARY)
@@ -257,9 +263,8 @@ def convert(
             "source_format": found,
             "sparsecode": __version__,
         }
-        story |= (
-            {"origin": dict(given.metadata)} if name in ("openai", "sparsify") else {}
-        )  # which have no place for it
+        if name in ("openai", "sparsify"):  # which have no place for it
+            story["origin"] = dict(given.metadata)
         story |= {"ignored": sorted(ignore)} if ignore else {}
         noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
         finish(aside / path.name)

@@ -98,20 +98,16 @@ def _opened(path: Path, ignore: Collection[str]) -> tuple[dict[str, Tensor], int
     """The four tensors, and k if codes are top-k. Entries that are not known are refused unless they are to be ignored."""
     found = unwrapped(load_torch(path), path)
     name, state = found.pop("activation", "ReLU"), found.pop("activation_state_dict", {})
-    known = {"ReLU": set[str](), "TopK": {"k", "postact_fn"}}
+    wanted = {"ReLU": set[str](), "TopK": {"k", "postact_fn"}}.get(name) if isinstance(name, str) else None
     if (
-        not isinstance(state, dict)
-        or name not in known
-        or set(state) != known[name]
+        wanted is None
+        or not isinstance(state, dict)
+        or set(state) != wanted
         or state.get("postact_fn", "ReLU") != "ReLU"
     ):
-        said = state if not isinstance(state, dict) or name not in known else state.get("postact_fn")
-        what = (
-            f"TopK of {said} values"
-            if name == "TopK" and isinstance(said, str)
-            else f"{shown(name)} with {shown(state)}"
+        raise CannotExpressError(
+            f"{path}: activation is {shown(name)} with {shown(state)}; expected ReLU, or TopK with k and a postact_fn of ReLU"
         )
-        raise CannotExpressError(f"{path}: activation {what}; expected ReLU, or TopK with its k of ReLU values")
     tensors = take({n: v for n, v in found.items() if n in LINEAR or n not in ignore}, LINEAR, path, COUNTERS)
     k = state.get("k")
     count = (

@@ -296,6 +296,14 @@ def test_torch_files_that_are_not_state_dicts(content: Any, tmp_path: Path, caps
     assert "ae.pt" in refused(path, capsys, tmp_path)
 
 
+@pytest.mark.parametrize("name", [{"TopK": 1}, ["TopK"], "JumpReLU", "a\nb", None, 3])
+def test_activations_of_openai_files_that_are_not_known(
+    name: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rewritten(copied(Case("openai", "topk"), tmp_path), lambda found: found | {"activation": name})
+    assert "expected ReLU, or TopK with k and a postact_fn of ReLU" in refused(path, capsys, tmp_path)
+
+
 def test_archives_are_not_unpacked_beyond_what_they_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**11, 8, 8)})

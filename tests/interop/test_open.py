@@ -135,7 +135,7 @@ def test_tensors_too_many_or_broken(tmp_path: Path) -> None:
         read(tmp_path / "model")
     tensors["b_enc"][3] = torch.nan
     save_file(tensors, file)
-    with pytest.raises(ValueError, match="b_enc has NaN"):
+    with pytest.raises(ValueError, match="model: b_enc has NaN"):  # the path is named
         read(tmp_path / "model")
 
 

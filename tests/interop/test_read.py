@@ -39,7 +39,7 @@ REASONS = {
     "dictionary_learning/refused_unset_threshold": "never set",
     "sparsify/refused_groupmax": "groupmax",
     "sparsify/refused_signed": "signed",
-    "openai/refused_identity": "TopK of Identity values",
+    "openai/refused_identity": "activation is 'TopK' with {.*'postact_fn': 'Identity'",
 }
 
 
