@@ -13,6 +13,8 @@ import pytest
 import torch
 from beartype import BeartypeConf, beartype
 from jaxtyping import config, install_import_hook
+from looked_at import faults
+from matplotlib.figure import Figure
 
 
 def unknown_to_beartype(hint: Any) -> bool:
@@ -82,11 +84,19 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
 
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
-    """Runs draw no figures, which take most of the time of a short one, unless a test is marked `draws`."""
+    """Runs draw no figures, which take most of the time of a short one, unless a test is marked `draws`: then each is looked at."""
     import sparsecode.cli.use  # noqa: F401  # pyright: ignore[reportUnusedImport] - `sparsecode plot` keeps the function it imports
 
     if not request.node.get_closest_marker("draws"):
         monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
+        return
+    savefig = Figure.savefig
+
+    def looked_at(figure: Figure, *arguments: Any, **options: Any) -> None:
+        assert faults(figure) == []
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", looked_at)
 
 
 @pytest.fixture(scope="session")

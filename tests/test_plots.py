@@ -155,18 +155,22 @@ def test_training_and_validation_of_a_quantity_share_a_panel() -> None:
             "valid, solver": ([10, 20], [4, 3]),
             "valid, encoder": ([10, 20], [5, 4]),
         },
-        "psnr": {"valid, solver": ([10, 20], [20, 21])},
+        "PSNR, dB": {"valid, solver": ([10, 20], [20, 21])},
     }
 
 
 def test_validation_without_a_coder_is_a_line_of_its_own() -> None:
     records = [{"kind": "train", "step": 1, "l0": 1.0}, {"kind": "evaluate", "step": 1, "l0": 2.0}]
-    assert curves(training_curves(records)) == {"l0": {"train": ([1], [1]), "valid": ([1], [2])}}
+    assert curves(training_curves(records)) == {
+        "L0: active codes per sample": {"train": ([1], [1]), "valid": ([1], [2])}
+    }
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 7])
 def test_panels_stand_in_rows_of_three(n: int) -> None:
-    figure = training_curves([{"kind": "train", "step": 1} | {f"quantity_{i}": float(i) for i in range(n)}])
+    figure = training_curves(
+        [{"kind": "train", "step": step} | {f"quantity_{i}": float(i + step) for i in range(n)} for step in (1, 2)]
+    )
     assert list(curves(figure)) == [f"quantity {i}" for i in range(n)]
     assert [axes.axison for axes in figure.axes] == [i < n for i in range(len(figure.axes))]
 

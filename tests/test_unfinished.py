@@ -69,8 +69,8 @@ def test_tables_say_so(
     ("name", "command"),
     [
         ("digits-dae", ["plot", "RUN"]),
-        ("digits-dae", ["analyse", "RUN", "--samples", "30", "--split", "valid"]),
-        ("digits-vsc", ["traverse", "RUN", "--frames", "2"]),
+        pytest.param("digits-dae", ["analyse", "RUN", "--samples", "30", "--split", "valid"], marks=pytest.mark.slow),
+        pytest.param("digits-vsc", ["traverse", "RUN", "--frames", "2"], marks=pytest.mark.slow),
         ("noise-digits", ["units", "RUN", "--units", "2", "--samples", "50"]),
     ],
 )
@@ -79,7 +79,10 @@ def test_figures_say_so(
 ) -> None:
     texts: list[str] = []
 
-    def savefig(figure: Figure, file: BytesIO, **_: float) -> None:
+    looked_at = Figure.savefig
+
+    def savefig(figure: Figure, file: BytesIO, dpi: float) -> None:
+        looked_at(figure, file, dpi=dpi)
         texts.append(" ".join(text.get_text() for text in figure.findobj(Text)))
 
     monkeypatch.setattr(Figure, "savefig", savefig)

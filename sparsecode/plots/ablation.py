@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from sparsecode.plots.style import colour as colour_of
+from sparsecode.plots.style import fitting, mark
+
 __all__ = ["ablation_lines", "share_axis"]
 
 WIDE = 8  # ratio of the largest to the least share from which on the axis is logarithmic
-MARKS = "osD^vP*X"
 
 
 def ablation_lines(
@@ -35,12 +37,12 @@ def ablation_lines(
     figure = Figure(figsize=(6.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for i, (name, cells) in enumerate(lines.items()):
-        colour = f"C{i % 10}"
+        colour = colour_of(i)
         means = [float(np.mean(cell)) if len(cell) else np.nan for cell in cells]
         axes.plot(
             range(len(sigmas)),
             means,
-            marker=MARKS[i % len(MARKS)],
+            marker=mark(i),
             markersize=4,
             color=colour,
             linewidth=1.3,
@@ -56,7 +58,7 @@ def ablation_lines(
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, title=group or None, title_fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure
 
 

@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from sparsecode.plots.saving import literal
+from sparsecode.plots.style import fitting
 from sparsecode.plots.tiles import pictures, scaled
 
 __all__ = ["edits_view", "encoding_view", "sweep_frames"]
@@ -48,7 +49,7 @@ def encoding_view(
     for axes in grid[:-1, 1]:
         axes.set_xticklabels([])
     grid[-1, 1].set_xlabel("code", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -73,7 +74,7 @@ def edits_view(
         if i:
             grid[0, i].set_yticklabels([])
         _picture(grid[1, i], tile)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
+
 __all__ = ["images_beside"]
 
 
@@ -30,8 +32,9 @@ def images_beside(
             values = image.astype(np.float64)
             colour = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
             axes.imshow(colour, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_title(f"{name}: {label}" if name else label, fontsize=8)
+            head = f"{name}: {label}" if name else label
+            axes.set_title(head, fontsize=fitting(head, figure, len(labels), 8))
             axes.set_axis_off()
     note = f" (first {most} of {len(rows)})" if len(rows) > most else ""
-    figure.suptitle(f"{title}{note}", fontsize=10)
+    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure

@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sparsecode.plots.style import colour, dash, fitting, mark
 
 __all__ = ["training_curves"]
 
 _NOT_CURVES = ("kind", "step", "seconds")
+STEEP = 6  # how many times the range of most values that of all may be before an axis is logarithmic
+MARKED = 20  # points up to which a line has marks
+LINE = 0.17  # inches
+WORDS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "l0": "L0: active codes per sample",
+    "dead": "dead: codes active on no sample",
+    "always_on": "always on: codes open for all samples",
+    "active_units": "active units: codes that vary",
+    "elbo": "elbo: bound, nats per sample",
+    "recon": "recon: nats per sample",
+    "kl_slab": "kl slab: nats per sample",
+    "kl_spike": "kl spike: nats per sample",
+    "hard_gap": "hard gap: nats, relaxed less hard",
+    "gates": "gates: sum of gamma per sample",
+    "solver_steps": "solver steps per batch",
+    "converged": "converged: share of samples",
+    "accuracy": "accuracy: share of samples",
+}
+
+Lines = dict[str, tuple[list[float], list[float]]]
 
 
 def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figure:
     """A panel per quantity of `metrics.jsonl`: training values and, with the same last name, validation ones.
 
     `records` have "kind" ("train" or "evaluate"), "step" and values, None for those undefined; validation names are
-    `coder/quantity`.
-    A steep start may leave a panel's frame, so that the rest can be read. Where some quantities have several values, those
-    with one alone are left out: a dot is no curve.
+    `coder/quantity`. All panels share one axis of steps, and every finite value is inside its panel: where a few are far from
+    the others the axis is logarithmic (of positive values) or symmetrically so. Quantities that never change take no panel:
+    they stand below the title.
     """
-    series: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    series: dict[str, Lines] = {}
     for record in records:
         for name, value in record.items():
             if name in _NOT_CURVES:
@@ -34,30 +61,58 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
             values.append(math.nan if value is None else value)
     if not series:
         raise ValueError("records hold no values; expected the lines of a metrics.jsonl")
-    curved = {q: lines for q, lines in series.items() if any(len(values) > 1 for _, values in lines.values())}
-    series = curved or series
-    columns = min(3, len(series))
-    rows = -(-len(series) // columns)
-    height = 2.5 * rows
-    figure = Figure(figsize=(3.6 * columns, height))
+    constant = {quantity: found[0] for quantity, lines in series.items() if len(found := _distinct(lines)) == 1}
+    panels = {quantity: lines for quantity, lines in series.items() if quantity not in constant} or series
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    wide = 3.6 * columns
+    told = ", ".join(f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in constant.items())
+    notes = textwrap.wrap(f"constant: {told}", int(wide * 14)) if told and panels is not series else []
+    top, height = 0.65 + LINE * len(notes), 2.5 * rows + LINE * len(notes)
+    figure = Figure(figsize=(wide, height))
     # by hand: a layout that is solved for takes seconds with as many panels
-    figure.subplots_adjust(0.06, 0.55 / height, 0.99, 1 - 0.65 / height, wspace=0.25, hspace=0.45)
+    figure.subplots_adjust(0.65 / wide, 0.55 / height, 1 - 0.12 / wide, 1 - top / height, wspace=0.25, hspace=0.45)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(series) :]:
+    for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    for axes, (quantity, lines) in zip(grid, series.items(), strict=False):
+    names = list(dict.fromkeys(line for lines in panels.values() for line in lines))  # one colour in all panels
+    last = max(max(steps) for lines in panels.values() for steps, _ in lines.values())
+    for axes, (quantity, lines) in zip(grid, panels.items(), strict=False):
         for line, (steps, values) in lines.items():
-            axes.plot(steps, values, label=line, linewidth=1, marker="." if len(values) < 20 else "")
-        axes.set_ylim(*_frame([value for _, values in lines.values() for value in values]))
-        axes.set_title(quantity.replace("_", " "), fontsize=10, y=1)  # to find a free place takes a third of the time
+            i = names.index(line)
+            few = mark(i) if len(values) < MARKED else ""
+            axes.plot(steps, values, dash(i), color=colour(i), label=line, linewidth=1, marker=few, markersize=3)
+        _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
+        axes.set_xlim(-0.03 * last, 1.03 * last)
+        axes.set_title(
+            WORDS.get(quantity, quantity.replace("_", " ")), fontsize=9, y=1
+        )  # to find a free place takes long
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.legend(fontsize=7)
-    figure.suptitle(title, fontsize=10, y=1 - 0.1 / height)
+    figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / height)
+    if notes:
+        figure.text(0.5, 1 - 0.32 / height, "\n".join(notes), ha="center", va="top", fontsize=8)
     figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
     return figure
 
 
-def _frame(values: list[float]) -> tuple[float, float]:
-    low, high = np.percentile([v for v in values if np.isfinite(v)] or [0.0], [1, 97])
-    margin = 0.1 * (high - low) or 0.05 * abs(high) or 1.0
-    return float(low - margin), float(high + margin)
+def _distinct(lines: Lines) -> list[float]:
+    """The values that occur, NaN apart."""
+    return list(dict.fromkeys(value for _, values in lines.values() for value in values if not math.isnan(value)))
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """The vertical axis on which all values are seen, and most of them apart."""
+    if not values:
+        return
+    low, high = np.percentile(values, [5, 95])
+    most = float(high - low) or float(abs(high)) or 1.0
+    if max(values) - min(values) > STEEP * most:
+        if min(values) > 0:
+            axes.set_yscale("log")
+            axes.minorticks_off()  # they take longer to draw than all the rest
+        else:
+            axes.set_yscale("symlog", linthresh=max(most, float(np.median(np.abs(values)))))
+    elif all(float(value).is_integer() for value in values):
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))

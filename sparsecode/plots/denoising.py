@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["denoising_grid"]
@@ -49,5 +50,5 @@ def denoising_grid(
     axes.tick_params(length=0, labelsize=9)
     for side in axes.spines.values():
         side.set_visible(False)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import colour, dash, fitting
+
 __all__ = ["firing_density", "matched_cosines"]
 
 Values = NDArray[Any] | Sequence[float]
@@ -33,8 +35,8 @@ def firing_density(
         rates = np.asarray(shares, np.float64)
         logs = np.log10(rates[rates > 0])
         label = f"{name}: {int((rates == 0).sum())} dead, {int((rates > dense).sum())} dense of {len(rates)}"
-        left.stairs(np.histogram(logs, edges)[0], edges, label=label, color=f"C{i}", linewidth=1.3)
-        left.stairs(np.histogram(logs, edges)[0], edges, fill=True, color=f"C{i}", alpha=0.2)
+        left.stairs(np.histogram(logs, edges)[0], edges, label=label, color=colour(i), linewidth=1.3)
+        left.stairs(np.histogram(logs, edges)[0], edges, fill=True, color=colour(i), alpha=0.2)
     left.axvline(np.log10(dense), color="black", linestyle=":", linewidth=1)
     left.set_xlabel(f"log10 of the share of {n} samples on which a code fires")
     left.set_ylabel("codes")
@@ -48,7 +50,7 @@ def firing_density(
         right.set_xlabel("largest |cosine| of an atom to another one")
         right.set_ylabel("atoms")
         right.set_title(f"median {np.median(values):.2f}, {int((values > 0.9).sum())} above 0.9", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -61,14 +63,13 @@ def matched_cosines(pairs: Mapping[str, Values], title: str = "") -> Figure:
     for i, (name, values) in enumerate(pairs.items()):
         cosine = np.sort(np.asarray(values, np.float64))[::-1]
         label = f"{name}: mean {cosine.mean():.3f}"
-        axes.plot(
-            np.arange(1, len(cosine) + 1), cosine, ("-", "--", "-.", ":")[i // 10 % 4], color=f"C{i % 10}", label=label
-        )
+        axes.plot(np.arange(1, len(cosine) + 1), cosine, dash(i), color=colour(i), label=label)
     for level in (0.7, 0.9):
         axes.axhline(level, color="black", linestyle=":", linewidth=0.8)
-    axes.set_ylim(0, 1.02)
+    least = min(float(np.min(values)) for values in pairs.values())  # beyond 0 where signs were matched
+    axes.set_ylim(min(0.0, least - 0.02), 1.02)
     axes.set_xlabel("pair of atoms, closest first")
     axes.set_ylabel("cosine")
     axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure

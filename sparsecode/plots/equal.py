@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from sparsecode.plots.style import colour, fitting
+
 __all__ = ["equal_l0"]
 
 
@@ -27,8 +29,8 @@ def equal_l0(panels: Mapping[str, Mapping[str, float]], title: str = "") -> Figu
     for axes, (name, bars) in zip(grid, panels.items(), strict=False):
         places = np.arange(len(bars))[::-1]
         values = list(bars.values())
-        axes.barh(places, values, color=["C1", *["C0"] * (len(bars) - 1)])
-        axes.axvline(values[0], color="C1", linewidth=0.8, linestyle="--")
+        axes.barh(places, values, color=[colour(1), *[colour(0)] * (len(bars) - 1)])
+        axes.axvline(values[0], color=colour(1), linewidth=0.8, linestyle="--")
         for place, value in zip(places, values, strict=True):
             axes.annotate(f"{value:.4f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
         axes.set_yticks(places, list(bars))
@@ -36,7 +38,7 @@ def equal_l0(panels: Mapping[str, Mapping[str, float]], title: str = "") -> Figu
         axes.margins(x=0.18)
         if max(values) > 1:
             axes.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name, fontsize=fitting(name, figure, columns, 9))
         axes.set_xlabel("normalised squared error", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
 from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
 
 __all__ = ["fields_mosaic", "keys_and_neighbours", "query_mosaic"]
@@ -37,7 +38,7 @@ def fields_mosaic(keys: Array, shape: Sequence[int], *, most: int = 256, title: 
     figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.3), layout="constrained")
     _bare(figure.add_subplot(), canvas)
     note = f" (first {most} of {len(keys)})" if len(keys) > most else ""
-    figure.suptitle(f"{title}{note}", fontsize=10)
+    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure
 
 
@@ -88,7 +89,7 @@ def query_mosaic(
     else:
         axes.set_axis_off()
         axes.set_title("no unit is active", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -120,5 +121,5 @@ def keys_and_neighbours(
     for i, cosine in enumerate(cosines):
         across, down = i % columns * (width + 1) + (width + 1) / 2, i // columns * block + block - 0.6 * len(gap)
         axes.text(across, down, f"{cosine:.2f}", ha="center", va="center", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from sparsecode.plots.style import fitting
+
 __all__ = ["forgetting_matrices"]
 
 
@@ -26,8 +28,8 @@ def forgetting_matrices(
             )
         ax.set_xticks(range(len(tasks)), tasks)
         ax.set_yticks(range(len(tasks)), tasks)
-        ax.set_title(name, fontsize=9)
+        ax.set_title(name, fontsize=fitting(name, figure, len(matrices), 9))
         ax.set_xlabel("accuracy on classes")
     axes[0].set_ylabel("after training on classes")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
+
+from sparsecode.plots.style import colour, dash, fitting, log_ticks, mark
 
 __all__ = ["FrontierPoint", "sparsity_frontier"]
 
+WIDE = 4.7  # inches of an axis of L0
 STYLES = (":", "--", "-.", (0, (1, 3)), (0, (6, 2, 1, 2, 1, 2)))  # of references
 
 
@@ -45,14 +47,14 @@ def sparsity_frontier(
             x = np.array([_centre(p.l0) for p in points])
             y = np.array([_centre(getattr(p, quantity)) for p in points])
             axes.errorbar(
-                x[:, 0], y[:, 0], xerr=x[:, 1], color=f"C{i % 10}", linewidth=1.2, capsize=2, elinewidth=0.7,
-                marker="osD^v"[i // 10 % 5], markersize=4, linestyle=("-", "--")[i % 2], label=name,
+                x[:, 0], y[:, 0], xerr=x[:, 1], color=colour(i), linewidth=1.2, capsize=2, elinewidth=0.7,
+                marker=mark(i), markersize=4, linestyle=dash(i), label=name,
             )  # fmt: skip
-            axes.fill_between(x[:, 0], y[:, 0] - y[:, 1], y[:, 0] + y[:, 1], color=f"C{i % 10}", alpha=0.2, linewidth=0)
+            axes.fill_between(x[:, 0], y[:, 0] - y[:, 1], y[:, 0] + y[:, 1], color=colour(i), alpha=0.2, linewidth=0)
             for point, (across, _), (up, _) in zip(points, x, y, strict=True):
                 if point.label and np.isfinite(up):
                     axes.annotate(
-                        point.label, (across, up), (3, 3), textcoords="offset points", fontsize=7, color=f"C{i % 10}"
+                        point.label, (across, up), (3, 3), textcoords="offset points", fontsize=7, color=colour(i)
                     )
         seen = [_centre(getattr(p, quantity))[0] for points in lines.values() for p in points]
         beside: list[float] = []
@@ -65,9 +67,7 @@ def sparsity_frontier(
             axes.set_ylim(*_frame(seen, beside))
         if all(_centre(p.l0)[0] > 0 for points in lines.values() for p in points):
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.xaxis.set_minor_locator(NullLocator())
+            log_ticks(axes, WIDE)
         axes.set_xlabel("active codes per sample (mean L0)")
         axes.set_ylabel(words)
         axes.grid(alpha=0.3)
@@ -76,7 +76,7 @@ def sparsity_frontier(
     shown = sorted(zip(handles, labels, strict=True), key=lambda item: item[1] in (references or {}))
     figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, fontsize=8)
     note = f" (labels: {labelled_by})" if labelled_by else ""
-    figure.suptitle(f"{title}{note}", fontsize=10)
+    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
+
 __all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
 
 Array = NDArray[np.floating[Any]]
@@ -50,7 +52,7 @@ def atoms_mosaic(atoms: Array, shape: Sequence[int], *, most: int = 256, title: 
     axes.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     note = f" (first {most} of {len(atoms)})" if len(atoms) > most else ""
-    axes.set_title(f"{title}{note}", fontsize=10)
+    axes.set_title(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure
 
 
@@ -68,5 +70,5 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         for side in axes.spines.values():
             side.set_visible(False)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

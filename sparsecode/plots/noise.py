@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sparsecode.plots.ablation import share_axis
+from sparsecode.plots.style import colour as colour_of
+from sparsecode.plots.style import dash, fitting
 
 __all__ = ["active_over_epochs", "pre_activation_densities"]
-
-STYLES = ("-", "--", ":", "-.")
 
 
 def pre_activation_densities(densities: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: str = "") -> Figure:
@@ -28,7 +28,7 @@ def pre_activation_densities(densities: Mapping[str, tuple[NDArray[Any], NDArray
     reach: list[float] = []
     for i, (name, (edges, counts)) in enumerate(densities.items()):
         shares = counts / counts.sum()
-        axes.stairs(shares / np.diff(edges), edges, color=f"C{i % 10}", linewidth=1.4, label=name)
+        axes.stairs(shares / np.diff(edges), edges, color=colour_of(i), linewidth=1.4, label=name)
         ends = np.interp((0.001, 0.999), np.concatenate([[0], np.cumsum(shares)]), edges)
         reach += [float(end) for end in ends]
     axes.axvline(0, color="black", linewidth=0.8)
@@ -38,7 +38,7 @@ def pre_activation_densities(densities: Mapping[str, tuple[NDArray[Any], NDArray
     axes.set_ylabel("density", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -56,8 +56,8 @@ def active_over_epochs(
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for i, (name, (epochs, shares)) in enumerate(lines.items()):
-        colour = f"C{i % 10}"
-        axes.plot(epochs, shares, STYLES[i // 10 % len(STYLES)], color=colour, linewidth=1.3, label=name)
+        colour = colour_of(i)
+        axes.plot(epochs, shares, dash(i), color=colour, linewidth=1.3, label=name)
         if ends and name in ends and len(epochs):
             axes.plot(
                 [epochs[-1]], [ends[name]], "o", color=colour, markersize=5, markerfacecolor="white", clip_on=False
@@ -69,5 +69,5 @@ def active_over_epochs(
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+
+from sparsecode.plots.style import colour, dash, fitting, mark, ticks_at
 
 __all__ = ["AccuracyPoint", "accuracy_curves", "accuracy_over"]
+
+
+WIDE = 5.0  # inches of the axis of labels
 
 
 class AccuracyPoint(NamedTuple):
@@ -30,23 +34,20 @@ def accuracy_curves(
         raise ValueError("curves is empty; expected at least one kind of features")
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    styles = ("-", "--", ":", "-.")
     for i, (name, (labels, means, sds)) in enumerate(curves.items()):
-        colour, style = f"C{i % 10}", styles[i // 10 % len(styles)]
+        shade, style = colour(i), dash(i)
         percent = [100 * m for m in means]
         low, high = ([p + sign * 100 * s for p, s in zip(percent, sds, strict=True)] for sign in (-1, 1))
-        axes.plot(labels, percent, style, color=colour, marker="o", markersize=3, linewidth=1.2, label=name)
-        axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(labels, percent, style, color=shade, marker=mark(i), markersize=3, linewidth=1.2, label=name)
+        axes.fill_between(labels, low, high, color=shade, alpha=0.15, linewidth=0)
     axes.set_xscale("log")
     ticks = sorted({int(k) for labels, _, _ in curves.values() for k in labels})
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(k) for k in ticks])
+    ticks_at(axes, ticks, [str(k) for k in ticks], WIDE)
     axes.set_xlabel("labelled samples per class")
     axes.set_ylabel("test accuracy, per cent")
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -67,9 +68,9 @@ def accuracy_over(panels: Mapping[str, Mapping[str, Sequence[AccuracyPoint]]], x
                 [p.at for p in ordered],
                 [100 * p.mean for p in ordered],
                 [100 * p.sd for p in ordered],
-                fmt=("-", "--", ":", "-.")[i // 10 % 4],
-                color=f"C{i % 10}",
-                marker="osD^v"[i % 5],
+                fmt=dash(i),
+                color=colour(i),
+                marker=mark(i),
                 markersize=4,
                 linewidth=1.2,
                 capsize=2,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+
+from sparsecode.plots.style import colour, dash, fitting, mark, ticks_at
 
 __all__ = ["SweepPoint", "sweep_lines"]
+
+
+WIDE = 6.0  # inches of the axis
 
 
 class SweepPoint(NamedTuple):
@@ -36,22 +41,23 @@ def sweep_lines(lines: Mapping[str, Sequence[SweepPoint]], x: str = "", y: str =
         at = np.array([float(p.at) if logarithmic else places.index(p.at) for p in points])
         order = np.argsort(at, kind="stable")
         means, least, most = (np.array([f(p.values) for p in points]) for f in (np.mean, np.min, np.max))
-        colour, style = f"C{i % 10}", ("-", "--", ":")[i // 10 % 3]
-        axes.plot(
-            at[order], means[order], color=colour, linestyle=style, marker="osD^v"[i % 5], markersize=4, label=name
-        )
-        axes.fill_between(at[order], least[order], most[order], color=colour, alpha=0.2, linewidth=0)
+        shade, style = colour(i), dash(i)
+        axes.plot(at[order], means[order], color=shade, linestyle=style, marker=mark(i), markersize=4, label=name)
+        axes.fill_between(at[order], least[order], most[order], color=shade, alpha=0.2, linewidth=0)
     if logarithmic:
         axes.set_xscale("symlog", linthresh=min(number for number in numbers if number > 0))
-        axes.xaxis.set_major_locator(FixedLocator(sorted(numbers)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticklabels([f"{number:g}" for number in sorted(numbers)])
+        ticks_at(axes, numbers, [f"{number:g}" for number in numbers], WIDE)
     else:
-        axes.set_xticks(range(len(places)), [str(place) for place in places])
+        ticks_at(axes, range(len(places)), [_short(str(place), WIDE / len(places)) for place in places], WIDE)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
     if len(lines) > 1:
         axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure
+
+
+def _short(label: str, inches: float) -> str:
+    """A label on lines of this length."""
+    return "\n".join(textwrap.wrap(label, max(6, int(inches * 11)))) or label

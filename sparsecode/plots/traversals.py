@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["FilmStrip", "film_strips", "picture_grid"]
@@ -75,7 +76,7 @@ def film_strips(
     for i, head in enumerate(heads):
         figure.text(start + (i + 0.5) * wide, above, head, ha="center", va="bottom", fontsize=7)
     figure.text(left + m * wide / 2, above, before if m else "", ha="center", va="bottom", fontsize=7)
-    figure.text(0.5, 1 - 0.2 / size[1], title, ha="center", va="center", fontsize=10)
+    figure.text(0.5, 1 - 0.2 / size[1], title, ha="center", va="center", fontsize=fitting(title, figure))
     return figure
 
 
@@ -87,7 +88,7 @@ def picture_grid(images: Array, shape: Sequence[int], span: tuple[float, float],
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title, fontsize=fitting(title, figure))
     return figure
 
 

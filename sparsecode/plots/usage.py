@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.plots.style import fitting
+
 __all__ = ["code_usage"]
 
 
@@ -48,5 +50,5 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         right.set_ylabel("samples", fontsize=8)
         for axes in (left, right):
             axes.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
