@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import torch
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.activity import activity
 from sparsecode.evaluate.bounds import bounds
+from sparsecode.evaluate.calibration import Calibration, calibrated_
 from sparsecode.evaluate.denoise import denoise
 from sparsecode.evaluate.gates import gate_use
 from sparsecode.evaluate.restore import restore
@@ -161,9 +163,16 @@ class Prepared(NamedTuple):
     def scored(self) -> tuple[AbstractSparseModel, Evaluation]:
         """After training: the best model, calibrated, and its scores on the test split."""
         best = self.folder.best_model().to(self.valid.x.device)
-        if best.calibrate_(self.valid.x[:CALIBRATED]):
-            self.keep(best)
-        return best, evaluate_model(best, self.splits, self.config.evaluate, self.config.seed)
+        known = (
+            self.folder.provenance().calibration
+        )  # of a run that was stopped after it: the values before are not lost
+        calibration = calibrated_(best, self.valid.take(slice(CALIBRATED)))
+        if calibration is not None:
+            calibration = known or calibration
+            made = {**self.provenance, "calibration": msgspec.to_builtins(calibration)}
+            save_model(best, self.folder.model, made)
+        how = self.config.evaluate
+        return best, evaluate_model(best, self.splits, how, self.config.seed, calibration=calibration)
 
 
 def prepare(
@@ -220,9 +229,14 @@ def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how
 
 
 def evaluate_model(
-    model: AbstractSparseModel, splits: Splits, how: Evaluate, seed: int, split: str = "test"
+    model: AbstractSparseModel,
+    splits: Splits,
+    how: Evaluate,
+    seed: int,
+    split: str = "test",
+    calibration: Calibration | None = None,
 ) -> Evaluation:
-    """Scores and denoising of every coder of a model on one split."""
+    """Scores and denoising of every coder of a model on one split; `calibration` is how its thresholds were set."""
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
     coders = model.coders()
@@ -236,7 +250,12 @@ def evaluate_model(
             if model.n_classes is None
         },
         restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,
-        warnings=(*model.warnings(samples.x[:WARNED]), *_deaths(scores)),
+        warnings=(
+            *(() if calibration is None else calibration.warnings()),
+            *model.warnings(samples.x[:WARNED]),
+            *_deaths(scores),
+        ),
+        calibration=calibration,
         bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
         activity=activity(model, samples.take(slice(COUNTED)), seed=seed, theta=how.theta),
     )

@@ -11,6 +11,7 @@ from msgspec import Meta
 from sparsecode.data import Data, Splits
 from sparsecode.evaluate.activity import Activity
 from sparsecode.evaluate.bounds import Bound
+from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.denoise import Denoised, NoiseUnit
 from sparsecode.evaluate.restore import Restored
 from sparsecode.evaluate.score import Score
@@ -105,7 +106,8 @@ class Run(Spec, tag="run"):
 class Evaluation(Spec, tag="evaluation"):
     """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore.
 
-    Variational models have their `bounds`, too, by kind of gate; models trained with noise the `activity` of their units.
+    Variational models have their `bounds`, too, by kind of gate; models trained with noise the `activity` of their units;
+    models whose thresholds were moved after training the `calibration`.
     """
 
     split: str
@@ -115,13 +117,15 @@ class Evaluation(Spec, tag="evaluation"):
     warnings: tuple[str, ...] = ()
     bounds: dict[str, Bound] | None = None
     activity: Activity | None = None
+    calibration: Calibration | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """What a model was trained on: the fingerprint of the samples, and their least and largest value."""
+    """What a model was trained on: the fingerprint of the samples, and their least and largest value; and its calibration."""
 
     data: str
     data_range: tuple[float, float]
+    calibration: Calibration | None = None
 
 
 class RunFolder:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import Meta
 
 from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["Clock", "Constant", "Cosine", "Exponential", "Linear", "Piecewise", "Schedule", "at", "resolve"]
+__all__ = ["Clock", "Constant", "Cosine", "Exponential", "Linear", "Piecewise", "Schedule", "Unit", "at", "resolve"]
 
 Unit = Literal["step", "epoch", "fraction"]
 T = TypeVar("T")
@@ -140,24 +140,23 @@ def at(value: float | Schedule, step: int) -> float:
     return value if isinstance(value, int | float) else value(step)
 
 
-# Which fields of a schedule are times, so that `resolve` can convert them.
-_TIMES = ("length", "delay", "every", "boundaries")
+# Which fields of a spec with a `unit` are times, so that `resolve` can convert them.
+_TIMES = ("length", "delay", "every", "boundaries", "arrival")
 
 
 def resolve(spec: T, clock: Clock) -> T:
-    """A copy in which every schedule, however deep, counts in optimiser steps."""
+    """A copy in which every schedule, and whatever else has times and their `unit`, however deep, counts in optimiser steps."""
     if isinstance(spec, dict):
         return cast(T, {key: resolve(item, clock) for key, item in cast(dict[str, Any], spec).items()})
     if not isinstance(spec, Spec):
         return spec
     fields: dict[str, Any] = {name: resolve(getattr(spec, name), clock) for name in spec.__struct_fields__}
-    if isinstance(spec, Schedule) and not isinstance(spec, Constant):
+    unit: Unit | None = fields.get("unit")
+    if unit is not None and unit in get_args(Unit):
         for name in set(fields) & set(_TIMES):
             given = fields[name]
             fields[name] = (
-                tuple(clock.steps(b, spec.unit) for b in given)
-                if isinstance(given, tuple)
-                else clock.steps(given, spec.unit)
+                tuple(clock.steps(b, unit) for b in given) if isinstance(given, tuple) else clock.steps(given, unit)
             )
         fields["unit"] = "step"
     return msgspec.structs.replace(spec, **fields)

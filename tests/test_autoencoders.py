@@ -11,7 +11,9 @@ import pytest
 import torch
 from toys import toy
 
+from sparsecode.cli.main import main
 from sparsecode.data import Digits
+from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.restore import restore
 from sparsecode.losses import KL, L0, AuxK, Hoyer, Matryoshka, Resample, Revival, Tanh, TargetL0
 from sparsecode.models.amortised import Amortised
@@ -24,6 +26,7 @@ from sparsecode.ops.streams import Stream
 from sparsecode.penalties import L1, LogSum
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
+from sparsecode.runs import Run
 from sparsecode.types import Batch
 
 SHAPE = (1, 8, 8)
@@ -241,3 +244,48 @@ def test_data_beyond_the_output_are_refused() -> None:
         ValueError, match=r"'tanh', which gives -1 to 1, and the samples span .* choose another normaliser"
     ):
         model.initialise_(5 * torch.rand(10, *SHAPE))
+
+
+def jumprelu_run(folder: Path, steps: int) -> Run:
+    config = toy("acts-jumprelu", folder, steps=steps)
+    assert isinstance(config.model, Amortised)
+    model = msgspec.structs.replace(config.model, target_l0=TargetL0(l0=3), revival=None)
+    return msgspec.structs.replace(config, model=model)
+
+
+def test_a_run_says_how_far_calibration_moved_its_thresholds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(jumprelu_run(tmp_path, 10), tmp_path / "run", accelerator="cpu").folder
+    evaluation = folder.evaluation()
+    assert evaluation is not None
+    found = evaluation.calibration
+    assert found is not None
+    assert (found.wanted, found.l0_after) == (3, pytest.approx(3, abs=0.01))
+    assert found.l0_before > 2 * found.wanted
+    assert found.trained is not None
+    assert found.trained > 2 * found.wanted
+    assert found.explained_variance_before != found.explained_variance_after
+    assert "L0 before calibration was +" in evaluation.warnings[0]
+    assert "train longer" in evaluation.warnings[0]
+    assert main(["eval", str(folder.path)]) == 0
+    assert "L0 before calibration was +" in " ".join(capsys.readouterr().out.split())
+    # a run stopped between the two files: its model is calibrated already, and what was before is not lost
+    folder.eval_file.unlink()
+    assert run(folder.config(), folder.path, accelerator="cpu").evaluation == evaluation
+
+
+def test_small_moves_of_thresholds_are_no_warning_and_old_scores_have_none(tmp_path: Path) -> None:
+    close = Calibration(n=100, wanted=32.0, l0_before=33.0, l0_after=32.0, trained=32.1)
+    assert close.warnings() == []
+    assert close.line() == ("calibration moved thresholds from L0 33 to 32 (32 wanted), on 100 validation samples")
+    (far,) = msgspec.structs.replace(close, l0_before=38.4).warnings()
+    assert "+20% off" in far
+    assert "train on more samples" in far
+    folder = run(toy("digits-topk", tmp_path), tmp_path / "run", accelerator="cpu").folder
+    stored = msgspec.json.decode(folder.eval_file.read_bytes())
+    assert stored["spec"].pop("calibration") is None
+    folder.eval_file.write_bytes(msgspec.json.encode(stored))
+    evaluation = folder.evaluation()
+    assert evaluation is not None
+    assert evaluation.calibration is None

@@ -156,6 +156,8 @@ def _report(result: Result, console: Console) -> None:
         console.print(denoising_table(evaluation))
     if evaluation.restored is not None:
         console.print(restored_table(evaluation.restored))
+    if evaluation.calibration is not None and not evaluation.calibration.warnings():
+        console.print(evaluation.calibration.line(), highlight=False)
     for warning in evaluation.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     for what, path in (("model", result.folder.model), ("scores", result.folder.eval_file)):

@@ -31,12 +31,15 @@ def eval_command(asked: scoring.Eval) -> None:
     model, splits = folder.best_model(), config.data.load()
     folder.check_data(splits)
     (label,) = run_labels((run,), console)
-    evaluation = evaluate_model(model, splits, how, config.seed, split)
+    calibration = folder.provenance().calibration
+    evaluation = evaluate_model(model, splits, how, config.seed, split, calibration)
     console.print(scores_table(evaluation, f"{label}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))
     if evaluation.restored is not None:
         console.print(restored_table(evaluation.restored))
+    if evaluation.calibration is not None and not evaluation.calibration.warnings():
+        console.print(evaluation.calibration.line(), highlight=False)
     for warning in evaluation.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     if json is not None:

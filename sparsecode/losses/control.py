@@ -10,26 +10,66 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.schedules import Unit
 from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["TargetL0", "TargetL0Module"]
+__all__ = ["TOLERANCE", "TargetL0", "TargetL0Module", "remedy"]
 
 TOLERANCE = 0.05  # of the wanted L0
+SLEW = 0.05  # largest integral part per step, so that the weight does not run away before the encoder has responded
+RESPONSE = 30  # steps that an encoder needs to respond
+UNPLANNED = 300  # steps left, where the length of the training is not known
 LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down
 
 
-class TargetL0(Spec, tag="target_l0"):
-    """Move the penalty's weight until the mean number of |z_j| > theta is `l0`.
+def remedy(reached: float, wanted: float) -> str:
+    """What to do about an L0 on unseen samples that is not the wanted one, by that `reached` on training samples."""
+    if abs(reached - wanted) > TOLERANCE * wanted:
+        return f"training samples had {reached:.4g} at the end: train longer"
+    return f"training samples have {reached:.4g}, unseen ones differ: train on more samples, or with fewer codes"
 
-    log weight <- log weight + rate * log(L / l0) after every step (L a running mean over about `memory` steps), plus
-    `damping` times the change of log L: an integral and a proportional part. The weight stays within a factor of 10^6.
+
+class TargetL0(Spec, tag="target_l0"):
+    """Adjust the penalty's weight until the mean number of |z_j| > theta is `l0`.
+
+    A proportional-integral controller in logarithms: after every step, with e a running mean of log(L / l0) over about
+    `memory` steps,
+
+        log weight <- log weight + rate * e + damping * (change of e).
+
+    Without a fixed `rate`, rate = damping / (steps left until `arrival`), so that e falls to about 0 by that time whatever the
+    length of the training. The steps left count as at least a quarter of `arrival`, and as 30, which encoders need to
+    respond at usual learning rates; rate * e is clipped to [-0.05, 0.05]. The weight stays within a factor of 10^6.
     """
 
     l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
-    rate: Annotated[float, Meta(gt=0, description="per step")] = 0.01
-    damping: NonNegative = 3.0
+    rate: Annotated[
+        Annotated[float, Meta(gt=0)] | None, Meta(description="per step; default: damping / steps left until arrival")
+    ] = None
+    damping: NonNegative = 1.5
     memory: Annotated[Positive, Meta(description="steps")] = 10.0
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
+    arrival: Annotated[Positive, Meta(description="when L0 should be there, without a fixed rate")] = 0.2
+    unit: Annotated[Unit, Meta(description="of arrival")] = "fraction"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rate is None and not self.damping:
+            raise ValueError("TargetL0: damping is 0 and rate is None; expected a rate, or damping above 0")
+        if self.unit == "fraction" and self.arrival > 1:
+            raise ValueError(
+                f"TargetL0: arrival is {self.arrival:g} in unit 'fraction'; expected at most 1, or unit 'step'"
+            )
+
+    def integral(self, step: int, level: float) -> float:
+        """The integral part of a change of log weight, for `level` = e at `step`.
+
+        Without a planned training, in which fractions and epochs have a length in steps, the steps left count as 300.
+        """
+        if self.rate is not None:
+            return self.rate * level
+        left = max(self.arrival - step, self.arrival / 4, RESPONSE) if self.unit == "step" else UNPLANNED
+        return min(max(self.damping / left * level, -SLEW), SLEW)
 
     def build(self) -> TargetL0Module:
         return TargetL0Module(self)
@@ -53,14 +93,18 @@ class TargetL0Module(nn.Module):
         """What the penalty's weight is multiplied by."""
         return math.exp(float(self.log_factor))
 
+    @property
+    def reached(self) -> float:
+        """The running mean of L0 on training samples; the wanted one before the first step."""
+        return self.spec.l0 * math.exp(float(self.level))
+
     def warnings(self, z: Float[Tensor, "b k"]) -> list[str]:
         """Whether the codes z of a trained model are off the target, or the weight has gone as far as it may."""
         found: list[str] = []
         l0, wanted = float((z.abs() > self.spec.theta).sum(dim=1).double().mean()), self.spec.l0
         if abs(l0 - wanted) > TOLERANCE * wanted:
             found.append(
-                f"target_l0 asks for {wanted:g} active codes per sample, and there are {l0:.4g}; train longer, or raise "
-                "target_l0.rate"
+                f"target_l0 asks for {wanted:g} active codes per sample, and there are {l0:.4g}; {remedy(self.reached, wanted)}"
             )
         if abs(float(self.log_factor)) >= LIMIT:
             found.append(
@@ -76,7 +120,7 @@ class TargetL0Module(nn.Module):
         before = float(self.level) if int(self.seen) else now
         level = before + (now - before) / self.spec.memory
         change = level - before
-        log_factor = float(self.log_factor) + self.spec.rate * level + self.spec.damping * change
+        log_factor = float(self.log_factor) + self.spec.integral(int(self.seen), level) + self.spec.damping * change
         self.level.fill_(level)
         self.seen += 1
         self.log_factor.fill_(min(max(log_factor, -LIMIT), LIMIT))

@@ -239,14 +239,13 @@ class AmortisedModel(AbstractSparseModel):
             self.dictionary.initialise_(rows)
 
     @torch.no_grad()
-    def calibrate_(self, x: Tensor) -> bool:
+    def calibrate_(self, x: Tensor) -> float | None:
         wanted = None if self.control is None else self.control.spec.l0
         if isinstance(self.spec.activation, BatchTopK) and isinstance(self.spec.activation.k, float):
             wanted = self.spec.activation.k
-        if not self.spec.calibrate or wanted is None:
-            return False
-        self.activation.calibrate_(self.pre_activations(x), wanted)
-        return True
+        if not self.spec.calibrate or wanted is None or not self.activation.calibrate_(self.pre_activations(x), wanted):
+            return None
+        return wanted
 
     @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:

@@ -74,12 +74,12 @@ class AbstractSparseModel(nn.Module, ABC):
         """Every way this model maps data to codes, by name; evaluation scores each."""
         return {"encode": self.encode}
 
-    def calibrate_(self, x: Tensor) -> bool:  # noqa: ARG002 - the contract
-        """After training: set what inference alone needs from held-out samples x [B, *F], if anything; whether it did.
+    def calibrate_(self, x: Tensor) -> float | None:  # noqa: ARG002 - the contract
+        """After training: move thresholds so that held-out samples x [B, *F] have the wanted L0, which is returned; None if there are none.
 
         Twice is the same as once.
         """
-        return False
+        return None
 
     def warnings(self, x: Tensor) -> list[str]:  # noqa: ARG002 - the contract
         """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsecode.specs import Positive, Spec
 
-__all__ = ["Centre", "Identity", "Normaliser", "NormaliserModule", "Standardise", "Whiten"]
+__all__ = ["Centre", "Identity", "Normaliser", "NormaliserModule", "Standardise", "StandardiseFeatures", "Whiten"]
 
 
 # Samples whose variance is less than this share of their squares are taken to be all equal.
@@ -53,7 +53,11 @@ class IdentityModule(NormaliserModule):
 
 
 class Standardise(Spec, tag="standardise"):
-    """(x - mean) / std with the same two numbers for every feature; those not given come from training samples."""
+    """(x - mean) / std with the same two numbers for every feature; those not given are the mean and the standard deviation
+    of all values of the training samples, whatever their feature.
+
+    Features of different size keep their proportions; `StandardiseFeatures` gives each its own mean and scale.
+    """
 
     mean: float | None = None
     std: Positive | None = None
@@ -79,8 +83,43 @@ class StandardiseModule(NormaliserModule):
         self.scale.fill_(deviation if self.spec.std is None else self.spec.std)
 
 
+class StandardiseFeatures(Spec, tag="standardise_features"):
+    """(x_j - mean_j) / std_j, a mean and a standard deviation for each feature j, from training samples.
+
+    For tables whose columns have different units. Every feature then has variance 1 and counts alike, noise too: of images,
+    pixels that seldom differ from the background are magnified, so that `Standardise` or `Centre` suits them better.
+    Features that do not vary in the training samples have scale 1, as by scikit-learn's StandardScaler (with its bound on
+    rounding, n eps var + (n eps mean)^2 in float64), and are listed in the buffer `constant` [n_features].
+    """
+
+    def build(self, n_features: int) -> StandardiseFeaturesModule:
+        return StandardiseFeaturesModule(n_features)
+
+
+class StandardiseFeaturesModule(NormaliserModule):
+    """The means and deviations of a `StandardiseFeatures`."""
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.register_buffer("constant", torch.zeros(n_features, dtype=torch.bool))
+        self.constant: Tensor
+
+    def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
+        rows = sample.double()
+        mean, n, eps = rows.mean(dim=0), len(rows), torch.finfo(torch.float64).eps
+        variance = (rows - mean).square().mean(dim=0)
+        constant = variance <= n * eps * variance + (n * eps * mean).square()
+        if bool(constant.all()):
+            raise ValueError(
+                f"StandardiseFeatures: the {len(sample)} training samples are all equal; expected data that vary"
+            )
+        self.shift.copy_(mean)
+        self.scale.copy_(variance.sqrt().masked_fill(constant, 1.0))
+        self.constant.copy_(constant)
+
+
 class Centre(Spec, tag="centre"):
-    """(x - mean) / scale, a mean per feature and one scale, so that the mean of |x|^2 is the number of features.
+    """(x - mean) / scale, a mean per feature and one scale for all, so that the mean of |x|^2 is the number of features.
 
     Both come from training samples. For data whose features share units, such as a layer's activations: directions
     keep their variances relative to each other, and learning rates and penalty weights their meaning.
@@ -145,4 +184,4 @@ class WhitenModule(NormaliserModule):
         return x @ self.inverse + self.shift
 
 
-Normaliser = Identity | Standardise | Centre | Whiten
+Normaliser = Identity | Standardise | StandardiseFeatures | Centre | Whiten

@@ -180,7 +180,7 @@ def digits_lista() -> Run:
             activation=ReLU(),
             penalty=L1(positive=True),
             weight=0.1,
-            target_l0=TargetL0(l0=8, rate=0.02),
+            target_l0=TargetL0(l0=8),
             encoder=LISTA(n_iter=3),
             decoder=BiasedDictionary(bias="zero"),
         ),

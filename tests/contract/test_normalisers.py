@@ -1,15 +1,33 @@
 """What every normaliser promises: an affine map and its inverse, kept in buffers."""
 
+from pathlib import Path
+
+import msgspec
+import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from toys import toy
 
-from sparsecode.nn.normalisers import Identity, Normaliser, NormaliserModule, Standardise, Whiten
+from sparsecode.nn.normalisers import (
+    Centre,
+    Identity,
+    Normaliser,
+    NormaliserModule,
+    Standardise,
+    StandardiseFeatures,
+    Whiten,
+)
+from sparsecode.ops.streams import Stream
+from sparsecode.types import Batch
 
 NORMALISERS: list[Normaliser] = [
     Identity(),
     Standardise(mean=0.3, std=0.5),
     Standardise(),
+    StandardiseFeatures(),
+    Centre(),
     Whiten(),
     Whiten(floor=0.3),
 ]
@@ -69,6 +87,41 @@ def test_standardise_takes_from_the_samples_what_it_was_not_given(
     torch.testing.assert_close(built(Standardise(mean=mean, std=std), x)(x), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_each_feature_is_standardised_as_by_scikit_learn() -> None:
+    """Pascal, degrees Celsius, metres, and a sensor that is stuck."""
+    size, offset = np.array([1e5, 1.0, 1e-3, 0.0]), np.array([1e5, 20.0, 0.0, 0.1])
+    x = np.random.default_rng(0).normal(size=(500, 4)) * size + offset
+    module = built(StandardiseFeatures(), torch.from_numpy(x))
+    y = module(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(y, StandardScaler().fit_transform(x), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(y.std(axis=0), [1, 1, 1, 0], rtol=0, atol=1e-6)
+    assert module.state_dict()["constant"].tolist() == [False, False, False, True]
+    assert float(module.scale[3]) == 1
+
+
+def test_small_variation_about_a_large_mean_is_no_constant() -> None:
+    x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)) * 0.1 + 1e5  # float32 resolves 0.008
+    module = StandardiseFeatures().build(1)
+    module.initialise_(x)
+    assert not bool(module.state_dict()["constant"])
+    torch.testing.assert_close(module(x).std(), torch.tensor(1.0), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("name", ["noise-cifar-convmixer", "digits-topk", "digits-sdl"])
+def test_features_of_images_are_standardised_in_every_kind_of_model(name: str, tmp_path: Path) -> None:
+    config = toy(name, tmp_path)
+    train = config.data.load().train.take(slice(300))
+    x = train.x.float()
+    model = msgspec.structs.replace(config.model, normaliser=StandardiseFeatures()).build(tuple(x.shape[1:]), seed=0)
+    model.initialise_(x)
+    rows = model.normalise(x)
+    constant = x.flatten(1).std(dim=0) == 0
+    assert bool(constant.any())
+    torch.testing.assert_close(rows.std(dim=0, correction=0), (~constant).float(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(model.denormalise(rows), x, rtol=1e-5, atol=1e-5)
+    assert bool(torch.isfinite(model.loss(Batch(x, train.label), 0, Stream(0, 0)).total))
+
+
 def test_whitening_with_a_small_floor_gives_identity_covariance(x: Tensor) -> None:
     y = built(Whiten(floor=1e-9), x)(x)
     torch.testing.assert_close(torch.cov(y.T, correction=0), torch.eye(6, dtype=torch.float64), rtol=0, atol=1e-5)
@@ -97,7 +150,9 @@ def test_whitening_survives_a_feature_that_never_varies(x: Tensor) -> None:
     torch.testing.assert_close(module.undo(module(x)), x)
 
 
-@pytest.mark.parametrize("spec", [Standardise(), Standardise(mean=0.0), Whiten()], ids=repr)
+@pytest.mark.parametrize(
+    "spec", [Standardise(), Standardise(mean=0.0), StandardiseFeatures(), Centre(), Whiten()], ids=repr
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 3, 7])
 def test_data_that_do_not_vary_are_refused(spec: Normaliser, n: int, dtype: torch.dtype) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
 from sparsecode.nn.corruptions import Corruption, Corruptor, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
 from sparsecode.nn.noises import Gaussian
 from sparsecode.ops.medians import geometric_median
+from sparsecode.schedules import Clock, resolve
 from sparsecode.types import Code
 
 
@@ -91,6 +93,47 @@ def test_the_controller_finds_the_weight_that_gives_the_wanted_count() -> None:
         weight = 0.3 * control.factor
         control.move_(100 / (1 + weight) ** 2)  # 20 active codes at a weight of sqrt(5) - 1
     assert math.isclose(weight, math.sqrt(5) - 1, rel_tol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [520, 2000])
+@pytest.mark.parametrize("wanted", [32.0, 100.0])
+@pytest.mark.parametrize(("delay", "lag"), [(1, 1), (5, 40), (10, 20)])
+def test_the_controller_arrives_without_overshoot(steps: int, wanted: float, delay: int, lag: int) -> None:
+    """Codes that respond some steps late, and with a time constant: L -> 800 / (1 + w)^1.5."""
+    control = resolve(TargetL0(l0=wanted), Clock(10, steps)).build()
+    weights = [0.0] * delay
+    log_l0, course = math.log(800), list[float]()
+    for _ in range(steps):
+        weights.append(control.factor)
+        log_l0 += (math.log(800 / (1 + weights[-delay]) ** 1.5) - log_l0) / lag
+        control.move_(math.exp(log_l0))
+        course.append(math.exp(log_l0) / wanted)
+    late = course[round((0.45 if steps < 1000 else 0.35) * steps) :]
+    assert max(late) < 1.1
+    assert min(course) > 0.95
+    assert math.isclose(course[-1], 1, rel_tol=1e-3)
+
+
+def test_a_fixed_rate_and_its_state_are_those_of_earlier_versions() -> None:
+    control = TargetL0(l0=20, rate=0.01, damping=3.0).build()
+    control.load_state_dict(
+        {"log_factor": torch.tensor(0.3).double(), "level": torch.tensor(2.0).double(), "seen": torch.tensor(7)}
+    )
+    control.move_(40.0)
+    level = 2.0 + (math.log(2) - 2.0) / 10
+    assert math.isclose(float(control.log_factor), float(torch.tensor(0.3)) + 0.01 * level + 3 * (level - 2.0))
+    assert int(control.seen) == 8
+    old = b'{"type": "target_l0", "l0": 32.0, "rate": 0.01, "damping": 3.0, "memory": 10.0, "theta": 0.0}'
+    assert msgspec.json.decode(old, type=TargetL0) == TargetL0(l0=32.0, rate=0.01, damping=3.0)
+
+
+@pytest.mark.parametrize(
+    ("damping", "arrival", "message"),
+    [(0.0, 0.2, "damping is 0 and rate is None"), (1.5, 2.0, "arrival is 2 in unit 'fraction'")],
+)
+def test_controllers_that_cannot_arrive_are_refused(damping: float, arrival: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TargetL0(l0=8, damping=damping, arrival=arrival)
 
 
 def test_the_controller_says_when_nothing_helps() -> None:

@@ -16,7 +16,7 @@ from sparsecode.models.portable import load_model
 from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.normalisers import Centre, Identity, Normaliser, Standardise, Whiten
+from sparsecode.nn.normalisers import Centre, Identity, Normaliser, Standardise, StandardiseFeatures, Whiten
 from sparsecode.penalties import L1
 
 N_CODE = 96
@@ -27,7 +27,7 @@ KINDS: list[activations.Activation] = [
     activations.JumpReLU(),
     activations.Gated(),
 ]
-NORMALISERS: list[Normaliser] = [Identity(), Standardise(), Centre(), Whiten()]
+NORMALISERS: list[Normaliser] = [Identity(), Standardise(), StandardiseFeatures(), Centre(), Whiten()]
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,9 @@ class ActivationModule(nn.Module):
         """What decides whether these codes fire: positive ones are, or are nearest to, active."""
         return pre
 
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
-        """Move thresholds, if there are any, so that l0 of these pre-activations per sample are active on average."""
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:  # noqa: ARG002 - the contract
+        """Move thresholds so that l0 of these pre-activations per sample are active on average; whether there are thresholds."""
+        return False
 
     def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
         """If z = pre where pre > level, else 0: the level, and the width within which it learns."""

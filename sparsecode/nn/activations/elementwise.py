@@ -117,11 +117,12 @@ class JumpReLUModule(ActivationModule):
         return code._replace(values=values, active=above(code.values, own, width))
 
     @torch.no_grad()
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
         """All thresholds by one factor."""
         factor = level_of(pre / self.log_threshold.exp(), l0)
         if factor > 0:
             self.log_threshold.add_(math.log(factor))
+        return True
 
     def near(self, pre: Float[Tensor, "b k"]) -> float:
         """How many pre-activations per sample are so near their threshold that it gets a derivative from them."""
@@ -166,12 +167,13 @@ class GatedModule(ActivationModule):
         return pre + self.gate_bias[rows]
 
     @torch.no_grad()
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
         """All gates by one shift."""
         magnitude = pre * self.r_mag.exp() + self.mag_bias
         level = level_of((pre + self.gate_bias).masked_fill(magnitude <= 0, -torch.inf), l0)
         if math.isfinite(level):
             self.gate_bias.sub_(level)
+        return True
 
     @torch.no_grad()
     def revive_(self, rows: Int[Tensor, " n"]) -> None:

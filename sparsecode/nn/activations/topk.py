@@ -107,8 +107,9 @@ class BatchTopKModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre * (pre > self.threshold)
 
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> None:
+    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
         self.threshold.fill_(max(level_of(pre, l0), 0.0))
+        return True
 
     @torch.no_grad()
     def observe_(self, least: Tensor) -> None:
