@@ -245,8 +245,12 @@ def evaluate_model(
         split=split,
         scores=scores,
         denoising={
-            name: tuple(denoise(model, coder, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed))
-            for name, coder in coders.items()
+            name: tuple(
+                denoise(
+                    model, name, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed, how.noise_weight
+                )
+            )
+            for name in coders
             if model.n_classes is None
         },
         restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,

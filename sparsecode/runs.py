@@ -41,6 +41,13 @@ class Evaluate(Spec, tag="evaluate"):
         NoiseUnit, Meta(description="sigma in the model's normalised input space, or in fractions of the data range")
     ] = "input"
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
+    noise_weight: Annotated[
+        NonNegative,
+        Meta(
+            description="penalty weight for solved codes of noisy samples, in standard deviations of the noise in the model's "
+            "normalised space; 0: the weight of the training at every noise level"
+        ),
+    ] = 0.0
 
 
 class InitFrom(Spec, tag="init_from"):

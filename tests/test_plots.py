@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from sparsecode.data.splits import Split
+from sparsecode.models.iterative import Iterative
 from sparsecode.plots import (
     FrontierPoint,
     accuracy_curves,
@@ -22,6 +25,7 @@ from sparsecode.plots import (
     sparsity_frontier,
     training_curves,
 )
+from sparsecode.reports.run_figures import most_used_first
 
 Array = NDArray[Any]
 
@@ -246,3 +250,20 @@ def test_images_stand_beside_each_other_on_one_scale() -> None:
 def test_figures_of_nothing_are_refused(draw: Callable[[], Figure]) -> None:
     with pytest.raises(ValueError, match="expected at least one"):
         draw()
+
+
+def test_atoms_are_drawn_by_the_energy_they_give_to_samples() -> None:
+    """Atom j gets the share that its code and its own norm give it; an atom that no sample uses comes last."""
+    model = Iterative(n_code=3, weight=0.1).build((3,), seed=0)
+    atoms = torch.eye(3)
+    with torch.no_grad():
+        model.decoder.get_parameter("atoms").copy_(atoms)
+    x = torch.tensor([[0.0, 0.5, 2.0], [0.0, 0.6, 0.0]])
+    assert most_used_first(model, Split(x), atoms).tolist() == [2, 1, 0]
+    assert most_used_first(model, Split(x), torch.diag(torch.tensor([1.0, 9.0, 1.0]))).tolist() == [1, 2, 0]
+
+
+def test_the_picture_of_use_says_how_many_samples_have_no_active_code() -> None:
+    active = np.array([0, 0, 0, 8])
+    titles = [a.get_title() for a in code_usage({"solver": (np.full(9, 0.2), active)}).axes]
+    assert titles[1] == "solver: 2.0 codes active in the mean, none on 75% of samples"

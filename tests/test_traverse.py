@@ -20,6 +20,7 @@ from pictures import tiles
 from PIL import Image
 
 from sparsecode.cli import main
+from sparsecode.cli.traverse import film_of
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.bounds import Bound
@@ -205,6 +206,19 @@ def test_a_film_goes_there_and_back(grey: Subject) -> None:
     left, right = (slice(None), slice(0, 350)), (slice(None), slice(350, 600))
     for part in (left, right):
         assert not np.array_equal(frames[0][part], frames[2][part])
+
+
+def test_a_film_of_a_grey_sample_has_no_pink(grey: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its 256 colours, some are red, some blue; what is grey keeps its grey, on all 40 frames of all values."""
+    ramp = np.linspace(0, 1, 40)[:, None, None] * np.linspace(0.3, 1, 64).reshape(1, 8, 8)
+    monkeypatch.setattr(Subject, "decoded", lambda *_: ramp)
+    with Image.open(io.BytesIO(film_of(grey, None, 3.0))) as film:
+        for index, frame in enumerate(grey.film()):
+            film.seek(index)
+            found, is_grey = np.asarray(film.convert("RGB")).astype(int), np.ptp(frame, axis=2) == 0
+            assert np.ptp(found[is_grey], axis=1).max() == 0
+            assert np.abs(found - frame)[is_grey].max() <= 1
+            assert np.abs(found - frame).mean() < 0.5
 
 
 def test_codes_are_those_of_the_coder_asked_for(grey: Subject) -> None:

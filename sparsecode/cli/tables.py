@@ -17,6 +17,9 @@ def with_deviation(mean: float, deviation: float, n: int, digits: int) -> str:
     return f"{mean:.{digits}f}" + (f"\n±{deviation:.{digits}f}" if n > 1 else "")
 
 
+SILENT = 0.01  # a larger share of samples without an active code is worth a line
+
+
 def scores_table(evaluation: Evaluation, title: str = "") -> Table:
     """A row per coder."""
     any_score = next(iter(evaluation.scores.values()))
@@ -49,6 +52,10 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
         f"{what}L0: mean count of |z| > {any_score.theta:g}; of {any_score.n_code} codes,\n"
         f"dead: active on no sample, dense: on more than {DENSE:.0%}, on: on every one"
     )
+    silent = {name: s.silent for name, s in evaluation.scores.items() if s.silent and s.silent >= SILENT}
+    if silent:
+        shares = ", ".join(f"{share:.0%} by {name}" for name, share in silent.items())
+        table.caption += f"\nsamples without an active code: {shares}"
     table.caption_justify = "left"
     return table
 
@@ -64,6 +71,9 @@ def denoising_table(evaluation: Evaluation) -> Table:
     for levels in zip(*rows, strict=True):
         cells = [f"{level.psnr:.2f} ({level.margin:+.2f})" for level in levels]
         table.add_row(f"{levels[0].sigma:.3g}", f"{levels[0].noisy_psnr:.2f}", *cells)
+    if factor := next((level.noise_weight for row in rows for level in row), 0.0):
+        table.caption = f"solver: penalty weight {factor:g} x noise (in model space);\nencoder: as trained"
+        table.caption_justify = "left"
     return table
 
 

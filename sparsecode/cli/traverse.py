@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sparsecode.cli.arguments import UsageError, using
@@ -17,8 +18,9 @@ from sparsecode.plots.saving import save_figure
 from sparsecode.reports import Subject, interactive_page, subject_of
 from sparsecode.runs import RunFolder
 
-__all__ = ["traverse_command"]
+__all__ = ["film_of", "traverse_command"]
 
+GREYS = 128  # of a film's 256 colours
 FRAME = 80  # milliseconds for which a film shows a frame
 PRESETS = 12  # samples that the page starts from
 
@@ -73,7 +75,7 @@ def traverse_command(asked: using.Traverse) -> None:
         console.print(str(path), highlight=False, soft_wrap=True)
     if gif:
         path = place / "traversal.gif"
-        write_atomic(path, _film(subject, codes[0] if codes else None, reach))
+        write_atomic(path, film_of(subject, codes[0] if codes else None, reach))
         console.print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)", highlight=False, soft_wrap=True)
     if html:
         path = place / "play.html"
@@ -87,12 +89,31 @@ def traverse_command(asked: using.Traverse) -> None:
         )
 
 
-def _film(subject: Subject, code: int | None, reach: float) -> bytes:
-    """A GIF that loops. All frames are quantised as one picture: then they share their colours, and white stays white."""
+def film_of(subject: Subject, code: int | None, reach: float) -> bytes:
+    """A GIF that loops. All frames are quantised as one picture, so that they share their colours."""
     frames = list(subject.film(code, reach=reach))
     height, width = frames[0].shape[:2]
-    whole = Image.fromarray(np.concatenate(frames)).quantize(256, dither=Image.Dither.NONE)
+    whole = _in_256_colours(np.concatenate(frames))
     first, *rest = [whole.crop((0, i * height, width, (i + 1) * height)) for i in range(len(frames))]
     file = BytesIO()
     first.save(file, "GIF", save_all=True, append_images=rest, duration=FRAME, loop=0, comment="sparsecode")
     return file.getvalue()
+
+
+def _in_256_colours(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Pixels [h, w, 3] with a palette of their own, in which grey stays grey: at most 128 levels, one apart from what it was."""
+    grey = np.ptp(pixels, axis=2) == 0
+    levels, index = np.unique(pixels[..., 0][grey], return_inverse=True)
+    if len(levels) > GREYS:
+        levels = np.round(np.linspace(0, 255, GREYS)).astype(np.uint8)
+        index = np.abs(levels.astype(int) - np.arange(256)[:, None]).argmin(axis=1)[pixels[..., 0][grey]]
+    entries = np.zeros(grey.shape, np.uint8)
+    entries[grey] = index
+    palette = np.repeat(levels, 3).tolist()
+    if not grey.all():  # of the rest alone: a median cut puts greys and pale colours into one box
+        rest = Image.fromarray(pixels[~grey][None]).quantize(256 - len(levels), dither=Image.Dither.NONE)
+        entries[~grey] = np.asarray(rest)[0] + len(levels)
+        palette += rest.getpalette() or []
+    whole = Image.fromarray(entries, "P")
+    whole.putpalette(palette[: 3 * 256])
+    return whole

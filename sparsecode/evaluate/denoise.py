@@ -15,11 +15,14 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 
-__all__ = ["Denoised", "NoiseUnit", "add_noise", "denoise"]
+__all__ = ["Denoised", "NoiseUnit", "add_noise", "coder_for", "denoise"]
 
 
 class Denoised(Spec, tag="denoised"):
-    """Mean PSNR in dB of the noisy input and of its reconstruction, both against the clean sample."""
+    """Mean PSNR in dB of the noisy input and of its reconstruction, both against the clean sample.
+
+    `noise_weight` is that of `denoise`; 0 in results of older versions.
+    """
 
     sigma: float
     unit: NoiseUnit
@@ -28,6 +31,7 @@ class Denoised(Spec, tag="denoised"):
     psnr: float
     margin: float
     l0: float
+    noise_weight: float = 0.0
 
 
 def add_noise(
@@ -48,16 +52,21 @@ def add_noise(
 @torch.no_grad()
 def denoise(
     model: AbstractSparseModel,
-    coder: Callable[[Tensor], Tensor],
+    coder: str,
     split: Split,
     sigmas: Sequence[float],
     unit: NoiseUnit,
     data_range: float,
     theta: float = 0.0,
     seed: int = 0,
+    noise_weight: float = 0.0,
 ) -> list[Denoised]:
     """A row per noise level; every coder of every model sees the same noise for the same seed.
 
+    `coder` is the name of one of the model's (`AbstractSparseModel.coders`). With `noise_weight` = c > 0, codes that are
+    solved for get the penalty weight c s instead of that of the training, with s the standard deviation of the noise in
+    model space: there, noise alone has coefficients of size s on atoms of norm 1 (Chen, Donoho & Saunders, SIAM J. Sci.
+    Comput. 1998). A fixed weight is too large for little noise and too small for much.
     Samples with local means and contrasts (`Split.ctx`) are compared as pixels, with the maps of the clean sample.
     """
     rows: list[Denoised] = []
@@ -67,11 +76,21 @@ def denoise(
             part = split.take(slice(start, start + CHUNK))
             clean = part.pixels(part.x)
             noisy = add_noise(model, part, sigma, unit, data_range, generator(seed, "denoise", start))
-            z = coder(noisy)
+            z = coder_for(model, coder, part.x, noisy, noise_weight)(noisy)
             noisy_total += float(psnr(clean, part.pixels(noisy), data_range).double().sum())
             cleaned = part.pixels(model.denormalise(model.decode(z)))
             total += float(psnr(clean, cleaned, data_range).double().sum())
             count += float(l0(z, theta).double().sum())
         before, after = noisy_total / split.n, total / split.n
-        rows.append(Denoised(sigma, unit, split.n, before, after, after - before, count / split.n))
+        rows.append(Denoised(sigma, unit, split.n, before, after, after - before, count / split.n, noise_weight))
     return rows
+
+
+def coder_for(
+    model: AbstractSparseModel, coder: str, clean: Tensor, noisy: Tensor, noise_weight: float
+) -> Callable[[Tensor], Tensor]:
+    """The model's coder of this name for samples with such noise; see `denoise`."""
+    if not noise_weight:
+        return model.coders()[coder]
+    deviation = (model.normalise(noisy) - model.normalise(clean)).double().square().mean().sqrt()
+    return model.coders_at(noise_weight * float(deviation))[coder]

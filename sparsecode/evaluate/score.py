@@ -38,6 +38,7 @@ class Score(Spec, tag="score"):
     and `gap_max` bound how far the codes' objective is from the least there is, relative to that of z = 0; None for models
     without such a bound. `dense` counts codes active on more than a tenth of the samples. The three sparsities are those of
     the codes' values, whatever theta: means over samples (Hoyer, Treves-Rolls) or codes (lifetime) that are not all 0.
+    `silent` is the share of samples without an active code, which a mean L0 does not describe.
     `ssim` is None but for images of at least 11 by 11 pixels. Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
     samples whose label has the largest logit (`class_accuracy`: of each class; 0 for one without samples) and `objective` the mean cross-entropy; what is about reconstructions is None.
     """
@@ -64,6 +65,7 @@ class Score(Spec, tag="score"):
     accuracy: float | None = None
     class_accuracy: tuple[float, ...] | None = None
     ssim: float | None = None
+    silent: float | None = None
 
 
 @torch.no_grad()
@@ -81,7 +83,7 @@ def score(
     """
     variance = ExplainedVariance()
     use: CodeUse | None = None
-    quality, alike, objective, count = 0.0, 0.0, 0.0, 0.0
+    quality, alike, objective, count, silent = 0.0, 0.0, 0.0, 0.0, 0
     images = model.n_classes is None and sees_structure(model.shape)
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
@@ -108,7 +110,9 @@ def score(
                 hits += torch.zeros(2, model.n_classes, dtype=torch.float64).index_add_(
                     1, part.label.cpu(), torch.stack([right, torch.ones_like(right)])
                 )
-        count += float(l0(z, theta).double().sum())
+        active = l0(z, theta)
+        count += float(active.double().sum())
+        silent += int((active == 0).sum())
         uneven.append(torch.stack([hoyer(z), treves_rolls(z)], dim=1).double())
         gap = model.gap(x, z)
         if gap is not None:
@@ -133,6 +137,7 @@ def score(
         gap_mean=None if gap is None else float(gap.mean()),
         gap_max=None if gap is None else float(gap.max()),
         l0=count / n,
+        silent=silent / n,
         theta=theta,
         active_fraction=count / n / len(usage.frequency),
         dead=usage.dead,

@@ -74,6 +74,10 @@ class AbstractSparseModel(nn.Module, ABC):
         """Every way this model maps data to codes, by name; evaluation scores each."""
         return {"encode": self.encode}
 
+    def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:  # noqa: ARG002 - the contract
+        """The coders with another penalty weight, where codes are solved for, such as one that fits the noise in samples."""
+        return self.coders()
+
     def calibrate_(self, x: Tensor) -> float | None:  # noqa: ARG002 - the contract
         """After training: move thresholds so that held-out samples x [B, *F] have the wanted L0, which is returned; None if there are none.
 

@@ -162,10 +162,14 @@ class IterativeModel(AbstractSparseModel):
         return self.normaliser.undo(x).reshape(len(x), *self.shape)
 
     @torch.no_grad()
-    def infer(self, x: Tensor) -> Solution[Tensor]:
-        """The codes of x [B, *F] in data space that minimise `energy`, with their certificates."""
+    def infer(self, x: Tensor, weight: float | None = None) -> Solution[Tensor]:
+        """The codes of x [B, *F] in data space that minimise `energy`, with their certificates.
+
+        `weight` stands in for the penalty weight of the training.
+        """
         rows = self.normalise(x)
-        found = self._solve(self._energy(rows, float(self.weight)), rows, any_units=True)
+        weight = float(self.weight) if weight is None else weight
+        found = self._solve(self._energy(rows, weight), rows, any_units=True)
         return found._replace(z=self._linked(found.z))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -187,6 +191,9 @@ class IterativeModel(AbstractSparseModel):
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         coders = {"solver": self.encode, "encoder": self.predict_code}
         return coders if self.encoder is not None else {"solver": self.encode}
+
+    def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:
+        return self.coders() | {"solver": lambda x: self.infer(x, weight).z}
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:

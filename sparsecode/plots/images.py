@@ -60,7 +60,10 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
     """One labelled row per entry, one column per sample: arrays [n, *F], shown from `low` (black) to `high`."""
     height, width = _plane(shape)
     n = len(next(iter(rows.values())))
-    figure = Figure(figsize=(0.8 * n + 1.6, 0.85 * len(rows) * height / width + 0.4), layout="constrained")
+    labels = 0.08 * max(map(len, rows)) + 0.15  # a solved layout cuts long ones
+    across, down = 0.8 * n + labels + 0.1, 0.85 * len(rows) * height / width + 0.4
+    figure = Figure(figsize=(across, down))
+    figure.subplots_adjust(labels / across, 0.05 / down, 1 - 0.1 / across, 1 - 0.35 / down, hspace=0.06)
     grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (label, images) in zip(grid, rows.items(), strict=True):
         tiles = np.pad(images.reshape(n, height, width), ((0, 0), (0, 0), (0, 1)), constant_values=high)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.denoise import add_noise
+from sparsecode.evaluate.denoise import add_noise, coder_for
 from sparsecode.evaluate.restore import corrupted
 from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.base import AbstractSparseModel
@@ -23,7 +23,7 @@ from sparsecode.plots.saving import save_figure
 from sparsecode.reports.codes import subject_of
 from sparsecode.runs import Run, RunFolder
 
-__all__ = ["FIGURES", "draw"]
+__all__ = ["FIGURES", "draw", "most_used_first"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
@@ -62,6 +62,15 @@ def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, 
 
 
 @torch.no_grad()
+def most_used_first(model: AbstractSparseModel, split: Split, atoms: torch.Tensor) -> torch.Tensor:
+    """The order of atoms [n_code, n_features] by mean z_j^2 |d_j|^2, for the first coder on up to 2000 samples."""
+    weights, split = next(model.parameters()), split.take(slice(COUNTED))
+    coder = next(iter(model.coders().values()))
+    power = torch.stack([coder(x.to(weights)).square().sum(dim=0) for x in split.x.split(CHUNK)]).sum(dim=0)
+    return (power * atoms.square().sum(dim=1)).argsort(descending=True, stable=True)
+
+
+@torch.no_grad()
 def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
     weights = next(model.parameters())
     shown = splits.test.take(_with_contrast(splits.test.x)).to(weights.device, weights.dtype)
@@ -76,8 +85,9 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     clean = {"test sample": pixels(shown.x), **{f"by {c}": through(f, shown.x) for c, f in coders.items()}}
     codes = torch.eye(config.model.n_code).to(weights)
     atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
+    atoms = atoms[most_used_first(model, splits.test, atoms)]
     figures = {
-        "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms"),
+        "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms, most used first"),
         "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
     }
     made = corrupted(model, shown.x, generator(config.seed, "picture"))
@@ -92,7 +102,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     if how.sigmas:
         sigma = how.sigmas[len(how.sigmas) // 2]
         noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
-        denoised = {f"by {c}": through(f, noisy) for c, f in coders.items()}
+        denoised = {f"by {c}": through(coder_for(model, c, shown.x, noisy, how.noise_weight), noisy) for c in coders}
         rows = {"clean": clean["test sample"], "noisy": pixels(noisy), **denoised}
         title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)

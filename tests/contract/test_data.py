@@ -142,6 +142,20 @@ def test_patches_have_mean_zero() -> None:
     assert (x.var(dim=(1, 2)) > 0).all()
 
 
+def test_patches_of_low_contrast_may_be_left_out() -> None:
+    """Among those left in, every place is as likely as any other: the shares of the two photographs are those of places."""
+    whole, cut = (Photos(n_train=4000, min_std=least).load() for least in (0.0, 0.05))
+    for split in cut[:3]:
+        assert split.x.flatten(1).std(dim=1, correction=0).min() >= 0.05
+    kept = whole.train.x[whole.train.x.flatten(1).std(dim=1, correction=0) >= 0.05]
+    found, expected = (x.flatten(1).std(dim=1).quantile(torch.tensor([0.1, 0.5, 0.9])) for x in (cut.train.x, kept))
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0)
+    with pytest.raises(
+        ValueError, match=r"Photos.min_std is 0.6; no patch of a split has more than 0.\d+: lower min_std"
+    ):
+        Photos(min_std=0.6).load()
+
+
 class Ramp(NamedTuple):
     """Photographs whose horizontal steps tell where they are: grey is column^2 / 1000, or minus that."""
 

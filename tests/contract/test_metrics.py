@@ -278,6 +278,8 @@ def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     assert found.explained_variance == pytest.approx(explained_variance([(x, coder(x))])[0], rel=1e-6)
     assert [found.mse, found.normalised_mse] == pytest.approx(errors([(x, coder(x))]), rel=1e-6)
     assert found.dense == 2
+    assert found.silent == 0
+    assert score(model, lambda x: torch.relu(x - 0.5), Split(x), 1.0).silent == (x <= 0.5).all(dim=1).double().mean()
     assert found.hoyer == pytest.approx(float(hoyer(coder(x)).mean()), rel=1e-5)
     assert found.population_sparsity == pytest.approx(float(treves_rolls(coder(x)).mean()), rel=1e-5)
     assert found.lifetime_sparsity == pytest.approx(float(treves_rolls(x.T)[[0, 2]].mean()), rel=1e-5)
