@@ -24,9 +24,11 @@ __all__ = [
     "GEMMA_SCOPE_2",
     "LLAMA_SCOPE",
     "ORIGIN",
+    "POSITIVE",
     "SAELENS",
     "SAELENS_SCALER",
     "SPARSIFY",
+    "WHOLES",
     "Keys",
     "check",
 ]

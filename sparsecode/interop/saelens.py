@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsecode.interop import formulas
 from sparsecode.interop.folding import cast, fold_affine, fold_decoder_norms, fold_scale
 from sparsecode.interop.foreign import get, read_json, shown
-from sparsecode.interop.keys import ORIGIN, SAELENS, SAELENS_SCALER, WHOLES, check
+from sparsecode.interop.keys import ORIGIN, POSITIVE, SAELENS, SAELENS_SCALER, WHOLES, check
 from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import (
     Activation,
@@ -149,9 +149,9 @@ def _activation(config: Config, tensors: Mapping[str, Tensor], file: Path) -> Ac
     if "jumprelu" in name:
         details = config["metadata"].get("training_architecture_details")
         details = details if isinstance(details, dict) else {}
-        k = details.get("k")
+        k: Any = details.get("k")
         groups = _groups(details, tensors["threshold"].numel(), file)
-        return JumpReLU(tensors["threshold"], float(k) if isinstance(k, int | float) else None, groups)
+        return JumpReLU(tensors["threshold"], float(k) if POSITIVE.allows(k) else None, groups)
     return ReLU()
 
 

@@ -69,8 +69,8 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def load_torch(path: Path) -> dict[str, Any]:
-    """The dictionary in a `torch.save` file, tensors on the CPU.
+def load_torch(path: Path, mapped: bool = False) -> dict[str, Any]:
+    """The dictionary in a `torch.save` file, tensors on the CPU. `mapped`: left on disk, for a look at the names.
 
     Only tensors and plain containers are unpickled. Raises ValueError naming the file if there is anything else in it,
     which might be code, if it is damaged or compressed, and for tensors that are not plain blocks of stored numbers.
@@ -78,11 +78,11 @@ def load_torch(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        if zipfile.is_zipfile(path):
+        if zipped := zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
                     raise ValueError("compressed, which torch.save never does")
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipped)
     except (
         pickle.UnpicklingError, RuntimeError, EOFError, LookupError, AttributeError, ValueError, TypeError,
         AssertionError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile, OSError,
@@ -100,7 +100,7 @@ def load_torch(path: Path) -> dict[str, Any]:
 def names_in_torch(path: Path) -> set[str]:
     """The keys in a `torch.save` file, without the prefixes of wrappers; none if it cannot be loaded."""
     try:
-        return set(unwrapped(load_torch(path), path))
+        return set(unwrapped(load_torch(path, mapped=True), path))
     except ValueError:
         return set()
 

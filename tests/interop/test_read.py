@@ -35,6 +35,7 @@ def test_every_class_is_there() -> None:
 
 REASONS = {
     "saelens/refused_abstopk": "architecture is 'abstopk'",
+    "saelens/refused_tanh_relu": "activation_fn_str is .tanh-relu.; expected one of .relu., .topk.",
     "saelens/refused_unknown_scale": "activation_scaler.json",
     "dictionary_learning/refused_unset_threshold": "never set",
     "sparsify/refused_groupmax": "groupmax",

@@ -9,13 +9,14 @@ import torch
 from case import Case, D, K, M, N
 from run import RUN, import_dictionary_learning
 
-__all__ = ["dictionary_learning"]
+__all__ = ["as_they_lie", "dictionary_learning"]
 
 import_dictionary_learning()
 from dictionary_learning import trainers, training  # noqa: E402
-from dictionary_learning.dictionary import AutoEncoderNew  # noqa: E402
+from dictionary_learning.dictionary import AutoEncoder, AutoEncoderNew  # noqa: E402
 from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKTrainer  # noqa: E402
 from dictionary_learning.trainers.standard import StandardTrainerAprilUpdate  # noqa: E402
+from dictionary_learning.trainers.top_k import AutoEncoderTopK  # noqa: E402
 
 
 class Batches:
@@ -110,3 +111,27 @@ def dictionary_learning() -> None:
         (case.model / "config.json").write_text(json.dumps({"trainer": trainer.config, "buffer": Batches().config}))
         trainer.ae.scale_biases(factor)
         case.expect(lambda _, x, ae=trainer.ae: (ae.encode(x), ae(x)), x=inputs)
+    as_they_lie()
+
+
+def as_they_lie() -> None:
+    """Files that the trainers of 0.1.0 do not write: atoms of free norm, and a top-k from before k and threshold were buffers."""
+    run = RUN["dictionary_learning"]
+    case = Case("dictionary_learning", "AutoEncoder_free_norms")
+    model = AutoEncoder(D, M)
+    case.fill(model)
+    torch.save(model.state_dict(), case.model / "ae.pt")
+    write_config(case, "AutoEncoder")
+    case.expect(run)
+    case = Case("dictionary_learning", "AutoEncoderTopK_without_buffers")
+    model = AutoEncoderTopK(D, M, K)
+    case.fill(model)
+    torch.save(model.state_dict(), case.model / "ae.pt")
+    write_config(case, "AutoEncoderTopK", k=K)
+    case.expect(run)
+    torch.save({k: v for k, v in model.state_dict().items() if k not in ("k", "threshold")}, case.model / "ae.pt")
+
+
+def write_config(case: Case, name: str, **more: int) -> None:
+    trainer = {"dict_class": name, "activation_dim": D, "dict_size": M, "layer": 8, "lm_name": "gpt2", **more}
+    (case.model / "config.json").write_text(json.dumps({"trainer": trainer, "buffer": {"ctx_len": 128}}, indent=4))

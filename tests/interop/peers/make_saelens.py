@@ -178,6 +178,11 @@ def saelens() -> None:
         save_file(tensors, case.model / "sae_weights.safetensors")
         (case.model / "cfg.json").write_text(json.dumps(old | more))
         case.expect(run)
+    case = Case("saelens", "refused_tanh_relu")  # versions 1 to 5; version 6 reads it as ReLU
+    sae = sae_lens.StandardSAE(sae_lens.StandardSAEConfig(**size))
+    case.fill(sae)
+    save_file(dict(sae.state_dict()), case.model / "sae_weights.safetensors")
+    (case.model / "cfg.json").write_text(json.dumps(old | {"activation_fn_str": "tanh-relu"}))
     case = Case("saelens", "jumprelu_log_threshold")
     sae = sae_lens.JumpReLUTrainingSAE(sae_lens.JumpReLUTrainingSAEConfig(**size))
     case.fill(sae)
