@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 from sklearn.decomposition import MiniBatchDictionaryLearning
 from torch import Tensor
 
 from sparsecode import learn_dictionary, sparse_encode
 from sparsecode.data import Digits
-from sparsecode.nn.constraints import Bounded, UnitBall, UnitNorm
+from sparsecode.nn.constraints import Bounded, Free, UnitBall, UnitNorm
 from sparsecode.nn.online import (
     OnlineDictionary,
     Statistics,
@@ -26,7 +28,7 @@ from sparsecode.nn.online import (
     sweep_,
     update_atom_by_atom_,
 )
-from sparsecode.penalties import ElasticNet
+from sparsecode.penalties import L1, ElasticNet, GroupL2, Penalty
 from sparsecode.schedules import Linear
 from sparsecode.solvers.dictionary import DictionaryFit
 
@@ -288,6 +290,19 @@ HOLES = np.where(np.arange(120).reshape(30, 4) == 41, np.nan, X)
         (X, {"init": X[:3]}, "init has shape"),
         (X, {"init": np.full((5, 4), np.nan)}, "init contains NaN"),
         (X, {"init": "random"}, "'random'; expected 'samples'"),
+        (X, {"init": np.eye(5, 4)}, "^init: row 4 is all 0; expected atoms with a direction"),
+        (X, {"init": X[:5] * 1e-30}, "^init: row 0 has a norm whose square leaves the range"),
+        (
+            X,
+            {"n_code": 10**6, "init": np.ones((1, 4))},
+            "^1000000 atoms have a Gram matrix of 4e\\+03 GB, and there are",
+        ),
+        (
+            X * 1e-25,
+            {"alpha": 1e-26, "init": X[:5]},
+            "^x is too small for float32: .*, first in row .*; rescale x and alpha",
+        ),
+        ([X, X * 1e30], {}, "^x is too large for float32: squares of its values overflow, first in row 0 of batch 1"),
         (X[0], {}, "x has shape"),
         (X, {"alpha": -1.0}, "alpha"),
         (X, {"forgetting": 1.5}, "forgetting"),
@@ -341,3 +356,60 @@ def test_all_state_of_the_decoder_is_in_its_buffers(digits: NDArray[np.float32])
             decoder.constrain_()
     assert not any(p.requires_grad for p in one.parameters())
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"solver": 3}, r"^solver is 3; expected CoordinateDescent\(\)"),
+        ({"penalty": "l1"}, r"^penalty is 'l1'; expected one of sparsecode\.penalties"),
+        ({"constraint": "unit"}, r"^constraint is 'unit'; expected UnitNorm\(\) or UnitBall\(\)"),
+        ({"constraint": Free()}, r"^constraint is Free\(\); expected"),
+        ({"resume": 3}, "^resume is a int; expected the DictionaryFit of an earlier call"),
+        ({"forgetting": "slowly"}, "^forgetting is 'slowly'; expected a number in"),
+        ({"init": [[1.0]]}, "^init is a list; expected a NumPy array or a torch tensor"),
+        ({"seed": "one"}, "^seed is 'one'; expected a whole number"),
+        ({"callback": 3}, "^callback is 3; expected a function"),
+        ({"x": csr_array(X)}, r"^x is a sparse csr_array; expected a dense array: pass x\.toarray\(\)"),
+        ({"x": torch.tensor(X).to_sparse()}, "^x has layout sparse_coo"),
+        ({"x": [csr_array(X)]}, "^batch 0 of x is a sparse csr_array"),
+        ({"x": np.ma.masked_greater(X, 1)}, "^x is a masked array"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_arguments_of_a_wrong_type_are_named(settings: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"x": X, "n_code": 5, "alpha": 0.1} | settings
+    with pytest.raises(TypeError, match=message):
+        learn_dictionary(**arguments)
+
+
+class Frame:
+    """What a data frame is: an array to NumPy, and an iterable of names."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return X.astype(dtype or X.dtype)
+
+    def __iter__(self) -> Any:
+        return iter("abcd")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_data_frame_is_an_array() -> None:
+    frame: Any = Frame()
+    np.testing.assert_array_equal(
+        learn_dictionary(frame, 5, 0.1, max_steps=3).atoms, learn_dictionary(X, 5, 0.1, max_steps=3).atoms
+    )
+
+
+@pytest.mark.parametrize("penalty", [L1(), L1(positive=True), ElasticNet(), GroupL2(2)], ids=repr)
+@pytest.mark.parametrize("alpha", [50.0, 1e300])
+def test_a_weight_that_leaves_no_code_is_told_with_one_that_leaves_some(alpha: float, penalty: Penalty) -> None:
+    with pytest.warns(
+        UserWarning, match=rf"^alpha is {re.escape(f'{alpha:g}')}, and every code is 0, .*; expected less than "
+    ) as told:
+        fit = learn_dictionary(X, 4, alpha, penalty=penalty, max_steps=3, init=X[:4])
+    np.testing.assert_allclose(fit.atoms, X[:4] / np.linalg.norm(X[:4], axis=1, keepdims=True), rtol=1e-6)
+    most = float(str(told[0].message).split("expected less than ")[1].split(",")[0])
+    assert (sparse_encode(X, fit.atoms, 1.01 * most, penalty=penalty) == 0).all()
+    assert (sparse_encode(X, fit.atoms, 0.95 * most, penalty=penalty, tol=1e-6) != 0).any()

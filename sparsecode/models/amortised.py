@@ -17,6 +17,7 @@ from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.dense_step import dense_step, weighed
+from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.models.pairings import problems
 from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
 from sparsecode.nn.activations import Activation, BatchTopK, JumpReLUModule
@@ -121,6 +122,10 @@ class AmortisedModel(AbstractSparseModel):
         return self._spec
 
     @property
+    def n_code(self) -> int:
+        return self._spec.n_code
+
+    @property
     def dictionary(self) -> BiasedDictionaryModule | None:
         """The decoder, where it is a dictionary of data."""
         return self.decoder if isinstance(self.decoder, BiasedDictionaryModule) and not self.n_classes else None
@@ -137,13 +142,18 @@ class AmortisedModel(AbstractSparseModel):
     def denormalise(self, x: Tensor) -> Tensor:
         return self.normaliser.undo(x).reshape(len(x), *self.shape)
 
+    @takes_samples
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        return self.activation.infer(self.pre_activations(x))
+        return self.activation.infer(self._pre_activations(x))
 
+    @takes_samples
     @torch.no_grad()
     def pre_activations(self, x: Tensor) -> Tensor:
         """What the activation gets [B, n_code] for clean samples x [B, *F] in data space. (LISTA's are codes already.)"""
+        return self._pre_activations(x)
+
+    def _pre_activations(self, x: Tensor) -> Tensor:
         rows = self.normalise(x)
         return self._pre(rows if self.projection is None else self.projection(rows))
 
@@ -152,14 +162,16 @@ class AmortisedModel(AbstractSparseModel):
         rows = self._projected(self.normalise(x), before_noise=True)
         noisy = None if rng is None else self.corrupt(rows, rng)
         rows = self._projected(rows if noisy is None else noisy.x, before_noise=False)
-        return self.decode(self.activation.infer(self._pre(rows)))
+        return self.decoder.mean(self.activation.infer(self._pre(rows)))
 
+    @takes_samples
     def reconstruct(self, x: Tensor) -> Tensor:
         """Raises ValueError for a model that was trained to classify."""
         if self.n_classes:
             raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
         return super().reconstruct(x)
 
+    @takes_codes
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
 
@@ -172,7 +184,7 @@ class AmortisedModel(AbstractSparseModel):
 
         0 in place of the error for models that classify: it would take labels.
         """
-        error = z.new_zeros(len(z)) if self.n_classes else squared_error(self.decode(z), self.normalise(x))
+        error = z.new_zeros(len(z)) if self.n_classes else squared_error(self.decoder.mean(z), self.normalise(x))
         if self.penalty is None or isinstance(self.spec.penalty, KL):
             return error
         code = Code(weighed(z, self.decoder) if self.spec.norm_weighted else z, active=(z != 0).to(z.dtype))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted
 from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec
@@ -22,6 +23,8 @@ class AbstractSparseModel(nn.Module, ABC):
     """A sparse model. Samples are rows; all state that matters is a parameter or a buffer.
 
     `spec` (schedules in steps) and the sample `shape` *F rebuild it; `state_dict` then restores it bit for bit.
+    `encode`, `decode`, `reconstruct` and what else is decorated by `takes_samples` or `takes_codes` check what they get and
+    also take NumPy arrays; training calls the parts below them.
     """
 
     shape: tuple[int, ...]
@@ -33,11 +36,18 @@ class AbstractSparseModel(nn.Module, ABC):
     def spec(self) -> Spec:
         """The config this model was built from."""
 
+    @property
     @abstractmethod
+    def n_code(self) -> int:
+        """The number of codes."""
+
+    @abstractmethod
+    @takes_samples
     def encode(self, x: Tensor) -> Tensor:
         """Codes [B, n_code] of x [B, *F] in data space: deterministic, row by row, without gradients."""
 
     @abstractmethod
+    @takes_codes
     def decode(self, z: Tensor) -> Tensor:
         """The mean [B, n_features] in model space for codes z [B, n_code]."""
 
@@ -65,6 +75,7 @@ class AbstractSparseModel(nn.Module, ABC):
         """x [B, n_features] in model space as training sees it; None if training sees it as it is."""
         return None
 
+    @takes_samples
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """decode(encode(x)) [B, *F] in data space."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
@@ -155,6 +156,10 @@ class IterativeModel(AbstractSparseModel):
     def spec(self) -> Iterative:
         return self._spec
 
+    @property
+    def n_code(self) -> int:
+        return self._spec.n_code
+
     def normalise(self, x: Tensor) -> Tensor:
         return self.normaliser(x.flatten(1))
 
@@ -172,9 +177,11 @@ class IterativeModel(AbstractSparseModel):
         found = self._solve(self._energy(rows, weight), rows, any_units=True)
         return found._replace(z=self._linked(found.z))
 
+    @takes_samples
     def encode(self, x: Tensor) -> Tensor:
         return self.infer(x).z
 
+    @takes_samples
     @torch.no_grad()
     def predict_code(self, x: Tensor) -> Tensor:
         """The encoder's codes [B, n_code] of x [B, *F]: one pass, no solver. Raises ValueError without an encoder."""
@@ -185,6 +192,7 @@ class IterativeModel(AbstractSparseModel):
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
         return None if self.corruption is None else self.corruption(x, rng)
 
+    @takes_codes
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
 
@@ -219,7 +227,7 @@ class IterativeModel(AbstractSparseModel):
         if self.training and isinstance(self.decoder, Observes):
             self.decoder.observe_(x, found.z)
         z = self._linked(found.z)
-        parts = {"fidelity": squared_error(self.decode(z), x).mean()}
+        parts = {"fidelity": squared_error(self.decoder.mean(z), x).mean()}
         if predicted is not None:
             parts["amortise"] = squared_error(predicted, found.z).mean()
         stats = {

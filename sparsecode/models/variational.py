@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.models.base import AbstractSparseModel, Update
 from sparsecode.models.fused_bound import MOST, BoundUpdates, Plan, Sums, fuses
+from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
 from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
@@ -95,6 +96,10 @@ class VariationalModel(AbstractSparseModel):
     def spec(self) -> Variational:
         return self._spec
 
+    @property
+    def n_code(self) -> int:
+        return self._spec.n_code
+
     def normalise(self, x: Tensor) -> Tensor:
         return self.normaliser(x.flatten(1))
 
@@ -105,11 +110,13 @@ class VariationalModel(AbstractSparseModel):
         """Parameters of q(z | x), [B, n_code] each, of x [B, *F] in data space, as samples were drawn at the last training step."""
         return self.spec.posterior.sampled(self._infer(self.normalise(x)), int(self.latest))
 
+    @takes_samples
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """The posterior's mode [B, n_code]: mu, exactly 0 where gamma <= 1/2."""
         return self.spec.posterior.mode(self.posterior(x))
 
+    @takes_samples
     @torch.no_grad()
     def mean_code(self, x: Tensor) -> Tensor:
         """The posterior's mean [B, n_code]: gamma mu."""
@@ -130,6 +137,7 @@ class VariationalModel(AbstractSparseModel):
         """n codes [n, n_code] drawn from p(z)."""
         return self.prior.sample(n, rng, self._infer).to(next(self.parameters()))
 
+    @takes_codes
     def decode(self, z: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(z))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from sparsecode.nn.constraints import Bounded, UnitNorm
 from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
+from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.streams import generator
-from sparsecode.penalties import L1, Penalty
+from sparsecode.penalties import L1, GroupL2, Penalty
 from sparsecode.schedules import Schedule, at
-from sparsecode.solvers.checks import above_zero, matrix, native, whole, working_dtype
+from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.solve import Solver, solve
-from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, stream_source
+from sparsecode.solvers.scaling import reach
+from sparsecode.solvers.solve import Solver, checked_penalty, checked_solver, solve
+from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, refuse_too_small, stream_source
 
 __all__ = ["DictionaryFit", "learn_dictionary"]
 
@@ -94,12 +96,14 @@ def learn_dictionary(
     Returns
     -------
     `DictionaryFit`; atoms of the kind, dtype and device of `x` (half precision: float32). Ctrl-C ends the learning
-    with a warning and returns the last whole step; pass that as `resume` to go on.
+    with a warning and returns the last whole step; pass that as `resume` to go on. A warning also says so if no sample has
+    had a code other than 0, with the weight below which some have.
 
     Raises
     ------
     TypeError for the wrong kinds and dtypes, ValueError for wrong shapes, values out of range, empty or constant data,
-    too few samples to start from, and samples that are not finite (with the row).
+    too few samples to start from, samples that are not finite or whose squares overflow, or underflow while alpha is as
+    small (with the row), and more atoms than have a Gram matrix in memory.
     """
     n_code, batch_size, patience = (
         whole("n_code", n_code),
@@ -113,17 +117,17 @@ def learn_dictionary(
         raise ValueError("epochs and max_steps are both given; expected one of them")
     if positive and penalty is not None:
         raise ValueError("positive and penalty are both given; expected one: penalties have a field `positive`")
-    penalty = L1(positive=positive) if penalty is None else penalty
-    for value in forgetting.extremes() if isinstance(forgetting, Schedule) else (forgetting,):
-        if not 0 <= value <= 1:
-            raise ValueError(f"forgetting is {forgetting!r}; expected numbers in [0, 1]")
+    penalty, solver = checked_penalty(penalty) or L1(positive=positive), checked_solver(solver)
+    _check_types(forgetting, constraint, resume, seed, callback)
     constraint = UnitNorm() if constraint is None else constraint
 
     done = 0 if resume is None else resume.steps
-    if isinstance(x, np.ndarray | Tensor):
-        source = array_source(x, batch_size, seed, done, epochs, max_steps)
+    if hasattr(x, "__array__") or hasattr(x, "toarray"):  # arrays, tensors and data frames; sparse matrices are refused
+        source = array_source(cast("Array", x), batch_size, seed, done, epochs, max_steps)
     else:
         source = stream_source(x, epochs, max_steps)
+    dtype, device = working_dtype(source.first), getattr(source.first, "device", None)
+    refuse_too_many(n_code, dtype, device if isinstance(device, torch.device) else torch.device("cpu"))
     if resume is None:
         atoms = _first_atoms(source, init, n_code, seed)
         constraint.apply_(atoms)
@@ -133,6 +137,9 @@ def learn_dictionary(
         now = _Point(_resumed(resume, n_code, source.first), resume.replaced, done)
         history = torch.as_tensor(resume.objective).tolist()
     spare = Statistics(*(part.clone() for part in now.state))
+    radius = constraint.norms()[1]
+    narrow = alpha < radius * 2.0 ** -reach(dtype)  # else samples whose squares underflow have codes of 0
+    used, most = False, 0.0
 
     def result(finished: bool) -> DictionaryFit[Any]:
         atoms, objective = now.state.atoms, torch.tensor(history[: now.steps], dtype=torch.float64)
@@ -143,6 +150,8 @@ def learn_dictionary(
     try:
         for rows in _track(source, progress):
             batch = checked(rows, now.state.atoms)
+            if narrow:
+                refuse_too_small(batch, rows.name, alpha / radius)
             energy = QuadraticEnergy(batch, now.state.atoms, penalty, alpha)
             found = solve(energy, solver, batch.new_zeros(len(batch), n_code), max_steps=CODE_STEPS, tol=tol)
             history[now.steps :] = [float(found.objective.mean())]
@@ -150,6 +159,9 @@ def learn_dictionary(
             for new, old in zip(spare, now.state, strict=True):
                 new.copy_(old)
             gather_(spare, batch, found.z, at(forgetting, now.steps))
+            if not used:
+                used = not bool(spare.idle.all())  # an atom with a code in this batch has waited for 0 batches
+                most = max(most, 0.0 if used else _critical_weight(energy))
             replaced = now.replaced + replace_idle_(spare, batch, found.z, constraint, patience)
             update_(spare, constraint)
             spare, now = now.state, _Point(spare, replaced, now.steps + 1)
@@ -158,7 +170,38 @@ def learn_dictionary(
     except KeyboardInterrupt:
         warnings.warn(f"interrupted after {now.steps} steps; pass the result as `resume` to go on", stacklevel=2)
         return result(finished=False)
+    if most and not used:
+        warnings.warn(
+            f"alpha is {alpha:g}, and every code is 0, so that nothing was learned and the atoms are the first ones or samples; "
+            f"expected less than {most:.3g}, above which no sample seen has another code: lower alpha",
+            stacklevel=2,
+        )
     return result(finished=True)
+
+
+def _check_types(forgetting: Any, constraint: Any, resume: Any, seed: Any, callback: Any) -> None:
+    numbers = forgetting.extremes() if isinstance(forgetting, Schedule) else (forgetting,)
+    if not all(isinstance(value, int | float) for value in numbers):
+        raise TypeError(f"forgetting is {forgetting!r}; expected a number in [0, 1] or a schedule of them")
+    if not all(0 <= value <= 1 for value in numbers):
+        raise ValueError(f"forgetting is {forgetting!r}; expected numbers in [0, 1]")
+    if constraint is not None and not isinstance(constraint, Bounded):
+        raise TypeError(
+            f"constraint is {constraint!r}; expected UnitNorm() or UnitBall() from sparsecode.nn.constraints, or None"
+        )
+    if resume is not None and not isinstance(resume, DictionaryFit):
+        raise TypeError(f"resume is a {type(resume).__name__}; expected the DictionaryFit of an earlier call, or None")
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed is {seed!r}; expected a whole number")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {callback!r}; expected a function of a DictionaryFit, or None")
+
+
+def _critical_weight(energy: QuadraticEnergy) -> float:
+    """The least weight at which codes of zeros are stationary: every penalty has the slope of L1 at 0, or of norms of groups."""
+    penalty = energy.penalty
+    shape = penalty if isinstance(penalty, GroupL2) else L1(positive=penalty.positive)
+    return 1 / float(shape.dual_scale(energy.corr, 1.0).amin())
 
 
 class _Point(NamedTuple):
@@ -181,13 +224,21 @@ def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, 
             )
         if not bool(torch.isfinite(atoms).all()):
             raise ValueError("init contains NaN or infinity; expected finite atoms")
+        squares = atoms.square().sum(dim=1)
+        bad = ~(squares >= torch.finfo(atoms.dtype).tiny) | squares.isinf()
+        if bool(bad.any()):
+            row = int(bad.int().argmax())
+            given = (
+                "is all 0" if not bool(atoms[row].any()) else "has a norm whose square leaves the range of its dtype"
+            )
+            raise ValueError(f"init: row {row} {given}; expected atoms with a direction: replace or rescale it")
         return atoms
     if init != "samples":
         raise ValueError(f"init is {init!r}; expected 'samples' or an array of atoms [n_code, n_features]")
     pool = like
     for rows in source.candidates(n_code):
         batch = checked(rows, like)
-        pool = torch.cat([pool, batch[batch.square().sum(dim=1) > 0]])
+        pool = torch.cat([pool, batch[batch.square().sum(dim=1) >= torch.finfo(batch.dtype).tiny]])
         if len(pool) >= n_code:
             break
     if len(pool) < n_code:

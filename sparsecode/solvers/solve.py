@@ -49,7 +49,8 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
     converged keeps its code and leaves the batch, so its result does not depend on the others. Rows of a coupled energy
     stop together.
     """
-    z0 = energy.prox(z0, z0.new_zeros(len(z0), 1))  # gaps hold only within the domain
+    if bool(z0.any()):
+        z0 = energy.prox(z0, z0.new_zeros(len(z0), 1))  # gaps hold only within the domain
     solver = _fastest(energy, z0.device) if solver is None else solver
     if isinstance(solver, CoordinateDescent | OriginalFISTA):
         return solver.complete(energy, z0, max_steps=max_steps, tol=tol)

@@ -15,7 +15,7 @@ from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.streams import generator
 from sparsecode.solvers.checks import refuse_not_finite
 
-__all__ = ["Array", "Rows", "Source", "array_source", "checked", "stream_source"]
+__all__ = ["Array", "Rows", "Source", "array_source", "checked", "refuse_too_small", "stream_source"]
 
 Array = NDArray[Any] | Tensor
 
@@ -118,3 +118,15 @@ def checked(rows: Rows, like: Tensor) -> Tensor:
     x = torch.as_tensor(native(rows.x)).to(like)
     refuse_not_finite(x, rows.name, squares=True)
     return x
+
+
+def refuse_too_small(x: Tensor, name: Callable[[int], str], least: float) -> None:
+    """Raise ValueError for samples of a norm above `least`, and so perhaps with a code, whose squares underflow."""
+    kind = torch.finfo(x.dtype)
+    small = (x.square().sum(dim=1) < kind.tiny / kind.eps) & (x.abs().sum(dim=1) > least)
+    if bool(small.any()):
+        word = str(x.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"x is too small for {word}: squares of its values underflow, first in {name(int(small.int().argmax()))}; rescale x "
+            "and alpha alike" + (", or pass x as float64" if word == "float32" else "")
+        )
