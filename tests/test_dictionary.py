@@ -295,7 +295,7 @@ HOLES = np.where(np.arange(120).reshape(30, 4) == 41, np.nan, X)
         (
             X,
             {"n_code": 10**6, "init": np.ones((1, 4))},
-            "^1000000 atoms have a Gram matrix of 4e\\+03 GB, and there are",
+            r"^the Gram matrix of 1000000 atoms needs 4e\+03 GB of memory, and this machine has",
         ),
         (
             X * 1e-25,

@@ -341,7 +341,11 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"out": TALL[:9, :10], "D": TALL[:, 9:15]}, ValueError, "^out shares memory with D"),
         ({"out": SHARED[:, :10], "z0": SHARED[:, 1:11]}, ValueError, "^out shares memory with z0"),
         ({"out": as_strided(np.zeros(60), (9, 10), (8, 8))}, ValueError, "^out has entries that share memory"),
-        ({"D": np.zeros((10**6, 6))}, ValueError, r"^1000000 atoms have a Gram matrix of 8e\+03 GB, and there are"),
+        (
+            {"D": np.zeros((10**6, 6))},
+            ValueError,
+            r"^the Gram matrix of 1000000 atoms needs 8e\+03 GB of memory, and this machine has",
+        ),
         ({"z0": np.full((9, 10), np.nan)}, ValueError, "^z0 contains NaN or infinity"),
         ({"penalty": "l1"}, TypeError, "^penalty is 'l1'; expected one of sparsecode.penalties"),
         ({"penalty": L1(), "positive": True}, ValueError, "^positive=True was given beside penalty=L1"),

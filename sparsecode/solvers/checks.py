@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.ops.arrays import matrix, native, overlap, overlaps_itself
+from sparsecode.ops.memory import require_memory
 from sparsecode.solvers.scaling import lost
 
 __all__ = [
@@ -69,7 +69,7 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Prob
             "one atom per row" + (" (did you pass D transposed?)" if len(given) == x.shape[1] else "")
         )
     device = x.device if isinstance(x, Tensor) else torch.device("cpu")
-    refuse_too_many(len(given), working_dtype(x), device)
+    refuse_too_many(len(given), working_dtype(x))
     atoms = torch.as_tensor(native(given)).to(device=device, dtype=working_dtype(x))
     if not bool(torch.isfinite(atoms).all()):
         wide = bool(torch.isfinite(torch.as_tensor(native(given))).all())
@@ -92,20 +92,9 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Prob
     return Problem(x, atoms, codes, chunk, start)
 
 
-def refuse_too_many(n_code: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise ValueError if the Gram matrix of `n_code` atoms is larger than the memory of the device."""
-    size = n_code * n_code * dtype.itemsize
-    if device.type == "cuda":
-        most = torch.cuda.get_device_properties(device).total_memory
-    elif hasattr(os, "sysconf"):
-        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    else:  # Windows
-        return
-    if size > most:
-        raise ValueError(
-            f"{n_code} atoms have a Gram matrix of {size / 1e9:.3g} GB, and there are {most / 1e9:.3g} GB of memory; expected at "
-            f"most {math.isqrt(most // dtype.itemsize)} atoms"
-        )
+def refuse_too_many(n_code: int, dtype: torch.dtype) -> None:
+    """Raise ValueError if the Gram matrix of `n_code` atoms is larger than the memory of this machine."""
+    require_memory(n_code * n_code * dtype.itemsize, f"the Gram matrix of {n_code} atoms", "expected fewer atoms")
 
 
 def refuse_not_finite(rows: Tensor, name: Callable[[int], str], squares: bool = False) -> None:

@@ -126,8 +126,8 @@ def learn_dictionary(
         source = array_source(cast("Array", x), batch_size, seed, done, epochs, max_steps)
     else:
         source = stream_source(x, epochs, max_steps)
-    dtype, device = working_dtype(source.first), getattr(source.first, "device", None)
-    refuse_too_many(n_code, dtype, device if isinstance(device, torch.device) else torch.device("cpu"))
+    dtype = working_dtype(source.first)
+    refuse_too_many(n_code, dtype)
     if resume is None:
         atoms = _first_atoms(source, init, n_code, seed)
         constraint.apply_(atoms)
