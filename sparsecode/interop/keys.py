@@ -153,7 +153,7 @@ SAELENS = Keys(
     | _words(# where the activations come from and how they are fetched
         "hook_point hook_point_layer hook_point_head_index hook_point_eval hook_eval dataset_trust_remote_code streaming "
         "is_dataset_tokenized use_cached_activations cached_activations_path from_pretrained_path n_batches_in_buffer "
-        "training_tokens finetuning_tokens store_batch_size store_batch_size_prompts train_batch_size train_batch_size_tokens "
+        "training_tokens total_training_tokens finetuning_tokens start_pos_offset end_pos_offset store_batch_size store_batch_size_prompts train_batch_size train_batch_size_tokens "
         "tokens_per_buffer disable_concat_sequences sequence_separator_token activations_mixing_fraction use_chat_formatting "
         "n_batches_for_norm_estimate model_kwargs device llm_device act_store_device prefetch_llm_batches seed autocast "
         "autocast_lm compile_llm llm_compilation_mode compile_sae sae_compilation_mode "
@@ -164,7 +164,8 @@ SAELENS = Keys(
         "l0_warm_up_steps pre_act_loss_coefficient jumprelu_init_threshold jumprelu_bandwidth jumprelu_sparsity_loss_mode "
         "jumprelu_tanh_scale jumprelu_ste_to_input target_l0 aux_loss_coefficient use_sparse_activations "
         "use_matryoshka_aux_loss topk_threshold_lr lr lr_end lr_scheduler_name lr_warm_up_steps lr_decay_steps n_restart_cycles "
-        "finetuning_method use_ghost_grads feature_sampling_window dead_feature_window dead_feature_threshold n_eval_batches "
+        "finetuning_method use_ghost_grads feature_sampling_window feature_sampling_method feature_reinit_scale resample_batches "
+        "dead_feature_window dead_feature_threshold dead_feature_estimation_method n_eval_batches "
         "eval_batch_size_prompts "
         # logs and checkpoints
         "log_to_wandb log_activations_store_to_wandb log_optimizer_state_to_wandb log_weights_to_wandb wandb_project wandb_id "
@@ -190,7 +191,7 @@ DICTIONARY_TRAINER = Keys(
     _words(
         "trainer_class lm_name layer submodule_name wandb_name device seed lr steps warmup_steps decay_start resample_steps "
         "l1_penalty sparsity_warmup_steps sparsity_penalty sparsity_function p_start p_end anneal_start anneal_end "
-        "sparsity_queue_length n_sparsity_updates bandwidth target_l0 auxk_alpha threshold_beta threshold_start_step top_k_aux "
+        "sparsity_queue_length sparsity_loss_queue_length n_sparsity_updates adaptive_sparsity_penalty lambda_warm_steps bandwidth target_l0 auxk_alpha threshold_beta threshold_start_step top_k_aux "
         "k_anneal_steps group_fractions group_weights norm_factor"  # all but backups are saved after scaling by it
     ),
 )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sparsecode.cli.main import main
 from sparsecode.interop import FORMATS, AffineSAE, CannotExpressError, convert, read
 from sparsecode.interop import keys as allowed
-from sparsecode.interop.keys import Keys
+from sparsecode.interop.keys import Keys, check
 
 Config = dict[str, Any]
 CONFIGS: dict[str, tuple[str, tuple[tuple[tuple[str, ...], Keys], ...]]] = {
@@ -223,3 +223,54 @@ def test_ignored_keys_are_noted_by_the_command(
     assert main([*asked, "--ignore", "comment"]) == 0
     stored = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]["sparsecode"]["conversion"]
     assert stored["ignored"] == ["comment"]
+
+
+# As published: configs of releases that many use, in the words of the files themselves
+GPT2_SMALL = {
+    "model_name": "gpt2-small", "hook_point": "blocks.0.hook_resid_pre", "hook_point_layer": 0, "hook_point_head_index": None,
+    "dataset_path": "Skylion007/openwebtext", "is_dataset_tokenized": False, "context_size": 128, "use_cached_activations": False,
+    "cached_activations_path": "activations/openwebtext", "d_in": 768, "n_batches_in_buffer": 128, "total_training_tokens": 300000000,
+    "store_batch_size": 32, "device": "mps", "seed": 42, "dtype": "torch.float32", "b_dec_init_method": "geometric_median",
+    "expansion_factor": 32, "from_pretrained_path": None, "l1_coefficient": 8e-05, "lr": 0.0004, "lr_scheduler_name": None,
+    "lr_warm_up_steps": 5000, "train_batch_size": 4096, "use_ghost_grads": False, "feature_sampling_window": 1000,
+    "feature_sampling_method": None, "resample_batches": 1028, "feature_reinit_scale": 0.2, "dead_feature_window": 5000,
+    "dead_feature_estimation_method": "no_fire", "dead_feature_threshold": 1e-08, "log_to_wandb": True, "wandb_entity": None,
+    "wandb_project": "mats_sae_training_gpt2_small_resid_pre_5", "wandb_log_frequency": 100, "n_checkpoints": 10,
+    "checkpoint_path": "checkpoints/y1t51byy", "d_sae": 24576, "tokens_per_buffer": 67108864, "run_name": "24576-L1-8e-05",
+}  # fmt: skip
+LLAMA = {
+    "device": "cuda:0", "seed": 42, "dtype": "torch.bfloat16", "hook_point_in": "blocks.24.hook_resid_post",
+    "hook_point_out": "blocks.24.hook_resid_post", "use_decoder_bias": True, "apply_decoder_bias_to_pre_encoder": False,
+    "expansion_factor": 32, "d_model": 4096, "d_sae": 131072, "bias_init_method": "all_zero", "act_fn": "jumprelu",
+    "jump_relu_threshold": 0.75390625, "norm_activation": "dataset-wise",
+    "dataset_average_activation_norm": {"in": 29.125, "out": 29.125}, "decoder_exactly_fixed_norm": False,
+    "sparsity_include_decoder_norm": True, "use_glu_encoder": False, "init_decoder_norm": 0.5, "init_encoder_norm": None,
+    "init_encoder_with_decoder_transpose": True, "lp": 1, "l1_coefficient": 8e-05, "l1_coefficient_warmup_steps": 78125,
+    "top_k": 50, "k_warmup_steps": 78125, "use_batch_norm_mse": True, "use_ghost_grads": False, "tp_size": 1, "ddp_size": 1,
+}  # fmt: skip
+GEMMA = {
+    "hf_hook_point_in": "model.layers.17.output", "hf_hook_point_out": "model.layers.17.output", "width": 65536,
+    "model_name": "google/gemma-3-4b-pt", "architecture": "jump_relu", "l0": 60, "affine_connection": False, "type": "sae",
+}  # fmt: skip
+PYTHIA = {
+    "expansion_factor": 32,
+    "normalize_decoder": True,
+    "num_latents": 32768,
+    "k": 16,
+    "signed": False,
+    "d_in": 512,
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "config"),
+    [
+        (allowed.SAELENS, GPT2_SMALL),
+        (allowed.LLAMA_SCOPE, LLAMA),
+        (allowed.GEMMA_SCOPE_2, GEMMA),
+        (allowed.SPARSIFY, PYTHIA),
+    ],
+    ids=["gpt2-small-res-jb", "Llama Scope L24R", "Gemma Scope 2", "sae-pythia-70m-32k"],
+)
+def test_published_configs_are_known(keys: Keys, config: Config) -> None:
+    check(config, keys, Path("cfg.json"))

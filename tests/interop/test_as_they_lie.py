@@ -326,6 +326,27 @@ def test_archives_are_not_unpacked_beyond_what_they_hold(tmp_path: Path, capsys:
         read(tmp_path / "packed.pt", "openai")
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (np.float16, ""),
+        (np.float64, ""),
+        (np.int16, "w_enc holds int16"),
+        (np.complex64, "w_enc holds complex64"),
+        (np.str_, "plain numbers"),
+    ],
+)
+def test_arrays_of_every_kind(kind: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied(Case("gemma_scope", "res"), tmp_path)
+    with np.load(path / "params.npz") as file:
+        arrays = {name: file[name].astype(kind) for name in file.files}
+    np.savez(path / "params.npz", **arrays)
+    if message:
+        assert message in refused(path, capsys, tmp_path)
+    else:
+        assert read(path).dtype == (torch.float64 if kind is np.float64 else torch.float32)
+
+
 def test_big_endian_arrays_are_read(tmp_path: Path) -> None:
     case = Case("gemma_scope", "res")
     path = copied(case, tmp_path)
