@@ -1,5 +1,6 @@
 """Shapes in signatures are checked while testing: the hook must stand before the first import of sparsecode."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -15,6 +16,15 @@ from beartype import BeartypeConf, beartype
 from jaxtyping import config, install_import_hook
 from looked_at import faults
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+gc.disable()  # until all is imported: little of it is garbage, and to look for that takes a fifth of the time
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for from here on, in what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def unknown_to_beartype(hint: Any) -> bool:
@@ -39,7 +49,10 @@ rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders)
 for large in ("lightning_fabric", "matplotlib.figure", "tyro"):  # imported under the hook, they would be compiled anew
     importlib.import_module(large)
 install_import_hook(rooms, f"{__name__}.{checked.__name__}")
-torch.set_num_threads(1)  # parallel workers would fight over the cores
+# One thread each, and none that waits at work: parallel workers, and what they start, would fight over the cores.
+torch.set_num_threads(1)
+threadpool_limits(1, user_api="blas")  # NumPy's, which pytest's plugins have loaded by now
+os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
 
 
 @pytest.fixture

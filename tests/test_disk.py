@@ -28,8 +28,9 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.fixture
-def room() -> Generator[Callable[[int | None], None]]:
+def room(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[int | None], None]]:
     """Bound the size of any file that this process writes; None lifts it. The system itself refuses the rest."""
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # Python would keep what is cut short of modules imported then
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def bound(size: int | None) -> None:

@@ -125,8 +125,7 @@ def test_a_failed_download_says_what_was_tried_and_what_to_do(monkeypatch: pytes
         raise ConnectionError("no network")
 
     monkeypatch.delenv("SPARSECODE_DATA", raising=False)
-    monkeypatch.delenv("SPARSECODE_CACHE", raising=False)
-    monkeypatch.setattr("sparsecode.data.sources.pooch.os_cache", lambda _: tmp_path)
+    monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
     monkeypatch.setattr("sparsecode.data.sources.pooch.retrieve", offline)
     with pytest.raises(FileNotFoundError) as caught:
         contents(REMOTE)

@@ -120,6 +120,7 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_alone(
 def test_a_full_disk_leaves_nothing_half_written(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resource = pytest.importorskip("resource", reason="the size of files is limited by a POSIX function")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # Python would keep what is cut short of modules imported then
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         found = kept(source)

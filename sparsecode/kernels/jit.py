@@ -22,6 +22,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
+from filelock import FileLock
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
@@ -32,6 +33,7 @@ __all__ = ["compiled"]
 HERE = Path(__file__).parent
 SUFFIX = ".compiled"
 CHECKSUM = 32  # bytes of a SHA-256 sum
+PATIENCE = 60  # seconds to wait for another process that compiles the same
 REORDERED = {"reassoc", "contract", "nsz", "arcp"}  # of LLVM's fast-math flags, those that keep NaN and infinity
 VERSIONS = (numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag)
 
@@ -60,6 +62,7 @@ class _Cache:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._source = Path(function.__code__.co_filename)
         self._name = f"{self._source.stem}.{function.__qualname__}"
+        self._lock: FileLock | None = None
 
     @property
     def cache_path(self) -> str:
@@ -70,12 +73,18 @@ class _Cache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function, or None: numba then compiles it."""
         target_context.refresh()
+        self._release()  # what a compilation that failed still holds
         with suppress(Exception):  # a file from elsewhere may fail in any way; it is then compiled and written anew
             path, stamp = self._place(sig, target_context.codegen())
-            raw = path.read_bytes()
-            checksum, data = raw[:CHECKSUM], raw[CHECKSUM:]
-            if checksum == _checksum(stamp, data):
-                return CompileResult._rebuild(target_context, *pickle.loads(data))  # pyright: ignore
+            with suppress(OSError):
+                return _read(path, stamp, target_context)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{path}.lock", timeout=PATIENCE, thread_local=False)
+            self._lock.acquire()  # or another process that compiles the same would do so for nothing
+            with suppress(OSError):
+                found = _read(path, stamp, target_context)
+                self._release()
+                return found
         return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:
@@ -83,12 +92,28 @@ class _Cache:
         with suppress(Exception):
             path, stamp = self._place(sig, cres.codegen)
             data = dumps(cres._reduce())
-            path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, _checksum(stamp, data) + data)
+        self._release()
+
+    def _release(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None and lock.is_locked:
+            with suppress(OSError):
+                os.unlink(lock.lock_file)
+            lock.release()
 
     def _place(self, sig: Any, codegen: Any) -> tuple[Path, bytes]:
         key = repr((sig, codegen.magic_tuple(), VERSIONS)).encode()
         return _folder() / f"{self._name}-{hashlib.sha256(key).hexdigest()[:16]}{SUFFIX}", _stamp(self._source)
+
+
+def _read(path: Path, stamp: bytes, target_context: Any) -> Any:
+    """A function from its file. Raises OSError if that is missing or not what was written for this source."""
+    raw = path.read_bytes()
+    checksum, data = raw[:CHECKSUM], raw[CHECKSUM:]
+    if checksum != _checksum(stamp, data):
+        raise OSError(f"{path}: damaged, or of another source")
+    return CompileResult._rebuild(target_context, *pickle.loads(data))  # pyright: ignore[reportPrivateUsage]
 
 
 def _folder() -> Path:
