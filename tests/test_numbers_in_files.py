@@ -254,3 +254,9 @@ def test_training_does_not_go_on_in_another_precision(trained: Path, tmp_path: P
         tensors = load_file(trained / "resume/state.safetensors")
         save_file({n: v.half() if n.startswith(part) else v for n, v in tensors.items()}, state, position)
         refused(["train", "--resume", str(run)], capsys, str(state), "float16 (64, 64), expected float32 (64, 64)")
+
+
+def test_a_shape_of_truth_values_is_no_shape(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(header(shape=(True, 3)) + bytes(12))
+    with pytest.raises(ValueError, match=r"x\.npy: float32 \(True, 3\) cannot be read"):
+        read_npy(tmp_path / "x.npy")

@@ -81,7 +81,7 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     file.seek(0)
     try:
         array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
         raise ValueError(f"{where}: {kind} {shape} cannot be read ({error}); restore it from a copy") from None
     return array.astype(kind.newbyteorder("="), copy=False)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.initial import uniform_fan_in
-from sparsecode.specs import Count, Spec
+from sparsecode.specs import Spec
 
 __all__ = ["LISTA", "Encoder", "LISTAModule", "LinearEncoder"]
 
@@ -21,7 +24,7 @@ class LISTA(Spec, tag="lista"):
     Source: Gregor & LeCun, ICML 2010; the non-negative form: Evtimova & LeCun, TMLR 2022.
     """
 
-    n_iter: Count = 3
+    n_iter: Annotated[int, Meta(ge=1, le=1000)] = 3
     positive: bool = True
 
     def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LISTAModule:

@@ -22,7 +22,7 @@ class ConvMixer(Spec, tag="convmixer"):
     the original's are over the batch: codes must not depend on their batch. Source: Trockman & Kolter, TMLR 2023.
     """
 
-    blocks: Count = 8
+    blocks: Annotated[int, Meta(ge=1, le=1000)] = 8
     kernel: Annotated[Count, Meta(description="of the depthwise convolutions")] = 5
     patch: Annotated[Count, Meta(description="side of a patch")] = 2
 

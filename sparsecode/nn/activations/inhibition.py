@@ -25,7 +25,7 @@ class Inhibition(Spec, tag="inhibition"):
     """
 
     circuit: Literal["all_to_all", "interneuron"] = "all_to_all"
-    steps: Annotated[int, Meta(ge=0, description="T")] = 1
+    steps: Annotated[int, Meta(ge=0, le=1000, description="T")] = 1
     step_size: Annotated[float, Meta(gt=0, le=1)] = 1.0
     only_inhibitory: bool = False
 
