@@ -34,6 +34,7 @@ TEMPORARY, LOCK = ".sparsecode.partial", ".lock"
 NAME = b"sparsecode"
 PNG, HEADER = b"\x89PNG\r\n\x1a\n", 33  # the signature; its length with that of the chunk that comes first
 HEAD = 4096  # bytes in which marks stand
+RECORD = b'{"kind":"'  # how a line of metrics begins
 UNSIGNED = (b"PK", b"\x93NUMPY", b"II*\0", b"MM\0*", b"BM")  # .npz and .pt, .npy, TIFF, BMP
 CACHE_VARIABLE = "SPARSECODE_CACHE"
 
@@ -120,6 +121,8 @@ def is_own(path: Path) -> bool | None:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
+            if path.suffix == ".jsonl" and RECORD.startswith(head[: len(RECORD)]) and b"\n" not in head:
+                return True  # no whole record yet
             if head.lstrip()[:1] == b"{":
                 line = head.partition(b"\n")[0] if b"\n" in head else head + file.readline(16 * HEAD)
                 record = _decoded(line)
@@ -138,8 +141,6 @@ def is_own(path: Path) -> bool | None:
         return marked or (config.is_file() and is_own(config) is True)
     if head.startswith((b"GIF8", b"<!doctype html")):
         return NAME in head
-    if not head:
-        return path.suffix == ".jsonl"  # before the first record
     return None if head.startswith(UNSIGNED) else False
 
 

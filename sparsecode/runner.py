@@ -27,7 +27,7 @@ from sparsecode.models.portable import build_model, save_model
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
-from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder
+from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder, loaded_from, moved_to
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
 from sparsecode.train.checkpoint import FitState
@@ -90,10 +90,12 @@ def run(
     observers: Sequence[Observer] = (),
     accelerator: str = "auto",
     devices: int = 1,
+    moved: Path | None = None,
 ) -> Result:
     """Train, evaluate on the test split and draw figures in folder `out`; a run that was begun there goes on.
 
-    A run that has finished is left as it is. Raises RunConflictError if `out` holds another run, BlockingIOError if
+    A run that has finished is left as it is. `moved` says where the files of its data source are now: the config stays as it
+    is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
     from sparsecode.train.fit import fit, launch  # here, because Fabric is slow to import
@@ -115,7 +117,7 @@ def run(
         state, evaluation = folder.state(), folder.evaluation()
         if state and state.step >= state.total_steps and evaluation:
             return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
-        splits = config.data.load()
+        splits = loaded_from(config.data if moved is None else moved_to(config.data, moved))
         prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.device, fabric.world_size, first)
         try:
             state = fit(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from sparsecode.data import Data, Splits
+from sparsecode.data import ClassTasks, Data, Splits
 from sparsecode.evaluate.activity import Activity
 from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.calibration import Calibration
@@ -162,6 +162,19 @@ class RunFolder:
         """Whether anything came of it: before that, a config that turned out wrong may be replaced."""
         return any(p.exists() for p in (self.metrics_file, self.model, self.resume, self.eval_file))
 
+    def splits(self, moved: Path | None = None, loaded: dict[bytes, Splits] | None = None) -> Splits:
+        """The samples that this run was trained on, from its data source, whose files may have `moved`.
+
+        `loaded` holds what was loaded before, by source, and is added to. Raises FileNotFoundError that names the option for
+        files that moved, ValueError if the source has no files or the samples are others.
+        """
+        data = self.config().data if moved is None else moved_to(self.config().data, moved)
+        key, known = msgspec.json.encode(data), {} if loaded is None else loaded
+        if key not in known:
+            known[key] = loaded_from(data)
+        self.check_data(known[key])
+        return known[key]
+
     def check_data(self, splits: Splits) -> None:
         """Raise ValueError if the samples are not those that this run was trained on."""
         trained_on, found = self.provenance().data, splits.fingerprint()
@@ -238,6 +251,27 @@ def labelled(name: str, folder: RunFolder) -> str:
     """The name of a run, and where its training stands if it has not ended."""
     stands = folder.unfinished
     return f"{printable(name)} ({stands})" if stands else printable(name)
+
+
+def moved_to(data: Data, path: Path) -> Data:
+    """The same data source with its files at `path`. Raises ValueError if it has none that can be elsewhere."""
+    for name in ("path", "images"):
+        if getattr(data, name, None) is not None:
+            return msgspec.structs.replace(data, **{name: str(path)})
+    if isinstance(data, ClassTasks):
+        return msgspec.structs.replace(data, source=moved_to(data.source, path))
+    kind = type(data).__struct_config__.tag
+    raise ValueError(f"--data.path {path}: data of type {kind} have no path in the config; leave the option out")
+
+
+def loaded_from(data: Data) -> Splits:
+    """`data.load()`; a file that is not there says how to say where it is."""
+    try:
+        return data.load()
+    except FileNotFoundError as problem:
+        if getattr(getattr(data, "source", data), "path", getattr(data, "images", None)) is None:
+            raise
+        raise FileNotFoundError(f"{problem}; if the data have moved, say where they are with --data.path") from None
 
 
 class Summary(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import msgspec
 from matplotlib.figure import Figure
 
 from sparsecode.cli.analysis_tables import (
@@ -51,7 +50,7 @@ class AnalysisReport(Spec, tag="analysis_report"):
 
 def analyse_command(asked: scoring.Analyse) -> None:
     """Scores, use of the codes, and what the same number of codes could do: of each run, and how alike several are."""
-    run, others, split, theta, samples, seed, json, out, force = asked
+    run, others, split, theta, samples, seed, json, out, force, moved = asked
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if theta is not None and theta < 0:
@@ -65,8 +64,7 @@ def analyse_command(asked: scoring.Analyse) -> None:
     found: dict[str, Analysed] = {}
     figures: list[Path] = []
     for name, place, path, config in zip(names, run_names(paths), paths, configs, strict=True):
-        key = msgspec.json.encode(config.data)
-        splits = loaded[key] if key in loaded else loaded.setdefault(key, config.data.load())
+        splits = RunFolder(path).splits(moved, loaded)
         done = _one(name, path, config, splits, split, theta, samples, seed, console)
         found[name] = done
         target = RunFolder(path).figures if out is None else out / place if others else out
@@ -109,7 +107,6 @@ def _one(
 ) -> Analysed:
     folder = RunFolder(path)
     model = folder.best_model()
-    folder.check_data(splits)
     level = config.evaluate.theta if theta is None else theta
     with console.status(f"{name}: coding and solving"):
         done = analyse(model, splits, part, name=name, theta=level, samples=samples, seed=seed, source=config.data)

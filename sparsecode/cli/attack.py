@@ -25,7 +25,7 @@ class AttackReport(Spec, tag="attack_report"):
 
 def attack_command(asked: scoring.Attack) -> None:
     """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over."""
-    run, others, eps, kind, norm, steps, draws, samples, seed, json, force = asked
+    run, others, eps, kind, norm, steps, draws, samples, seed, json, force, moved = asked
     if min(samples, steps) < 1 or draws < 0:
         raise UsageError(f"--samples {samples}, --steps {steps}, --draws {draws}: expected at least 1, 1 and 0")
     if json is not None:
@@ -40,7 +40,7 @@ def attack_command(asked: scoring.Attack) -> None:
         model = folder.best_model()
         if not isinstance(model, AmortisedModel):
             raise UsageError(f"{path}: expected a model that classifies")
-        splits = folder.config().data.load()
+        splits = folder.splits(moved)
         test: Split = splits.test.take(slice(samples)).to(
             next(model.parameters()).device, next(model.parameters()).dtype
         )

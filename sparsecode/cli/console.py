@@ -22,6 +22,13 @@ class Console(rich.console.Console):
     def __init__(self, stderr: bool = False, soft_wrap: bool = False) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False)
 
+    def on_broken_pipe(self) -> None:
+        """Print nothing more, and raise BrokenPipeError, where rich ends the process: training saves before it ends."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError from None
+
     def render_str(self, text: str, **how: Any) -> Text:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().render_str(printable(text, kept="\n"), **how)
 

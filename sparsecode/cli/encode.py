@@ -32,7 +32,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def encode_command(asked: using.Encode) -> None:
     """Code the rows of an array, or of a split of the run's own data."""
-    run, out, samples, split, coder, key, force = asked
+    run, out, samples, split, coder, key, force, moved = asked
     if out.suffix not in WRITERS:
         raise UsageError(f"--out {out}: expected a name that ends in {' or '.join(WRITERS)}")
     if (samples is None) == (split is None):
@@ -49,7 +49,7 @@ def encode_command(asked: using.Encode) -> None:
         x, label = _own(samples, key, folder, model, console), None
         origin = {"samples": printable(str(samples))}
     else:
-        found = _split(folder, split or "")
+        found: Split = getattr(folder.splits(moved), split or "")
         x, label = found.x, found.label
         origin = {"split": split or ""}
     weights = next(model.parameters())
@@ -123,9 +123,3 @@ def _refuse_overflow(source: str, z: torch.Tensor, gap: torch.Tensor) -> None:
             f"{source}: {int((~sound).sum())} samples too large to be coded in {str(z.dtype).removeprefix('torch.')}, first "
             f"in row {int(sound.int().argmin())}; scale them as the run's data were"
         )
-
-
-def _split(folder: RunFolder, name: str) -> Split:
-    splits = folder.config().data.load()
-    folder.check_data(splits)
-    return getattr(splits, name)

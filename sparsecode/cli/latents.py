@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 from rich import box
 from rich.table import Table
 
@@ -34,7 +33,7 @@ class LatentsReport(Spec, tag="latents_report"):
 
 def latents_command(asked: scoring.Latents) -> None:
     """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs."""
-    run, others, split, draws, samples, seed, json, force = asked
+    run, others, split, draws, samples, seed, json, force, moved = asked
     for name, value in (("draws", draws), ("samples", samples)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")
@@ -47,10 +46,7 @@ def latents_command(asked: scoring.Latents) -> None:
     found: dict[str, Latents] = {}
     for (name, model), path in zip(models.items(), paths, strict=True):
         folder = RunFolder(path)
-        data = folder.config().data
-        key = msgspec.json.encode(data)
-        splits = loaded[key] if key in loaded else loaded.setdefault(key, data.load())
-        folder.check_data(splits)
+        splits = folder.splits(moved, loaded)
         part = {"train": splits.train, "valid": splits.valid, "test": splits.test}[split]
         with console.status(f"{name}: {split} split"):
             found[name] = latents(model, part, splits.data_range, splits.factors, split, samples, draws, seed)

@@ -18,7 +18,8 @@ from sparsecode.files import printable
 
 __all__ = ["main"]
 
-OK, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+OK, FAILED, USAGE, REFUSED, UNREAD = 0, 1, 2, 3, 141
+LISTING = ("recipes", "runs")  # which need not say so when `head` has read enough
 
 
 class Command(NamedTuple):
@@ -56,8 +57,8 @@ COMMANDS = {
 }
 
 EXIT_CODES = (
-    "0 done · 1 failed · 2 wrong usage · 3 refused to touch what is there · 130 / 143 interrupted by Ctrl-C / SIGTERM, "
-    "state saved"
+    "0 done · 1 failed · 2 wrong usage · 3 refused to touch what is there · 130 / 143 / 141 interrupted by Ctrl-C / "
+    "SIGTERM / a closed output, state saved"
 )
 
 
@@ -87,9 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         error.print("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of a pipe has left: say nothing, and let Python's exit say nothing
+    except BrokenPipeError:  # the reader of a pipe has left: let Python's exit say nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        if name not in LISTING:
+            error.print(
+                f"sparsecode {name}: standard output was closed; what was written is kept, and the same command does the rest"
+            )
+        return UNREAD
     except Exception as problem:
         from sparsecode.cli.processes import is_first_process
         from sparsecode.runner import RunConflictError

@@ -45,9 +45,21 @@ TRIALS = {"linear": linear_trials, "mlp": mlp_trials}
 
 def probe_command(asked: scoring.Probe) -> None:
     """Test accuracy of classifiers on the runs' codes, given a few labels per class."""
-    runs, labels_per_class, all_labels, seeds, standardise, classifiers, coders, references, sweep, over, out, force = (
-        asked
-    )
+    (
+        runs,
+        labels_per_class,
+        all_labels,
+        seeds,
+        standardise,
+        classifiers,
+        coders,
+        references,
+        sweep,
+        over,
+        out,
+        force,
+        moved,
+    ) = asked
     try:
         labels = tuple(sorted(set(labels_per_class)))
         how = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
@@ -65,7 +77,7 @@ def probe_command(asked: scoring.Probe) -> None:
     names = run_labels(paths, console)
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
-    splits = _same_data(paths)
+    splits = _same_data(paths, moved)
     task = Task.of(splits, how)
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
@@ -112,17 +124,15 @@ def _check_coders(models: dict[str, AbstractSparseModel], coders: tuple[str, ...
         raise UsageError(f"--coders {' '.join(unknown)}: these runs have {', '.join(sorted(known))}")
 
 
-def _same_data(paths: tuple[Path, ...]) -> Splits:
+def _same_data(paths: tuple[Path, ...], moved: Path | None) -> Splits:
     first = RunFolder(paths[0]).config().data
     for path in paths[1:]:
         if changes := differences(first, RunFolder(path).config().data):
             raise ValueError(
                 f"{path} has other data than {paths[0]}, so that their accuracies could not be compared: {'; '.join(changes)}"
             )
-    splits = first.load()
-    for path in paths:
-        RunFolder(path).check_data(splits)
-    return splits
+    loaded: dict[bytes, Splits] = {}
+    return next(iter([RunFolder(path).splits(moved, loaded) for path in paths]))
 
 
 def _named(features: str, classifier: Classifier) -> str:

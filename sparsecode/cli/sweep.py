@@ -85,6 +85,8 @@ def sweep_command(asked: training.Sweep) -> int:
             f"failed   {outcome.job.folder}: {outcome.problem}", highlight=False, markup=False, soft_wrap=True
         )
     if stopped is not None:
+        if console.quiet:  # standard output was closed
+            console, stopped = Console(stderr=True), 128 + 13
         console.print("stopped; what was done is saved. The same command goes on.", highlight=False)
         return stopped
     return 1 if failed else 0

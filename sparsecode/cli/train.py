@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from sparsecode.cli.arguments import DataPath
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
@@ -19,9 +20,11 @@ from sparsecode.recipes import RECIPES
 from sparsecode.runner import Result, RunConflictError, run
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Observer, ProgressBar, TensorBoard
-from sparsecode.train.plan import Accelerator
+from sparsecode.train.plan import UNREAD, Accelerator
 
 __all__ = ["train_command"]
+
+PIPE = 13  # SIGPIPE, which Windows does not name
 
 
 @dataclasses.dataclass
@@ -43,6 +46,7 @@ class Resume(Place):
     """Go on with an interrupted run, with the config stored in it."""
 
     resume: Annotated[Path, tyro.conf.arg(help="the run folder")] = Path()
+    data_path: DataPath = None
 
 
 def train_command(argv: list[str]) -> int:
@@ -52,7 +56,7 @@ def train_command(argv: list[str]) -> int:
         place = tyro.cli(Resume, args=argv, prog="sparsecode train", description=Resume.__doc__)
         if place.set or place.out:
             raise UsageError("--resume takes the stored config: --set and --out do not go with it")
-        return _train(RunFolder(place.resume).config(), place.resume, place, console)
+        return _train(RunFolder(place.resume).config(), place.resume, place, console, place.data_path)
     name, *rest = argv
     if name not in RECIPES:
         first = "the recipe comes first" if name.startswith("-") else f"no recipe {name!r}"
@@ -90,7 +94,7 @@ def _only_config(chosen: Any, config: Run) -> Any:
     return made(**{f.name: getattr(chosen, f.name) for f in fields})
 
 
-def _train(config: Run, out: Path, place: Place, console: Console) -> int:
+def _train(config: Run, out: Path, place: Place, console: Console, moved: Path | None = None) -> int:
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
     observers: list[Observer] = [ProgressBar(console)]
@@ -103,7 +107,9 @@ def _train(config: Run, out: Path, place: Place, console: Console) -> int:
         )
     try:
         with terminable():
-            result = run(config, out, observers=observers, accelerator=place.accelerator, devices=place.devices)
+            result = run(
+                config, out, observers=observers, accelerator=place.accelerator, devices=place.devices, moved=moved
+            )
     except RunConflictError as conflict:
         raise RunConflictError(
             f"{conflict}\nNothing was changed. Choose another folder with --out {shlex.quote(str(_free_name(out)))}"
@@ -118,13 +124,15 @@ def _train(config: Run, out: Path, place: Place, console: Console) -> int:
     if not is_first_process():
         return 0
     if result.state.stopped_by:
+        if console.quiet:  # standard output was closed
+            console = Console(stderr=True)
         console.print(
             f"stopped by {result.state.stopped_by} at step {result.state.step} of {result.state.total_steps}; all is "
             f"saved. To go on: {_resume_command(out)}",
             highlight=False,
             soft_wrap=True,
         )
-        return 128 + (signal.SIGTERM if result.state.stopped_by == "SIGTERM" else signal.SIGINT)
+        return 128 + {"SIGTERM": signal.SIGTERM, UNREAD: PIPE}.get(result.state.stopped_by, signal.SIGINT)
     if done:
         console.print(
             f"{out} had already finished and was left as it is; to train anew: --out {_free_name(out)}",

@@ -27,7 +27,7 @@ PRESETS = 12  # samples that the page starts from
 
 def traverse_command(asked: using.Traverse) -> None:
     """Draw what the codes of a variational model of images stand for."""
-    run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed = asked
+    run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed, moved = asked
     if frames < 2:
         raise UsageError(f"--frames {frames}: expected at least 2")
     if not 0 < share <= 1:
@@ -44,8 +44,7 @@ def traverse_command(asked: using.Traverse) -> None:
     if unknown:
         raise UsageError(f"--codes {' '.join(map(str, unknown))}: expected 0 to {model.spec.n_code - 1}")
     (label,) = run_labels((run,), console)
-    splits = folder.config().data.load()
-    folder.check_data(splits)
+    splits = folder.splits(moved)
     try:
         subject = subject_of(model, splits, label, samples, coder=coder)
     except ValueError as error:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -70,7 +69,7 @@ class _Opened(NamedTuple):
 
 def units_command(asked: scoring.Units) -> None:
     """How units of noise-trained networks fire with noise on and off, what noise costs them, and what their keys look like."""
-    run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force = asked
+    run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force, moved = asked
     for option, value, least in (("samples", samples, 1), ("units", units, 1), ("query", query, 0)):
         if value < least:
             raise UsageError(f"--{option} {value}: expected at least {least}")
@@ -83,7 +82,7 @@ def units_command(asked: scoring.Units) -> None:
     opened: dict[str, _Opened] = {}
     loaded: dict[bytes, Splits] = {}
     for name, path in zip(run_labels(paths, console), paths, strict=True):
-        opened[name] = _open(path, split, sigma, theta, samples, seed, loaded)
+        opened[name] = _open(path, split, sigma, theta, samples, seed, loaded, moved)
         if query >= opened[name].samples.n:
             raise UsageError(f"--query {query}: expected below {opened[name].samples.n}, the number of samples")
     reports: dict[str, Units] = {}
@@ -132,6 +131,7 @@ def _open(
     most: int,
     seed: int | None,
     loaded: dict[bytes, Splits],
+    moved: Path | None,
 ) -> _Opened:
     folder = RunFolder(path)
     config, model = folder.config(), folder.best_model()
@@ -142,9 +142,7 @@ def _open(
     noise = noise_source(model, sigma)
     if noise is None:
         raise ValueError(f"{path}: trained without noise; say how much to measure it with, by --sigma (0 for none)")
-    key = msgspec.json.encode(config.data)
-    splits = loaded[key] if key in loaded else loaded.setdefault(key, config.data.load())
-    folder.check_data(splits)
+    splits = folder.splits(moved, loaded)
     weights, whole = next(model.parameters()), getattr(splits, part)
     samples = whole.take(slice(most)).to(weights.device, weights.dtype)
     level = config.evaluate.theta if theta is None else theta

@@ -18,7 +18,7 @@ __all__ = ["eval_command", "plot_command"]
 
 def eval_command(asked: scoring.Eval) -> None:
     """Score the run's best model."""
-    run, split, sigmas, unit, theta, json, force = asked
+    run, split, sigmas, unit, theta, json, force, moved = asked
     folder = RunFolder(run)
     config, console = folder.config(), Console()
     given = {name: value for name, value in (("sigmas", sigmas), ("unit", unit), ("theta", theta)) if value is not None}
@@ -28,8 +28,7 @@ def eval_command(asked: scoring.Eval) -> None:
         raise UsageError(str(error)) from None
     if json is not None:
         refuse_to_overwrite("--json", json, force)
-    model, splits = folder.best_model(), config.data.load()
-    folder.check_data(splits)
+    model, splits = folder.best_model(), folder.splits(moved)
     (label,) = run_labels((run,), console)
     calibration = folder.provenance().calibration
     evaluation = evaluate_model(model, splits, how, config.seed, split, calibration)
@@ -49,11 +48,10 @@ def eval_command(asked: scoring.Eval) -> None:
 
 def plot_command(asked: using.Plot) -> None:
     """Draw the run's figures again."""
-    run = asked.run
+    run, moved = asked
     folder = RunFolder(run)
     config = folder.config()
-    splits = config.data.load()
-    folder.check_data(splits)
+    splits = folder.splits(moved)
     console = Console()
     run_labels((run,), console)
     for path in draw(folder, folder.best_model(), splits, config):

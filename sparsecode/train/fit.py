@@ -29,7 +29,7 @@ from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.observers import Observer
 from sparsecode.train.one_pass import one_pass
 from sparsecode.train.optim import Optim, OptimiserGroup, build, clip_, set_rates
-from sparsecode.train.plan import STATE_FILE, Accelerator, NonFiniteLossError, Precision, Train, clock
+from sparsecode.train.plan import STATE_FILE, UNREAD, Accelerator, NonFiniteLossError, Precision, Train, clock
 from sparsecode.types import Batch, Event, Loss
 from sparsecode.version import __version__
 
@@ -187,6 +187,7 @@ class Course:
         self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
         self.total_steps = ticks.total_steps
         self.began = time.monotonic()
+        self._unread = False
         self._notify("start", {})
 
     @property
@@ -202,7 +203,8 @@ class Course:
             self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self.began})
         if self.evaluate and self.first and (step % self.every_evaluate == 0 or last):
             self._validate(self.evaluate)
-        caught = signal()  # only now: observers and validation take their time
+        # only now: observers and validation take their time
+        caught = signal() or (UNREAD if self._unread else None)
         stopped = any_rank(caught is not None, loss.total.device) and not last
         if stopped:
             self.stopped_by = caught or "another process"
@@ -222,7 +224,10 @@ class Course:
     def _notify(self, kind: Literal["start", "train", "evaluate", "end"], values: dict[str, float]) -> None:
         if self.first:
             for observer in self.observers:
-                observer(Event(kind, self.step, self.total_steps, values))
+                try:
+                    observer(Event(kind, self.step, self.total_steps, values))
+                except BrokenPipeError:  # whoever read the output has left
+                    self._unread = True
 
     def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
         self.model.eval()

@@ -11,9 +11,10 @@ from sparsecode.data.batches import steps_per_epoch
 from sparsecode.schedules import Clock
 from sparsecode.specs import Count, Positive, Spec
 
-__all__ = ["STATE_FILE", "Accelerator", "NonFiniteLossError", "Precision", "Train", "clock"]
+__all__ = ["STATE_FILE", "UNREAD", "Accelerator", "NonFiniteLossError", "Precision", "Train", "clock"]
 
 STATE_FILE = "state.safetensors"
+UNREAD = "a closed output"  # what stops a training whose output nobody reads, as `train | head`
 Precision = Literal["32-true", "64-true"]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-__all__ = ["MoreRuns", "RunPath", "UsageError", "described", "parsed", "parsed_subcommand", "repeated"]
+__all__ = ["DataPath", "MoreRuns", "RunPath", "UsageError", "described", "parsed", "parsed_subcommand", "repeated"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,12 @@ MoreRuns = Annotated[
     tuple[Path, ...],
     tyro.conf.Positional,
     tyro.conf.arg(help="more run folders", metavar="[RUN [RUN ...]]", help_behavior_hint="(optional)"),
+]
+DataPath = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        name="data.path", help="where the run's data are now, if they have moved; they must be the same samples"
+    ),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 import tyro
 
 from sparsecode.choices import Classifier, NoiseUnit, Part
-from sparsecode.cli.arguments import MoreRuns, RunPath
+from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = ["Analyse", "Attack", "Eval", "Forgetting", "Latents", "Probe", "Reference", "Units"]
 
@@ -35,6 +35,7 @@ class Eval(NamedTuple):
     theta: float | None = None
     json: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Analyse(NamedTuple):
@@ -61,6 +62,7 @@ class Analyse(NamedTuple):
     json: Path | None = None
     out: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Units(NamedTuple):
@@ -96,6 +98,7 @@ class Units(NamedTuple):
     json: Path | None = None
     out: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Probe(NamedTuple):
@@ -135,6 +138,7 @@ class Probe(NamedTuple):
     over: str = "model.n_code"
     out: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Attack(NamedTuple):
@@ -165,6 +169,7 @@ class Attack(NamedTuple):
     seed: int = 0
     json: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Latents(NamedTuple):
@@ -187,6 +192,7 @@ class Latents(NamedTuple):
     seed: int = 0
     json: Path | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Forgetting(NamedTuple):

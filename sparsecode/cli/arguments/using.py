@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from sparsecode.cli.arguments import MoreRuns, RunPath
+from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = ["Compare", "Convert", "Denoise", "Encode", "Ls", "Plot", "Recipes", "Show", "Traverse"]
 
@@ -36,6 +36,7 @@ class Encode(NamedTuple):
     coder: str | None = None
     key: str | None = None
     force: bool = False
+    data_path: DataPath = None
 
 
 class Plot(NamedTuple):
@@ -46,6 +47,7 @@ class Plot(NamedTuple):
     """
 
     run: RunPath
+    data_path: DataPath = None
 
 
 class Traverse(NamedTuple):
@@ -81,6 +83,7 @@ class Traverse(NamedTuple):
     html: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     out: Path | None = None
     seed: int = 0
+    data_path: DataPath = None
 
 
 class Denoise(NamedTuple):
