@@ -50,6 +50,7 @@ COUNTED = 2000  # samples behind the activity of the codes, and how gates are us
 CALIBRATED = 10_000  # validation samples behind thresholds
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
+DOMINANT = 0.2  # a larger share of the variance in large features is worth a warning
 
 
 class RunConflictError(FileExistsError):
@@ -260,6 +261,7 @@ def evaluate_model(
             *(() if calibration is None else calibration.warnings()),
             *model.warnings(samples.x[:WARNED]),
             *_deaths(scores),
+            *_dominated(scores),
         ),
         calibration=calibration,
         bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
@@ -272,4 +274,22 @@ def _deaths(scores: dict[str, Score]) -> list[str]:
         f"{s.dead} of {s.n_code} codes by {name} are dead: active on none of {s.n} samples"
         for name, s in scores.items()
         if s.dead > DEAD * s.n_code
+    ]
+
+
+def _dominated(scores: dict[str, Score]) -> list[str]:
+    """Whether explained variance is that of a few features, whoever made the codes."""
+    first = next(iter(scores.values()))
+    if first.large_share is None or first.large_share <= DOMINANT or not first.large_features:
+        return []
+    n, most = len(first.large_features), 5
+    named = ", ".join(map(str, first.large_features[:most])) + (", ..." if n > most else "")
+    without = ", ".join(
+        f"{s.explained_variance:.3f} by {name} is {s.explained_variance_rest:.3f} without"
+        for name, s in scores.items()
+        if s.explained_variance is not None and s.explained_variance_rest is not None
+    )
+    return [
+        f"{n} {'feature holds' if n == 1 else 'features hold'} {first.large_share:.0%} of the variance (number {named}): an "
+        f"explained variance of {without or 'all others is undefined'}; normaliser 'standardise_features' makes features count alike"
     ]

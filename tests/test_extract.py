@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from sparsecode.cli import main
 from sparsecode.data import Shards, extract
+from sparsecode.data.activations import longest
 from sparsecode.data.shards import read_index
 from sparsecode.data.text import token_batches
 from sparsecode.evaluate.recovered import loss_recovered
@@ -283,6 +285,58 @@ def test_a_wrong_folder_and_a_missing_package_are_named(
     assert "there is encoder.layer" in said("--hook-point", "encoder.layers.1")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'sparsecode[lm]'" in said()
+
+
+SMALL = {"vocab_size": 44, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TABLES = {
+    "Bert": {**SMALL, "intermediate_size": 16, "max_position_embeddings": 34},
+    "Roberta": {**SMALL, "intermediate_size": 16, "max_position_embeddings": 34},
+    "Esm": {**SMALL, "intermediate_size": 16, "max_position_embeddings": 34, "pad_token_id": 1},
+    "OPT": {**SMALL, "ffn_dim": 16, "max_position_embeddings": 34, "word_embed_proj_dim": 16},
+    "GPT2": {"vocab_size": 44, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 34},
+}
+
+
+@pytest.mark.parametrize(("name", "most"), [("Bert", 34), ("Roberta", 32), ("Esm", 32), ("OPT", 34), ("GPT2", 34)])
+def test_the_longest_sequence_is_what_the_model_really_takes(name: str, most: int) -> None:
+    config = getattr(transformers, f"{name}Config")(**TABLES[name])
+    network = getattr(transformers, f"{name}Model")(config).eval()
+    assert longest(network) == most
+    with torch.no_grad():
+        network(input_ids=torch.full((1, most), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            network(input_ids=torch.full((1, most + 1), 5))
+
+
+class Relative(nn.Module):
+    """A model without tables of positions."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(max_position_embeddings=limit)
+
+
+@pytest.mark.parametrize("limit", [None, -1, 0])
+def test_models_with_relative_positions_have_no_longest_sequence(limit: int | None, net: Net) -> None:
+    """T5's config has no such number, XLNet's says -1."""
+    assert longest(net) is None
+    assert longest(Relative(limit)) is None
+
+
+def test_lengths_between_the_table_and_what_it_serves_are_refused(
+    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "roberta"
+    transformers.RobertaModel(transformers.RobertaConfig(**TABLES["Roberta"])).save_pretrained(folder)
+    tokenizer(special=True).save_pretrained(folder)
+    run = command(folder, text, tmp_path / "acts", "--hook-point", "encoder.layer.0", "--length")
+    for length in ("33", "34"):
+        assert main([*run, length]) != 0
+        assert f"--length {length}: expected at most 32, the most that roberta takes" in " ".join(
+            capsys.readouterr().err.split()
+        )
+    assert not (tmp_path / "acts").exists()
+    assert main([*run, "32"]) == 0
 
 
 # Loss recovered

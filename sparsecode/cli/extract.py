@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.console import Console
-from sparsecode.data.activations import extract
+from sparsecode.data.activations import extract, longest
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
 from sparsecode.data.shards import read_index
@@ -33,8 +33,8 @@ def extract_command(asked: training.Extract) -> None:
         raise UsageError(f"--batch-size {batch_size}: expected at least 1")
     size, console = bytes_of(text), Console()
     network, tokeniser = _load(model)
-    limit = getattr(network.config, "max_position_embeddings", length)
-    if length > limit:
+    limit = longest(network)
+    if limit is not None and length > limit:
         raise UsageError(f"--length {length}: expected at most {limit}, the most that {model.name} takes")
     network = network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     provenance = {

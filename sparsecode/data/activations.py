@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Inputs", "call", "evaluating", "extract", "hooked"]
+__all__ = ["Inputs", "call", "evaluating", "extract", "hooked", "longest"]
 
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pass
 
@@ -68,6 +68,22 @@ def hooked(module: nn.Module, hook_point: str, change: Callable[[Tensor], Tensor
         yield
     finally:
         handle.remove()
+
+
+def longest(network: nn.Module) -> int | None:
+    """The most tokens that a language model of transformers takes in a sequence; None if nothing limits it.
+
+    The least of `max_position_embeddings` in its config (absent, null or negative where positions are relative) and of
+    what its tables of learned positions hold. A table may have rows that no token gets: RoBERTa and its kin start
+    counting after the padding token's index, so that a table of 514 rows serves 512 tokens; BART and OPT start at an `offset`.
+    """
+    limits = [getattr(getattr(network, "config", None), "max_position_embeddings", None)]
+    for name, part in network.named_modules():
+        last = name.rpartition(".")[2]
+        if isinstance(part, nn.Embedding) and ("position" in last or last == "wpe"):
+            unused = 0 if part.padding_idx is None else part.padding_idx + 1
+            limits.append(part.num_embeddings - max(unused, getattr(part, "offset", 0)))
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
 def _submodule(module: nn.Module, hook_point: str) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 __all__ = [
     "DENSE",
+    "LARGE",
     "PSNR_CAP",
     "CodeUse",
     "ExplainedVariance",
@@ -26,6 +27,8 @@ __all__ = [
 
 PSNR_CAP = 100.0
 WINDOW, SPREAD = 11, 1.5  # pixels: side and standard deviation of the window that structure is seen through
+ROUNDING = 1e-12  # deviations from a feature's mean, relative to it, that are rounding in float64
+LARGE = 10  # times the mean share of the variance, from which on a feature is called large
 DENSE = 0.1  # share of samples above which a code is called dense; source: Sun et al., arXiv:2506.15679 (2025)
 
 
@@ -113,23 +116,35 @@ class ExplainedVariance:
     around the first batch's mean, so that the result does not depend on the batches.
     """
 
+    class ByFeature(NamedTuple):
+        """Of features that vary, the mean of 1 - sum (x_j - y_j)^2 / sum (x_j - mean_j)^2 (NaN if none does); and which are large.
+
+        `large` features hold more than `LARGE` times the mean share of the variance, `share` is what they hold together, and
+        `rest` the explained variance of all others (NaN if there is no large one, or the others do not vary).
+        """
+
+        mean: float
+        large: list[int]
+        share: float
+        rest: float
+
     def __init__(self) -> None:
         self.n = 0
-        self.error = 0.0
+        self.errors: Tensor | None = None
         self.shift: Tensor | None = None
         self.sums: Tensor | None = None
-        self.squares = 0.0
+        self.squares: Tensor | None = None
 
     def update(self, x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> None:
         x, y = x.flatten(1).double(), y.flatten(1).double()
-        if self.shift is None or self.sums is None:
+        if self.shift is None or self.sums is None or self.squares is None or self.errors is None:
             self.shift = x.mean(dim=0)
-            self.sums = torch.zeros_like(self.shift)
+            self.sums, self.squares, self.errors = (torch.zeros_like(self.shift) for _ in range(3))
         centred = x - self.shift
         self.n += len(x)
-        self.error += float((x - y).square().sum())
+        self.errors += (x - y).square_().sum(dim=0)
         self.sums += centred.sum(dim=0)
-        self.squares += float(centred.square().sum())
+        self.squares += centred.square_().sum(dim=0)
 
     def result(self) -> float:
         """NaN if the data do not vary."""
@@ -137,14 +152,37 @@ class ExplainedVariance:
 
     def normalised_mse(self) -> float:
         """sum |x - y|^2 / sum |x - mean(x)|^2, also called the fraction of variance unexplained: 1 - `result()`."""
-        if self.sums is None:
-            return math.nan
-        total = self.squares - float(self.sums.square().sum()) / self.n
-        return self.error / total if total > 0 else math.nan
+        return _ratio(*self._sums())
 
     def mse(self) -> float:
         """sum |x - y|^2 / (samples * features), in the units of x squared."""
-        return math.nan if self.sums is None else self.error / (self.n * len(self.sums))
+        errors, _ = self._sums()
+        return float(errors.sum()) / (self.n * len(errors)) if len(errors) else math.nan
+
+    def by_feature(self) -> ByFeature:
+        """What single features add to `result`, whose sums are dominated by features of large variance."""
+        errors, squares = self._sums()
+        level = torch.zeros_like(squares) if self.shift is None else self.shift
+        varies = squares > self.n * (ROUNDING * level).square()
+        total = float(squares.sum())
+        large = squares > LARGE * total / max(len(squares), 1)
+        return self.ByFeature(
+            float((1 - errors[varies] / squares[varies]).mean()),
+            large.nonzero()[:, 0].tolist(),
+            float(squares[large].sum()) / total if total > 0 else 0.0,
+            1 - _ratio(errors[~large], squares[~large]) if bool(large.any()) else math.nan,
+        )
+
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """Per feature, the squared errors and the squared deviations from the mean."""
+        if self.errors is None or self.squares is None or self.sums is None:
+            return torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+        return self.errors, (self.squares - self.sums.square() / self.n).clamp(min=0)
+
+
+def _ratio(errors: Tensor, squares: Tensor) -> float:
+    total = float(squares.sum())
+    return float(errors.sum()) / total if total > 0 else math.nan
 
 
 class CodeUse:

@@ -41,6 +41,10 @@ class Score(Spec, tag="score"):
     `silent` is the share of samples without an active code, which a mean L0 does not describe.
     `ssim` is None but for images of at least 11 by 11 pixels. Fields from `mse` on are None in scores that older versions wrote. Of models that classify, `accuracy` is the share of
     samples whose label has the largest logit (`class_accuracy`: of each class; 0 for one without samples) and `objective` the mean cross-entropy; what is about reconstructions is None.
+
+    `explained_variance` is dominated by features of large variance. `feature_explained_variance` is its mean over features
+    instead; `large_features` hold more than ten times the mean share of the variance, together `large_share`, and
+    `explained_variance_rest` is that of all others (None if there is no large one).
     """
 
     n: int
@@ -66,6 +70,10 @@ class Score(Spec, tag="score"):
     class_accuracy: tuple[float, ...] | None = None
     ssim: float | None = None
     silent: float | None = None
+    feature_explained_variance: float | None = None
+    large_features: tuple[int, ...] | None = None
+    large_share: float | None = None
+    explained_variance_rest: float | None = None
 
 
 @torch.no_grad()
@@ -125,6 +133,7 @@ def score(
             f"{str(split.x.dtype).removeprefix('torch.')}; scale the data to values of about 1"
         )
     usage, n, explained = use.result(), split.n, variance.result()
+    single = None if math.isnan(explained) else variance.by_feature()
     gap = torch.cat(gaps) if gaps else None
     population = torch.cat(uneven)
     return Score(
@@ -150,6 +159,10 @@ def score(
         population_sparsity=_mean(population[:, 1]),
         lifetime_sparsity=_mean(usage.lifetime_sparsity),
         accuracy=None if model.n_classes is None else float(hits[0].sum()) / n,
+        feature_explained_variance=single and single.mean,
+        large_features=single and tuple(single.large),
+        large_share=single and single.share,
+        explained_variance_rest=None if single is None or math.isnan(single.rest) else single.rest,
         class_accuracy=None if model.n_classes is None else tuple((hits[0] / hits[1].clamp(min=1)).tolist()),
     )
 

@@ -1,13 +1,16 @@
 """What every metric promises: its closed-form cases, whatever the batches, the order or the dtype."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter  # pyright: ignore[reportMissingTypeStubs]
+from sklearn.metrics import r2_score
 from torch import Tensor
+from toys import toy
 
 from sparsecode.data import Split
 from sparsecode.evaluate.metrics import (
@@ -24,6 +27,8 @@ from sparsecode.evaluate.metrics import (
 )
 from sparsecode.evaluate.score import Score, score
 from sparsecode.models.iterative import Iterative
+from sparsecode.runner import evaluate_model
+from sparsecode.runs import Evaluate
 from sparsecode.specs import from_json
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -297,3 +302,63 @@ def test_a_split_of_one_sample_can_be_scored(rng: torch.Generator) -> None:
     found = score(model, model.encode, Split(torch.rand(1, 3, generator=rng)), data_range=1.0)
     assert found.n == 1
     assert found.explained_variance is None
+
+
+def by_feature(x: Tensor, y: Tensor, batch: int = 100) -> ExplainedVariance.ByFeature:
+    total = ExplainedVariance()
+    for a, b in zip(x.split(batch), y.split(batch), strict=True):
+        total.update(a, b)
+    return total.by_feature()
+
+
+@pytest.mark.parametrize("batch", [100, 7])
+def test_explained_variance_of_single_features_is_that_of_scikit_learn(batch: int) -> None:
+    """One of 60 features holds most of the variance, and is reconstructed well; another one never varies."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 60)) + 3
+    x[:, 7] *= 6
+    x[:, 20] = 0.1
+    y = x + rng.normal(size=x.shape) * 0.7
+    found = by_feature(torch.from_numpy(x), torch.from_numpy(y), batch)
+    varies = np.delete(np.arange(60), 20)
+    assert found.mean == pytest.approx(r2_score(x[:, varies], y[:, varies], multioutput="uniform_average"))
+    variance = x.var(axis=0)
+    assert found.large == [7]
+    assert found.share == pytest.approx(variance[7] / variance.sum())
+    others = np.delete(np.arange(60), 7)
+    error = np.square(x[:, others] - y[:, others]).sum()
+    assert found.rest == pytest.approx(1 - error / (100 * variance[others].sum()))
+
+
+def test_equal_features_and_few_features_have_no_large_one() -> None:
+    x = torch.randn(50, 40, generator=torch.Generator().manual_seed(0))
+    assert by_feature(x, 0.5 * x).large == []
+    assert np.isnan(by_feature(x, 0.5 * x).rest)
+    few = x[:, :3] * torch.tensor([100.0, 1.0, 1.0])
+    assert by_feature(few, 0.5 * few).large == []
+    still = torch.full((9, 4), 0.1)
+    assert np.isnan(by_feature(still, still).mean)
+
+
+def test_a_feature_that_dominates_explained_variance_is_a_warning(tmp_path: Path) -> None:
+    config = toy("digits-topk", tmp_path)
+    splits = config.data.load()
+    model = config.model.build(splits.shape, seed=0)
+    model.initialise_(splits.train.x)
+    assert not [w for w in evaluate_model(model, splits, Evaluate(sigmas=()), 0).warnings if "variance" in w]
+
+    def louder(split: Split) -> Split:
+        x = split.x.clone()
+        x[..., 3, 4] *= 10
+        return split._replace(x=x)
+
+    loud = splits._replace(test=louder(splits.test))
+    evaluation = evaluate_model(model, loud, Evaluate(sigmas=()), 0)
+    (warning,) = [w for w in evaluation.warnings if "of the variance" in w]
+    found = evaluation.scores["encode"]
+    assert found.large_features == (28,)
+    assert found.large_share is not None
+    assert found.large_share > 0.5
+    assert warning.startswith(f"1 feature holds {found.large_share:.0%} of the variance (number 28)")
+    assert f"{found.explained_variance:.3f} by encode is {found.explained_variance_rest:.3f} without" in warning
+    assert "standardise_features" in warning
