@@ -251,11 +251,11 @@ def convert(
         proof = compare(given, again, seed, before, new.computed(made, ()))
         limit = TOLERANCE.get(dtype or again.dtype)
         if limit is not None and (
-            proof.unflipped > limit * proof.largest_code or proof.flips > max(4, FLIPS * (proof.active or 0))
+            proof.unflipped > limit * proof.largest_code or proof.jumps > max(4, FLIPS * proof.active)
         ):
             raise ValueError(
                 f"{path}: not written, because it does not compute what its source does (codes differ by {proof.unflipped:.2e} "
-                f"beside {proof.largest_code:.2e}, and {proof.flips} are active in one alone). If inputs lie far from zero beside "
+                f"beside {proof.largest_code:.2e}, and {proof.jumps} are active in one alone). If inputs lie far from zero beside "
                 "what varies in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: please report it"
             )
         story: dict[str, Any] = {

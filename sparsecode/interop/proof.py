@@ -20,6 +20,7 @@ Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outp
 SCALES = (0.3, 1.0, 3.0, 10.0)
 CHUNK = 128  # rows at a time: codes of a wide autoencoder take much memory
 ROWS, CODES = 64, 256  # inputs per scale; codes whose thresholds are approached from both sides
+ROUNDING = 1e-6  # of the largest code in float32
 MARGIN = 1e-3  # how near, relative to what is summed up to a pre-activation
 
 
@@ -29,8 +30,8 @@ class Proof(Spec, tag="conversion_proof"):
     `dtype` is the precision that the second file's weights were read in; both compute in float64.
 
     `flips` counts codes that are active in one and not in the other, at a threshold or in a tie of top-k; their sizes are in
-    the largest difference too, `unflipped` leaves them out. `active` counts the active codes of the first, `near` the inputs
-    put next to a threshold.
+    the largest difference too, `unflipped` leaves them out. `jumps` counts those flips that are larger than rounding (1e-6 of
+    the largest code), `active` the active codes of the first, `near` the inputs put next to a threshold.
     """
 
     codes: float
@@ -44,6 +45,7 @@ class Proof(Spec, tag="conversion_proof"):
     seed: int
     dtype: str
     active: int = 0
+    jumps: int = 0
 
 
 def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
@@ -91,7 +93,8 @@ def compare(
     """
     x, near = probes(one, seed)
     before, after = before or _computed(one), after or _computed(other)
-    codes, unflipped, outputs, largest_code, largest_output, flips, active = 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0
+    codes, unflipped, outputs, largest_code, largest_output = 0.0, 0.0, 0.0, 0.0, 0.0
+    flips, active, jumps = 0, 0, 0
     for rows in x.double().split(CHUNK):
         (z, y), (z_after, y_after) = before(rows), after(rows)
         flipped, difference = (z > 0) != (z_after > 0), (z - z_after).abs()
@@ -103,6 +106,7 @@ def compare(
             max(largest_output, float(y.abs().max())),
         )
         flips, active = flips + int(flipped.sum()), active + int((z > 0).sum())
+        jumps += int((flipped & (difference > ROUNDING * z.abs().max())).sum())
     return Proof(
         codes=codes,
         unflipped=unflipped,
@@ -115,6 +119,7 @@ def compare(
         seed=seed,
         dtype=str(other.dtype).removeprefix("torch."),
         active=active,
+        jumps=jumps,
     )
 
 

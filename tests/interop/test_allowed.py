@@ -208,6 +208,15 @@ def test_trainers_that_contradict_their_tensors(
         read(edit(Case("dictionary_learning", name), lambda config: config["trainer"].update(changes)))
 
 
+def test_activations_of_two_sides_make_a_transcoder(edit: Callable[..., Path]) -> None:
+    case = Case("dictionary_learning", "GatedAutoEncoder")
+    sae = read(edit(case, lambda config: config["buffer"].update(io="in_and_out")))
+    assert sae.transcoder
+    assert same(sae, read(edit(case, lambda config: config["buffer"].update(io="out", n_ctxs=3000))))
+    with pytest.raises(CannotExpressError, match="io is 'both'; expected one of 'in', 'out', 'in_and_out'"):
+        read(edit(case, lambda config: config["buffer"].update(io="both")))
+
+
 def test_llama_scope_needs_what_its_code_has_had_several_defaults_for(edit: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match=r"sparsity_include_decoder_norm .* it is not there"):
         read(edit(Case("llama_scope", "residual"), lambda config: config.pop("sparsity_include_decoder_norm")))
