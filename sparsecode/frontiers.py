@@ -70,6 +70,9 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
         first = next((path for path in paths if _is_number(result.overrides[path])), paths[0] if paths else "")
         along[result.recipe] = along.get(result.recipe) or first
     differ = {recipe: _differing([r.fixed for r in results if r.recipe == recipe]) for recipe in along}
+    ranges = {
+        f"{score.data_range:.3g}" for result in results for score in result.scores.values() if score.psnr is not None
+    }
     grouped: dict[str, dict[str, tuple[Any, list[tuple[str, Score]]]]] = {}
     for result in results:
         own = along[result.recipe]
@@ -79,7 +82,8 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
         label = f"{value:.4g}" if isinstance(value, float) else str(value)
         label = named(own, value, changed) if isinstance(value, dict) else label
         for coder, score in result.scores.items():
-            line = grouped.setdefault(", ".join([result.recipe, *further, coder]), {})
+            spans = [f"data range {score.data_range:.3g}"] if len(ranges) > 1 else []  # what PSNR is measured by
+            line = grouped.setdefault(", ".join([result.recipe, *further, *spans, coder]), {})
             line.setdefault(label, (value, []))[1].append((result.run, score))
     rows: list[FrontierRow] = []
     for name, points in grouped.items():

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.tables import denoising_table, runs_table, scores_table
+from sparsecode.cli.tables import OWN, denoising_table, runs_table, scores_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder, labelled, list_runs
@@ -86,7 +86,9 @@ def _compare(run: Path, others: tuple[Path, ...]) -> None:
         console.print(f"{run} -> {other}: " + ("the same config" if not changes else ""), highlight=False)
         for change in changes:
             console.print(f"  {change}", highlight=False, markup=False)
-    table = Table("run", "codes by", "PSNR dB", "explained var.", "objective", "L0", "dead")
+    table = Table(
+        "run", "codes by", "PSNR dB", "explained var.", "objective", "L0", "dead", caption=OWN, caption_justify="left"
+    )
     for path in (run, *others):
         evaluation = RunFolder(path).evaluation()
         if evaluation is None:

@@ -94,7 +94,7 @@ def _bounds(found: dict[str, Latents]) -> Table:
             weighted = f"{each.importance.bound:.2f}{error}" if i == 0 else ""
             parts = (b.elbo, b.recon, b.kl_slab, b.kl_spike + b.kl_choice, per_batch(-b.elbo, b.n, BATCH))
             table.add_row(name if i == 0 else "", gates, *(f"{value:.2f}" for value in parts), weighted)
-    table.caption = f"slab, spike: divergences; VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"
+    table.caption = f"relaxed gates, as in training, give no bound\nslab, spike: divergences; VLB/{BATCH}: minus the elbo, summed over a batch of {BATCH}\nIWAE-{k}: hard gates, {any_found.importance.n} samples, ± standard error"
     return table
 
 

@@ -19,9 +19,10 @@ from sparsecode.files import write_atomic
 from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
 from sparsecode.plots import FrontierPoint, sparsity_frontier
 from sparsecode.plots.saving import save_figure
-from sparsecode.plots.sweep import SweepPoint, sweep_lines
+from sparsecode.plots.sweep import SweepPoint, sweep_panels
+from sparsecode.runs import RunFolder
 from sparsecode.specs import to_json
-from sparsecode.sweeps import RESULTS, SweepResult, curves_of
+from sparsecode.sweeps import RESULTS, SweepResult, by_meaning, curves_of
 
 __all__ = ["PICTURE", "TABLE", "report", "report_experiment"]
 
@@ -30,7 +31,7 @@ WORDS = {
     "active_noisy": "mean share of units active, noise on",
     "active_clean": "mean share of units active, noise off",
     "active_fraction": "mean share of codes active",
-    "elbo": "bound, nats per sample",
+    "elbo": "bound on log p(x), nats per sample",
     "explained_variance": "explained variance",
 }
 
@@ -38,19 +39,26 @@ WORDS = {
 def report_experiment(
     experiment: Experiment, name: str, results: Sequence[SweepResult], out: Path, console: Console
 ) -> None:
-    """The quantity that the experiment is about: a table and a picture of it along its axis."""
-    lines = curves_of(results, experiment.x, experiment.y)
+    """The quantity that the experiment is about: a picture of it along its axis, a table and a panel per meaning that it has."""
+    configs = {result.run: RunFolder(out / result.run).config() for result in results}
+    groups = by_meaning(results, configs, experiment.x, experiment.y)
     across, quantity = experiment.x.rpartition(".")[2], experiment.y.rpartition(".")[2]
     quantity = WORDS.get(quantity, quantity)
-    title = f"{quantity}: mean over seeds, and least to greatest"
-    table = Table(across, box=box.SIMPLE, title=title, title_justify="left")
-    for line in lines:
-        table.add_column(line, justify="right", overflow="fold")
-    for at in dict.fromkeys(at for line in lines.values() for at in line):
-        table.add_row(str(at), *(_band(line.get(at, [])) for line in lines.values()))
-    console.print(table)
-    points = {line: [SweepPoint(at, values) for at, values in found.items()] for line, found in lines.items()}
-    figure = sweep_lines(points, across, quantity, experiment.title)
+    panels: dict[str, dict[str, list[SweepPoint]]] = {}
+    for meaning, own in groups.items():
+        lines = curves_of(own, experiment.x, experiment.y)
+        what = f"{quantity} ({meaning})" if meaning else quantity
+        title = f"{what}: mean over seeds, and least to greatest"
+        table = Table(across, box=box.SIMPLE, title=title, title_justify="left")
+        for line in lines:
+            table.add_column(line, justify="right", overflow="fold")
+        for at in dict.fromkeys(at for line in lines.values() for at in line):
+            table.add_row(str(at), *(_band(line.get(at, [])) for line in lines.values()))
+        console.print(table)
+        panels[meaning] = {
+            line: [SweepPoint(at, values) for at, values in found.items()] for line, found in lines.items()
+        }
+    figure = sweep_panels(panels, across, quantity, experiment.title)
     picture = out / f"{name}.png"
     save_figure(picture, figure)
     console.print(f"{'picture':8} {picture}", highlight=False, soft_wrap=True)

@@ -9,7 +9,13 @@ from sparsecode.evaluate.metrics import DENSE
 from sparsecode.evaluate.restore import Restored
 from sparsecode.runs import Evaluation, Summary
 
-__all__ = ["denoising_table", "restored_table", "runs_table", "scores_table", "with_deviation"]
+__all__ = ["OWN", "denoising_table", "restored_table", "runs_table", "scores_table", "with_deviation"]
+
+
+OWN = (
+    "PSNR in dB, by the range of each run's own data; objectives of models with\n"
+    "the same terms and weights on the same data alone can be compared"
+)
 
 
 def with_deviation(mean: float, deviation: float, n: int, digits: int) -> str:
@@ -99,7 +105,7 @@ def restored_table(restored: Restored) -> Table:
 
 def runs_table(summaries: list[Summary]) -> Table:
     """A row per run, scored by its first coder."""
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, caption=OWN, caption_justify="left")
     for column in ("run", "data", "steps", "by", "PSNR", "objective", "L0"):
         justify = "left" if column in ("run", "data", "by") else "right"
         table.add_column(column, justify=justify, no_wrap=column != "run", overflow="fold")  # long names leave room

@@ -27,7 +27,7 @@ WORDS = {
     "dead": "dead: codes active on no sample",
     "always_on": "always on: codes open for all samples",
     "active_units": "active units: codes that vary",
-    "elbo": "elbo: bound, nats per sample",
+    "elbo": "elbo: nats per sample, gates as in training",
     "recon": "recon: nats per sample",
     "kl_slab": "kl slab: nats per sample",
     "kl_spike": "kl spike: nats per sample",

@@ -6,6 +6,7 @@ A backend is a function from jobs to an iterator of outcomes, in whatever order 
 from sparsecode.sweeps.curves import SEED, curves_of, named
 from sparsecode.sweeps.grid import Axis, jobs_of
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
+from sparsecode.sweeps.meanings import by_meaning
 from sparsecode.sweeps.processes import processes
 from sparsecode.sweeps.results import RESULTS, SweepResult, read_results, sweep
 from sparsecode.sweeps.serial import serial
@@ -19,6 +20,7 @@ __all__ = [
     "Job",
     "Outcome",
     "SweepResult",
+    "by_meaning",
     "curves_of",
     "jobs_of",
     "named",

@@ -10,7 +10,7 @@ import msgspec
 
 from sparsecode.sweeps.results import SweepResult
 
-__all__ = ["SEED", "curves_of", "named"]
+__all__ = ["SEED", "curves_of", "named", "resolved"]
 
 SEED = "seed"
 
@@ -18,7 +18,7 @@ SEED = "seed"
 def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[Any, list[float]]]:
     """The values of `y`, a dotted place in a result, over seeds, by value of the axis `x`; a line per recipe and further override.
 
-    A step of `y` may name alternatives, of which the first that a result has counts: `bounds.relaxed|exact.elbo`.
+    A step of `y` may name alternatives, of which the first that a result has counts: `bounds.hard|exact.elbo`.
 
     Raises ValueError naming the run without such an axis, or such a number.
     """
@@ -45,14 +45,27 @@ def named(path: str, value: Any, overrides: Container[str]) -> str:
     return " ".join([str(value.get("type", path.rpartition(".")[2])), *chosen])
 
 
-def _number(result: SweepResult, place: str) -> float:
+def resolved(result: SweepResult, place: str) -> list[str]:
+    """The steps of a dotted place, of alternatives the first that the result has. Raises ValueError for a step that is not there."""
+    return _followed(result, place)[0]
+
+
+def _followed(result: SweepResult, place: str) -> tuple[list[str], Any]:
+    """The steps taken, and what is there."""
     found: Any = msgspec.to_builtins(result)
-    for step in place.split("."):
-        step = next((name for name in step.split("|") if isinstance(found, dict) and name in found), step)
+    steps: list[str] = []
+    for given in place.split("."):
+        step = next((name for name in given.split("|") if isinstance(found, dict) and name in found), given)
         if not isinstance(found, dict) or step not in found:
             known = f"; there is {', '.join(found)}" if isinstance(found, dict) else ""
             raise ValueError(f"{result.run}: no {step!r} of {place!r} in its results{known}")
+        steps.append(step)
         found = found[step]
+    return steps, found
+
+
+def _number(result: SweepResult, place: str) -> float:
+    found = _followed(result, place)[1]
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise ValueError(f"{result.run}: {place} is {found!r}; expected a number")
     return float(found)
