@@ -22,16 +22,17 @@ def photos_olshausen_field() -> Run:
     Olshausen & Field, Nature 1996: they minimise sum (I - sum_i a_i phi_i)^2 + lambda sum_i S(a_i / sigma) on 12x12
     patches with 192 functions, with S one of -exp(-x^2), log(1 + x^2) and |x|; |x| here. Halved, as our energies are,
     it has weight = lambda / (2 sigma); their lambda / sigma = 0.14 leaves the scale of the pixels open, so the weight
-    here is chosen for some 10 % active codes. They whiten the frequencies f by f exp(-(f / 200)^4), flat for
+    here is chosen for some 10 % active codes, on patches with a standard deviation of at least 0.05 (of pixels in [0, 1]): more
+    than half of these photographs is plain, and its codes are 0. They whiten the frequencies f by f exp(-(f / 200)^4), flat for
     natural images up to a cut-off; the patches' own covariance with a floor does the same in whatever units, and can be
     undone. Their atoms learn by gradient steps and are rescaled until the codes' variances agree; here they fit running
     statistics, with norm 1. The encoder predicts the codes and learns beside them; it does not touch the atoms.
     """
     return Run(
-        data=Photos(size=12),
+        data=Photos(size=12, min_std=0.05),
         model=Iterative(
             n_code=192,
-            weight=0.6,
+            weight=1.2,
             normaliser=Whiten(floor=0.3),
             encoder=LISTA(n_iter=3, positive=False),
             decoder=OnlineDictionary(forgetting=Linear(0.8, 0.99, length=0.5, unit="fraction")),
@@ -40,6 +41,6 @@ def photos_olshausen_field() -> Run:
         ),
         optim=Optim(groups={"encoder": Adam(lr=1e-3)}),
         train=Train(epochs=4, batch_size=250, select="solver/objective"),
-        evaluate=Evaluate(sigmas=(10 / 255, 25 / 255, 50 / 255), unit="range"),
+        evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
         seed=0,
     )
