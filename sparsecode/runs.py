@@ -275,13 +275,17 @@ def loaded_from(data: Data) -> Splits:
 
 
 class Summary(NamedTuple):
-    """A run in one line; `problem` says why the rest is empty, `stands` how far it is (converted models were not trained here)."""
+    """A run in one line; `problem` says why the rest is empty, `stands` how far it is (converted models were not trained here).
+
+    `objective` is the definition of the scores' objective.
+    """
 
     name: str
     data: str = ""
     stands: str = ""
     evaluation: Evaluation | None = None
     problem: str = ""
+    objective: str = ""
 
 
 def list_runs(root: Path) -> list[Summary]:
@@ -301,6 +305,6 @@ def _summary(folder: RunFolder) -> Summary | None:
         stands = f"{state.step} of {state.total_steps}" if state else folder.unfinished
         if not stands:
             stands = "converted" if (folder.model / "cfg.json").is_file() else "not begun"
-        return Summary(name, data, stands, folder.evaluation())
+        return Summary(name, data, stands, folder.evaluation(), objective=config.model.objective)
     except (OSError, ValueError) as problem:
         return Summary(name, problem=str(problem))

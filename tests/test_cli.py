@@ -247,3 +247,20 @@ def test_importing_the_package_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == ["[]", "['torch']"]
+
+
+def test_objectives_of_two_definitions_are_marked_in_one_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("digits-sdl", "digits-topk"):
+        assert main(["train", name, *SHORT, "--out", str(tmp_path / name)]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        half = "1/2 " if name == "digits-sdl" else ""
+        assert f"objective: {half}|x - decode(z)|^2" in out
+        assert "in model space, mean over samples" in out
+    for asked in (["ls", str(tmp_path)], ["compare", str(tmp_path / "digits-sdl"), str(tmp_path / "digits-topk")]):
+        assert main(["runs", *asked]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "objective a: 1/2 |x - decode(z)|^2 + weight" in out
+        assert "objective b: |x - decode(z)|^2 in model space" in out
+        assert "alone can be compared" in out

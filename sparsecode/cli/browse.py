@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.tables import OWN, denoising_table, runs_table, scores_table
+from sparsecode.cli.tables import denoising_table, objectives, runs_table, scores_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder, labelled, list_runs
@@ -86,9 +86,9 @@ def _compare(run: Path, others: tuple[Path, ...]) -> None:
         console.print(f"{run} -> {other}: " + ("the same config" if not changes else ""), highlight=False)
         for change in changes:
             console.print(f"  {change}", highlight=False, markup=False)
-    table = Table(
-        "run", "codes by", "PSNR dB", "explained var.", "objective", "L0", "dead", caption=OWN, caption_justify="left"
-    )
+    table = Table("run", "codes by", "PSNR dB", "explained var.", "objective", "L0", "dead", caption_justify="left")
+    definitions = {path: RunFolder(path).config().model.objective for path in (run, *others)}
+    marks, table.caption = objectives(list(definitions.values()))
     for path in (run, *others):
         evaluation = RunFolder(path).evaluation()
         if evaluation is None:
@@ -96,7 +96,7 @@ def _compare(run: Path, others: tuple[Path, ...]) -> None:
             continue
         for coder, s in evaluation.scores.items():
             table.add_row(
-                str(path), coder, "-" if s.psnr is None else f"{s.psnr:.2f}", "-" if s.explained_variance is None else f"{s.explained_variance:.4f}", f"{s.objective:.4g}",
+                str(path), coder, "-" if s.psnr is None else f"{s.psnr:.2f}", "-" if s.explained_variance is None else f"{s.explained_variance:.4f}", f"{s.objective:.4g}{marks[definitions[path]]}",
                 f"{s.l0:.2f} of {s.n_code}", str(s.dead),
             )  # fmt: skip
     console.print(table)

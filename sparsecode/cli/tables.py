@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.table import Table
 
@@ -9,7 +11,7 @@ from sparsecode.evaluate.metrics import DENSE
 from sparsecode.evaluate.restore import Restored
 from sparsecode.runs import Evaluation, Summary
 
-__all__ = ["OWN", "denoising_table", "restored_table", "runs_table", "scores_table", "with_deviation"]
+__all__ = ["denoising_table", "objectives", "restored_table", "runs_table", "scores_table", "with_deviation"]
 
 
 OWN = (
@@ -59,11 +61,20 @@ def scores_table(evaluation: Evaluation, title: str = "") -> Table:
         f"dead: active on no sample, dense: on more than {DENSE:.0%}, on: on every one"
     )
     silent = {name: s.silent for name, s in evaluation.scores.items() if s.silent and s.silent >= SILENT}
+    if any_score.objective_of and not classifies:
+        table.caption += f"\nobjective: {any_score.objective_of}, mean over samples"
     if silent:
         shares = ", ".join(f"{share:.0%} by {name}" for name, share in silent.items())
         table.caption += f"\nsamples without an active code: {shares}"
     table.caption_justify = "left"
     return table
+
+
+def objectives(definitions: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Of runs side by side: a mark for each definition of the objective, if there are several, and the table's caption."""
+    different = list(dict.fromkeys(definitions))
+    marks = {words: "" if len(different) < 2 else f" {chr(ord('a') + i)}" for i, words in enumerate(different)}
+    return marks, "\n".join([OWN, *(f"objective{mark}: {words}" for words, mark in marks.items())])
 
 
 def denoising_table(evaluation: Evaluation) -> Table:
@@ -105,7 +116,8 @@ def restored_table(restored: Restored) -> Table:
 
 def runs_table(summaries: list[Summary]) -> Table:
     """A row per run, scored by its first coder."""
-    table = Table(box=box.SIMPLE, caption=OWN, caption_justify="left")
+    marks, caption = objectives([s.objective for s in summaries if s.evaluation])
+    table = Table(box=box.SIMPLE, caption=caption, caption_justify="left")
     for column in ("run", "data", "steps", "by", "PSNR", "objective", "L0"):
         justify = "left" if column in ("run", "data", "by") else "right"
         table.add_column(column, justify=justify, no_wrap=column != "run", overflow="fold")  # long names leave room
@@ -119,7 +131,7 @@ def runs_table(summaries: list[Summary]) -> Table:
             scored = [
                 coder,
                 "-" if first.psnr is None else f"{first.psnr:.2f}",
-                f"{first.objective:.4g}",
+                f"{first.objective:.4g}{marks[s.objective]}",
                 f"{first.l0:.1f}",
             ]
         table.add_row(s.name, s.data, s.stands, *scored)

@@ -45,6 +45,9 @@ class Score(Spec, tag="score"):
     `explained_variance` is dominated by features of large variance. `feature_explained_variance` is its mean over features
     instead; `large_features` hold more than ten times the mean share of the variance, together `large_share`, and
     `explained_variance_rest` is that of all others (None if there is no large one).
+
+    `objective` is the mean of the model's `energy`; `objective_of` says which: solvers minimise half the squared error, the
+    loss of autoencoders has the whole one, and variational models have a bound.
     """
 
     n: int
@@ -74,6 +77,7 @@ class Score(Spec, tag="score"):
     large_features: tuple[int, ...] | None = None
     large_share: float | None = None
     explained_variance_rest: float | None = None
+    objective_of: str | None = None
 
 
 @torch.no_grad()
@@ -159,6 +163,7 @@ def score(
         population_sparsity=_mean(population[:, 1]),
         lifetime_sparsity=_mean(usage.lifetime_sparsity),
         accuracy=None if model.n_classes is None else float(hits[0].sum()) / n,
+        objective_of=getattr(model.spec, "objective", None),
         feature_explained_variance=single and single.mean,
         large_features=single and tuple(single.large),
         large_share=single and single.share,

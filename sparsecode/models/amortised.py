@@ -82,6 +82,14 @@ class Amortised(Spec, tag="amortised"):
         for problem in problems(self):
             raise ValueError(f"Amortised: {problem}")
 
+    @property
+    def objective(self) -> str:
+        """What `energy` is, in words; of models that classify, with the cross-entropy in place of the error."""
+        weighed = "" if self.penalty is None or isinstance(self.penalty, KL) else " + weight * penalty(z)"
+        if isinstance(self.task, Classify):
+            return f"cross-entropy in nats{weighed}"
+        return f"|x - decode(z)|^2{weighed} in model space"
+
     def build(self, shape: tuple[int, ...], seed: int) -> AmortisedModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
         return AmortisedModel(self, shape, seed)

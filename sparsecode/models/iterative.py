@@ -123,6 +123,11 @@ class Iterative(Spec, tag="iterative"):
                 f"Iterative: n_code is {self.n_code} and penalty.size {self.penalty.size}; expected whole groups"
             )
 
+    @property
+    def objective(self) -> str:
+        """What `energy` is, in words."""
+        return "1/2 |x - decode(z)|^2 + weight * penalty(z) in model space"
+
     def build(self, shape: tuple[int, ...], seed: int) -> IterativeModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
         return IterativeModel(self, shape, seed)

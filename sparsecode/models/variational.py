@@ -62,6 +62,11 @@ class Variational(Spec, tag="variational"):
                 "'pseudo_inputs': the divergence of one that has spikes from one that has none is infinite"
             )
 
+    @property
+    def objective(self) -> str:
+        """What `energy` is, in words."""
+        return "-log p(x | z) + KL in nats, unweighted, in model space"
+
     def build(self, shape: tuple[int, ...], seed: int) -> VariationalModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
         return VariationalModel(self, shape, seed)

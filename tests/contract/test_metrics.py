@@ -362,3 +362,24 @@ def test_a_feature_that_dominates_explained_variance_is_a_warning(tmp_path: Path
     assert warning.startswith(f"1 feature holds {found.large_share:.0%} of the variance (number 28)")
     assert f"{found.explained_variance:.3f} by encode is {found.explained_variance_rest:.3f} without" in warning
     assert "standardise_features" in warning
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["digits-sdl", "digits-lista", "digits-topk", "digits-satlin"])
+def test_the_objective_is_what_its_words_say(name: str, tmp_path: Path) -> None:
+    config = toy(name, tmp_path)
+    split = config.data.load().test.take(slice(50))
+    model = config.model.build(tuple(split.x.shape[1:]), seed=0).eval()
+    model.initialise_(split.x)
+    codes = next(iter(model.coders().values()))
+    found = score(model, codes, split, 1.0)
+    z = codes(split.x)
+    error = (model.normalise(split.x) - model.decode(z)).square().sum(dim=1)
+    size = float(getattr(model, "weight", 0.0)) * z.abs().sum(dim=1)  # L1 is the penalty of those that have one here
+    expected = {
+        "1/2 |x - decode(z)|^2 + weight * penalty(z) in model space": error / 2 + size,
+        "|x - decode(z)|^2 + weight * penalty(z) in model space": error + size,
+        "|x - decode(z)|^2 in model space": error,
+    }
+    assert found.objective_of is not None
+    assert found.objective == pytest.approx(float(expected[found.objective_of].mean()), rel=1e-4)
