@@ -48,8 +48,8 @@ def report_experiment(
     for meaning, own in groups.items():
         lines = curves_of(own, experiment.x, experiment.y)
         what = f"{quantity} ({meaning})" if meaning else quantity
-        title = f"{what}: mean over seeds, and least to greatest"
-        table = Table(across, box=box.SIMPLE, title=title, title_justify="left")
+        console.print(f"{what}: mean over seeds, and least to greatest", highlight=False, markup=False, soft_wrap=True)
+        table = Table(across, box=box.SIMPLE)
         for line in lines:
             table.add_column(line, justify="right", overflow="fold")
         for at in dict.fromkeys(at for line in lines.values() for at in line):

@@ -41,6 +41,7 @@ def sparsity_frontier(
         raise ValueError("lines hold no points; expected at least one finished run")
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(1, 2)
+    beyond = False
     quantities = (("psnr", "PSNR, dB"), ("explained_variance", "explained variance"))
     for axes, (quantity, words) in zip(panels, quantities, strict=True):
         for i, (name, points) in enumerate(lines.items()):
@@ -65,6 +66,7 @@ def sparsity_frontier(
             beside += up
         if beside:
             axes.set_ylim(*_frame(seen, beside))
+            beyond |= bool(max(up for up in beside if math.isfinite(up)) > axes.get_ylim()[1])
         if all(_centre(p.l0)[0] > 0 for points in lines.values() for p in points):
             axes.set_xscale("log")
             log_ticks(axes, WIDE)
@@ -76,6 +78,7 @@ def sparsity_frontier(
     shown = sorted(zip(handles, labels, strict=True), key=lambda item: item[1] in (references or {}))
     figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, fontsize=8)
     note = f" (labels: {labelled_by})" if labelled_by else ""
+    note += "; references go on above the frame" if beyond else ""
     figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sparsecode.plots.style import fitting
@@ -47,6 +48,7 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
         none = f", none on {(active == 0).mean():.0%} of samples" if (active == 0).any() else ""
         right.set_title(f"{name}: {active.mean():.1f} codes active in the mean{none}", fontsize=9, y=1)
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.set_xlabel("active codes per sample", fontsize=8)
         right.set_ylabel("samples", fontsize=8)
         for axes in (left, right):

@@ -40,7 +40,8 @@ def meaning_of(config: Run, result: SweepResult, place: str) -> str:
     if quantity in LIKELIHOODS and model.get("likelihood"):
         likelihood = model["likelihood"]["type"]
         density = likelihood not in ("bernoulli",)
-        space = f" in the space of {named('normaliser', model['normaliser'], {})}" if density else ""
+        normaliser = named("normaliser", model["normaliser"], {})
+        space = f", in units of {normaliser}" if density and normaliser != "identity" else ""
         gates = "relaxed gates, which give no bound; " if "relaxed" in steps else ""
         return f"{gates}{likelihood} likelihood of {data}{space}"
     if quantity == "objective":
