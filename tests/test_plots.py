@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sparsecode.data.splits import Split
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
+from sparsecode.nn.activations import Sigmoid
 from sparsecode.plots import (
     FrontierPoint,
     accuracy_curves,
@@ -25,7 +27,7 @@ from sparsecode.plots import (
     sparsity_frontier,
     training_curves,
 )
-from sparsecode.reports.run_figures import most_used_first
+from sparsecode.reports.run_figures import counts_apart, most_used_first
 
 Array = NDArray[Any]
 
@@ -168,6 +170,23 @@ def test_validation_without_a_coder_is_a_line_of_its_own() -> None:
     assert curves(training_curves(records)) == {
         "L0: active codes per sample": {"train": ([1], [1]), "valid": ([1], [2])}
     }
+
+
+@pytest.mark.parametrize(("theta", "together"), [(0.0, True), (0.5, False)])
+def test_l0_of_training_and_validation_share_a_panel_if_they_count_alike(theta: float, together: bool) -> None:
+    records = [
+        {"kind": "train", "step": 1, "l0": 16.0},
+        {"kind": "train", "step": 2, "l0": 15.0},
+        {"kind": "evaluate", "step": 1, "encode/l0": 3.0},
+        {"kind": "evaluate", "step": 2, "encode/l0": 2.0},
+    ]
+    model = Amortised(n_code=16, activation=Sigmoid()).build((4,), seed=0)
+    found = curves(training_curves(counts_apart(records, model, theta)))
+    train, valid = {"train": ([1, 2], [16, 15])}, {"valid, encode": ([1, 2], [3, 2])}
+    if together:
+        assert found == {"L0: active codes per sample": train | valid}
+    else:
+        assert found == {"L0 in training: |z| > 0": train, "L0 in validation: |z| > 0.5": valid}
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 7])

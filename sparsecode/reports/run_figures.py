@@ -22,8 +22,9 @@ from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image
 from sparsecode.plots.saving import save_figure
 from sparsecode.reports.codes import subject_of
 from sparsecode.runs import Run, RunFolder
+from sparsecode.train.observers import Record
 
-__all__ = ["FIGURES", "draw", "most_used_first"]
+__all__ = ["FIGURES", "counts_apart", "draw", "most_used_first"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
@@ -33,7 +34,8 @@ FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
     """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
     name = folder.label
-    figures = {"curves": training_curves(folder.metrics(), name)} if folder.metrics() else {}
+    records = counts_apart(folder.metrics(), model, config.evaluate.theta)
+    figures = {"curves": training_curves(records, name)} if records else {}
     figures["usage"] = code_usage(
         _usage(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
@@ -48,6 +50,26 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
         paths.append(folder.figures / f"{title}.png")
         save_figure(paths[-1], figure)
     return paths
+
+
+def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float) -> list[dict[str, Any]]:
+    """Records in which L0 of training and of validation have names of their own, where they count by different levels.
+
+    Training counts |z_j| > target_l0.theta, or codes other than 0 without a target, or gates with gamma > 0.5; validation
+    |z_j| > `theta`, evaluate.theta.
+    """
+    control = getattr(model, "control", None)
+    counted = control.spec.theta if control is not None else 0.0
+    if counted == theta:
+        return list(records)
+    how = "open gates" if isinstance(model, VariationalModel) else f"|z| > {counted:g}"
+    names = {"train": f"L0 in training: {how}", "evaluate": f"L0 in validation: |z| > {theta:g}"}
+
+    def renamed(name: str, kind: str) -> str:
+        coder, slash, quantity = name.rpartition("/")
+        return f"{coder}{slash}{names[kind]}" if quantity == "l0" and kind in names else name
+
+    return [{renamed(name, record["kind"]): value for name, value in record.items()} for record in records]
 
 
 @torch.no_grad()
