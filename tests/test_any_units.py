@@ -1,6 +1,7 @@
 """Samples and atoms in any units: codes that are scaled alike, and certificates that hold."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,17 @@ def test_a_weight_beyond_the_range_leaves_zeros(alpha: float, penalty: Penalty, 
         np.testing.assert_allclose(found.objective, np.square(X).sum(axis=1) / 2, rtol=0.01)
 
 
+@pytest.mark.parametrize(
+    "encode", [lambda x, atoms: sparse_encode(x, atoms, ALPHA), lambda x, atoms: omp_encode(x, atoms, 2)]
+)
+def test_atoms_that_vanish_in_the_precision_of_the_samples_are_refused(encode: Callable[[Array, Array], Array]) -> None:
+    atoms = D.copy()
+    atoms[3:5] = [[0], [1e-50]] * atoms[3:5]
+    with pytest.raises(ValueError, match=r"^row 4 of D is too small for float32, in which x is solved; .* float64$"):
+        encode(X.astype(np.float32), atoms)
+    assert encode(X, atoms).shape == (12, 10)
+
+
 def test_a_weight_below_the_range_is_refused() -> None:
     message = (
         r"^the penalty weight \(alpha\) is 1e-50 and vanishes in float32 beside .*: raise it, or pass x as float64$"
@@ -242,3 +254,22 @@ def test_an_energy_whose_squares_underflow_certifies_nothing_but_zeros() -> None
         for solver in (CoordinateDescent(), FISTA()):
             found = solve(energy, solver, torch.zeros(12, 10), max_steps=5, tol=1e-4)
             assert (found.converged == right).all()
+
+
+def test_a_weight_below_rounding_certifies_nothing_that_is_not_so() -> None:
+    rng = np.random.default_rng(1)
+    x, atoms = (torch.tensor(rng.normal(size=shape), dtype=torch.float32) for shape in ((6, 5), (8, 5)))
+    zeros, penalty = torch.zeros(6, 8), L1(positive=True)
+    plain = solve(QuadraticEnergy(x, atoms, penalty, 1e-7), None, zeros, max_steps=60, tol=1e-4)
+    with pytest.warns(
+        ConvergenceWarning, match="rounding allows no less beside so small an alpha; .* pass x as float64$"
+    ):
+        found = sparse_encode(x, atoms, 1e-7, penalty=penalty, max_steps=60, return_solution=True)
+    true = QuadraticEnergy(x.double(), atoms.double(), penalty, 1e-7).gap(found.z.double())
+    assert torch.equal(found.z, plain.z)
+    assert (true > 1000 * plain.gap).any()
+    assert (true <= found.gap.double() * 1.001).all()
+    with pytest.warns(
+        ConvergenceWarning, match="rounding allows no less beside so small an alpha; raise alpha or tol$"
+    ):
+        assert not sparse_encode(X, D, 1e-20, max_steps=100_000, return_solution=True).converged.any()

@@ -78,6 +78,13 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Prob
             if wide
             else "D contains NaN or infinity; expected finite atoms"
         )
+    if given.dtype.itemsize > atoms.dtype.itemsize:
+        gone = lost(torch.as_tensor(native(given)), atoms.cpu())
+        if bool(gone.any()):
+            raise ValueError(
+                f"row {int(gone.int().argmax())} of D is too small for {_word(atoms)}, in which x is solved; expected values that "
+                "it can hold: leave the row out, rescale D or pass x as float64"
+            )
     chunk = CHUNK if chunk is None else whole("chunk", chunk)
     start = None if z0 is None else like("z0", z0, x, len(atoms))
     if out is None:

@@ -106,6 +106,8 @@ def sparse_encode(
     2^(a + b) alpha are 2^(a - b) times those of x and D (bit for bit from coordinate descent) as far as the dtype reaches. A code whose largest value
     overflows, or is no normal number of the dtype, has an infinite gap, is not `converged` and raises a ConvergenceWarning.
     `objective` is 0 or infinite where it leaves the range of the dtype.
+    Where alpha is below 2^-10 |x| |D|, gaps of float32 codes are computed in float64, and what rounding may hide in float64
+    is added: a gap is an upper bound, to rounding, or infinite.
 
     Raises
     ------
@@ -151,23 +153,27 @@ def sparse_encode(
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
     measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
     fixed = getattr(solver, "step_size", None) is not None
-    _warn_if_unfinished(
-        joined[1], joined[3], out_of_range(n_gone, x, fixed) if n_gone else None, tol, max_steps, measure
-    )
+    beyond = out_of_range(n_gone, x, fixed) if n_gone else None
+    _warn_if_unfinished(joined[1], joined[2], joined[3], beyond, tol, max_steps, measure)
     return result if return_solution else codes
 
 
 def _warn_if_unfinished(
-    gap: Tensor, converged: Tensor, beyond: str | None, tol: float, max_steps: int, measure: str
+    gap: Tensor, steps: Tensor, converged: Tensor, beyond: str | None, tol: float, max_steps: int, measure: str
 ) -> None:
     if bool(converged.all()):
         return
     from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
 
     left = ~converged
+    most, wider = float(gap[left].max()), ", or pass x as float64" if gap.dtype == torch.float32 else ""
+    if beyond is None and bool((steps[left] < max_steps).any()):
+        beyond = (
+            f"{int(left.sum())} of {len(gap)} codes have {measure} up to {most:.1e}, above tol={tol:g}: rounding allows no less "
+            f"beside so small an alpha; raise alpha or tol{wider}"
+        )
     text = beyond or (
-        f"{int(left.sum())} of {len(gap)} codes stopped at max_steps={max_steps} with {measure} up to "
-        f"{float(gap[left].max()):.1e}, above tol={tol:g}; raise max_steps or tol"
-        + (", or pass x as float64" if gap.dtype == torch.float32 and tol < 1e-5 else "")
+        f"{int(left.sum())} of {len(gap)} codes stopped at max_steps={max_steps} with {measure} up to {most:.1e}, above "
+        f"tol={tol:g}; raise max_steps or tol{wider if tol < 1e-5 else ''}"
     )
     warnings.warn(text, ConvergenceWarning, stacklevel=3)

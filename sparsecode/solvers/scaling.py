@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsecode.penalties import Convex
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent
 from sparsecode.solvers.original import OriginalFISTA
@@ -20,6 +21,7 @@ from sparsecode.types import Solution
 
 __all__ = ["exponents", "lost", "reach", "shifted", "solve_in_any_units", "squares_fit"]
 
+SMALL = 2.0**-10  # of |x| |D|: at lower weights gaps are looked at again
 REACH = {torch.float32: 30, torch.float64: 250}  # a product of four numbers up to 2^reach is still in range
 
 
@@ -28,13 +30,12 @@ def reach(dtype: torch.dtype) -> int:
     return REACH[dtype]
 
 
-def squares_fit(squares: Tensor, rows: Tensor) -> bool:
-    """Whether `squares`, of the norms of `rows`, are far enough from both ends of the range, or of rows of zeros."""
+def squares_fit(squares: Tensor, rows: Tensor) -> float:
+    """The largest of `squares`, of the norms of `rows`, if they are far enough from both ends of the range or 0; else 0."""
     most = 2.0 ** (2 * reach(squares.dtype))
-    least, largest = torch.aminmax(squares)
-    if not float(largest) <= most:
-        return False
-    return float(least) >= 1 / most or not bool(rows[squares < 1 / most].any())
+    least, largest = (float(part) for part in torch.aminmax(squares))
+    fit = largest <= most and (least >= 1 / most or not bool(rows[squares < 1 / most].any()))
+    return largest if fit else 0.0
 
 
 def exponents(rows: Tensor) -> Tensor:
@@ -66,8 +67,11 @@ def solve_in_any_units(
     the dtype is too narrow for the problem in any units: for a weight that is nothing beside |x_i| |D|, for atoms that are
     nothing beside the largest one and matter nevertheless, and for solvers with numbers that are in the units of the problem.
     """
-    if energy.x.dtype not in REACH or not energy.x.numel() or _fits(energy, z0):
+    if energy.x.dtype not in REACH or not energy.x.numel():
         return solve(energy, solver, z0, max_steps=max_steps, tol=tol)
+    if product := _product_of_sizes(energy, z0):
+        found = solve(energy, solver, z0, max_steps=max_steps, tol=tol)
+        return _recertified(energy, found, tol) if energy.weight < SMALL * product else found
     x, atoms, gram = energy.x, energy.dictionary, energy.gram
     n_code, n_features = atoms.shape
     bits, up = reach(x.dtype), 0
@@ -108,6 +112,8 @@ def solve_in_any_units(
         if bool(start[is_zero[group]].any()):
             start = start.masked_fill(is_zero[group][:, None], 0)
         found = solve(part, solver, start, max_steps=max_steps, tol=tol)
+        if weight < SMALL * math.sqrt(float(part.half_square.amax()) * float(part.gram.diagonal().amax())):
+            found = _recertified(part, found, tol)
         if up or down:
             z = shifted(found.z, down - up)
             gone = lost(found.z, z)
@@ -128,15 +134,30 @@ def _zeros(energy: QuadraticEnergy, z0: Tensor) -> Solution[Tensor]:
     return Solution(torch.zeros_like(z0), objective, torch.zeros_like(objective), steps, steps == 0)
 
 
-def _fits(energy: QuadraticEnergy, z0: Tensor) -> bool:
-    """Whether nothing comes near the ends of the range."""
+def _product_of_sizes(energy: QuadraticEnergy, z0: Tensor) -> float:
+    """At least max |x_i| max |d_j| / 2 if nothing comes near the ends of the range; else 0."""
     squares, bits = energy.half_square, reach(z0.dtype)
-    return (
-        2.0 ** (-3 * bits) <= energy.weight <= 2.0 ** (3 * bits)
-        and squares_fit(squares, energy.x)
-        and squares_fit(energy.gram.diagonal(), energy.dictionary)
-        and (float(squares.amin()) > 0 or not bool(z0[squares == 0].any()))
-    )
+    if not 2.0 ** (-3 * bits) <= energy.weight <= 2.0 ** (3 * bits):
+        return 0.0
+    product = squares_fit(squares, energy.x) * squares_fit(energy.gram.diagonal(), energy.dictionary)
+    fits = product and (float(squares.amin()) > 0 or not bool(z0[squares == 0].any()))
+    return math.sqrt(product) if fits else 0.0
+
+
+def _recertified(energy: QuadraticEnergy, found: Solution[Tensor], tol: float) -> Solution[Tensor]:
+    """Gaps that hold where the weight is so small that rounding of D r matters beside it.
+
+    In float64 for float32; in float64 a bound on what rounding may add is added.
+    """
+    if not isinstance(energy.penalty, Convex):  # whose residuals are relative to the weight: rounding makes them larger
+        return found
+    if energy.x.dtype == torch.float32:
+        wide = QuadraticEnergy(energy.x.double(), energy.dictionary.double(), energy.penalty, energy.weight)
+        gap = torch.maximum(found.gap, wide.gap(found.z.double()).to(found.gap))
+    else:
+        size = (2 * energy.half_square * energy.gram.diagonal().amax()).sqrt()
+        gap = found.gap + 128 * torch.finfo(size.dtype).eps * size / energy.weight * (found.z != 0).any(dim=1)
+    return found._replace(gap=gap, converged=gap <= tol)
 
 
 def _refuse_units(solver: Solver | None) -> None:
