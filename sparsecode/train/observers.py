@@ -41,8 +41,9 @@ class _Head(msgspec.Struct):
 
 
 def _record(raw: Any, where: str) -> Record:
-    head = msgspec.structs.asdict(converted(raw, _Head, where))
-    return head | converted({k: v for k, v in raw.items() if k not in head}, dict[str, float | None], where)
+    head = converted(raw, _Head, where)
+    raw |= {"kind": None, "step": None}
+    return converted(raw, dict[str, float | None], where) | {"kind": head.kind, "step": head.step}
 
 
 def _lines(path: Path) -> list[tuple[Record, bytes]]:
