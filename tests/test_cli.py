@@ -34,11 +34,13 @@ WAYS = {type(recipe().model): name for name, recipe in reversed(RECIPES.items())
 
 
 @pytest.mark.parametrize("name", [n if n in WAYS else pytest.param(n, marks=pytest.mark.slow) for n in RECIPES])
-def test_every_recipe_has_an_option_per_number(name: str, capsys: Capture) -> None:
+def test_every_recipe_has_an_option_per_number(name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["train", name, "--help"]) == 0
     text, config = capsys.readouterr().out, RECIPES[name]()
     rates = [f"--optim.groups.{pattern}.lr" for pattern in config.optim.groups if "*" not in pattern]
     weight = ["--model.weight"] if hasattr(config.model, "weight") else []
+    assert max(map(len, text.splitlines())) <= 80
     for option in ("--seed", "--model.n-code", "--train.epochs", "--out", *rates, *weight):
         assert option in text
 

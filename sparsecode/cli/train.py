@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from sparsecode.cli.arguments import DataPath
+from sparsecode.cli.arguments import DataPath, parsed
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, options_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
@@ -68,7 +68,7 @@ def train_command(argv: list[str]) -> int:
     config = assign(config, tuple(chosen), "option")
     options: Any = dataclasses.make_dataclass("Options", [], bases=(options_of(config), Place))
     options.__doc__ = RECIPES[name].about.split("\n")[0]
-    chosen = tyro.cli(options, args=rest, prog=f"sparsecode train {name}")
+    chosen: Any = parsed(options, rest, f"sparsecode train {name}")
     config = with_options(config, _only_config(chosen, config))
     return _train(config, chosen.out or Path("runs") / name, chosen, console)
 
