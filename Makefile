@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: $(VENV)/tools ## the tests (under five minutes on two cores)
 
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow
+
+test-kills: $(VENV)/tools ## every command killed at each of its writes and called again (half an hour on two cores)
+	$(BIN)/pytest -m slow --numprocesses 2 --dist worksteal tests/test_kills.py
 
 test-fuzz: $(VENV)/tools ## 10 000 damaged configs, arrays, foreign folders and command lines (SPARSECODE_FUZZ_SEED chooses which)
 	SPARSECODE_FUZZ_INPUTS=$${SPARSECODE_FUZZ_INPUTS:-10000} $(BIN)/pytest -m slow tests/fuzz

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import pickle
+import pkgutil
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+import sparsecode
+from sparsecode import runner
 from sparsecode.cli import main
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
@@ -72,8 +76,11 @@ class _Watch:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def call(argv: Sequence[str], root: Path, kill_at: int | None = None) -> Ended:
-    """`sparsecode` in a fork of this process that works in `root`, killed at its write of this number, counted from 1."""
+def call(argv: Sequence[str], root: Path, kill_at: int | None = None, *, draws: bool = True) -> Ended:
+    """`sparsecode` in a fork of this process that works in `root`, killed at its write of this number, counted from 1.
+
+    With `draws` False runs have no figures.
+    """
     output, log = root.with_name(root.name + ".out"), root.with_name(root.name + ".writes")
     log.unlink(missing_ok=True)
     child = os.fork()
@@ -85,6 +92,8 @@ def call(argv: Sequence[str], root: Path, kill_at: int | None = None) -> Ended:
             os.dup2(terminal, 1)
             os.dup2(terminal, 2)
             sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115 - until the process ends
+            if not draws:
+                runner.draw = lambda *_: []  # pyright: ignore[reportAttributeAccessIssue] - its arguments do not matter
             watch = _Watch(root, kill_at)
             code = main(list(argv))
             log.write_bytes(pickle.dumps(watch.writes))
@@ -99,8 +108,13 @@ def call(argv: Sequence[str], root: Path, kill_at: int | None = None) -> Ended:
     return Ended(os.waitstatus_to_exitcode(status), output.read_text(), writes)
 
 
-def coarse_figures() -> None:
-    """Draw with few pixels: how many does not matter here, and it takes most of the time."""
+def prepare() -> None:
+    """Import here what every fork would import again, and draw with few pixels: how many does not matter here, and it takes most of the time."""
+    for module in pkgutil.walk_packages(sparsecode.__path__, "sparsecode."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    for name in ("sklearn.datasets", "sklearn.linear_model", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin"):
+        import_module(name)
     fine = Figure.savefig
 
     def savefig(self: Figure, file: Any, **how: Any) -> None:

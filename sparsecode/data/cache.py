@@ -95,12 +95,12 @@ def written(path: Path, shape: tuple[int, ...]) -> Generator[Callable[[Tensor], 
 def mapped(path: Path) -> Tensor:
     """The array in a `.npy` file as a tensor that reads from the disk what it is asked for.
 
-    Raises ValueError naming the file if it is damaged.
+    Raises ValueError naming the file if it is damaged or gone; OSError, as of a disk that fails, says nothing of the file.
     """
     try:
         # Copy-on-write, because torch wants memory that could be written to; the file never changes.
         return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    except (EOFError, OSError, SyntaxError, TypeError, ValueError) as error:
+    except (EOFError, FileNotFoundError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged or gone ({error}); delete the folder {path.parent} to build it again"
         ) from None

@@ -276,7 +276,9 @@ def refuse_shards(folder: Path) -> None:
 
 def _strangers(folder: Path, ours: str) -> list[str]:
     """Names in a folder that no writer makes, apart from names that match `ours`."""
-    known = re.compile(rf"({re.escape(LOCK)}|{UNFINISHED}|{re.escape(JOURNAL)}|{ours})({re.escape(TEMPORARY)})?")
+    known = re.compile(
+        rf"({re.escape(LOCK)}|{UNFINISHED}|{re.escape(JOURNAL)}|{re.escape(INDEX)}|{ours})({re.escape(TEMPORARY)})?"
+    )
     return sorted(p.name for p in folder.iterdir() if not known.fullmatch(p.name)) if folder.is_dir() else []
 
 

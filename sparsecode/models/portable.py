@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,8 +93,8 @@ def read_metadata(path: Path, remedy: str) -> dict[str, str]:
     By our own means: the library opens no file whose name is not UTF-8. Raises ValueError naming the file and the remedy if the
     file is cut short or its header is damaged.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size  # of this very file: training replaces it while others look
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length <= size - 8 else b""
     try:

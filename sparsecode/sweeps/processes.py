@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing import connection, get_context, parent_process, resource_tracker
+from threading import Thread
 from typing import Any
 
 import torch
@@ -80,7 +82,16 @@ def _work(job: Job, threads: int, accelerator: str, send: Any) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     outcome = trained(job, (), accelerator)
     with suppress(BrokenPipeError):  # a parent that was stopped twice has not waited
         send.send(outcome)
+
+
+def _end_with_parent() -> None:
+    """Ask this process to save and end when its parent is killed: it would train on, and hold its folder against the next sweep."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
