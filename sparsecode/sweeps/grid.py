@@ -13,7 +13,7 @@ import msgspec
 
 from sparsecode.overrides import OverrideError, assign, replaced, value_at
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import Run
+from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import parsed
 from sparsecode.sweeps.jobs import Job
 
@@ -70,7 +70,7 @@ def jobs_of(recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str
     """
     if unknown := [name for name in recipes if name not in RECIPES]:
         raise OverrideError(f"no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}")
-    there = {path.name.rpartition("_")[2]: path.name for path in sorted(root.iterdir())} if root.is_dir() else {}
+    there = {_hash_of(path): path.name for path in sorted(root.iterdir())} if root.is_dir() else {}
     jobs: list[Job] = []
     for recipe in recipes:
         base = assign(RECIPES[recipe](), assignments)
@@ -86,6 +86,14 @@ def jobs_of(recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise OverrideError(f"two runs of this sweep would be the same: {twice[0]}")
     return jobs
+
+
+def _hash_of(folder: Path) -> str:
+    """The hash of the run in a folder, as it is today: an older version's config has fewer fields than its name was made of."""
+    try:
+        return _hash(RunFolder(folder).config())
+    except (OSError, ValueError):  # not begun, damaged, or no run
+        return folder.name.rpartition("_")[2]
 
 
 def _hash(config: Run) -> str:
