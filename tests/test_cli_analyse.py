@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.cli.analyse import AnalysisReport
+from sparsecode.cli.console import Console
 from sparsecode.data import Synthetic
 from sparsecode.data.synthetic import Firing
 from sparsecode.evaluate.analysis import OWN, analyse
@@ -59,7 +59,7 @@ def test_a_run_is_analysed_and_drawn(trained: Path, tmp_path: Path, capsys: Capt
         assert f"{gap.gap:.4f}" in text
         assert np.mean(found.density[coder]) == pytest.approx(found.scores[coder].active_fraction)
     # a second time only by force, and with the same numbers
-    assert main(command) == 2
+    assert main(command) == 3
     assert main([*command, "--force"]) == 0
     assert from_json(report_file.read_bytes(), AnalysisReport) == report
 
@@ -105,7 +105,7 @@ def test_a_decoder_that_is_not_linear_is_noted_and_cannot_be_compared(trained: P
     assert set(done.report.references) <= {"solver", "encoder"}
     assert any("decoder is not linear" in note for note in done.report.notes)
     with pytest.raises(ValueError, match="deep: its decoder is not linear"):
-        _compared({"deep": done, "other": done}, Console(quiet=True))
+        _compared({"deep": done, "other": done}, Console())
 
 
 def test_the_truth_of_synthetic_data_is_used() -> None:
