@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from rich.progress import track
 from rich.table import Table
 from safetensors import safe_open
 
@@ -67,14 +68,9 @@ def test_the_terminal_shows_names_as_they_are(name: str, capsys: Capture) -> Non
     console.print(table)
     console.print(f"{name}: done", highlight=False, soft_wrap=True)
     assert printable(name, kept="\n") + ": done" in checked(capsys)
-    for _ in console_track(console, described(name)):
+    with console.status(f"{described(name)}: working"):
         pass
-
-
-def console_track(console: Console, description: str) -> object:
-    from rich.progress import track
-
-    return track(range(2), description=description, console=console)
+    assert list(track(range(2), description=described(name), console=console)) == [0, 1]
 
 
 def test_one_listing_holds_every_name(trained: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -183,8 +179,8 @@ def test_every_command_takes_a_run_of_any_name(name: str, trained: Path, tmp_pat
             str(trained),
             "--json",
             str(tmp_path / f"{name}.json"),
-            "--picture",
-            str(tmp_path / f"{name}.png"),
+            "--samples",
+            "50",
         ],
         ["probe", run, "--labels-per-class", "1", "--seeds", "1", "--out", str(tmp_path / f"probe{name}")],
         ["denoise", image, "--dictionary", run, "--sigma", "0.1", "--out", str(tmp_path / f"den{name}")],

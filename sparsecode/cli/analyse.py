@@ -16,7 +16,7 @@ from sparsecode.cli.analysis_tables import (
     stability_table,
 )
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.console import Console
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.tables import scores_table
 from sparsecode.data import Splits
@@ -108,7 +108,7 @@ def _one(
     folder = RunFolder(path)
     model = folder.best_model()
     level = config.evaluate.theta if theta is None else theta
-    with console.status(f"{name}: coding and solving"):
+    with console.status(f"{described(name)}: coding and solving"):
         done = analyse(model, splits, part, name=name, theta=level, samples=samples, seed=seed, source=config.data)
     report = done.report
     console.print(scores_table(Evaluation(part, report.scores, {}), f"{name}:"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.console import Console
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.robustness import Attack, Robustness, robustness
@@ -49,7 +49,7 @@ def attack_command(asked: scoring.Attack) -> None:
         for size in eps:
             for number in (0, draws) if draws and model.spec.corruption is not None else (0,):
                 how = Attack(kind=kind, eps=size, norm=norm, steps=steps, draws=number)
-                with console.status(f"{name}: attacking at {size:.3g}"):
+                with console.status(f"{described(name)}: attacking at {size:.3g}"):
                     done.append(robustness(model, test, how, clip, seed))
                 r = done[-1]
                 noise = f"mean of {number}" if number else "off"

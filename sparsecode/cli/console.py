@@ -34,5 +34,5 @@ class Console(rich.console.Console):
 
 
 def described(name: str) -> str:
-    """A name in the description of a progress bar, which is markup."""
+    """A name in the description of a progress bar or a status, which is markup."""
     return escape(printable(name))

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.console import Console
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
 from sparsecode.evaluate.bounds import per_batch
@@ -48,7 +48,7 @@ def latents_command(asked: scoring.Latents) -> None:
         folder = RunFolder(path)
         splits = folder.splits(moved, loaded)
         part = {"train": splits.train, "valid": splits.valid, "test": splits.test}[split]
-        with console.status(f"{name}: {split} split"):
+        with console.status(f"{described(name)}: {split} split"):
             found[name] = latents(model, part, splits.data_range, splits.factors, split, samples, draws, seed)
     console.print(_bounds(found))
     console.print(_use(found))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sparsecode.cli.arguments import UsageError, scoring
-from sparsecode.cli.console import Console
+from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
@@ -88,7 +88,7 @@ def units_command(asked: scoring.Units) -> None:
     reports: dict[str, Units] = {}
     pictures: list[Path] = []
     for (name, one), place in zip(opened.items(), run_names(paths), strict=True):
-        with console.status(f"{name}: coding, fitting and drawing"):
+        with console.status(f"{described(name)}: coding, fitting and drawing"):
             found = activity(one.model, one.samples, one.noise.sigma, one.seed, one.theta)
             assert found is not None
             strongest = _strongest(one)
