@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,16 +48,31 @@ def folders(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
 
 def _train(data: Path, out: Path, names: list[str]) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(HERE / "rank_worker.py"), str(data), str(out), *names],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}:{HERE.parent}"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    """As torchrun starts them, whose own process would import torch once more."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}:{HERE.parent}"}
+    command = [sys.executable, str(HERE / "rank_worker.py"), str(data), str(out), *names]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        for process in ranks:
+            _, problem = process.communicate(timeout=300)
+            assert process.returncode == 0, problem
+    finally:
+        for process in ranks:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("name", [n if n in AMONG_RANKS else pytest.param(n, marks=pytest.mark.slow) for n in KINDS])
