@@ -282,6 +282,8 @@ def test_small_moves_of_thresholds_are_no_warning_and_old_scores_have_none(tmp_p
     (far,) = msgspec.structs.replace(close, l0_before=38.4).warnings()
     assert "+20% off" in far
     assert "train on more samples" in far
+    (low,) = msgspec.structs.replace(close, l0_before=20.0, trained=22.0).warnings()
+    assert "raise target_l0.arrival" in low
     folder = run(toy("digits-topk", tmp_path), tmp_path / "run", accelerator="cpu").folder
     stored = msgspec.json.decode(folder.eval_file.read_bytes())
     assert stored["spec"].pop("calibration") is None

@@ -24,8 +24,12 @@ LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor,
 
 def remedy(reached: float, wanted: float) -> str:
     """What to do about an L0 on unseen samples that is not the wanted one, by that `reached` on training samples."""
-    if abs(reached - wanted) > TOLERANCE * wanted:
+    if reached > wanted * (1 + TOLERANCE):
         return f"training samples had {reached:.4g} at the end: train longer"
+    if reached < wanted * (1 - TOLERANCE):
+        return (
+            f"training samples had {reached:.4g} at the end: raise target_l0.arrival, so that L0 comes down more slowly"
+        )
     return f"training samples have {reached:.4g}, unseen ones differ: train on more samples, or with fewer codes"
 
 
