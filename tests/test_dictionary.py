@@ -366,7 +366,7 @@ def test_all_state_of_the_decoder_is_in_its_buffers(digits: NDArray[np.float32])
         ({"penalty": "l1"}, r"^penalty is 'l1'; expected one of sparsecode\.penalties"),
         ({"constraint": "unit"}, r"^constraint is 'unit'; expected UnitNorm\(\) or UnitBall\(\)"),
         ({"constraint": Free()}, r"^constraint is Free\(\); expected"),
-        ({"resume": 3}, "^resume is a int; expected the DictionaryFit of an earlier call"),
+        ({"resume": 3}, "^resume has type int; expected the DictionaryFit of an earlier call"),
         ({"forgetting": "slowly"}, "^forgetting is 'slowly'; expected a number in"),
         ({"init": [[1.0]]}, "^init is a list; expected a NumPy array or a torch tensor"),
         ({"seed": "one"}, "^seed is 'one'; expected a whole number"),
