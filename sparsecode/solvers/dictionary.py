@@ -190,7 +190,9 @@ def _check_types(forgetting: Any, constraint: Any, resume: Any, seed: Any, callb
             f"constraint is {constraint!r}; expected UnitNorm() or UnitBall() from sparsecode.nn.constraints, or None"
         )
     if resume is not None and not isinstance(resume, DictionaryFit):
-        raise TypeError(f"resume has type {type(resume).__name__}; expected the DictionaryFit of an earlier call, or None")
+        raise TypeError(
+            f"resume has type {type(resume).__name__}; expected the DictionaryFit of an earlier call, or None"
+        )
     if not isinstance(seed, int | np.integer):
         raise TypeError(f"seed is {seed!r}; expected a whole number")
     if callback is not None and not callable(callback):
