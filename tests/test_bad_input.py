@@ -445,7 +445,7 @@ D = ROWS[:20] + 0.1
         (ROWS.astype(object), D, TypeError, "^x has dtype object; expected a floating-point type"),
         (ROWS.astype(complex), D, TypeError, "^x has dtype complex128; expected a floating-point type"),
         (ROWS.astype(int), D, TypeError, "^x has dtype int64; .*: convert it to float32 first"),
-        (np.float32(1), D, TypeError, "^x is a float32; expected a NumPy array or a torch tensor"),
+        (np.float32(1), D, ValueError, r"^x has shape \(\); expected two axes"),
         (np.array(1.0), D, ValueError, r"^x has shape \(\); expected two axes"),
         (X, D, ValueError, r"^x has shape \(200, 8, 8\); expected two axes"),
         (ROWS, D[:0], ValueError, "^D has no rows; expected at least one atom"),
