@@ -67,7 +67,10 @@ DRAWN: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWN)
+SELDOM = ("short frontier", "frontier", "many sizes", "ablation", "epochs", "usage")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SELDOM else n for n in DRAWN])
 def test_every_point_is_seen_and_labels_are_apart(name: str) -> None:
     assert faults(DRAWN[name]()) == []
 

@@ -71,7 +71,7 @@ def test_tables_say_so(
         ("digits-dae", ["plot", "RUN"]),
         pytest.param("digits-dae", ["analyse", "RUN", "--samples", "30", "--split", "valid"], marks=pytest.mark.slow),
         pytest.param("digits-vsc", ["traverse", "RUN", "--frames", "2"], marks=pytest.mark.slow),
-        ("noise-digits", ["units", "RUN", "--units", "2", "--samples", "50"]),
+        pytest.param("noise-digits", ["units", "RUN", "--units", "2", "--samples", "50"], marks=pytest.mark.slow),
     ],
 )
 def test_figures_say_so(
