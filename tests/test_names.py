@@ -163,7 +163,6 @@ def test_nothing_in_a_page_begins_or_ends_an_element(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.draws
 @pytest.mark.parametrize("name", WORST)
 def test_every_command_takes_a_run_of_any_name(name: str, trained: Path, tmp_path: Path, capsys: Capture) -> None:
     run = str(shutil.copytree(trained, tmp_path / name))
