@@ -96,8 +96,8 @@ def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> 
     console.print(table)
     proof = done.proof
     console.print(
-        f"largest differences over {proof.n_inputs} probe inputs, {proof.near} of them next to a threshold, by the formulas of\n"
-        "both formats on the files as they stand:\n"
+        f"largest differences over {proof.n_inputs} probe inputs ({proof.near} next to a threshold),\n"
+        "by the formulas of both formats on the files as they stand:\n"
         f"  codes    {proof.codes:.1e} beside {proof.largest_code:.3g}, {proof.flips} active in one alone\n"
         f"  outputs  {proof.outputs:.1e} beside {proof.largest_output:.3g}",
         highlight=False,
