@@ -1,4 +1,4 @@
-"""A run killed at any moment, in real processes, ends in the same bits."""
+"""A run killed at random moments, in real processes, ends in the same bits (tests/test_kills.py kills at every write)."""
 
 from __future__ import annotations
 
@@ -86,45 +86,6 @@ def test_killed_ten_times_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: 
     assert len(set(killed_at)) > 5, killed_at
     finish(tmp_path / "run")
     assert_same_run(undisturbed, tmp_path / "run")
-
-
-# Runs the command line with a bomb in one call of the operating system: the process kills itself, hard, when that call
-# is reached in the n-th save of the training state. Other files are not counted: how many there are is no matter here.
-BOMB = """
-import os, signal, sys
-from pathlib import Path
-call, n = sys.argv[1], int(sys.argv[2])
-home = Path if call == "replace" else os
-real, seen = getattr(home, call), 0
-def bomb(*arguments):
-    global seen
-    file = arguments[0] if call == "replace" else os.readlink(f"/proc/self/fd/{arguments[0]}")
-    seen += str(file).endswith("state.safetensors.sparsecode.partial")
-    if seen == n:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*arguments)
-setattr(home, call, bomb)
-from sparsecode.cli import main
-sys.exit(main(sys.argv[3:]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("call", "n"), [("fsync", 8), ("replace", 14)])
-def test_killed_in_the_middle_of_a_save_the_run_still_loads(
-    undisturbed: Path, tmp_path: Path, call: str, n: int
-) -> None:
-    out = tmp_path / "run"
-    arguments = [sys.executable, "-c", BOMB, call, str(n), *COMMAND[2:], "--out", str(out)]
-    process = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
-    assert process.returncode == -signal.SIGKILL, process.stderr
-    assert list(out.rglob("*.partial")), "the kill was not inside a save"
-    state = RunFolder(out).state()
-    assert state is not None
-    assert 0 < state.step < state.total_steps
-    RunFolder(out).best_model()
-    assert f"going on with {out} at step {state.step}" in finish(out).replace("\n", "")
-    assert_same_run(undisturbed, out)
 
 
 # sent within a process by the recipes' contract tests, and to sweeps
