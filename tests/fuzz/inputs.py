@@ -192,7 +192,6 @@ def prepare(run: Path, folder: Path) -> None:
 WARM = [
     "eval RUN", "encode RUN FOLDER/x.npy --out FOLDER/z.npz", "denoise FOLDER/image.npy --dictionary RUN --sigma 0.1 --out FOLDER/o --stride 4",
     "train digits-sdl --out FOLDER/t --train.epochs 0.01 --accelerator cpu --evaluate.sigmas 0.5",
-    "train digits-vsc --out FOLDER/v --train.epochs 0.01 --accelerator cpu",
 ]  # fmt: skip
 
 

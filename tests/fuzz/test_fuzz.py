@@ -18,7 +18,7 @@ from fuzz.inputs import kinds, prepare
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork, /proc and limits of memory")
 
 SHARES = {"config": 0.3, "arrays": 0.3, "foreign": 0.25, "argv": 0.15}
-SAMPLE = {"config": 8, "arrays": 16, "foreign": 12, "argv": 8}
+SAMPLE = {"config": 6, "arrays": 8, "foreign": 12, "argv": 5}
 
 
 def tried(kind: str, n: int, trained: Path, folder: Path, seed: int, seconds: float) -> int:
