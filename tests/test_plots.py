@@ -285,4 +285,4 @@ def test_atoms_are_drawn_by_the_energy_they_give_to_samples() -> None:
 def test_the_picture_of_use_says_how_many_samples_have_no_active_code() -> None:
     active = np.array([0, 0, 0, 8])
     titles = [a.get_title() for a in code_usage({"solver": (np.full(9, 0.2), active)}).axes]
-    assert titles[1] == "solver: 2.0 codes active in the mean, none on 75% of samples"
+    assert titles[1] == "solver: 2.0 codes active on average, none on 75% of samples"

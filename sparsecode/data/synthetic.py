@@ -60,7 +60,7 @@ class Exponential(Spec, tag="exponential"):
 
 
 class Firing(Spec, tag="firing"):
-    """Which atoms a sample is made of: `active` of them in the mean.
+    """Which atoms a sample is made of: `active` of them on average.
 
     Atom j (from 1) is active on a share of the samples proportional to j^-zipf. Within groups of `group` atoms in
     succession, atoms are active together: thresholds on Gaussians with this `correlation`.
