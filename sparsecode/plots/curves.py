@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sparsecode.plots.style import colour, dash, fitting, mark
@@ -68,20 +69,25 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     wide = 3.6 * columns
     told = ", ".join(f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in constant.items())
     notes = textwrap.wrap(f"constant: {told}", int(wide * 14)) if told and panels is not series else []
-    top, height = 0.65 + LINE * len(notes), 2.5 * rows + LINE * len(notes)
+    names = list(dict.fromkeys(line for lines in panels.values() for line in lines))  # one colour in all panels
+    keys_wide = max(1, int(wide * 14 / (max(map(len, names)) + 6)))  # names of lines beside each other
+    extra = LINE * (len(notes) + -(-len(names) // keys_wide))
+    top, height = 0.65 + extra, 2.5 * rows + extra
     figure = Figure(figsize=(wide, height))
     # by hand: a layout that is solved for takes seconds with as many panels
     figure.subplots_adjust(0.65 / wide, 0.55 / height, 1 - 0.12 / wide, 1 - top / height, wspace=0.25, hspace=0.45)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    names = list(dict.fromkeys(line for lines in panels.values() for line in lines))  # one colour in all panels
+    keys: dict[str, Line2D] = {}
     last = max(max(steps) for lines in panels.values() for steps, _ in lines.values())
     for axes, (quantity, lines) in zip(grid, panels.items(), strict=False):
         for line, (steps, values) in lines.items():
             i = names.index(line)
             few = mark(i) if len(values) < MARKED else ""
-            axes.plot(steps, values, dash(i), color=colour(i), label=line, linewidth=1, marker=few, markersize=3)
+            (keys[line],) = axes.plot(
+                steps, values, dash(i), color=colour(i), label=line, linewidth=1, marker=few, markersize=3
+            )
         _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
         axes.set_xlim(-0.03 * last, 1.03 * last)
         axes.set_title(
@@ -89,10 +95,14 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
         )  # to find a free place takes long
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.legend(fontsize=7)
     figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / height)
     if notes:
         figure.text(0.5, 1 - 0.32 / height, "\n".join(notes), ha="center", va="top", fontsize=8)
+    # outside the panels, where it hides no point
+    place = (0.5, 1 - (0.3 + LINE * len(notes)) / height)
+    figure.legend(
+        keys.values(), keys, loc="upper center", bbox_to_anchor=place, ncols=keys_wide, fontsize=8, frameon=False
+    )
     figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
     return figure
 
