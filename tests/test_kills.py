@@ -177,7 +177,7 @@ def campaign(name: str, inputs: Path, place: Path) -> tuple[int, list[str]]:
     draws = name not in UNDRAWN
     cache = inputs.parent / "cache"
     os.environ["SPARSECODE_CACHE"] = str(cache)  # of what commands compile, too
-    for needed in (*needs, *(("topk",) if name == "train-patches" else ())):
+    for needed in needs:
         make(needed, inputs)
     root = place / "run"
 
@@ -192,7 +192,6 @@ def campaign(name: str, inputs: Path, place: Path) -> tuple[int, list[str]]:
                 if path.name != "config.json":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         if name == "train-patches":  # whose data are built into the cache
-            shutil.copytree(cache, root / "cache")
             os.environ["SPARSECODE_CACHE"] = str(root / "cache")
 
     fresh()
