@@ -25,7 +25,7 @@ $(VENV)/tools: $(VENV)/installed
 demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score it, draw pictures (two minutes)
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
 
-test: $(VENV)/tools ## the tests (under five minutes on two cores)
+test: $(VENV)/tools ## the tests (under four minutes on two cores)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)

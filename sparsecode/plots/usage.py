@@ -47,7 +47,8 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         right.stairs(*np.histogram(active, np.arange(low, high + step + 1, step) - 0.5), fill=True)
         right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
         none = f", none on {(active == 0).mean():.0%} of samples" if (active == 0).any() else ""
-        right.set_title(f"{name}: {active.mean():.1f} codes active on average{none}", fontsize=9, y=1)
+        words = f"{name}: {active.mean():.1f} codes active on average{none}"
+        right.set_title(words, fontsize=fitting(words, figure, 2, 9), y=1)
         for axis in (right.xaxis, right.yaxis):
             axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         right.set_xlabel("active codes per sample", fontsize=8)

@@ -33,7 +33,9 @@ def figures_of(config: Run) -> frozenset[str]:
     if isinstance(getattr(config.model, "task", None), Classify):
         return frozenset({"curves", "usage"})
     denoising = {"denoising"} if config.evaluate.sigmas else set[str]()
-    restored = {"restored"} if getattr(config.model, "corruption", None) else set[str]()
+    corruption = getattr(config.model, "corruption", None)
+    annealed = getattr(getattr(corruption, "sigma", None), "stop", None) == 0  # no noise is left to restore from
+    restored = {"restored"} if corruption and not annealed else set[str]()
     variational = {"encoding", "prior"} if isinstance(config.model, Variational) else set[str]()
     return frozenset({"atoms", "curves", "reconstructions", "usage"} | denoising | restored | variational)
 
