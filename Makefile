@@ -31,7 +31,7 @@ test: $(VENV)/tools ## the tests (under four minutes on two cores)
 test-slow: $(VENV)/tools ## the long tests (MNIST needs SPARSECODE_DATA or the network)
 	$(BIN)/pytest -m slow
 
-test-kills: $(VENV)/tools ## every command killed at each of its writes and called again (half an hour on two cores)
+test-kills: $(VENV)/tools ## every command killed at each of its writes and called again (about ten minutes on two cores)
 	$(BIN)/pytest -m slow --numprocesses 2 --dist worksteal tests/test_kills.py
 
 test-fuzz: $(VENV)/tools ## 10 000 damaged configs, arrays, foreign folders and command lines (SPARSECODE_FUZZ_SEED chooses which)
