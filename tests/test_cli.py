@@ -38,7 +38,7 @@ def test_every_recipe_has_an_option_per_number(name: str, capsys: Capture, monke
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["train", name, "--help"]) == 0
     text, config = capsys.readouterr().out, RECIPES[name]()
-    rates = [f"--optim.groups.{pattern}.lr" for pattern in config.optim.groups if "*" not in pattern]
+    rates = [f"--optim.groups.{pattern}.lr" for pattern in config.optim.groups if pattern.isidentifier()]
     weight = ["--model.weight"] if hasattr(config.model, "weight") else []
     assert max(map(len, text.splitlines())) <= 80
     for option in ("--seed", "--model.n-code", "--train.epochs", "--out", *rates, *weight):
