@@ -39,7 +39,7 @@ class Writer(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How a format is told from others by what is there, and how it is read; some are only read.
+    """How a format is recognised by the files that are there, and how it is read; some formats are only read.
 
     `read` and `computed` take the path and the names of unknown config keys to ignore. `computed` is what the format's own
     formula gives (for models of ours, the model itself), stated without the record: conversions are checked by it. `files`

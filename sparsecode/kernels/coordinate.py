@@ -283,7 +283,7 @@ def coordinate_descent(
             _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
-    if faint.any():  # squares have underflowed: only a code of zeros can be told to be the optimum
+    if faint.any():  # squares have underflowed: only a code of zeros can be recognised as the optimum
         size = corr[faint] if positive else np.abs(corr[faint])
         optimal = (z[faint] == 0).all(axis=1) & (size <= weight).all(axis=1)
         gaps[faint] = np.where(optimal, 0, np.inf)

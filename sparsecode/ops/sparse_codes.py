@@ -45,7 +45,7 @@ ERROR = (
 
 @cache
 def bf16_is_fast() -> bool:
-    """Whether this processor multiplies bfloat16 numbers itself, and torch was not told to do without (ATEN_CPU_CAPABILITY)."""
+    """Whether this processor has bfloat16 units and ATEN_CPU_CAPABILITY does not turn them off."""
     known = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     if known.get("amx_bf16") or known.get("avx512_bf16"):
         return torch.backends.cpu.get_cpu_capability() == "AVX512"
