@@ -13,9 +13,10 @@ from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 from msgspec import Meta
 
+from sparsecode.migrations import MIGRATIONS, Migration
+
 __all__ = [
     "FORMAT",
-    "MIGRATIONS",
     "Spec",
     "converted",
     "differences",
@@ -36,9 +37,6 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # what numpy's RandomState takes
 INT64 = range(-(2**63), 2**63)  # the whole numbers that torch, NumPy and files of tensors can hold
 DEPTH = 100  # of nested JSON: a config has fewer than 10 levels
 
-Migration = Callable[[dict[str, Any]], dict[str, Any]]
-# The i-th entry turns format i + 1 into format i + 2. Each new one comes with a frozen fixture in tests/data.
-MIGRATIONS: tuple[Migration, ...] = ()
 FORMAT = len(MIGRATIONS) + 1
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from sparsecode.migrations import MIGRATIONS
 from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.normalisers import Standardise
@@ -16,7 +17,6 @@ from sparsecode.runs import Run
 from sparsecode.schedules import Constant, Exponential, Linear, Piecewise, Schedule
 from sparsecode.specs import (
     FORMAT,
-    MIGRATIONS,
     Count,
     NonNegative,
     Positive,
