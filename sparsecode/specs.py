@@ -118,7 +118,7 @@ def unpack(raw: Any, kind: type[S] | UnionType, source: str, migrations: Sequenc
             f"{newest}. Upgrade sparsecode to open it."
         )
     body = raw["spec"]
-    for migrate in migrations[number - 1 :]:
+    for migrate in migrations[number - 1 :] if isinstance(body, dict) else ():
         body = migrate(body)
     return converted(body, kind, source)
 
