@@ -70,7 +70,7 @@ class Problem(NamedTuple):
 def problem() -> Problem:
     """Mean squared norm 1 in training; strips of the photographs that do not overlap."""
     splits = Photos(size=16, shrink=1, n_train=60_000, n_valid=2_000, n_test=2_000).load()
-    whiten = Whiten(floor=0.1).build(256)
+    whiten = Whiten(floor=0.1).build((256,))
     whiten.initialise_(splits.train.x.flatten(1))
     parts = [whiten(split.x.flatten(1)) for split in (splits.train, splits.valid, splits.test)]
     scale = parts[0].square().sum(dim=1).mean().sqrt()

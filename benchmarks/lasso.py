@@ -50,7 +50,7 @@ def problem(name: str) -> tuple[Array, Array]:
     train, x = (split.x.flatten(1) for split in (rows.train, rows.test))
     train, x = (split - split.mean(dim=1, keepdim=True) for split in (train, x))
     if name == "easy":
-        whiten = Whiten(floor=0.01).build(256)
+        whiten = Whiten(floor=0.01).build((256,))
         whiten.initialise_(train)
         train, x = whiten(train), whiten(x)
     scale = train.square().sum(dim=1).mean().sqrt()

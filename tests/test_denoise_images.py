@@ -153,7 +153,7 @@ def test_models_without_a_dictionary_of_square_patches_are_refused(tmp_path: Pat
     with pytest.raises(ValueError, match=r"samples have shape \(4, 16\); expected square grey patches"):
         data_space_atoms(spec.build((4, 16), 0))
     model = spec.build((8, 8), 0)
-    model.normaliser = Standardise(mean=0.5, std=2.0).build(64)
+    model.normaliser = Standardise(mean=0.5, std=2.0).build((64,))
     np.testing.assert_allclose(data_space_atoms(model), 2 * model.decode(torch.eye(24)).detach(), atol=1e-5)
     linear = model.decode
     model.decode = lambda z: linear(z).square()

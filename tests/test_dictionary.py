@@ -331,7 +331,7 @@ def test_wrong_kinds_are_type_errors(x: Any) -> None:
 def test_the_decoder_learns_as_the_function_does(digits: NDArray[np.float32], constraint: Bounded) -> None:
     x = torch.from_numpy(digits)
     spec = OnlineDictionary(forgetting=Linear(0.5, 1.0, length=4), constraint=constraint, patience=2)
-    decoder = spec.build(20, 64, torch.Generator().manual_seed(0))
+    decoder = spec.build(20, (64,), torch.Generator().manual_seed(0))
     start = decoder.atoms.clone()
     stream = x[:1000].split(200)
     for batch in stream:
@@ -347,7 +347,9 @@ def test_the_decoder_learns_as_the_function_does(digits: NDArray[np.float32], co
 
 def test_all_state_of_the_decoder_is_in_its_buffers(digits: NDArray[np.float32]) -> None:
     x = torch.from_numpy(digits).double()
-    one, other = (OnlineDictionary(patience=2).build(20, 64, torch.Generator().manual_seed(i)).double() for i in (0, 1))
+    one, other = (
+        OnlineDictionary(patience=2).build(20, (64,), torch.Generator().manual_seed(i)).double() for i in (0, 1)
+    )
     for i, batch in enumerate(x[:800].split(200)):
         if i == 2:
             other.load_state_dict(one.state_dict())

@@ -21,7 +21,7 @@ STEPS, LOOK_EVERY, PATIENCE = 2000, 20, 15  # patience in looks at the validatio
 class _Classifier(nn.Module):
     def __init__(self, n_code: int, n_features: int, n_classes: int, rng: torch.Generator) -> None:
         super().__init__()
-        self.encoder: LISTAModule = LISTA(n_iter=3).build(n_code, n_features, rng)
+        self.encoder: LISTAModule = LISTA(n_iter=3).build(n_code, (n_features,), rng)
         self.weight = nn.Parameter(uniform_fan_in((n_classes, n_code), n_code, rng))
         self.bias = nn.Parameter(torch.zeros(n_classes))
 

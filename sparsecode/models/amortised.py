@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import torch
@@ -102,20 +101,19 @@ class AmortisedModel(AbstractSparseModel):
         super().__init__()
         self._spec = spec
         self.shape = shape
-        n_features = math.prod(shape)
         if isinstance(spec.task, Classify):
             self.n_classes = spec.task.n_classes
-        self.normaliser = spec.normaliser.build(n_features)
-        self.decoder = spec.decoder.build(spec.n_code, self.n_classes or n_features, generator(seed, "decoder"))
+        self.normaliser = spec.normaliser.build(shape)
+        self.decoder = spec.decoder.build(
+            spec.n_code, (self.n_classes,) if self.n_classes else shape, generator(seed, "decoder")
+        )
         rng = generator(seed, "encoder")
         self.encoder = (
-            spec.encoder.build(self.dictionary, spec.n_code, n_features, rng)
+            spec.encoder.build(spec.n_code, shape, rng, self.dictionary)
             if isinstance(spec.encoder, Affine)
-            else spec.encoder.build(spec.n_code, n_features, rng)
-            if isinstance(spec.encoder, LISTA)
             else spec.encoder.build(spec.n_code, shape, rng)
         )
-        self.projection = spec.projection and spec.projection.build(n_features, generator(seed, "projection"))
+        self.projection = spec.projection and spec.projection.build(shape, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)
         self.penalty = None if spec.penalty is None else build_sparsity(spec.penalty, spec.n_code)
         self.control = spec.target_l0 and spec.target_l0.build()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -147,11 +146,10 @@ class IterativeModel(AbstractSparseModel):
         super().__init__()
         self._spec = spec
         self.shape = shape
-        n_features = math.prod(shape)
-        self.normaliser = spec.normaliser.build(n_features)
-        self.decoder = spec.decoder.build(spec.n_code, n_features, generator(seed, "decoder"))
+        self.normaliser = spec.normaliser.build(shape)
+        self.decoder = spec.decoder.build(spec.n_code, shape, generator(seed, "decoder"))
         encoder = spec.encoder
-        self.encoder = encoder and encoder.build(spec.n_code, n_features, generator(seed, "encoder"))
+        self.encoder = encoder and encoder.build(spec.n_code, shape, generator(seed, "encoder"))
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
         self.control = spec.target_l0 and spec.target_l0.build()

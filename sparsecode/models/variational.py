@@ -87,13 +87,12 @@ class VariationalModel(AbstractSparseModel):
         self._spec = spec
         self.fused = fuses(spec.posterior, spec.prior, spec.likelihood, spec.net, spec.free_bits)
         self.shape = shape
-        n_features = int(torch.Size(shape).numel())
-        self.normaliser = spec.normaliser.build(n_features)
+        self.normaliser = spec.normaliser.build(shape)
         n_out = spec.posterior.heads * spec.n_code  # all heads in one product
         self.encoder = build_encoder(spec.net, shape, n_out, generator(seed, "encoder"))
         self.decoder = build_decoder(spec.net, spec.n_code, shape, generator(seed, "decoder"))
-        self.likelihood = spec.likelihood.build(n_features)
-        self.prior = spec.prior.build(spec.n_code, n_features, generator(seed, "prior"))
+        self.likelihood = spec.likelihood.build(shape)
+        self.prior = spec.prior.build(spec.n_code, shape, generator(seed, "prior"))
         self.register_buffer("latest", torch.zeros((), dtype=torch.long))
         self.latest: Tensor
 

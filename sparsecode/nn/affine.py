@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -66,8 +67,8 @@ class BiasedDictionary(Spec, tag="biased_dictionary"):
     start: Annotated[Literal["directions", "uniform", "samples"], Meta(description="the first atoms")] = "directions"
     frozen: Annotated[bool, Meta(description="atoms and bias are not trained")] = False
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> BiasedDictionaryModule:
-        return BiasedDictionaryModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> BiasedDictionaryModule:
+        return BiasedDictionaryModule(self, n_code, math.prod(shape), rng)
 
 
 OUTPUTS = {"linear": lambda x: x, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -157,14 +158,18 @@ class Affine(Spec, tag="affine"):
             raise ValueError("Affine: tied and positive are both set; choose decoder.constraint with positive instead")
 
     def build(
-        self, decoder: BiasedDictionaryModule | None, n_code: int, n_features: int, rng: torch.Generator
+        self,
+        n_code: int,
+        shape: tuple[int, ...],
+        rng: torch.Generator,
+        decoder: BiasedDictionaryModule | None = None,
     ) -> AffineModule:
         """Raises ValueError without a dictionary to start from, to tie to or to take c from."""
         if decoder is None and (self.centred or self.tied or self.start == "atoms"):
             raise ValueError(
                 "encoder: the decoder is not a dictionary of data; expected centred false, tied false and start 'uniform'"
             )
-        return AffineModule(self, decoder, n_code, n_features, rng)
+        return AffineModule(self, decoder, n_code, math.prod(shape), rng)
 
 
 class AffineModule(nn.Module):

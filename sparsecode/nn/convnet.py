@@ -58,7 +58,7 @@ class ConvEncoder(nn.Module):
         channels, side = spec.plan(shape)
         self.image = (channels[0], *shape[-2:])
         self.kernels, self.offsets = _blocks(list(pairwise(channels)), rng, transposed=False)
-        self.top = Perceptron(hidden=(spec.hidden,)).build(channels[-1] * side**2, n_out, rng)
+        self.top = PerceptronModule(Perceptron(hidden=(spec.hidden,)), channels[-1] * side**2, n_out, rng)
 
     def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b o"]:
         h = x.reshape(-1, *self.image)
@@ -78,7 +78,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         channels, side = spec.plan(shape)
         self.maps = (channels[-1], side, side)
-        self.top = Perceptron(hidden=(spec.hidden,)).build(n_in, math.prod(self.maps), rng)
+        self.top = Perceptron(hidden=(spec.hidden,)).build(n_in, self.maps, rng)
         self.kernels, self.offsets = _blocks(list(pairwise(channels[::-1])), rng, transposed=True)
 
     def forward(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
@@ -108,7 +108,7 @@ NetModule = PerceptronModule | ConvEncoder | ConvDecoder
 def build_encoder(net: Net, shape: tuple[int, ...], n_out: int, rng: torch.Generator) -> PerceptronModule | ConvEncoder:
     """The net from samples of `shape`, as rows [B, f], to n_out numbers."""
     if isinstance(net, Perceptron):
-        return net.build(math.prod(shape), n_out, rng)
+        return PerceptronModule(net, math.prod(shape), n_out, rng)
     return ConvEncoder(net, shape, n_out, rng)
 
 
@@ -116,5 +116,5 @@ def build_decoder(net: Net, n_in: int, shape: tuple[int, ...], rng: torch.Genera
     """Its mirror image, from n_in numbers to rows [B, f] of samples of `shape`."""
     if isinstance(net, Perceptron):
         backwards = Perceptron(hidden=net.hidden[::-1], activation=net.activation)
-        return backwards.build(n_in, math.prod(shape), rng)
+        return backwards.build(n_in, shape, rng)
     return ConvDecoder(net, n_in, shape, rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated
 
@@ -27,8 +28,8 @@ class LinearDictionary(Spec, tag="linear_dictionary"):
 
     constraint: Constraint = UnitNorm()
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LinearDictionaryModule:
-        return LinearDictionaryModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> LinearDictionaryModule:
+        return LinearDictionaryModule(self, n_code, math.prod(shape), rng)
 
 
 class LinearDictionaryModule(nn.Module):
@@ -63,8 +64,8 @@ class OneHidden(Spec, tag="one_hidden"):
     n_hidden: Annotated[int, Meta(ge=1, description="units in the decoder's hidden layer")]
     constraint: Constraint = UnitNorm()
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> OneHiddenModule:
-        return OneHiddenModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> OneHiddenModule:
+        return OneHiddenModule(self, n_code, math.prod(shape), rng)
 
 
 class OneHiddenModule(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -27,8 +28,8 @@ class LISTA(Spec, tag="lista"):
     n_iter: Annotated[int, Meta(ge=1, le=1000)] = 3
     positive: bool = True
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LISTAModule:
-        return LISTAModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> LISTAModule:
+        return LISTAModule(self, n_code, math.prod(shape), rng)
 
 
 class LISTAModule(nn.Module):
@@ -73,8 +74,8 @@ class LinearEncoder(Spec, tag="linear"):
         """Its outputs have either sign."""
         return False
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> LinearEncoderModule:
-        return LinearEncoderModule(n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> LinearEncoderModule:
+        return LinearEncoderModule(n_code, math.prod(shape), rng)
 
 
 class LinearEncoderModule(nn.Module):

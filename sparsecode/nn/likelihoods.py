@@ -45,7 +45,7 @@ class Bernoulli(Spec, tag="bernoulli"):
 
     binarise: Annotated[bool, Meta(description="train on pixels drawn with their grey levels as chances")] = False
 
-    def build(self, n_features: int) -> LikelihoodModule:  # noqa: ARG002 - the contract
+    def build(self, shape: tuple[int, ...]) -> LikelihoodModule:  # noqa: ARG002 - the contract
         return BernoulliModule(self)
 
 
@@ -55,7 +55,7 @@ class ContinuousBernoulli(Spec, tag="continuous_bernoulli"):
     Source: Loaiza-Ganem & Cunningham, NeurIPS 2019.
     """
 
-    def build(self, n_features: int) -> LikelihoodModule:  # noqa: ARG002 - the contract
+    def build(self, shape: tuple[int, ...]) -> LikelihoodModule:  # noqa: ARG002 - the contract
         return ContinuousBernoulliModule()
 
 
@@ -76,8 +76,8 @@ class Normal(Spec, tag="normal"):
         if self.learned != "no" and self.sigma <= self.floor:
             raise ValueError(f"Normal.sigma: got {self.sigma}; expected above floor, {self.floor}, where it is learned")
 
-    def build(self, n_features: int) -> LikelihoodModule:
-        return NormalModule(self, n_features)
+    def build(self, shape: tuple[int, ...]) -> LikelihoodModule:
+        return NormalModule(self, math.prod(shape))
 
 
 Likelihood = Bernoulli | ContinuousBernoulli | Normal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,8 +40,8 @@ class NormaliserModule(nn.Module):
 class Identity(Spec, tag="identity"):
     """Model space is data space."""
 
-    def build(self, n_features: int) -> NormaliserModule:
-        return IdentityModule(n_features)
+    def build(self, shape: tuple[int, ...]) -> NormaliserModule:
+        return IdentityModule(math.prod(shape))
 
 
 class IdentityModule(NormaliserModule):
@@ -62,8 +64,8 @@ class Standardise(Spec, tag="standardise"):
     mean: float | None = None
     std: Positive | None = None
 
-    def build(self, n_features: int) -> StandardiseModule:
-        return StandardiseModule(self, n_features)
+    def build(self, shape: tuple[int, ...]) -> StandardiseModule:
+        return StandardiseModule(self, math.prod(shape))
 
 
 class StandardiseModule(NormaliserModule):
@@ -92,8 +94,8 @@ class StandardiseFeatures(Spec, tag="standardise_features"):
     rounding, n eps var + (n eps mean)^2 in float64), and are listed in the buffer `constant` [n_features].
     """
 
-    def build(self, n_features: int) -> StandardiseFeaturesModule:
-        return StandardiseFeaturesModule(n_features)
+    def build(self, shape: tuple[int, ...]) -> StandardiseFeaturesModule:
+        return StandardiseFeaturesModule(math.prod(shape))
 
 
 class StandardiseFeaturesModule(NormaliserModule):
@@ -125,8 +127,8 @@ class Centre(Spec, tag="centre"):
     keep their variances relative to each other, and learning rates and penalty weights their meaning.
     """
 
-    def build(self, n_features: int) -> CentreModule:
-        return CentreModule(n_features)
+    def build(self, shape: tuple[int, ...]) -> CentreModule:
+        return CentreModule(math.prod(shape))
 
 
 class CentreModule(NormaliserModule):
@@ -151,8 +153,8 @@ class Whiten(Spec, tag="whiten"):
 
     floor: Positive = 0.01
 
-    def build(self, n_features: int) -> WhitenModule:
-        return WhitenModule(self, n_features)
+    def build(self, shape: tuple[int, ...]) -> WhitenModule:
+        return WhitenModule(self, math.prod(shape))
 
 
 class WhitenModule(NormaliserModule):

@@ -7,6 +7,7 @@ Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010, algorithms 1 and 2.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, NamedTuple
 
 import torch
@@ -171,8 +172,8 @@ class OnlineDictionary(Spec, tag="online_dictionary"):
     constraint: Bounded = UnitNorm()
     patience: Annotated[Count, Meta(description="batches without a code after which an atom is replaced")] = 100
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> OnlineDictionaryModule:
-        return OnlineDictionaryModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> OnlineDictionaryModule:
+        return OnlineDictionaryModule(self, n_code, math.prod(shape), rng)
 
 
 class OnlineDictionaryModule(nn.Module):

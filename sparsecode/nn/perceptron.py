@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -35,8 +36,8 @@ class Perceptron(Spec, tag="perceptron"):
     hidden: Annotated[tuple[Count, ...], Meta(description="units of each hidden layer; () for one affine map")] = (400,)
     activation: ShapeName = "relu"
 
-    def build(self, n_in: int, n_out: int, rng: torch.Generator) -> PerceptronModule:
-        return PerceptronModule(self, n_in, n_out, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> PerceptronModule:
+        return PerceptronModule(self, n_code, math.prod(shape), rng)
 
 
 class PerceptronModule(nn.Module):

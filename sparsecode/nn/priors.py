@@ -46,7 +46,7 @@ class Divergence(NamedTuple):
 class StandardNormal(Spec, tag="standard_normal"):
     """p(z) = N(0, 1)."""
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> PriorModule:  # noqa: ARG002 - the contract
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> PriorModule:  # noqa: ARG002 - the contract
         return StandardNormalModule(n_code)
 
 
@@ -59,7 +59,7 @@ class SpikeSlabPrior(Spec, tag="spike_slab"):
     alpha: Alpha = 0.5
     learned: bool = False
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> PriorModule:  # noqa: ARG002 - the contract
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> PriorModule:  # noqa: ARG002 - the contract
         return SpikeSlabPriorModule(self, n_code)
 
 
@@ -77,8 +77,8 @@ class PseudoInputs(Spec, tag="pseudo_inputs"):
     alpha: Alpha = 0.1
     sharpness: Positive = 20.0
 
-    def build(self, n_code: int, n_features: int, rng: torch.Generator) -> PriorModule:
-        return PseudoInputsModule(self, n_code, n_features, rng)
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> PriorModule:
+        return PseudoInputsModule(self, n_code, math.prod(shape), rng)
 
 
 Prior = StandardNormal | SpikeSlabPrior | PseudoInputs

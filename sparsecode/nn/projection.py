@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,8 +19,8 @@ class Projection(Spec, tag="projection"):
 
     before_noise: bool = False
 
-    def build(self, n_features: int, rng: torch.Generator) -> ProjectionModule:
-        return ProjectionModule(n_features, rng)
+    def build(self, shape: tuple[int, ...], rng: torch.Generator) -> ProjectionModule:
+        return ProjectionModule(math.prod(shape), rng)
 
 
 class ProjectionModule(nn.Module):

@@ -13,7 +13,7 @@ every_encoder = pytest.mark.parametrize("spec", ENCODERS, ids=repr)
 
 
 def build(spec: LISTA, seed: int = 0) -> LISTAModule:
-    return spec.build(9, 6, torch.Generator().manual_seed(seed))
+    return spec.build(9, (6,), torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_signed_lista_without_lateral_weights_is_one_shrinkage(x: Tensor) -> Non
 @pytest.mark.parametrize("n_iter", [1, 2, 5])
 def test_lista_shrinks_once_more_than_it_iterates(n_iter: int, positive: bool) -> None:
     """With drive 1 and S = 1 each shrinkage adds 1 (less the threshold 1/4 of signed codes)."""
-    encoder = LISTA(n_iter=n_iter, positive=positive).build(1, 1, torch.Generator())
+    encoder = LISTA(n_iter=n_iter, positive=positive).build(1, (1,), torch.Generator())
     with torch.no_grad():
         encoder.weight.fill_(1)
         encoder.lateral.fill_(1)
@@ -85,7 +85,7 @@ def test_lista_shrinks_once_more_than_it_iterates(n_iter: int, positive: bool) -
 @pytest.mark.parametrize(("n_iter", "expected"), [(1, 0.0), (2, 1.0), (3, 0.0)])
 def test_lista_rectifies_between_iterations(n_iter: int, expected: float) -> None:
     """Drive 1 and S = -2: relu(1 - 2) = 0, relu(1 - 0) = 1, and so on."""
-    encoder = LISTA(n_iter=n_iter).build(1, 1, torch.Generator())
+    encoder = LISTA(n_iter=n_iter).build(1, (1,), torch.Generator())
     with torch.no_grad():
         encoder.weight.fill_(1)
         encoder.lateral.fill_(-2)
@@ -94,7 +94,7 @@ def test_lista_rectifies_between_iterations(n_iter: int, expected: float) -> Non
 
 def test_lateral_weights_lead_from_their_column_to_their_row() -> None:
     """The drive of code 0 reaches code 1 through S[1, 0]."""
-    encoder = LISTA(n_iter=1).build(2, 1, torch.Generator())
+    encoder = LISTA(n_iter=1).build(2, (1,), torch.Generator())
     with torch.no_grad():
         encoder.weight.copy_(torch.tensor([[1.0], [0.0]]))
         encoder.lateral.copy_(torch.tensor([[0.0, 0.0], [0.5, 0.0]]))

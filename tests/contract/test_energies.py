@@ -41,14 +41,14 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def one_hidden() -> Any:
-    decoder = OneHidden(n_hidden=40, constraint=UnitNorm()).build(K, 64, rng()).double()
+    decoder = OneHidden(n_hidden=40, constraint=UnitNorm()).build(K, (64,), rng()).double()
     with torch.no_grad():
         decoder.bias.normal_(0, 0.1, generator=rng(1))
     return decoder
 
 
 def linear() -> Any:
-    return LinearDictionary().build(K, 64, rng()).double()
+    return LinearDictionary().build(K, (64,), rng()).double()
 
 
 def codes(seed: int = 2) -> Tensor:
@@ -194,7 +194,7 @@ def test_hinge_pushes_each_code_alike_whatever_the_batch_size() -> None:
 
 def test_hinge_spreads_codes_that_a_free_dictionary_would_let_collapse() -> None:
     energy = QuadraticEnergy(
-        samples(), 10 * LinearDictionary(Free()).build(K, 64, rng()).atoms.detach().double(), L1(positive=True), 2.0
+        samples(), 10 * LinearDictionary(Free()).build(K, (64,), rng()).atoms.detach().double(), L1(positive=True), 2.0
     )
     plain = solve(energy, None, codes(), max_steps=2_000, tol=1e-6)
     spread = solve(

@@ -28,7 +28,7 @@ def logits_and_targets(rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor
 @pytest.mark.parametrize("spec", LIKELIHOODS, ids=lambda s: f"{type(s).__name__}-{getattr(s, 'learned', '')}")
 def test_values_and_means_are_those_of_torch(spec: Likelihood, rng: torch.Generator) -> None:
     out, x = logits_and_targets(rng)
-    module = spec.build(4).double()
+    module = spec.build((4,)).double()
     if isinstance(spec, Normal):
         assert isinstance(module, NormalModule)
         mean = torch.sigmoid(out) if spec.output == "sigmoid" else out
@@ -44,7 +44,7 @@ def test_values_and_means_are_those_of_torch(spec: Likelihood, rng: torch.Genera
 @pytest.mark.parametrize("spec", LIKELIHOODS, ids=lambda s: f"{type(s).__name__}-{getattr(s, 'learned', '')}")
 def test_derivatives_are_those_of_differences(spec: Likelihood, rng: torch.Generator) -> None:
     out, x = logits_and_targets(rng)
-    module = spec.build(4).double()
+    module = spec.build((4,)).double()
     assert torch.autograd.gradcheck(lambda o: module.nll(o, x), out.requires_grad_())
     for params in module.param_groups().values():
         module.nll(out, x).sum().backward()
@@ -54,10 +54,10 @@ def test_derivatives_are_those_of_differences(spec: Likelihood, rng: torch.Gener
 def test_binary_pictures_have_grey_levels_as_chances() -> None:
     rng = Stream(0, 0)
     x = torch.tensor([[0.0, 0.25, 1.0]]).repeat(20_000, 1)
-    drawn = Bernoulli(binarise=True).build(3).observed(x, rng)
+    drawn = Bernoulli(binarise=True).build((3,)).observed(x, rng)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean(dim=0), x[0], rtol=0, atol=0.02)
-    assert Bernoulli().build(3).observed(x, rng) is x
+    assert Bernoulli().build((3,)).observed(x, rng) is x
 
 
 def test_a_learned_deviation_must_start_above_its_floor() -> None:

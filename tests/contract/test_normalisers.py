@@ -43,7 +43,7 @@ def x(rng: torch.Generator) -> Tensor:
 
 
 def built(spec: Normaliser, x: Tensor) -> NormaliserModule:
-    module = spec.build(x.shape[1]).to(x.dtype)
+    module = spec.build(x.shape[1:]).to(x.dtype)
     module.initialise_(x)
     return module
 
@@ -64,7 +64,7 @@ def test_map_is_affine(spec: Normaliser, x: Tensor) -> None:
 
 @every_normaliser
 def test_state_is_in_buffers(spec: Normaliser, x: Tensor) -> None:
-    module, fresh = built(spec, x), spec.build(6).double()
+    module, fresh = built(spec, x), spec.build((6,)).double()
     assert list(module.parameters()) == []
     fresh.load_state_dict(module.state_dict())
     assert torch.equal(fresh(x), module(x))
@@ -101,7 +101,7 @@ def test_each_feature_is_standardised_as_by_scikit_learn() -> None:
 
 def test_small_variation_about_a_large_mean_is_no_constant() -> None:
     x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)) * 0.1 + 1e5  # float32 resolves 0.008
-    module = StandardiseFeatures().build(1)
+    module = StandardiseFeatures().build((1,))
     module.initialise_(x)
     assert not bool(module.state_dict()["constant"])
     torch.testing.assert_close(module(x).std(), torch.tensor(1.0), rtol=1e-2, atol=0)
@@ -157,4 +157,4 @@ def test_whitening_survives_a_feature_that_never_varies(x: Tensor) -> None:
 @pytest.mark.parametrize("n", [1, 3, 7])
 def test_data_that_do_not_vary_are_refused(spec: Normaliser, n: int, dtype: torch.dtype) -> None:
     with pytest.raises(ValueError, match=f"{type(spec).__name__}: the {n} training samples are all equal"):
-        spec.build(6).initialise_(torch.full((n, 6), 0.1, dtype=dtype))
+        spec.build((6,)).initialise_(torch.full((n, 6), 0.1, dtype=dtype))

@@ -32,7 +32,7 @@ def outputs(rng: torch.Generator, n: int = 4, k: int = 3, heads: int = 3) -> Ten
 
 
 def prior(alpha: float = ALPHA, learned: bool = False, k: int = 3) -> PriorModule:
-    return SpikeSlabPrior(alpha=alpha, learned=learned).build(k, 5, generator(0, "prior")).double()
+    return SpikeSlabPrior(alpha=alpha, learned=learned).build(k, (5,), generator(0, "prior")).double()
 
 
 def log_density(z: Tensor, on: Tensor, q: Parameters | None, alpha: float) -> Tensor:
@@ -67,7 +67,7 @@ def test_its_parts_are_those_of_torch(rng: torch.Generator) -> None:
     )
     plain = (
         StandardNormal()
-        .build(3, 5, rng)
+        .build(3, (5,), rng)
         .divergence(Gaussian().parameters(outputs(rng, heads=2)), torch.zeros(4, 5), no_net)
     )
     assert plain.spike is None
@@ -163,11 +163,11 @@ def test_priors_are_drawn_from_as_they_are_defined(rng: torch.Generator) -> None
     z = prior(alpha=0.1, k=8).sample(20_000, rng, no_net)
     assert float((z != 0).float().mean()) == pytest.approx(0.1, abs=0.005)
     assert float(z[z != 0].std()) == pytest.approx(1, abs=0.03)
-    assert float(StandardNormal().build(4, 5, rng).sample(20_000, rng, no_net).std()) == pytest.approx(1, abs=0.02)
+    assert float(StandardNormal().build(4, (5,), rng).sample(20_000, rng, no_net).std()) == pytest.approx(1, abs=0.02)
 
 
 def pseudo(u: int, sharpness: float = 20.0) -> PseudoInputsModule:
-    module = PseudoInputs(n=u, alpha=0.3, sharpness=sharpness).build(3, 5, generator(0, "prior"))
+    module = PseudoInputs(n=u, alpha=0.3, sharpness=sharpness).build(3, (5,), generator(0, "prior"))
     assert isinstance(module, PseudoInputsModule)
     return module.double()
 

@@ -229,14 +229,14 @@ def test_the_geometric_median_is_the_middle_and_shrugs_at_outliers() -> None:
 
 
 def test_gradients_along_unit_norm_atoms_are_taken_out() -> None:
-    decoder = BiasedDictionary().build(6, 4, rng())
+    decoder = BiasedDictionary().build(6, (4,), rng())
     decoder.atoms.grad = torch.randn(6, 4, generator=rng(1))
     decoder.project_grads_()
     assert float((decoder.atoms.grad * decoder.atoms.detach()).sum(dim=1).abs().max()) < 1e-6
 
 
 def test_tied_encoders_have_no_weights_of_their_own() -> None:
-    decoder = BiasedDictionary().build(6, 4, rng())
-    encoder = Affine(tied=True).build(decoder, 6, 4, rng())
+    decoder = BiasedDictionary().build(6, (4,), rng())
+    encoder = Affine(tied=True).build(6, (4,), rng(), decoder)
     assert encoder.weight is None
     assert encoder.map(decoder)[0] is decoder.atoms
