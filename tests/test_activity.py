@@ -16,7 +16,7 @@ from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.corruptions import MaskPixels
 from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.noises import Gaussian, LaplaceNoise
+from sparsecode.nn.noises import GaussianNoise, LaplaceNoise
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import evaluate_model
 from sparsecode.schedules import Linear
@@ -104,12 +104,12 @@ def test_numbers_are_those_of_the_weights_and_of_drawn_noise() -> None:
 
 def test_noise_is_that_of_training_at_its_end() -> None:
     assert measured(trained_network()).sigma == 0.3
-    annealed = noisy_network(30, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.1, length=20)))
+    annealed = noisy_network(30, corruption=GaussianNoise(sigma=Linear(start=0.4, stop=0.1, length=20)))
     assert measured(annealed).sigma == pytest.approx(0.1)
-    ranged = noisy_network(1, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20), unit="range"))
+    ranged = noisy_network(1, corruption=GaussianNoise(sigma=Linear(start=0.4, stop=0.0, length=20), unit="range"))
     assert measured(ranged).sigma == pytest.approx(0.38)  # after a step of 20; digits span 0 to 1
     assert measured(ranged, sigma=0.7).sigma == 0.7
-    gone = noisy_network(20, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20)))
+    gone = noisy_network(20, corruption=GaussianNoise(sigma=Linear(start=0.4, stop=0.0, length=20)))
     assert measured(gone).sigma == 0
 
 

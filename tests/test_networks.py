@@ -17,7 +17,7 @@ from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn.activations import ReLU, Softmax
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
-from sparsecode.nn.noises import Gaussian
+from sparsecode.nn.noises import GaussianNoise
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
 from sparsecode.ops.streams import Stream
@@ -76,7 +76,7 @@ def test_a_shared_bias_is_one_number_for_all() -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_projections_stand_before_or_behind_the_noise(before: bool) -> None:
-    model = network(corruption=Gaussian(sigma=100.0), projection=Projection(before_noise=before))
+    model = network(corruption=GaussianNoise(sigma=100.0), projection=Projection(before_noise=before))
     with torch.no_grad():
         model.get_parameter("projection.weight").mul_(1e-6)
     model.train()
@@ -118,7 +118,7 @@ def test_parts_that_need_atoms_say_so(parts: dict[str, Any], message: str) -> No
 
 
 def test_annealed_noise_is_that_of_the_step_in_training_and_of_the_next_one_after() -> None:
-    model = network(corruption=Gaussian(sigma=Linear(start=0.8, stop=0.2, length=10)))
+    model = network(corruption=GaussianNoise(sigma=Linear(start=0.8, stop=0.2, length=10)))
     rows = model.normalise(X)
 
     def spread() -> float:
@@ -153,7 +153,7 @@ def test_noise_silences_units_of_a_small_network(tmp_path: Path) -> None:
     config = replace(config, model=replace(config.model, n_code=200))
     active: list[float] = []
     for sigma in (0.0, 0.8):
-        noisy = replace(config, model=replace(config.model, corruption=Gaussian(sigma=sigma)))
+        noisy = replace(config, model=replace(config.model, corruption=GaussianNoise(sigma=sigma)))
         evaluation = run(noisy, tmp_path / f"{sigma}", accelerator="cpu").evaluation
         assert evaluation is not None
         assert evaluation.activity is not None

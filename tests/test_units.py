@@ -21,7 +21,7 @@ from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.portable import save_model
 from sparsecode.nn.activations import ReLU
 from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.noises import Gaussian
+from sparsecode.nn.noises import GaussianNoise
 from sparsecode.nn.normalisers import Standardise
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
@@ -153,7 +153,7 @@ def test_the_most_active_units_come_first_and_dead_ones_never() -> None:
 def test_levels_follow_the_strongest_noise_of_training(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, ...]] = []
     monkeypatch.setattr("sparsecode.cli.units.pictured", lambda *found, **_: seen.append(found[5]) or "seen")
-    annealed = noisy_network(30, corruption=Gaussian(sigma=Linear(start=0.4, stop=0.0, length=20)))
-    still = noisy_network(0, corruption=Gaussian(sigma=0.0))
+    annealed = noisy_network(30, corruption=GaussianNoise(sigma=Linear(start=0.4, stop=0.0, length=20)))
+    still = noisy_network(0, corruption=GaussianNoise(sigma=0.0))
     assert main(["units", str(make("annealed", annealed)), str(make("still", still))]) == 0
     assert seen == [pytest.approx((0.1, 0.2, 0.4, 0.8, 1.6)), (0.1, 0.3, 0.8, 1.5, 3.0)]

@@ -15,7 +15,7 @@ from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.affine import AffineModule
-from sparsecode.nn.noises import Gaussian, Noise
+from sparsecode.nn.noises import GaussianNoise, Noise
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 
@@ -102,7 +102,7 @@ def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> Nois
     how = model.corruption
     if how is not None and isinstance(how.spec, Noise):
         return NoiseSource(how.spec, how.sigma if sigma is None else sigma)
-    return None if sigma is None else NoiseSource(Gaussian(sigma=sigma), sigma)
+    return None if sigma is None else NoiseSource(GaussianNoise(sigma=sigma), sigma)
 
 
 def with_noise(
@@ -195,7 +195,7 @@ def activity(
         each = torch.nn.functional.cosine_similarity(keys, model.dictionary.atoms.double(), dim=1)
         cosine, weighted = float(each.mean()), _mean((noisy_use.counts @ each / noisy_use.counts.sum())[None])
     near = None if model.n_classes else _nearest(model, split, noise, seed)
-    closed = isinstance(noise.law, Gaussian) and noise.sigma > 0
+    closed = isinstance(noise.law, GaussianNoise) and noise.sigma > 0
     return Activity(
         n=split.n,
         n_code=n_code,

@@ -4,6 +4,7 @@ from sparsecode.losses.control import TargetL0, TargetL0Module
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.revival import AuxK, Resample, Revival, RevivalModule
 from sparsecode.losses.sparsity import KL, L0, Hoyer, Sparsity, SparsityModule, Tanh, kl_divergence
+from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.losses.variance import BatchVariance, squared_error
 
 __all__ = [
@@ -11,8 +12,10 @@ __all__ = [
     "L0",
     "AuxK",
     "BatchVariance",
+    "Classify",
     "Hoyer",
     "Matryoshka",
+    "Reconstruct",
     "Resample",
     "Revival",
     "RevivalModule",
@@ -21,6 +24,7 @@ __all__ = [
     "Tanh",
     "TargetL0",
     "TargetL0Module",
+    "Task",
     "kl_divergence",
     "squared_error",
 ]

@@ -1,1 +1,8 @@
-"""The final model classes, one per way to infer a code."""
+"""The three ways to infer a code, as configs and as modules with weights; models as folders.
+
+What is public stands in `__init__.pyi`, and is imported on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

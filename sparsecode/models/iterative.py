@@ -23,9 +23,9 @@ from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
 from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.loop import Solver, solve
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.scaling import solve_in_any_units
-from sparsecode.solvers.solve import Solver, solve
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss, Solution
 

@@ -17,7 +17,7 @@ from sparsecode.models.sparse_step import Step, sparse_step
 from sparsecode.models.stackable import OWN, obstacle, shared
 from sparsecode.nn.activations import ReLU
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionaryModule
-from sparsecode.nn.noises import Gaussian
+from sparsecode.nn.noises import GaussianNoise
 from sparsecode.nn.normalisers import Identity
 from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.products import onednn_is_faster, product
@@ -80,7 +80,7 @@ class Stacked:
 
     def normal_seeds(self, seeds: Sequence[int]) -> set[int]:
         """The seeds whose members want normal noise."""
-        return {s for s, m in zip(seeds, self.members, strict=True) if isinstance(m.spec.corruption, Gaussian)}
+        return {s for s, m in zip(seeds, self.members, strict=True) if isinstance(m.spec.corruption, GaussianNoise)}
 
     def learn(self, i: int, drawn: Drawn, step: int, rng: Stream, watched: bool = True) -> Loss:
         """The loss of one member, its gradients put in place; `stats` only if `watched`. By hand-written products on CPUs.
@@ -141,7 +141,7 @@ class Stacked:
         if how is None:
             return target, target
         how.advance_(step)
-        if not isinstance(how.spec, Gaussian) or drawn.normal is None:
+        if not isinstance(how.spec, GaussianNoise) or drawn.normal is None:
             return target, how(target, rng("corruption")).x
         return target, target + how.sigma * drawn.normal if how.sigma else target
 
@@ -153,7 +153,7 @@ class Stacked:
         if (
             drawn.turned_normal is None
             or how is None
-            or not isinstance(how.spec, Gaussian)
+            or not isinstance(how.spec, GaussianNoise)
             or not isinstance(member.spec.normaliser, Identity)
         ):
             target, x = self._inputs(i, drawn, step, rng)

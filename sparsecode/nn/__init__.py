@@ -1,1 +1,8 @@
-"""Leaves with weights, each under its Spec: normalisers, encoders, decoders, constraints."""
+"""Parts of models, each under its Spec: activations, encoders, decoders, normalisers, constraints, noise, distributions.
+
+What is public stands in `__init__.pyi`, and is imported on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,7 +15,7 @@ from sparsecode.ops.streams import drawn_rows
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
 
-__all__ = ["ExponentialNoise", "Gaussian", "LaplaceNoise", "Noise", "PoissonNoise", "UniformNoise", "amount"]
+__all__ = ["ExponentialNoise", "GaussianNoise", "LaplaceNoise", "Noise", "PoissonNoise", "UniformNoise", "amount"]
 
 Sigma = Annotated[
     Annotated[float, Meta(ge=0)] | Schedule, Meta(description="standard deviation; a schedule anneals it to any level")
@@ -26,7 +26,7 @@ Unit = Annotated[
 Centred = Annotated[bool, Meta(description="take out the noise's mean")]
 
 
-class Gaussian(Spec, tag="gaussian"):
+class GaussianNoise(Spec, tag="gaussian"):
     """x + sigma times standard normal noise."""
 
     sigma: Sigma
@@ -83,7 +83,7 @@ class PoissonNoise(Spec, tag="poisson"):
         return drawn - sigma**2 if self.centred else drawn
 
 
-Noise = Gaussian | LaplaceNoise | UniformNoise | ExponentialNoise | PoissonNoise
+Noise = GaussianNoise | LaplaceNoise | UniformNoise | ExponentialNoise | PoissonNoise
 
 
 def amount(noise: Noise, low: float, high: float, step: int) -> float:

@@ -10,31 +10,32 @@ the hole is; `--model.corruption.fill low` hides that).
 
 from __future__ import annotations
 
-from sparsecode.data import MNIST, Digits, MiniLM, Patches
-from sparsecode.data.contrast import LCN
+from sparsecode import Evaluate, Run
+from sparsecode.data import LCN, MNIST, Digits, MiniLM, Patches
 from sparsecode.losses import KL, L0, AuxK, Matryoshka, TargetL0
-from sparsecode.models.amortised import Amortised
-from sparsecode.nn.activations import (
+from sparsecode.models import Amortised
+from sparsecode.nn import (
+    LISTA,
     Activation,
+    Affine,
     BatchTopK,
+    BiasedDictionary,
+    Centre,
+    Corruption,
+    Free,
     Gated,
+    GaussianNoise,
+    Half,
     JumpReLU,
     ReLU,
     Satlin,
     Sigmoid,
+    Standardise,
     TopK,
 )
-from sparsecode.nn.affine import Affine, BiasedDictionary
-from sparsecode.nn.constraints import Free
-from sparsecode.nn.corruptions import Corruption, Half
-from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.noises import Gaussian
-from sparsecode.nn.normalisers import Centre, Standardise
 from sparsecode.penalties import L1
-from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
-from sparsecode.train.optim import Adam, Clip, Group, Optim
-from sparsecode.train.plan import Train
+from sparsecode.train import Adam, Clip, Group, Optim, Train
 
 __all__ = [
     "acts_batchtopk",
@@ -115,7 +116,7 @@ def mnist_kl_noise() -> Run:
 
     To reach: mean squared error .0528 on [-1, 1] after 50 epochs, .0132 on [0, 1].
     """
-    return _mnist_kl(256, Gaussian(sigma=1.0))
+    return _mnist_kl(256, GaussianNoise(sigma=1.0))
 
 
 def mnist_kl_half() -> Run:
@@ -154,7 +155,7 @@ def digits_dae() -> Run:
         Amortised(
             n_code=100,
             activation=ReLU(),
-            corruption=Gaussian(sigma=0.25, unit="range"),
+            corruption=GaussianNoise(sigma=0.25, unit="range"),
             encoder=PLAIN,
             decoder=DENSE,
         )

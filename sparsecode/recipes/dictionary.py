@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from sparsecode import Evaluate, Run
 from sparsecode.data import Photos
-from sparsecode.models.iterative import Inference, Iterative
-from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.normalisers import Whiten
-from sparsecode.nn.online import OnlineDictionary
+from sparsecode.models import Inference, Iterative
+from sparsecode.nn import LISTA, OnlineDictionary, Whiten
 from sparsecode.penalties import L1
-from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
-from sparsecode.train.optim import Adam, Optim
-from sparsecode.train.plan import Train
+from sparsecode.train import Adam, Optim, Train
 
 __all__ = ["photos_olshausen_field"]
 

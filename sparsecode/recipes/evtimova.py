@@ -16,19 +16,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sparsecode import Evaluate, Run
 from sparsecode.data import LCN, MNIST, Patches
 from sparsecode.losses import BatchVariance
-from sparsecode.models.iterative import Inference, Iterative
-from sparsecode.nn.constraints import Free, UnitNorm
-from sparsecode.nn.decoders import LinearDictionary, OneHidden
-from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.normalisers import Identity, Standardise
+from sparsecode.models import Inference, Iterative
+from sparsecode.nn import LISTA, Free, Identity, LinearDictionary, OneHidden, Standardise, UnitNorm
 from sparsecode.penalties import L1
-from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Exponential
-from sparsecode.solvers.original import OriginalFISTA
-from sparsecode.train.optim import Adam, Group, Optim
-from sparsecode.train.plan import Train
+from sparsecode.solvers import OriginalFISTA
+from sparsecode.train import Adam, Group, Optim, Train
 
 __all__ = [
     "mnist_sdl",

@@ -12,25 +12,30 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from sparsecode.data import MNIST, Data, Digits
-from sparsecode.data.tasks import ClassTasks, Labelled
-from sparsecode.losses.task import Classify, Reconstruct, Task
-from sparsecode.models.amortised import Amortised
-from sparsecode.models.iterative import Inference, Iterative
-from sparsecode.nn.activations import Activation, Inhibition, ReLU, Softmax, TopK
-from sparsecode.nn.affine import Affine, BiasedDictionary
-from sparsecode.nn.constraints import Free
-from sparsecode.nn.decoders import LinearDictionary
-from sparsecode.nn.encoders import LinearEncoder
-from sparsecode.nn.noises import Gaussian
-from sparsecode.nn.perceptron import Perceptron
-from sparsecode.nn.trunks import ConvMixer, ResNet50
+from sparsecode import Evaluate, Run
+from sparsecode.data import MNIST, ClassTasks, Data, Digits, Labelled
+from sparsecode.losses import Classify, Reconstruct, Task
+from sparsecode.models import Amortised, Inference, Iterative
+from sparsecode.nn import (
+    Activation,
+    Affine,
+    BiasedDictionary,
+    ConvMixer,
+    Free,
+    GaussianNoise,
+    Inhibition,
+    LinearDictionary,
+    LinearEncoder,
+    Perceptron,
+    ReLU,
+    ResNet50,
+    Softmax,
+    TopK,
+)
 from sparsecode.penalties import L1
-from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Linear
-from sparsecode.solvers.gradient import AdamDescent
-from sparsecode.train.optim import SGD, Adam, Clip, Group, Optim, SparseAdam
-from sparsecode.train.plan import Train
+from sparsecode.solvers import AdamDescent
+from sparsecode.train import SGD, Adam, Clip, Group, Optim, SparseAdam, Train
 
 __all__ = [
     "adam_for",
@@ -70,7 +75,7 @@ def network(
     return Amortised(
         n_code=n_code,
         activation=activation or ReLU(),
-        corruption=Gaussian(sigma=sigma),
+        corruption=GaussianNoise(sigma=sigma),
         encoder=encoder,
         decoder=decoder,
         task=task or Reconstruct(),
@@ -254,7 +259,7 @@ def noise_mnist_explain_away() -> Run:
         n_code=1000,
         weight=0.0,
         link="relu",
-        corruption=Gaussian(sigma=0.3),
+        corruption=GaussianNoise(sigma=0.3),
         encoder=LinearEncoder(),
         decoder=LinearDictionary(constraint=Free()),
         penalty=L1(),

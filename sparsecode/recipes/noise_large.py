@@ -6,12 +6,12 @@ pixels, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more. What is o
 
 from __future__ import annotations
 
+from sparsecode import Run
 from sparsecode.data import CIFAR10, CIFAR10Latents
-from sparsecode.losses.task import Classify
-from sparsecode.nn.trunks import ConvMixer, ResNet50
+from sparsecode.losses import Classify
+from sparsecode.nn import ConvMixer, ResNet50
 from sparsecode.recipes.noise import adam_for, classifying, continual, network, trained
-from sparsecode.runs import Run
-from sparsecode.train.optim import Adam, Clip, Optim
+from sparsecode.train import Adam, Clip, Optim
 
 __all__ = [
     "noise_cifar",

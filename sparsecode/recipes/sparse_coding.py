@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from sparsecode import Evaluate, Run
 from sparsecode.data import Digits, Photos
-from sparsecode.models.iterative import Inference, Iterative
-from sparsecode.nn.encoders import LISTA
-from sparsecode.nn.normalisers import Standardise, Whiten
+from sparsecode.models import Inference, Iterative
+from sparsecode.nn import LISTA, Standardise, Whiten
 from sparsecode.penalties import L1
-from sparsecode.runs import Evaluate, Run
 from sparsecode.schedules import Cosine
-from sparsecode.train.optim import Adam, Optim
-from sparsecode.train.plan import Train
+from sparsecode.train import Adam, Optim, Train
 
 __all__ = ["digits_sdl", "photos_sdl"]
 

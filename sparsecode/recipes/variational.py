@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import msgspec
 
+from sparsecode import Evaluate, Run
 from sparsecode.data import MNIST, Digits, FashionMNIST, Olivetti, Shapes
-from sparsecode.models.variational import Variational
-from sparsecode.nn.convnet import ConvNet
-from sparsecode.nn.gates import SigmoidGate
-from sparsecode.nn.likelihoods import Normal
-from sparsecode.nn.perceptron import Perceptron
-from sparsecode.nn.posteriors import Gaussian, SpikeSlab
-from sparsecode.nn.priors import PseudoInputs, SpikeSlabPrior, StandardNormal
-from sparsecode.runs import Evaluate, Run
+from sparsecode.models import Variational
+from sparsecode.nn import (
+    ConvNet,
+    Gaussian,
+    Normal,
+    Perceptron,
+    PseudoInputs,
+    SigmoidGate,
+    SpikeSlab,
+    SpikeSlabPrior,
+    StandardNormal,
+)
 from sparsecode.schedules import Linear
-from sparsecode.train.optim import Adam, Optim
-from sparsecode.train.plan import Train
+from sparsecode.train import Adam, Optim, Train
 
 __all__ = [
     "digits_vae",

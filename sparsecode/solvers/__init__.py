@@ -1,27 +1,8 @@
-"""Finding codes: energies, one solver loop, its algorithms, and the plain functions `sparse_encode` and `omp_encode`."""
+"""Finding codes: energies, one solver loop, its algorithms, and functions of plain arrays.
 
-from sparsecode.solvers.coordinate import CoordinateDescent
-from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.decoded import DecoderEnergy, energy_of
-from sparsecode.solvers.energy import Energy, QuadraticEnergy
-from sparsecode.solvers.gradient import FISTA, ISTA
-from sparsecode.solvers.lasso import sparse_encode
-from sparsecode.solvers.original import OriginalFISTA
-from sparsecode.solvers.pursuit import omp_encode
-from sparsecode.solvers.solve import Solver, solve
+What is public stands in `__init__.pyi`, and is imported on first use.
+"""
 
-__all__ = [
-    "FISTA",
-    "ISTA",
-    "CoordinateDescent",
-    "CoupledEnergy",
-    "DecoderEnergy",
-    "Energy",
-    "OriginalFISTA",
-    "QuadraticEnergy",
-    "Solver",
-    "energy_of",
-    "omp_encode",
-    "solve",
-    "sparse_encode",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,8 +18,8 @@ from sparsecode.penalties import L1, GroupL2, Penalty
 from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver, solve
 from sparsecode.solvers.scaling import reach
-from sparsecode.solvers.solve import Solver, checked_penalty, checked_solver, solve
 from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, refuse_too_small, stream_source
 
 __all__ = ["DictionaryFit", "learn_dictionary"]

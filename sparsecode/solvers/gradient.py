@@ -1,4 +1,4 @@
-"""Proximal gradient algorithms, as init and step; the loop is in `solve.py`."""
+"""Proximal gradient algorithms, as init and step; the loop is in `loop.py`."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from sparsecode.penalties import L1, Convex, ElasticNet, Penalty
 from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_like, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver
 from sparsecode.solvers.scaling import solve_in_any_units
-from sparsecode.solvers.solve import Solver, checked_penalty, checked_solver
 from sparsecode.types import Solution
 
 __all__ = ["sparse_encode"]

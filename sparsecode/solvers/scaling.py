@@ -15,8 +15,8 @@ from torch import Tensor
 from sparsecode.penalties import Convex
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent
+from sparsecode.solvers.loop import Solver, solve
 from sparsecode.solvers.original import OriginalFISTA
-from sparsecode.solvers.solve import Solver, solve
 from sparsecode.types import Solution
 
 __all__ = ["exponents", "lost", "reach", "shifted", "solve_in_any_units", "squares_fit"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from sparsecode.nn.corruptions import Corruption, Corruptor
-from sparsecode.nn.noises import ExponentialNoise, Gaussian, LaplaceNoise, Noise, PoissonNoise, UniformNoise
+from sparsecode.nn.noises import ExponentialNoise, GaussianNoise, LaplaceNoise, Noise, PoissonNoise, UniformNoise
 from sparsecode.schedules import Linear
 
-LAWS: list[type[Noise]] = [Gaussian, LaplaceNoise, UniformNoise, ExponentialNoise, PoissonNoise]
-KURTOSIS: dict[type[Noise], float] = {Gaussian: 3.0, LaplaceNoise: 6.0, UniformNoise: 1.8, ExponentialNoise: 9.0}
+LAWS: list[type[Noise]] = [GaussianNoise, LaplaceNoise, UniformNoise, ExponentialNoise, PoissonNoise]
+KURTOSIS: dict[type[Noise], float] = {GaussianNoise: 3.0, LaplaceNoise: 6.0, UniformNoise: 1.8, ExponentialNoise: 9.0}
 each_law = pytest.mark.parametrize("law", LAWS)
 
 
@@ -59,7 +59,7 @@ def test_no_noise_is_the_sample_itself(law: type[Noise]) -> None:
 
 
 def test_negative_deviations_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"^Gaussian\.sigma"):
-        Gaussian(sigma=-0.1)
+    with pytest.raises(ValueError, match=r"^GaussianNoise\.sigma"):
+        GaussianNoise(sigma=-0.1)
     with pytest.raises(ValueError, match="schedule reaches"):
         LaplaceNoise(sigma=Linear(start=1.0, stop=-1.0, length=5))

@@ -14,7 +14,7 @@ from sparsecode.losses.revival import auxiliary_error, depth
 from sparsecode.losses.sparsity import build_sparsity
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
 from sparsecode.nn.corruptions import Corruption, Corruptor, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
-from sparsecode.nn.noises import Gaussian
+from sparsecode.nn.noises import GaussianNoise
 from sparsecode.ops.medians import geometric_median
 from sparsecode.schedules import Clock, resolve
 from sparsecode.types import Code
@@ -149,7 +149,9 @@ def test_the_controller_says_when_nothing_helps() -> None:
 
 SPAN = Span(-1.0, 1.0)
 EACH = pytest.mark.parametrize(
-    "spec", [Gaussian(0.3), SaltAndPepper(0.2), MaskPixels(0.3), MaskBlock(3), Half()], ids=lambda s: type(s).__name__
+    "spec",
+    [GaussianNoise(0.3), SaltAndPepper(0.2), MaskPixels(0.3), MaskBlock(3), Half()],
+    ids=lambda s: type(s).__name__,
 )
 
 
@@ -185,7 +187,7 @@ def test_corruptions_cover_what_they_say() -> None:
     noisy = SaltAndPepper(0.2).apply(x, (64,), SPAN, rng()).x
     assert abs(float((noisy == 1).double().mean()) - 0.1) < 0.01
     assert abs(float((noisy == -1).double().mean()) - 0.1) < 0.01
-    assert abs(float(corruptor(Gaussian(0.25, unit="range"), (64,))(x, rng()).x.std()) - 0.5) < 0.01
+    assert abs(float(corruptor(GaussianNoise(0.25, unit="range"), (64,))(x, rng()).x.std()) - 0.5) < 0.01
 
 
 def test_halves_of_what_is_no_image_are_refused() -> None:

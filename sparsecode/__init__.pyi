@@ -1,0 +1,51 @@
+from . import data as data
+from . import evaluate as evaluate
+from . import interop as interop
+from . import losses as losses
+from . import metrics as metrics
+from . import models as models
+from . import nn as nn
+from . import penalties as penalties
+from . import plots as plots
+from . import recipes as recipes
+from . import schedules as schedules
+from . import solvers as solvers
+from . import sweeps as sweeps
+from . import train as train
+from .models.portable import load_model as load_model
+from .recipes import RECIPES as RECIPES
+from .runner import run as run
+from .runs import Evaluate as Evaluate
+from .runs import Run as Run
+from .runs import RunFolder as RunFolder
+from .solvers.dictionary import learn_dictionary as learn_dictionary
+from .solvers.lasso import sparse_encode as sparse_encode
+from .solvers.pursuit import omp_encode as omp_encode
+from .version import __version__ as __version__
+
+__all__ = [
+    "RECIPES",
+    "Evaluate",
+    "Run",
+    "RunFolder",
+    "__version__",
+    "data",
+    "evaluate",
+    "interop",
+    "learn_dictionary",
+    "load_model",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "omp_encode",
+    "penalties",
+    "plots",
+    "recipes",
+    "run",
+    "schedules",
+    "solvers",
+    "sparse_encode",
+    "sweeps",
+    "train",
+]

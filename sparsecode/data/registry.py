@@ -1,0 +1,39 @@
+"""The union of all data sources: what JSON and the command line accept."""
+
+from __future__ import annotations
+
+from sparsecode.data.arrays import Arrays
+from sparsecode.data.cifar import CIFAR10
+from sparsecode.data.dsprites import DSprites
+from sparsecode.data.embedded import Digits, Photos
+from sparsecode.data.faces import Olivetti
+from sparsecode.data.idx import MNIST, FashionMNIST
+from sparsecode.data.images import ImageFolder
+from sparsecode.data.latents import CIFAR10Latents
+from sparsecode.data.minilm import MiniLM
+from sparsecode.data.patches import Patches
+from sparsecode.data.shapes import Shapes
+from sparsecode.data.shards import Shards
+from sparsecode.data.synthetic import Synthetic
+from sparsecode.data.tasks import ClassTasks
+
+__all__ = ["Data"]
+
+Data = (
+    Digits
+    | Photos
+    | MNIST
+    | FashionMNIST
+    | CIFAR10
+    | CIFAR10Latents
+    | ImageFolder
+    | Shapes
+    | DSprites
+    | Olivetti
+    | Patches
+    | MiniLM
+    | Synthetic
+    | Arrays
+    | Shards
+    | ClassTasks
+)

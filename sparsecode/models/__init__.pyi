@@ -1,0 +1,27 @@
+from .amortised import Amortised as Amortised
+from .amortised import AmortisedModel as AmortisedModel
+from .base import AbstractSparseModel as AbstractSparseModel
+from .iterative import Inference as Inference
+from .iterative import Iterative as Iterative
+from .iterative import IterativeModel as IterativeModel
+from .portable import ModelSpec as ModelSpec
+from .portable import build_model as build_model
+from .portable import load_model as load_model
+from .portable import save_model as save_model
+from .variational import Variational as Variational
+from .variational import VariationalModel as VariationalModel
+
+__all__ = [
+    "AbstractSparseModel",
+    "Amortised",
+    "AmortisedModel",
+    "Inference",
+    "Iterative",
+    "IterativeModel",
+    "ModelSpec",
+    "Variational",
+    "VariationalModel",
+    "build_model",
+    "load_model",
+    "save_model",
+]

@@ -1,0 +1,31 @@
+"""Public names: what they are is a decision, they resolve, and none is hidden by a file of the same name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from public_names import FACES
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_no_public_name_is_that_of_a_file_beside_it(face: str) -> None:
+    """Importing the file would put the module in the place of a function that is imported on first use."""
+    module = import_module(face)
+    assert module.__file__ is not None
+    if not Path(module.__file__).with_suffix(".pyi").exists():
+        return  # its names are imported at once
+    files = {
+        p.stem for p in Path(module.__file__).parent.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
+    rooms = {name for name in module.__all__ if f"{face}.{name}" in FACES or name == "evaluate"}
+    assert not files & ({*module.__all__} - rooms)
+
+
+def test_faces_are_light() -> None:
+    code = f"import sys; import {', '.join(f for f in FACES if f.count('.') < 2 and f.split('.')[-1] in {'sparsecode', 'models', 'nn', 'solvers', 'train', 'data'})}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
