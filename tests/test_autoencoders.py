@@ -192,7 +192,7 @@ def test_restoring_reports_what_was_covered_and_what_was_not() -> None:
     assert found is not None
     covered = split.x.clone()
     covered[:, :, :4] = 0.0
-    y = model.reconstruct(covered)
+    y = model.reconstruct(covered).detach()
     square = (split.x - y).double().square()
     assert found.hidden_mse == pytest.approx(float(square[:, :, :4].mean()), rel=1e-5)
     assert found.visible_mse == pytest.approx(float(square[:, :, 4:].mean()), rel=1e-5)

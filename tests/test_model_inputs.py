@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparsecode.models.amortised import Amortised
-from sparsecode.models.iterative import Iterative
+from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.models.variational import Variational
 from sparsecode.nn.activations import TopK
 from sparsecode.nn.likelihoods import Normal
@@ -105,3 +105,65 @@ def test_gradients_pass_through_decode() -> None:
     z = torch.tensor(Z).float().requires_grad_()
     MODELS["amortised"].build(SHAPE, 0).decode(z).sum().backward()
     assert z.grad is not None
+
+
+@every_model
+@pytest.mark.usefixtures("unchecked")
+def test_leading_axes_are_kept(model: Any) -> None:
+    x, z = torch.tensor(X[:4]).float(), torch.tensor(Z[:4]).float()
+    functions = {"encode": x, "reconstruct": x, "forward": x, "decode": z, "predict_code": x, "mean_code": x}
+    for name, given in functions.items():
+        if not hasattr(model, name):
+            continue
+        expected = getattr(model, name)(given).detach()
+        for lead in ((2, 2), (1, 4, 1), (4, 1, 1, 1)):
+            found = getattr(model, name)(given.reshape(*lead, *given.shape[1:]))
+            torch.testing.assert_close(found.detach(), expected.reshape(*lead, *expected.shape[1:]), rtol=0, atol=0)
+        found = getattr(model, name)(given.numpy().reshape(2, 2, *given.shape[1:]))
+        assert found.shape == (2, 2, *expected.shape[1:])
+        none = getattr(model, name)(given[:0].reshape(0, 3, *given.shape[1:]))
+        assert none.shape == (0, 3, *expected.shape[1:])
+    assert model.encode(x.reshape(2, 2, 8)).shape == (2, 2, N_CODE)
+    with pytest.raises(ValueError, match="first in row 1, 1;"):
+        model.encode(torch.where(x == x[3, 1, 1], torch.nan, x).reshape(2, 2, *SHAPE))
+
+
+@pytest.mark.parametrize("kind", ["amortised", "variational"])
+@pytest.mark.parametrize("name", ["encode", "reconstruct", "forward", "mean_code", "pre_activations"])
+def test_gradients_with_respect_to_samples_and_weights(kind: str, name: str) -> None:
+    model = MODELS[kind].build(SHAPE, 0).double()
+    function = getattr(model, name, None)
+    if function is None:
+        return
+    x = torch.tensor(X, requires_grad=True)
+    assert torch.autograd.gradcheck(function, x)
+    function(x.detach()).square().sum().backward()
+    assert any(param.grad is not None and bool(param.grad.any()) for param in model.parameters())
+    with torch.no_grad():
+        assert not function(x).requires_grad
+
+
+def test_codes_that_are_solved_for_have_no_gradients() -> None:
+    model = MODELS["iterative"].build(SHAPE, 0).double()
+    x = torch.tensor(X, requires_grad=True)
+    for name in ("encode", "reconstruct", "forward"):
+        with pytest.raises(
+            ValueError, match=r"^x requires gradients and codes .* pass x\.detach\(\), or use predict_code"
+        ):
+            getattr(model, name)(x)
+        with torch.no_grad():
+            getattr(model, name)(x)
+    without = Iterative(n_code=N_CODE, weight=0.5, encoder=None, inference=Inference(start="zero")).build(SHAPE, 0)
+    with pytest.raises(ValueError, match=r"pass x\.detach\(\)$"):
+        without.encode(torch.tensor(X).float().requires_grad_())
+    assert not model.encode(x.detach()).requires_grad
+    assert torch.autograd.gradcheck(model.predict_code, x)
+    model.reconstruct(x.detach()).square().sum().backward()  # the decoder still learns
+    assert any(param.grad is not None for param in model.decoder.parameters())
+
+
+def test_a_model_shows_its_sizes() -> None:
+    lines = repr(MODELS["amortised"].build(SHAPE, 0)).splitlines()
+    assert lines[0] == "AmortisedModel(samples [2, 4], 10 codes, activation TopK(k=3.0), 178 parameters"
+    assert "  decoder: BiasedDictionaryModule, 88 parameters" in lines
+    assert repr(MODELS["iterative"].build(SHAPE, 0)).startswith("IterativeModel(samples [2, 4], 10 codes, ")

@@ -30,6 +30,7 @@ CHUNK = 1000
 Arrays = dict[str, NDArray[Any]]
 
 
+@torch.no_grad()
 def encode_command(asked: using.Encode) -> None:
     """Code the rows of an array, or of a split of the run's own data."""
     run, out, samples, split, coder, key, force, moved = asked

@@ -123,9 +123,10 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     """What the model itself computes, in float64: for the proof of a conversion."""
     model = _loaded(path, ignore).double()
 
+    @torch.no_grad()
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         z = model.encode(x.reshape(-1, *model.shape))
-        return z, model.denormalise(model.decode(z)).flatten(1).detach()
+        return z, model.denormalise(model.decode(z)).flatten(1)
 
     return run
 

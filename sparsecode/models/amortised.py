@@ -16,7 +16,7 @@ from sparsecode.losses.task import Classify, Reconstruct, Task
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.dense_step import dense_step, weighed
-from sparsecode.models.inputs import takes_codes, takes_samples
+from sparsecode.models.inputs import takes_samples
 from sparsecode.models.pairings import problems
 from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
 from sparsecode.nn.activations import Activation, BatchTopK, JumpReLUModule
@@ -148,13 +148,10 @@ class AmortisedModel(AbstractSparseModel):
     def denormalise(self, x: Tensor) -> Tensor:
         return self.normaliser.undo(x).reshape(len(x), *self.shape)
 
-    @takes_samples
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def _encode(self, x: Tensor) -> Tensor:
         return self.activation.infer(self._pre_activations(x))
 
     @takes_samples
-    @torch.no_grad()
     def pre_activations(self, x: Tensor) -> Tensor:
         """What the activation gets [B, n_code] for clean samples x [B, *F] in data space. (LISTA's are codes already.)"""
         return self._pre_activations(x)
@@ -170,15 +167,7 @@ class AmortisedModel(AbstractSparseModel):
         rows = self._projected(rows if noisy is None else noisy.x, before_noise=False)
         return self.decoder.mean(self.activation.infer(self._pre(rows)))
 
-    @takes_samples
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Raises ValueError for a model that was trained to classify."""
-        if self.n_classes:
-            raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
-        return super().reconstruct(x)
-
-    @takes_codes
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
 
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:

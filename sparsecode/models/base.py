@@ -23,8 +23,10 @@ class AbstractSparseModel(nn.Module, ABC):
     """A sparse model. Samples are rows; all state that matters is a parameter or a buffer.
 
     `spec` (schedules in steps) and the sample `shape` *F rebuild it; `state_dict` then restores it bit for bit.
-    `encode`, `decode`, `reconstruct` and what else is decorated by `takes_samples` or `takes_codes` check what they get and
-    also take NumPy arrays; training calls the parts below them.
+    `encode`, `decode` and `reconstruct` check what they are given, take NumPy arrays as well as tensors, and keep leading
+    axes: x [..., *F] has codes [..., n_code]. Subclasses define `_encode` and `_decode` of tensors with one leading axis;
+    training calls the parts below them. `forward` is `reconstruct`.
+    Gradients follow torch's rules: they reach x, z and the weights, except through codes that are solved for.
     """
 
     shape: tuple[int, ...]
@@ -41,15 +43,34 @@ class AbstractSparseModel(nn.Module, ABC):
     def n_code(self) -> int:
         """The number of codes."""
 
-    @abstractmethod
     @takes_samples
     def encode(self, x: Tensor) -> Tensor:
-        """Codes [B, n_code] of x [B, *F] in data space: deterministic, row by row, without gradients."""
+        """Codes [..., n_code] of x [..., *F] in data space: deterministic, row by row."""
+        return self._encode(x)
 
-    @abstractmethod
     @takes_codes
     def decode(self, z: Tensor) -> Tensor:
-        """The mean [B, n_features] in model space for codes z [B, n_code]."""
+        """The mean [..., n_features] in model space for codes z [..., n_code]; logits [..., n_classes] of models that classify."""
+        return self._decode(z)
+
+    @takes_samples
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """decode(encode(x)) [..., *F] in data space. Raises ValueError for a model that classifies."""
+        if self.n_classes:
+            raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
+        return self.denormalise(self._decode(self._encode(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`reconstruct`."""
+        return self.reconstruct(x)
+
+    @abstractmethod
+    def _encode(self, x: Tensor) -> Tensor:
+        """`encode` of checked x [B, *F] or [B, n_features]."""
+
+    @abstractmethod
+    def _decode(self, z: Tensor) -> Tensor:
+        """`decode` of checked z [B, n_code]."""
 
     @abstractmethod
     def normalise(self, x: Tensor) -> Tensor:
@@ -74,12 +95,6 @@ class AbstractSparseModel(nn.Module, ABC):
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:  # noqa: ARG002 - the contract
         """x [B, n_features] in model space as training sees it; None if training sees it as it is."""
         return None
-
-    @takes_samples
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """decode(encode(x)) [B, *F] in data space."""
-        return self.denormalise(self.decode(self.encode(x)))
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Every way this model maps data to codes, by name; evaluation scores each."""
@@ -119,3 +134,17 @@ class AbstractSparseModel(nn.Module, ABC):
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Disjoint named groups of all trained parameters, for the optimiser's patterns."""
         return {"all": list(self.parameters())}
+
+    def __repr__(self) -> str:
+        """Sizes: of samples and codes, and the parameters of every part."""
+        activation = getattr(self.spec, "activation", None)
+        kind = "" if activation is None else f", activation {activation}"
+        parts = [
+            f"  {name}: {type(part).__name__}, {_count(part):,} parameters" for name, part in self.named_children()
+        ]
+        first = f"samples {list(self.shape)}, {self.n_code:,} codes{kind}, {_count(self):,} parameters"
+        return "\n".join([f"{type(self).__name__}({first}", *parts]) + ")"
+
+
+def _count(module: nn.Module) -> int:
+    return sum(param.numel() for param in module.parameters())

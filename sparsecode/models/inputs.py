@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,40 +23,63 @@ A = TypeVar("A", NDArray[Any], Tensor)
 
 
 def takes_samples(method: Callable[[M, Tensor], Tensor]) -> Callable[[M, A], A]:
-    """A method of samples x: tensors [n, *F] or [n, n_features] of the model's dtype and device, or NumPy arrays.
+    """A method of samples x: tensors [..., *F] or [..., n_features] of the model's dtype and device, or NumPy arrays.
 
-    Arrays of any floating-point type are converted, and the result is an array then. Raises TypeError for other kinds and
-    dtypes, and ValueError for other shapes, other devices, NaN and infinity.
+    The method gets x with one leading axis; its result has those of x. Arrays of any floating-point type are converted, and
+    the result is an array then, computed without gradients. Raises TypeError for other kinds and dtypes, and ValueError for
+    other shapes, other devices, NaN and infinity.
     """
 
     @wraps(method)
     def checked(self: M, x: Any) -> Any:
-        n_features = math.prod(self.shape)
-        like, value = _reference(self), array_of("x", x)
+        flat = (math.prod(self.shape),)
+        value = array_of("x", x)
         shape = tuple(value.shape)
-        if len(shape) < 2 or shape[1:] not in (self.shape, (n_features,)):
-            batch = " or ".join(
-                str(["n", *part]).replace("'", "") for part in dict.fromkeys([self.shape, (n_features,)])
-            )
-            one = " (one sample: x[None])" if shape in (self.shape, (n_features,)) else ""
+        sample = next((f for f in (self.shape, flat) if len(shape) > len(f) and shape[-len(f) :] == f), None)
+        if sample is None:
+            batch = " or ".join(str(["n", *part]).replace("'", "") for part in dict.fromkeys([self.shape, flat]))
+            one = " (one sample: x[None])" if shape in (self.shape, flat) else ""
             raise ValueError(f"x has shape {shape}; expected {batch}{one}")
-        return _result(method(self, _tensor("x", value, like)), value)
+        return _called(partial(method, self), "x", value, sample, _reference(self))
 
     return checked
 
 
 def takes_codes(method: Callable[[M, Tensor], Tensor]) -> Callable[[M, A], A]:
-    """A method of codes z [n, n_code]: as `takes_samples` of samples."""
+    """A method of codes z [..., n_code]: as `takes_samples` of samples."""
 
     @wraps(method)
     def checked(self: M, z: Any) -> Any:
-        like, value, n_code = _reference(self), array_of("z", z), self.n_code
-        if value.ndim != 2 or value.shape[1] != n_code:
+        value, n_code = array_of("z", z), self.n_code
+        if value.ndim < 2 or value.shape[-1] != n_code:
             one = " (one code: z[None])" if tuple(value.shape) == (n_code,) else ""
             raise ValueError(f"z has shape {tuple(value.shape)}; expected [n, {n_code}]{one}")
-        return _result(method(self, _tensor("z", value, like)), value)
+        return _called(partial(method, self), "z", value, (n_code,), _reference(self))
 
     return checked
+
+
+def _called(run: Callable[[Tensor], Tensor], name: str, value: Any, sample: tuple[int, ...], like: Tensor) -> Any:
+    """`run` of the rows of `value`, whose trailing axes are `sample`, as a tensor that fits the weight `like`."""
+    rows = _tensor(name, value, like)
+    lead = tuple(value.shape[: -len(sample)])
+    if len(lead) > 1:
+        rows = rows.reshape(math.prod(lead), *sample)
+    finite = rows.isfinite()
+    if not bool(finite.all()):
+        first = torch.unravel_index(finite.flatten(1).all(dim=1).int().argmin(), lead)
+        row = ", ".join(str(int(i)) for i in first)
+        word = str(like.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{name} contains NaN, infinity or values beyond {word}, first in row {row}; expected finite values"
+        )
+    if isinstance(value, Tensor):
+        found = run(rows)
+        return found if len(lead) == 1 else found.reshape(*lead, *found.shape[1:])
+    with torch.no_grad():
+        found = run(rows).cpu()
+    found = found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no bfloat16
+    return found.reshape(*lead, *found.shape[1:]).numpy()
 
 
 def _reference(model: AbstractSparseModel) -> Tensor:
@@ -81,17 +103,4 @@ def _tensor(name: str, value: Any, like: Tensor) -> Tensor:
         tensor = value
     else:
         tensor = torch.as_tensor(native(value)).to(like)
-    finite = tensor.isfinite()
-    if not bool(finite.all()):
-        row = int(finite.flatten(1).all(dim=1).int().argmin())
-        raise ValueError(
-            f"{name} contains NaN, infinity or values beyond {word}, first in row {row}; expected finite values"
-        )
     return tensor
-
-
-def _result(found: Tensor, given: Any) -> Any:
-    if not isinstance(given, np.ndarray):
-        return found
-    found = found.detach().cpu()
-    return (found.float() if found.dtype == torch.bfloat16 else found).numpy()

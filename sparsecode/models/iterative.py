@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.inputs import takes_codes, takes_samples
+from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
@@ -180,12 +180,15 @@ class IterativeModel(AbstractSparseModel):
         found = self._solve(self._energy(rows, weight), rows, any_units=True)
         return found._replace(z=self._linked(found.z))
 
-    @takes_samples
-    def encode(self, x: Tensor) -> Tensor:
+    def _encode(self, x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            other = "" if self.encoder is None else ", or use predict_code, which has gradients"
+            raise ValueError(
+                f"x requires gradients and codes that are solved for have none; expected no gradients: pass x.detach(){other}"
+            )
         return self.infer(x).z
 
     @takes_samples
-    @torch.no_grad()
     def predict_code(self, x: Tensor) -> Tensor:
         """The encoder's codes [B, n_code] of x [B, *F]: one pass, no solver. Raises ValueError without an encoder."""
         if self.encoder is None:
@@ -195,8 +198,7 @@ class IterativeModel(AbstractSparseModel):
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:
         return None if self.corruption is None else self.corruption(x, rng)
 
-    @takes_codes
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:

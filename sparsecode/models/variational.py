@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.models.base import AbstractSparseModel, Update
 from sparsecode.models.fused_bound import MOST, BoundUpdates, Plan, Sums, fuses
-from sparsecode.models.inputs import takes_codes, takes_samples
+from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
 from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
@@ -114,14 +114,11 @@ class VariationalModel(AbstractSparseModel):
         """Parameters of q(z | x), [B, n_code] each, of x [B, *F] in data space, as samples were drawn at the last training step."""
         return self.spec.posterior.sampled(self._infer(self.normalise(x)), int(self.latest))
 
-    @takes_samples
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def _encode(self, x: Tensor) -> Tensor:
         """The posterior's mode [B, n_code]: mu, exactly 0 where gamma <= 1/2."""
         return self.spec.posterior.mode(self.posterior(x))
 
     @takes_samples
-    @torch.no_grad()
     def mean_code(self, x: Tensor) -> Tensor:
         """The posterior's mean [B, n_code]: gamma mu."""
         return self.spec.posterior.mean(self.posterior(x))
@@ -141,8 +138,7 @@ class VariationalModel(AbstractSparseModel):
         """n codes [n, n_code] drawn from p(z)."""
         return self.prior.sample(n, rng, self._infer).to(next(self.parameters()))
 
-    @takes_codes
-    def decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(z))
 
     def log_likelihood(self, x: Float[Tensor, "b *f"], z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:

@@ -31,8 +31,8 @@ def numbers(score: Score) -> dict[str, float]:
 @pytest.mark.parametrize("name", RUNS)
 def test_a_model_gives_the_codes_it_gave(name: str) -> None:
     expected = np.load(WRITTEN / "codes.npz")[name]
-    codes = RunFolder(WRITTEN / "runs" / name).best_model().encode(Digits().load().train.x[: len(expected)])
-    np.testing.assert_allclose(codes.numpy(), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    codes = RunFolder(WRITTEN / "runs" / name).best_model().encode(Digits().load().train.x[: len(expected)].numpy())
+    np.testing.assert_allclose(codes, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", RUNS)

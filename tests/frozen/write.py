@@ -64,7 +64,7 @@ def write(folder: Path) -> None:
     codes: dict[str, np.ndarray] = {}
     for name in RUNS:
         run(config(name), folder / "runs" / name, accelerator="cpu")
-        codes[name] = RunFolder(folder / "runs" / name).best_model().encode(samples).numpy()
+        codes[name] = RunFolder(folder / "runs" / name).best_model().encode(samples.numpy())
     for name in INTERRUPTED:
         run(config(name), folder / "interrupted" / name, observers=[stop], accelerator="cpu")
     np.savez(folder / "codes.npz", allow_pickle=False, **codes)
