@@ -159,7 +159,7 @@ def test_stopped_codes_coast_on_their_momentum_as_in_the_original(name: str, tau
     how = model.spec.inference
     assert how.original is not None
     energy = training_energy(model, y, z_e)
-    found = replace(how.original, tau=tau).complete(energy, z_e, max_steps=MOST, tol=1e-3)
+    found = solve(energy, replace(how.original, tau=tau), z_e, max_steps=MOST, tol=1e-3)
     unstopped = reference_codes(name, y, decoder_of(start["decoder"]), z_e, tau=0.0)
     assert float((theirs - unstopped).abs().max()) > 1e-5
     torch.testing.assert_close(found.z, theirs, rtol=0, atol=1e-9)
@@ -173,8 +173,8 @@ def test_the_original_rule_without_its_stop_reaches_the_same_optimum(tmp_path: P
     energy = training_energy(model, y, z_e)
     original = model.spec.inference.original
     assert original is not None
-    to_the_end = replace(original, tau=0.0).complete(energy, z_e, max_steps=5_000, tol=1e-9)
-    stopped = original.complete(energy, z_e, max_steps=200, tol=1e-9)
+    to_the_end = solve(energy, replace(original, tau=0.0), z_e, max_steps=5_000, tol=1e-9)
+    stopped = solve(energy, original, z_e, max_steps=200, tol=1e-9)
     corrected = solve(energy, None, z_e, max_steps=5_000, tol=1e-9)
     torch.testing.assert_close(to_the_end.objective, corrected.objective, rtol=1e-9, atol=0)
     assert (stopped.objective >= corrected.objective * (1 - 1e-9)).all()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from sparsecode.penalties import Penalty
-from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, root_mean_square, steps_of
+from sparsecode.penalties import Convex, Penalty
+from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, duality_gap, kkt_residual, root_mean_square, steps_of
 
 __all__ = ["DecoderEnergy", "Rectified", "energy_of"]
 
@@ -37,17 +37,24 @@ class Pullback(Protocol):
 
 @runtime_checkable
 class Linear(Protocol):
-    """A decoder z D."""
+    """A decoder z D whose D [n_code, n_features] is in memory."""
 
     @property
     def atoms(self) -> Any: ...
 
 
+@runtime_checkable
+class LinearMap(Pullback, Protocol):
+    """A decoder z D whose D is larger than need be, such as a convolution: it has the products z D and r D^T instead."""
+
+    linear: bool
+
+
 class DecoderEnergy:
     """1/2 |x - decode(z)|^2 + weight * penalty(z) for any decoder, differentiable almost everywhere.
 
-    Its `gap` is the root mean square over codes of `kkt_residual`: where the decoder is not linear, stationary
-    points are all that can be certified.
+    Its `gap` is the relative duality gap for linear decoders and convex penalties. Elsewhere stationary points are all that
+    can be certified: it is the root mean square over codes of `kkt_residual`.
     """
 
     coupled = False
@@ -57,6 +64,7 @@ class DecoderEnergy:
         self.scale = x.square().sum(dim=1) / 2
         self.target: Tensor | None = None
         self.stiffness = 0.0
+        self._exact: Any = None  # a linear decoder in float64
         self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # a solver asks about its start several times
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -65,6 +73,11 @@ class DecoderEnergy:
     @torch.no_grad()
     def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self._pull(z)
+
+    @property
+    def linear(self) -> bool:
+        """Whether the smooth part is quadratic: then 1 / `lipschitz` is a step that is neither too long nor much too short."""
+        return isinstance(self.decoder, LinearMap) and self.decoder.linear
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         if self._latest is None or self._latest[0] is not z:
@@ -92,8 +105,30 @@ class DecoderEnergy:
         return self.decoder.curvature_bound() + self.stiffness
 
     def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
+        if self.linear and isinstance(self.penalty, Convex):
+            return self._duality_gap(z, self.penalty)
         eta = steps_of(self, z, ESTIMATED) if eta is None else eta
         return root_mean_square(kkt_residual(self, z, eta))
+
+    @torch.no_grad()
+    def _duality_gap(self, z: Float[Tensor, "b k"], penalty: Convex) -> Float[Tensor, " b"]:
+        """In float64, since a gap is a difference of large numbers; x and the target of the pull are one sample here."""
+        assert isinstance(self.decoder, nn.Module)
+        if self._exact is None:
+            self._exact = deepcopy(self.decoder).double()
+        x, code = self.x.double(), z.double()
+        out, back = self._exact.pullback(code)
+        r = x - out
+        u, x_dot_r, r_dot_r = back(r), (x * r).sum(dim=1), r.square().sum(dim=1)
+        half_square = scale = x.square().sum(dim=1) / 2
+        if self.target is not None:
+            target = self.target.double()
+            left = target - code
+            u = u + self.stiffness * left
+            x_dot_r += self.stiffness * (target * left).sum(dim=1)
+            r_dot_r += self.stiffness * left.square().sum(dim=1)
+            half_square = half_square + self.stiffness / 2 * target.square().sum(dim=1)
+        return duality_gap(code, u, x_dot_r, r_dot_r, half_square, penalty, self.weight, scale).to(z)
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
         """This energy plus stiffness / 2 |z - target|^2."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import Convex, Penalty
 
-__all__ = ["Energy", "QuadraticEnergy", "kkt_residual", "root_mean_square", "steps_of"]
+__all__ = ["Energy", "QuadraticEnergy", "duality_gap", "kkt_residual", "root_mean_square", "steps_of"]
 
 
 ESTIMATED = 5  # power iterations behind a KKT residual whose solver had no steps
@@ -103,6 +103,35 @@ def root_mean_square(residual: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     return residual.square().mean(dim=1).sqrt()
 
 
+def duality_gap(
+    z: Float[Tensor, "b k"],
+    u: Float[Tensor, "b k"],
+    x_dot_r: Float[Tensor, " b"],
+    r_dot_r: Float[Tensor, " b"],
+    half_square: Float[Tensor, " b"],
+    penalty: Convex,
+    weight: float,
+    scale: Float[Tensor, " b"],
+) -> Float[Tensor, " b"]:
+    """The duality gap of 1/2 |x - z D|^2 + weight penalty(z), divided by `scale`, the data's part of the energy at z = 0.
+
+    It is an upper bound on the relative suboptimality of `z` in the domain. With residual r = x - z D, u = r D^T and s <= 1 the
+    largest feasible scale, s r is a dual point, so gap = 1/2 |r|^2 + w p(z) - s x.r + s^2/2 |r|^2 + (w p)*(s u).
+    Infinite where `half_square` = 1/2 |x|^2 underflows, unless z = 0 is the optimum. Source: Massias et al., JMLR 2020, section 2.
+    """
+    kind = torch.finfo(z.dtype)
+    # s = 1 at the optimum. A larger one could only be had where r, and so s r, is little but rounding.
+    s = penalty.dual_scale(u, weight).clamp(max=1)
+    primal = r_dot_r / 2 + weight * penalty.value(z)
+    gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + penalty.conjugate(s[:, None] * u, weight)
+    relative = gap.clamp(min=0) / scale.clamp(min=kind.tiny)
+    small = half_square < kind.tiny / kind.eps
+    if bool(small.any()):
+        optimal = (z == 0).all(dim=1) & (penalty.prox(u, weight) == 0).all(dim=1)
+        relative = torch.where(small, torch.where(optimal, 0.0, torch.inf).to(z), relative)
+    return relative
+
+
 class QuadraticEnergy:
     """1/2 |x - z D|^2 + weight * penalty(z), solved by the Gram matrix: steps do not touch the data.
 
@@ -163,28 +192,13 @@ class QuadraticEnergy:
         return root_mean_square(kkt_residual(self, z, eta))
 
     def _duality_gap(self, z: Float[Tensor, "b k"], penalty: Convex) -> Float[Tensor, " b"]:
-        """The duality gap divided by 1/2 |x|^2: an upper bound on the relative suboptimality of `z` in the domain.
-
-        With residual r = x - z D, u = D r and s <= 1 the largest feasible scale, s r is a dual point, so
-        gap = 1/2 |r|^2 + w p(z) - s x.r + s^2/2 |r|^2 + (w p)*(s u). In float32 it cannot be told from 0 below
-        about 1e-6. Infinite where 1/2 |x|^2 underflows, unless z = 0 is the optimum.
-        Source: Massias et al., JMLR 2020, section 2.
-        """
-        weight, kind = self.bounded_weight, torch.finfo(z.dtype)
+        """See `duality_gap`. In float32 it cannot be told from 0 below about 1e-6."""
+        weight = self.bounded_weight
         u = torch.addmm(self.corr, z, self.gram, alpha=-1)
         explained = (z * self.corr).sum(dim=1)
         x_dot_r = 2 * self.half_square - explained
         r_dot_r = (x_dot_r - (z * u).sum(dim=1)).clamp(min=0)
-        # s = 1 at the optimum. A larger one could only be had where r, and so s r, is little but rounding.
-        s = penalty.dual_scale(u, weight).clamp(max=1)
-        primal = r_dot_r / 2 + weight * penalty.value(z)
-        gap = primal - s * x_dot_r + s.square() * r_dot_r / 2 + penalty.conjugate(s[:, None] * u, weight)
-        relative = gap.clamp(min=0) / self.scale.clamp(min=kind.tiny)
-        small = self.half_square < kind.tiny / kind.eps
-        if bool(small.any()):
-            optimal = (z == 0).all(dim=1) & (penalty.prox(u, weight) == 0).all(dim=1)
-            relative = torch.where(small, torch.where(optimal, 0.0, torch.inf).to(z), relative)
-        return relative
+        return duality_gap(z, u, x_dot_r, r_dot_r, self.half_square, penalty, weight, self.scale)
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> QuadraticEnergy:
         """This energy plus stiffness / 2 |z - target|^2: quadratic again, so it keeps its certificate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from sparsecode.ops.collective import mean_over_ranks, world_size
 from sparsecode.solvers.energy import Energy, steps_of
 from sparsecode.specs import Spec
 
-__all__ = ["FISTA", "ISTA", "AdamDescent", "Algorithm"]
+__all__ = ["FISTA", "ISTA", "AdamDescent", "Algorithm", "Stops"]
 
 StepSize = Annotated[
     Annotated[float, Meta(gt=0)] | Literal["power_iteration", "backtracking"] | None,
@@ -38,6 +38,15 @@ class Algorithm(Protocol[State]):
         ...
 
     def step(self, energy: Energy, z: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+@runtime_checkable
+class Stops(Protocol):
+    """An algorithm with a stopping rule: the loop asks it after every step, and ends when all rows have stopped."""
+
+    def stopped(self, state: Any) -> Tensor:
+        """Which rows have stopped [B]."""
+        ...
 
 
 class IstaState(NamedTuple):

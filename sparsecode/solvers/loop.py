@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsecode.ops.collective import any_rank
 from sparsecode.penalties import Penalty
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy
 from sparsecode.solvers.energy import Energy
-from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm
+from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm, Stops
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
@@ -47,12 +48,12 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
     with restarts, and with backtracking where the decoder is not linear. The start is first projected to the penalty's domain. The gap
     (see the energy's `gap`) is read before the first step, then every few steps and at `max_steps`; a row that has
     converged keeps its code and leaves the batch, so its result does not depend on the others. Rows of a coupled energy
-    stop together.
+    stop together, and so do those of a solver with a stopping rule of its own (`Stops`), which then replaces the gap.
     """
     if bool(z0.any()):
         z0 = energy.prox(z0, z0.new_zeros(len(z0), 1))  # gaps hold only within the domain
     solver = _fastest(energy, z0.device) if solver is None else solver
-    if isinstance(solver, CoordinateDescent | OriginalFISTA):
+    if isinstance(solver, CoordinateDescent):  # its loop is compiled
         return solver.complete(energy, z0, max_steps=max_steps, tol=tol)
     return _iterate(energy, solver, z0, max_steps, tol)
 
@@ -61,30 +62,39 @@ def _fastest(energy: Energy, device: torch.device) -> Solver:
     if CoordinateDescent.fits(energy, device):
         return CoordinateDescent()
     base = energy.base if isinstance(energy, CoupledEnergy) else energy
-    return FISTA(step_size="backtracking" if isinstance(base, DecoderEnergy) else None, restart=True)
+    curved = isinstance(base, DecoderEnergy) and not base.linear
+    return FISTA(step_size="backtracking" if curved else None, restart=True)
 
 
 def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int, tol: float) -> Solution[Tensor]:
-    z_out = z0.clone()
     state = solver.init(energy, z0)
-    gap_out = energy.gap(z0, state[0])
+    stopped = solver.stopped if isinstance(solver, Stops) else None
+    z_out, gap_out = z0.clone(), energy.gap(z0, state[0])
     steps_out = torch.zeros(len(z0), dtype=torch.long, device=z0.device)
     whole = energy
-    active = torch.nonzero(~(gap_out <= tol)).squeeze(1)
+    active = torch.nonzero(~(gap_out <= tol) if stopped is None else torch.ones_like(gap_out)).squeeze(1)
     if 0 < len(active) < len(z0):
         energy, z0, state = energy.rows(active), z0[active], type(state)(*(part[active] for part in state))
     z, steps = z0, 0
     while steps < max_steps and len(active):
-        burst = min(max(steps, 2), CHECK_EVERY, max_steps - steps)
+        burst = min(max(steps, 2), CHECK_EVERY, max_steps - steps) if stopped is None else 1
         for _ in range(burst):
             z, state = solver.step(energy, z, state)
         steps += burst
+        if stopped is not None:
+            moving = ~stopped(state)
+            steps_out += moving
+            if steps < max_steps and any_rank(bool(moving.any()), z.device):
+                continue
         gap = energy.gap(z, state[0])
         left = ~(gap <= tol)  # so that NaN counts as not converged
-        if steps == max_steps or not bool(left.all()):
-            done = ~left if steps < max_steps else torch.ones_like(left)
+        last = steps == max_steps or stopped is not None
+        if last or not bool(left.all()):
+            done = torch.ones_like(left) if last else ~left
             rows = active[done]
-            z_out[rows], gap_out[rows], steps_out[rows] = z[done], gap[done], steps
+            z_out[rows], gap_out[rows] = z[done], gap[done]
+            if stopped is None:
+                steps_out[rows] = steps
             keep = ~done
             active = active[keep]
             if len(active):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
+from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.ops.collective import any_rank
 from sparsecode.solvers.energy import Energy
 from sparsecode.specs import NonNegative, Spec
-from sparsecode.types import Solution
 
 __all__ = ["OriginalFISTA"]
+
+
+class OriginalState(NamedTuple):
+    """Step size, extrapolated codes, the momentum's counter, and which rows still move (1) or have passed the test (0)."""
+
+    eta: Float[Tensor, "b 1"]
+    momentum_point: Float[Tensor, "b k"]
+    t: Float[Tensor, "b 1"]
+    active: Float[Tensor, "b 1"]
 
 
 class OriginalFISTA(Spec, tag="original_fista"):
@@ -27,23 +35,21 @@ class OriginalFISTA(Spec, tag="original_fista"):
     step_size: Annotated[float, Meta(gt=0, description="gradient step, in units of 1/2 |.|^2")]
     tau: NonNegative = 1e-3
 
-    def complete(self, energy: Energy, z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
-        """Codes of every row; `gap` is that of the energy, and `converged` whether it is at most `tol`."""
-        z = y = z0
-        t = 1.0
-        active = z.new_ones(len(z), 1)
-        taken = torch.zeros(len(z), dtype=torch.long, device=z.device)
-        for _ in range(max_steps):
-            step = active * self.step_size
-            new = energy.prox(y - step * energy.grad(y), step)
-            following = (1 + (1 + 4 * t * t) ** 0.5) / 2
-            y = new + (t - 1) / following * (new - z)
-            if self.tau:
-                change = torch.linalg.vector_norm(new - z, dim=1) / torch.linalg.vector_norm(z, dim=1)
-                active = (~(change < self.tau)).to(z.dtype)[:, None]
-            z, t = new, following
-            taken += active[:, 0].long()
-            if not any_rank(bool(active.any()), z.device):
-                break
-        gap = energy.gap(z, z.new_full((len(z), 1), self.step_size))
-        return Solution(z, energy.per_sample(z), gap, taken, gap <= tol)
+    def init(self, energy: Energy, z: Tensor) -> OriginalState:  # noqa: ARG002 - the contract
+        one = z.new_ones(len(z), 1)
+        return OriginalState(self.step_size * one, z, one.double(), one)
+
+    def step(self, energy: Energy, z: Tensor, state: OriginalState) -> tuple[Tensor, OriginalState]:
+        step, y = state.active * self.step_size, state.momentum_point
+        new = energy.prox(y - step * energy.grad(y), step)
+        t = (1 + (1 + 4 * state.t * state.t) ** 0.5) / 2
+        active = state.active
+        if self.tau:
+            change = torch.linalg.vector_norm(new - z, dim=1) / torch.linalg.vector_norm(z, dim=1)
+            active = (~(change < self.tau)).to(z.dtype)[:, None]
+        momentum = ((state.t - 1) / t).to(z.dtype)
+        return new, OriginalState(state.eta, new + momentum * (new - z), t, active)
+
+    def stopped(self, state: OriginalState) -> Tensor:
+        """Which rows pass the test [B]: what the loop stops by in place of the gap."""
+        return state.active[:, 0] == 0
