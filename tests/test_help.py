@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from sparsecode.cli.arguments import described
+from sparsecode.cli import main
+from sparsecode.cli.arguments import described, recipes
 from sparsecode.cli.main import COMMANDS
+from sparsecode.cli.options import table_of
+from sparsecode.recipes import RECIPES
 
-ASKED = [[], *([name] for name in COMMANDS), ["runs", "ls"], ["runs", "show"], ["runs", "compare"]]
+TRAIN = [["train", "digits-sdl"], ["train", "acts-matryoshka"], ["train", "--resume", "runs/a"]]
+ASKED = [[], *([name] for name in COMMANDS), ["runs", "ls"], ["runs", "show"], ["runs", "compare"], *TRAIN]
 PROGRAM = """
 import contextlib, io, os, sys
 
@@ -40,11 +46,38 @@ print("all is well")
 """
 
 
-def test_every_help_does_without_torch_and_fits_the_terminal() -> None:
+def test_every_help_does_without_torch_and_fits_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
+    assert main([*TRAIN[0], "--help"]) == 0  # the first help of any recipe keeps the options of all
+    first = capsys.readouterr().out
+    assert main([*TRAIN[0], "--help"]) == 0
+    assert capsys.readouterr().out == first
+    for name, recipe in RECIPES.items():
+        made = table_of(recipe(), recipe.about.split("\n")[0])
+        assert msgspec.json.encode(recipes.kept(name)) == msgspec.json.encode(made), name
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("{commands}", repr(ASKED))], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "all is well\n"), done.stderr
+
+
+def test_options_that_are_kept_are_those_of_this_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
+    table = recipes.Table("about", {"n": recipes.Option.of(int | None, 3, "help")})
+    recipes.keep({"a": table})
+    assert recipes.kept("a") == table
+    assert recipes.kept("b") is None
+    with monkeypatch.context() as other:
+        other.setattr(recipes, "_source", lambda: b"a field more")
+        assert recipes.kept("a") is None
+    (file,) = tmp_path.rglob("*.json")
+    file.write_bytes(file.read_bytes().replace(b"help", b"hulp"))
+    assert recipes.kept("a") is None
+    monkeypatch.setenv("SPARSECODE_CACHE", str(file))  # no folder: help works all the same
+    recipes.keep({"a": table})
+    assert recipes.kept("a") is None
 
 
 def test_descriptions_end_before_the_arguments_and_keep_their_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, repeated, using
+from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, recipes, repeated, using
 from sparsecode.cli.console import Console
 from sparsecode.files import printable
 
@@ -25,7 +25,7 @@ LISTING = ("recipes", "runs")  # which need not say so when `head` has read enou
 class Command(NamedTuple):
     help: str
     home: str  # imported only when there is work to do: torch takes seconds
-    arguments: str = ""  # where the record of its arguments is, which has its name; train derives its own from a config
+    arguments: str = ""  # where the record of its arguments is, which has its name; those of train come from a config
 
 
 COMMANDS = {
@@ -139,9 +139,11 @@ def _run(name: str, argv: list[str]) -> int:
     """Read the arguments, which is all that help needs, and only then import what does the work."""
     command = COMMANDS[name]
     asked: Any = argv
-    if name == "train" and (not argv or argv[0] in ("-h", "--help")):
-        _train_overview(Console())
-        return OK
+    if name == "train":
+        if not argv or argv[0] in recipes.HELP:
+            _train_overview(Console())
+            return OK
+        recipes.print_help(argv)
     if name == "runs":
         asked = parsed_subcommand(
             {"ls": using.Ls, "show": using.Show, "compare": using.Compare}, argv, "sparsecode runs"

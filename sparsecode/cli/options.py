@@ -5,27 +5,27 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-import tyro
 from msgspec import Meta
 
 from sparsecode.cli.arguments import UsageError
+from sparsecode.cli.arguments.recipes import Option, Table
 from sparsecode.overrides import members, to_run, value_at, variants, variants_at
 from sparsecode.runs import Run
 from sparsecode.specs import Spec
 
-__all__ = ["UsageError", "named_variants", "options_of", "with_options"]
+__all__ = ["UsageError", "named_variants", "table_of", "with_options"]
 
 
-def options_of(config: Run) -> type:
-    """A dataclass with a field per number, string or tuple in `config`, nested as it is, with these defaults."""
-    return _options(config, "Config")
+def table_of(config: Run, about: str) -> Table:
+    """An option for each number, string or tuple in `config`, nested as it is, with these defaults."""
+    return Table(about, _fields(config))
 
 
 def with_options(config: Run, options: Any) -> Run:
-    """`config` with the values of an instance of `options_of(config)`."""
+    """`config` with the values of an instance of `dataclass_of(table_of(config))`."""
 
     def merge(raw: Any, given: Any) -> Any:
         if dataclasses.is_dataclass(given):
@@ -59,27 +59,22 @@ def named_variants(config: Run, argv: Sequence[str]) -> tuple[list[str], list[st
     return rest, chosen
 
 
-def _options(value: Spec | dict[str, Spec], name: str) -> type:
+def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
     if isinstance(value, dict):
         items = [(key, item, Any) for key, item in value.items() if key.isidentifier()]
-        doc = ""
     else:
         hints = typing.get_type_hints(type(value), include_extras=True)
         items = [(key, getattr(value, key), hints[key]) for key in value.__struct_fields__]
-        doc = (type(value).__doc__ or "").split("\n")[0].rstrip(".")
-    fields: list[tuple[str, Any, Any]] = []
+    fields: dict[str, Option | Table] = {}
     for key, item, hint in items:
         if isinstance(item, Spec | dict):
-            nested = _options(item, f"{name}_{key}")
+            about = "" if isinstance(item, dict) else (type(item).__doc__ or "").split("\n")[0].rstrip(".")
             if len(known := variants(hint)) > 1:
-                nested.__doc__ = f"{nested.__doc__} (other variants by their name or --set: {', '.join(known)})"
-            fields.append((key, nested, dataclasses.field(default_factory=nested)))
+                about = f"{about} (other variants by their name or --set: {', '.join(known)})"
+            fields[key] = Table(about, _fields(item))
         else:
-            kind = Annotated[_kind_of(item, hint), tyro.conf.arg(help=_help(hint))]
-            fields.append((key, kind, dataclasses.field(default=item)))
-    made = dataclasses.make_dataclass(name, fields)
-    made.__doc__ = doc
-    return made
+            fields[key] = Option.of(_kind_of(item, hint), item, _help(hint))
+    return fields
 
 
 def _kind_of(value: Any, hint: Any) -> Any:

@@ -6,54 +6,31 @@ import dataclasses
 import shlex
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from sparsecode.cli.arguments import DataPath, parsed
+from sparsecode.cli.arguments import parsed
+from sparsecode.cli.arguments.recipes import Place, Resume, arguments_of, keep
 from sparsecode.cli.console import Console
-from sparsecode.cli.options import UsageError, named_variants, options_of, with_options
+from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
 from sparsecode.overrides import assign
-from sparsecode.recipes import RECIPES
+from sparsecode.recipes import RECIPES, Recipe
 from sparsecode.runner import Result, RunConflictError, run
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Observer, ProgressBar, TensorBoard
-from sparsecode.train.plan import UNREAD, Accelerator
+from sparsecode.train.plan import UNREAD
 
 __all__ = ["train_command"]
 
 PIPE = 13  # SIGPIPE, which Windows does not name
 
 
-@dataclasses.dataclass
-class Place:
-    """Where and on what to train; none of it changes the experiment."""
-
-    out: Annotated[Path | None, tyro.conf.arg(help="run folder; default runs/RECIPE")] = None
-    set: Annotated[
-        tuple[str, ...],
-        tyro.conf.arg(help="PATH=JSON: any part of the config, whole variants too", metavar="PATH=JSON"),
-    ] = ()
-    accelerator: Annotated[Accelerator, tyro.conf.arg(help="auto: cuda where there is one, else cpu")] = "auto"
-    devices: Annotated[int, tyro.conf.arg(help="several train one model together (DDP)")] = 1
-    tensorboard: Annotated[bool, tyro.conf.arg(help="also write TensorBoard files (extra [tensorboard])")] = False
-
-
-@dataclasses.dataclass
-class Resume(Place):
-    """Go on with an interrupted run, with the config stored in it."""
-
-    resume: Annotated[Path, tyro.conf.arg(help="the run folder")] = Path()
-    data_path: DataPath = None
-
-
 def train_command(argv: list[str]) -> int:
     """Train a recipe into a folder, or go on there."""
     console = Console()
     if argv and argv[0].partition("=")[0] == "--resume":
-        place = tyro.cli(Resume, args=argv, prog="sparsecode train", description=Resume.__doc__)
+        place = parsed(Resume, argv, "sparsecode train")
         if place.set or place.out:
             raise UsageError("--resume takes the stored config: --set and --out do not go with it")
         return _train(RunFolder(place.resume).config(), place.resume, place, console, place.data_path)
@@ -66,11 +43,16 @@ def train_command(argv: list[str]) -> int:
     config = assign(RECIPES[name](), _assignments(rest))
     rest, chosen = named_variants(config, rest)
     config = assign(config, tuple(chosen), "option")
-    options: Any = dataclasses.make_dataclass("Options", [], bases=(options_of(config), Place))
-    options.__doc__ = RECIPES[name].about.split("\n")[0]
+    if rest in (["-h"], ["--help"]):
+        keep({each: table_of(recipe(), _about(recipe)) for each, recipe in RECIPES.items()})
+    options = arguments_of(table_of(config, _about(RECIPES[name])))
     chosen: Any = parsed(options, rest, f"sparsecode train {name}")
     config = with_options(config, _only_config(chosen, config))
     return _train(config, chosen.out or Path("runs") / name, chosen, console)
+
+
+def _about(recipe: Recipe) -> str:
+    return recipe.about.split("\n")[0]
 
 
 def _assignments(argv: list[str]) -> tuple[str, ...]:
