@@ -9,8 +9,24 @@ __all__ = ["MIGRATIONS", "Migration"]
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
+
+def _with_sites(raw: dict[str, Any]) -> dict[str, Any]:
+    """Shards had one site without a name."""
+    if "shape" not in raw or "span" not in raw:
+        return raw
+    rest = {key: value for key, value in raw.items() if key not in ("shape", "span")}
+    return rest | {"sites": [{"type": "shard_site", "name": "x", "shape": raw["shape"], "span": raw["span"]}]}
+
+
+def _journal_with_sites(raw: dict[str, Any]) -> dict[str, Any]:
+    if "shape" not in raw:
+        return raw
+    rest = {key: value for key, value in raw.items() if key not in ("shape", "span")}
+    return rest | {"shapes": {"x": raw["shape"]}, "spans": {} if raw.get("span") is None else {"x": raw["span"]}}
+
+
 # From format 1: what has changed of the records with this `type`, wherever they stand in a file.
-FORMAT_2: dict[str, Migration] = {}
+FORMAT_2: dict[str, Migration] = {"shard_index": _with_sites, "shard_journal": _journal_with_sites}
 
 
 def to_format_2(raw: dict[str, Any]) -> dict[str, Any]:

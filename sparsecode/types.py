@@ -12,9 +12,12 @@ ArrayT = TypeVar("ArrayT")
 
 
 class Batch(NamedTuple):
-    """One mini-batch: `x` [B, *F] in data space, class labels [B] where the data have them."""
+    """One mini-batch: `x` [B, *F] in data space; where the data have them, what is to be predicted from it, `target` [B, *G],
+    and class labels [B].
+    """
 
     x: Tensor
+    target: Tensor | None = None
     label: Tensor | None = None
 
 

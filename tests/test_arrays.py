@@ -216,3 +216,47 @@ def test_a_relative_path_holds_wherever_the_run_goes_on(
 def test_shares_are_between_nothing_and_all(share: float) -> None:
     with pytest.raises(ValueError, match=r"^Arrays\.valid: got"):
         Arrays(path="a.npy", valid=share)
+
+
+def test_targets_go_where_their_samples_go(write: Callable[[bytes], Path], tmp_path: Path) -> None:
+    y = A.reshape(40, 6)[:, :4] * 5 + 1
+    np.save(tmp_path / "y.npy", y)
+    path = write(npz(a=A, y=y))
+    inside = Arrays(path=str(path), key="a", target_key="y")
+    beside = Arrays(path=str(path), key="a", target="y.npy")
+    for source in (inside, beside):
+        splits = source.load()
+        for part in splits[:3]:
+            assert part.target is not None
+            torch.testing.assert_close(part.target, part.x.flatten(1)[:, :4] * 5 + 1)
+            taken = part.take(slice(2)).to(torch.device("cpu"), torch.float64)
+            assert taken.target is not None
+            assert (taken.target.dtype, taken.target.shape) == (torch.float64, (2, 4))
+        target = splits.train.target
+        assert target is not None
+        assert (splits.low, splits.high) == (float(target.min()), float(target.max()))
+        assert splits.span() == (float(splits.train.x.min()), float(splits.train.x.max()))
+        plain = Arrays(path=str(path), key="a").load()
+        assert torch.equal(plain.train.x, splits.train.x)
+        assert plain.fingerprint() != splits.fingerprint()
+        batch = splits.train.reader(0)(1, 3, 9)
+        assert batch.target is not None
+        torch.testing.assert_close(batch.target, batch.x.flatten(1)[:, :4] * 5 + 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (A[:39], "39 targets, and 40 samples in .*samples; expected one for each"),
+        (np.ones((40, 2)), "targets: all training values are 1; expected data that vary"),
+        (np.full((40, 2), np.nan), "40 samples with NaN"),
+        (None, r"y\.npy: no such file"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(
+    target: Array | None, message: str, write: Callable[[bytes], Path], tmp_path: Path
+) -> None:
+    if target is not None:
+        np.save(tmp_path / "y.npy", target)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Arrays(path=str(write(npy(A))), target="y.npy").load()

@@ -9,7 +9,7 @@ from sparsecode.data import Split
 from sparsecode.data.batches import batches, steps_per_epoch
 
 N = 23
-SPLIT = Split(torch.arange(N)[:, None].float(), torch.arange(N) + 100)
+SPLIT = Split(torch.arange(N)[:, None].float(), label=torch.arange(N) + 100)
 
 
 def drawn(

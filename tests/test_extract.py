@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sparsecode.cli import main
+from sparsecode.cli.extract import successive
 from sparsecode.data import Shards, extract
 from sparsecode.data.activations import longest
-from sparsecode.data.shards import read_index
+from sparsecode.data.shard_index import read_index
 from sparsecode.data.text import token_batches
 from sparsecode.evaluate.recovered import loss_recovered
 
@@ -76,6 +77,27 @@ def test_batches_are_tensors_tuples_or_named_arguments(net: Net, rng: torch.Gene
 def test_what_comes_after_the_hook_point_is_not_computed(net: Net) -> None:
     assert len(list(extract(net, "pair", [torch.ones(1, 3)] * 3))) == 3
     assert net.last.calls == 0
+
+
+def test_several_hook_points_are_of_one_forward_pass(net: Net, rng: torch.Generator) -> None:
+    batches = [torch.randn(5, 3, generator=rng), torch.randn(2, 3, generator=rng)]
+    found = list(extract(net, ("pair", "first"), batches))
+    for outputs, x in zip(found, batches, strict=True):
+        assert list(outputs) == ["pair", "first"]
+        assert torch.equal(outputs["first"], net.first(x))
+        assert torch.equal(outputs["pair"], outputs["first"])  # no dropout in evaluation mode
+    assert net.last.calls == 0
+    with pytest.raises(ValueError, match=r"hook_point 'unused': the forward pass of Net never calls it"):
+        next(extract(net, ("first", "unused"), batches))
+    with pytest.raises(ValueError, match=r"hook_point \['first', 'first'\]: expected at least one, and each once"):
+        next(extract(net, ["first", "first"], batches))
+
+
+def test_what_is_kept_does_not_change_in_place() -> None:
+    module = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+    (found,) = extract(module, ("0", "1"), [torch.tensor([[-1.0, 2.0]])])
+    assert found["0"].tolist() == [[-1, 2]]
+    assert found["1"].tolist() == [[0, 2]]
 
 
 def test_the_module_is_left_as_it_was(net: Net) -> None:
@@ -214,6 +236,45 @@ def test_documents_stay_whole_and_special_tokens_may_stay(bert: Path, text: Path
         spans = [ids[i : min(i + 10, start + n)] for i in range(start, start + n, 10)]
         expected = in_order(torch.cat([expected_rows(bert, span, special=True) for span in spans]))
         torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_layers_and_neighbouring_tokens_are_sites(
+    bert: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = ("encoder.layer.0", "encoder.layer.1")
+    assert main(command(bert, text, tmp_path / "one")) == 0
+    assert main(command(bert, text, tmp_path / "two", "--hook-point", *layers)) == 0
+    assert "(16,) of encoder.layer.0, (16,) of encoder.layer.1 in float32" in " ".join(capsys.readouterr().out.split())
+    one = Shards(path=str(tmp_path / "one")).load()
+    two = Shards(path=str(tmp_path / "two"), sites=layers[:1], target=layers[1]).load()
+    assert two.train.target is not None
+    assert torch.equal(two.train.target, one.train.x)  # the same rows in the same order
+    assert not torch.equal(two.train.x, one.train.x)
+    assert Shards(path=str(tmp_path / "two")).load().shape == (2, 16)
+
+    assert main(command(bert, text, tmp_path / "pairs", "--window", "2")) == 0
+    pairs = Shards(path=str(tmp_path / "pairs")).load()
+    firsts = {tuple(row) for part in (one.train, one.valid, one.test) for row in part.x.tolist()}
+    n = sum(part.n for part in (one.train, one.valid, one.test))
+    for part in (pairs.train, pairs.valid, pairs.test):
+        assert {tuple(row) for row in part.x.flatten(0, 1).tolist()} <= firsts
+    spans = -(-n // 10)  # each gives a pair less than it has tokens
+    assert sum(part.n for part in (pairs.train, pairs.valid, pairs.test)) == n - spans
+    for options, message in (
+        ("--window 13", "--window 13: expected 1 to --length, 12"),
+        ("--hook-point a a", "each once"),
+    ):
+        assert main(command(bert, text, tmp_path / "no", *options.split())) != 0
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_successive_tokens_are_rows_together() -> None:
+    x = torch.arange(8.0).reshape(2, 4, 1)
+    chosen = torch.tensor([[0, 1, 1, 1], [0, 1, 0, 0]], dtype=torch.bool)
+    sites, whole = successive({"a": x}, chosen, 2)
+    assert {name: value.flatten().tolist() for name, value in sites.items()} == {"a": [1, 2], "a+1": [2, 3]}
+    assert whole.nonzero().tolist() == [[0, 1], [0, 2]]
+    assert successive({"a": x}, chosen, 5)[0]["a"].shape == (0, 1)
 
 
 def test_interrupted_it_goes_on_to_the_same_shards(

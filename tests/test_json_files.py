@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sparsecode.cli import main
-from sparsecode.data.shards import INDEX, read_index
+from sparsecode.data.shard_index import INDEX, read_index
 from sparsecode.interop.foreign import read_json
 from sparsecode.overrides import OverrideError, assign
 from sparsecode.recipes import RECIPES

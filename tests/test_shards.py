@@ -12,19 +12,21 @@ import sys
 import time
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sparsecode.cli import main
 from sparsecode.data import Data, Shards, ShardWriter
 from sparsecode.data.batches import batches
-from sparsecode.data.shard_writer import JOURNAL, UNFINISHED
-from sparsecode.data.shards import DTYPES, INDEX, DType, Index
+from sparsecode.data.shard_index import DTYPES, INDEX, DType, Index
+from sparsecode.data.shard_journal import JOURNAL, UNFINISHED
 from sparsecode.data.shuffle import Shuffle
 from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json
@@ -127,6 +129,124 @@ def test_samples_keep_their_shape_and_batches_of_rows_their_documents(tmp_path: 
     assert Shards(path=str(tmp_path / "data")).load().shape == (2, 3)
     x, group = everything(tmp_path / "data", "train")
     assert torch.equal(x[:, 1, 2].long() // 4, group)
+
+
+# Sites
+
+
+def write_sites(folder: Path, rows_per_shard: int = 300) -> Path:
+    """The same documents at three sites: as they are, doubled, and one column of them."""
+    with ShardWriter(folder, rows_per_shard, valid=0.1, test=0.1) as writer:
+        for number in range(writer.appended, DOCUMENTS):
+            x = document(number)
+            writer.append({"h.1": x, "h.2": 2 * x, "narrow": x[:, :1]}, number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sites(tmp_path_factory.mktemp("sites") / "data")
+
+
+def test_sites_are_samples_and_targets_of_the_same_rows(three: Path, folder: Path) -> None:
+    plain = Shards(path=str(folder)).load()
+    source = Shards(path=str(three), sites=("h.1",), target="h.2")
+    splits = source.load()
+    for part, alone in ((splits.train, plain.train), (splits.valid, plain.valid), (splits.test, plain.test)):
+        assert torch.equal(part.x, alone.x)
+        assert part.target is not None
+        assert torch.equal(part.target, 2 * part.x)
+    assert (splits.low, splits.high) == (2 * plain.low, 2 * plain.high)  # the targets'
+    assert splits.span() == pytest.approx((plain.low, plain.high))
+    ahead = batches(splits.training, 64, 0, 0, 40)
+    for (_, batch), x in zip(ahead, drawn(folder, 0, 40), strict=True):  # over two epochs, in the same order
+        assert torch.equal(batch.x, x)
+        assert batch.target is not None
+        assert torch.equal(batch.target, 2 * x)
+    assert splits.fingerprint() != replace(source, sites=("h.2",), target="h.1").load().fingerprint()
+
+
+def test_several_sites_make_a_sample(three: Path, folder: Path) -> None:
+    splits = Shards(path=str(three), sites=("h.2", "h.1")).load()
+    assert splits.shape == (2, 3)
+    assert splits.train.target is None
+    assert torch.equal(splits.train.x[:, 0], 2 * splits.train.x[:, 1])
+    stream = splits.training.to(torch.device("cpu"), torch.float64)
+    batch = stream.reader(0)(0, 290, 620)  # of three shards
+    assert batch.x.dtype == torch.float64
+    assert torch.equal(batch.x[:, 1], epoch_of(folder)[290:620].double())
+    both = Shards(path=str(three), target="narrow").load()  # all but the target
+    assert both.shape == (2, 3)
+    assert both.train.target is not None
+    assert torch.equal(both.train.target, both.train.x[:, 0, :1])
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"sites": ("h.3",)}, r"sites: .* has no site 'h\.3'; choose from h\.1, h\.2, narrow"),
+        ({"target": "y"}, "target: .* has no site 'y'; choose from"),
+        ({"sites": ("h.1",), "target": "h.1"}, r"name 'h\.1' more than once"),
+        ({}, r"sites of different shapes make no sample: h\.1 \[3\], h\.2 \[3\], narrow \[1\]"),
+    ],
+)
+def test_sites_that_cannot_be_are_named(choice: dict[str, Any], message: str, three: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        Shards(path=str(three), **choice).load()
+
+
+def test_the_only_site_is_no_target(folder: Path) -> None:
+    with pytest.raises(ValueError, match="target is 'x', the only site in"):
+        Shards(path=str(folder), target="x").load()
+
+
+def test_sites_stay_the_same_from_one_call_to_the_next(tmp_path: Path) -> None:
+    x = document(0)
+    with (
+        pytest.raises(ValueError, match=r"sites are named \['group'\]; expected"),
+        ShardWriter(tmp_path / "a") as writer,
+    ):
+        writer.append({"group": x}, 0)
+    with (
+        pytest.raises(ValueError, match=r"sites have \{'a': 15, 'b': 14\} rows"),
+        ShardWriter(tmp_path / "b") as writer,
+    ):
+        writer.append({"a": x, "b": x[:-1]}, 0)
+    with ShardWriter(tmp_path / "c", valid=0.3, test=0.3) as writer:
+        writer.append({"a": x, "b": x}, 0)
+        for other in (x, {"a": x}, {"b": x, "c": x}, {"a": x, "b": x[:, :2]}):
+            with pytest.raises(ValueError, match=r"rows of shape .*; expected \{'a': \(3,\), 'b': \(3,\)\} as in"):
+                writer.append(other, 1)
+        with pytest.raises(ValueError, match="after 1 appended at b: NaN or infinity"):
+            writer.append({"a": x, "b": x / 0}, 1)
+        for number in range(1, 20):
+            writer.append({"a": x, "b": x}, number)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1,)])
+def test_a_single_expanded_number_is_a_row(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Its strides are 0, and torch takes it for contiguous."""
+    with ShardWriter(tmp_path / "data", valid=0.3, test=0.3, dtype="float32") as writer:
+        for number in range(30):
+            writer.append(torch.tensor(float(number)).expand(shape), number)
+    x, group = everything(tmp_path / "data", "train")
+    assert torch.equal(x.flatten().long(), group)
+
+
+def test_a_writing_that_the_version_before_left_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsecode.data.shard_writer.BLOCK", 4000)
+    cut = tmp_path / "data"
+    writer = ShardWriter(cut, 300, valid=0.1, test=0.1).__enter__()
+    for number in range(150):
+        writer.append(document(number), number)
+    writer.__exit__(KeyboardInterrupt)
+    path = cut / UNFINISHED / JOURNAL
+    journal = json.loads(path.read_text())
+    shape, span = journal["spec"].pop("shapes")["x"], journal["spec"].pop("spans")["x"]
+    path.write_text(json.dumps({"format": 1, "spec": journal["spec"] | {"shape": shape, "span": span}}))
+    assert index_of(write(cut)) == index_of(folder)
 
 
 def test_the_shuffle_is_global(folder: Path) -> None:

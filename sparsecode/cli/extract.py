@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.console import Console
 from sparsecode.data.activations import extract, longest
 from sparsecode.data.images import PARTS, progress
+from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
-from sparsecode.data.shards import read_index
 from sparsecode.data.text import bytes_of, token_batches
 from sparsecode.files import printable
 from sparsecode.version import __version__
@@ -25,12 +26,16 @@ __all__ = ["extract_command"]
 
 def extract_command(asked: training.Extract) -> None:
     """Write the activations of a Hugging Face model on a text, as shards to train on."""
-    model, text, hook_point, out, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed, device = (
-        asked
-    )
+    (model, text, hook_points, out, window, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed,
+     device) = asked  # fmt: skip
     refuse_shards(out)
     if batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected at least 1")
+    if not 1 <= window <= length:
+        raise UsageError(f"--window {window}: expected 1 to --length, {length}")
+    if not hook_points or len(set(hook_points)) < len(hook_points):
+        raise UsageError("--hook-point: expected the names of one or more submodules, each once")
+    hook_point = ", ".join(hook_points)
     size, console = bytes_of(text), Console()
     network, tokeniser = _load(model)
     limit = longest(network)
@@ -44,6 +49,8 @@ def extract_command(asked: training.Extract) -> None:
         "text": f"{printable(text.name)}, {size} bytes",
         "spans": f"{length} tokens, special ones {'kept' if keep_special else 'left out'}, {batch_size} at a time",
     }
+    if window > 1:
+        provenance["window"] = f"{window} tokens"
     shares = {"valid": valid, "test": test}
     with ShardWriter(out, rows_per_shard, seed, **shares, dtype=dtype, provenance=provenance) as writer:
         if writer.appended:
@@ -53,16 +60,35 @@ def extract_command(asked: training.Extract) -> None:
             closing(token_batches(text, tokeniser, length=length, batch_size=batch_size, report=report)) as batches,
         ):
             mine, theirs = tee(islice(batches, writer.appended, None))
-            for batch, x in zip(mine, extract(network, hook_point, (b.inputs for b in theirs)), strict=True):
+            for batch, x in zip(mine, extract(network, hook_points, (b.inputs for b in theirs)), strict=True):
                 chosen = batch.inputs["attention_mask"].bool() if keep_special else batch.own
-                writer.append(x[chosen.to(x.device)], batch.group[chosen.nonzero()[:, 0]])
+                sites, whole = successive(x, chosen, window)
+                writer.append(
+                    sites if len(sites) > 1 else next(iter(sites.values())), batch.group[whole.nonzero()[:, 0]]
+                )
     index = read_index(out)
     rows = {part: sum(shard.rows for shard in getattr(index, part)) for part in PARTS}
+    shapes = [site.shape if len(index.sites) == 1 else f"{site.shape} of {site.name}" for site in index.sites]
     console.print(
-        f"{out}: rows of shape {index.shape} in {index.dtype}, {', '.join(f'{n} {part}' for part, n in rows.items())}",
+        f"{out}: rows of shape {', '.join(map(str, shapes))} in {index.dtype}, "
+        f"{', '.join(f'{n} {part}' for part, n in rows.items())}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def successive(x: dict[str, Tensor], chosen: Tensor, window: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Rows [n, d] of x [B, T, d] for each hook point and each of `window` successive tokens, all of them `chosen` [B, T]; and
+    which tokens [B, T - window + 1] they begin at. The site of the i-th token after the first is NAME+i.
+    """
+    stop = max(0, chosen.shape[1] - window + 1)
+    whole = torch.stack([chosen[:, i : i + stop] for i in range(window)]).all(dim=0)
+    sites = {
+        f"{name}+{i}" if i else name: value[:, i : i + stop][whole.to(value.device)]
+        for name, value in x.items()
+        for i in range(window)
+    }
+    return sites, whole
 
 
 def _load(folder: Path) -> tuple[Any, Any]:

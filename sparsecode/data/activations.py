@@ -1,10 +1,11 @@
-"""What goes on inside a PyTorch module: the output of one of its parts, batch by batch."""
+"""What goes on inside a PyTorch module: the outputs of some of its parts, batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -15,36 +16,63 @@ Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pa
 
 
 class _Reached(Exception):
-    """The hook point has given its output: what comes after it need not be computed."""
-
-    def __init__(self, output: Tensor) -> None:
-        self.output = output
+    """All hook points have given their output: what comes after them need not be computed."""
 
 
-def extract(module: nn.Module, hook_point: str, batches: Iterable[Inputs]) -> Iterator[Tensor]:
-    """The output of `module`'s submodule `hook_point` for each batch, [B, ..., d], on the module's device.
+@overload
+def extract(module: nn.Module, hook_point: str, batches: Iterable[Inputs]) -> Iterator[Tensor]: ...
+
+
+@overload
+def extract(
+    module: nn.Module, hook_point: list[str] | tuple[str, ...], batches: Iterable[Inputs]
+) -> Iterator[dict[str, Tensor]]: ...
+
+
+def extract(
+    module: nn.Module, hook_point: str | list[str] | tuple[str, ...], batches: Iterable[Inputs]
+) -> Iterator[Tensor] | Iterator[dict[str, Tensor]]:
+    """The output of `module`'s submodule `hook_point` for each batch, [B, ..., d], on the module's device; of several
+    submodules, their outputs in the same forward pass, by name.
 
     A batch is what the module is called with: a tensor, a tuple of positional or a mapping of named arguments. The forward
-    pass stops where the hook point has given its output (its first tensor, where that is a tuple); of a submodule
+    pass stops where all hook points have given their output (its first tensor, where that is a tuple); of a submodule
     that is called several times, the first call counts. The module runs in evaluation mode without gradients, and is
     left in the mode it was in. `x[mask]` then picks rows [n, d] for a `ShardWriter`.
 
-    Raises ValueError naming `hook_point` if there is no such submodule, it is never called, or gives no tensor.
+    Raises ValueError naming `hook_point` if there is no such submodule, it is never called, gives no tensor, or is named twice.
     """
+    if isinstance(hook_point, str):
+        return (outputs[hook_point] for outputs in _outputs(module, (hook_point,), batches))
+    return _outputs(module, tuple(hook_point), batches)
 
-    def stop(output: Tensor) -> Tensor:
-        raise _Reached(output)
 
-    with hooked(module, hook_point, stop), evaluating(module):
+def _outputs(module: nn.Module, names: tuple[str, ...], batches: Iterable[Inputs]) -> Iterator[dict[str, Tensor]]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"hook_point {list(names)}: expected at least one, and each once")
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> Tensor:
+        if name not in outputs:
+            last = len(outputs) == len(names) - 1
+            outputs[name] = output if last else output.clone()  # the module may go on to change it in place
+            if last:
+                raise _Reached
+        return output
+
+    with ExitStack() as held:
+        for name in names:
+            held.enter_context(hooked(module, name, partial(keep, name)))
+        held.enter_context(evaluating(module))
         for batch in batches:
-            try:
+            outputs.clear()
+            with suppress(_Reached):
                 call(module, batch)
-            except _Reached as reached:
-                yield reached.output
-            else:
+            if missing := [name for name in names if name not in outputs]:
                 raise ValueError(
-                    f"hook_point {hook_point!r}: the forward pass of {type(module).__name__} never calls it"
+                    f"hook_point {missing[0]!r}: the forward pass of {type(module).__name__} never calls it"
                 )
+            yield {name: outputs[name] for name in names}
 
 
 @contextmanager

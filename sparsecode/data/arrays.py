@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sparsecode.data.numpy_files import read_npy, read_npz
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
@@ -24,7 +25,8 @@ class Arrays(Spec, tag="arrays"):
 
     Successive samples that belong together (the tokens of a span, the frames of a film) go to one split if `block` is
     their number; the last block may be shorter. The range for pictures and PSNR is that of the training samples.
-    Numbers of any type, float16 among them, become float32.
+    Numbers of any type, float16 among them, become float32. With a target [N, *G], row i of it is what is to be predicted from
+    row i of the samples, and the range is the target's.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the .npy or .npz file")]
@@ -33,6 +35,13 @@ class Arrays(Spec, tag="arrays"):
     test: Annotated[Share, Meta(description="share of the samples for test")] = 0.1
     seed: Seed = 0
     block: Annotated[Count, Meta(description="successive samples that stay in one split")] = 1
+    target: Annotated[
+        str | None,
+        Meta(
+            description="file of targets, looked for in the folder of `path`; not needed if they are in the same file"
+        ),
+    ] = None
+    target_key: Annotated[str | None, Meta(description="array of targets in the .npz file")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,11 +52,29 @@ class Arrays(Spec, tag="arrays"):
         x = read_array(self.path, self.key)
         what = "samples" if self.block == 1 else f"blocks of {self.block} samples"
         sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
-        splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block)
-        low, high = float(splits.train.x.min()), float(splits.train.x.max())
-        if low == high:
-            raise ValueError(f"{self.path}: all training values are {low:g}; expected data that vary")
+        target = self._target(len(x))
+        splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target)
+        low, high = _range(splits.train.x, self.path)
+        if splits.train.target is not None:
+            low, high = _range(splits.train.target, f"{self.path}: targets")
         return splits._replace(low=low, high=high)
+
+    def _target(self, n: int) -> NDArray[np.float32] | None:
+        """The targets of n samples. Raises ValueError for another number of them, and what `read_array` raises."""
+        if self.target is None and self.target_key is None:
+            return None
+        path = Path(self.path) if self.target is None else Path(self.path).parent / self.target
+        target = read_array(path, self.target_key)
+        if len(target) != n:
+            raise ValueError(f"{path}: {len(target)} targets, and {n} samples in {self.path}; expected one for each")
+        return target
+
+
+def _range(x: Tensor, where: str) -> tuple[float, float]:
+    low, high = float(x.min()), float(x.max())
+    if low == high:
+        raise ValueError(f"{where}: all training values are {low:g}; expected data that vary")
+    return low, high
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ class CIFAR10(Spec, tag="cifar10"):
             x = torch.from_numpy(images.astype(np.float32)).div_(255)
             if self.grey:
                 x = torch.einsum("nchw,c->nhw", x, torch.tensor(_LUMA)).unsqueeze(1)
-            return Split(x, torch.from_numpy(labels.astype(np.int64)))
+            return Split(x, label=torch.from_numpy(labels.astype(np.int64)))
 
         last = slice(len(found.train) - self.n_valid, None)
         return Splits(

@@ -60,7 +60,7 @@ class DSprites(Spec, tag="dsprites"):
         folder = cached("dsprites", key, lambda aside: _build(path, rows, sizes, aside))
         factors = torch.from_numpy(values[rows]).split(sizes)
         train, valid, test = (
-            Split(mapped(folder / f"{name}.npy"), known[:, 0].contiguous(), factors=known)
+            Split(mapped(folder / f"{name}.npy"), label=known[:, 0].contiguous(), factors=known)
             for name, known in zip(PARTS, factors, strict=True)
         )
         return Splits(train, valid, test, 0.0, 1.0, factors=FACTORS)

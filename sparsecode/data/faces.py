@@ -53,7 +53,7 @@ class Olivetti(Spec, tag="olivetti"):
         def split(part: NDArray[np.int64]) -> Split:
             rows = rng.permutation(part.reshape(-1))
             x = torch.from_numpy(images[rows].astype(np.float32)).div_(255).unsqueeze(1)
-            return Split(x, torch.from_numpy(person[rows]) if self.by == "image" else None)
+            return Split(x, label=torch.from_numpy(person[rows]) if self.by == "image" else None)
 
         train, valid, test = map(split, parts)
         return Splits(train, valid, test, 0.0, 1.0)

@@ -151,4 +151,4 @@ def _load(source: _Source, n_train: int, n_valid: int, n_test: int) -> Splits:
 
 def _split(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
     x = torch.from_numpy(images.astype(np.float32)).div_(255).unsqueeze(1)
-    return Split(x, torch.from_numpy(labels.astype(np.int64)))
+    return Split(x, label=torch.from_numpy(labels.astype(np.int64)))

@@ -220,7 +220,7 @@ class ImageFolder(Spec, tag="image_folder"):
         found = [mapped(folder / f"{part}.npy") for part in PARTS]
         label = mapped(folder / LABELS).long().split([len(x) for x in found]) if self.labelled else (None,) * 3
         warn_of_skipped(self.path, len(files.names) - sum(map(len, found)), len(files.names))
-        train, valid, test = map(Split, found, label)
+        train, valid, test = (Split(x, label=part) for x, part in zip(found, label, strict=True))
         return Splits(train, valid, test, 0.0, 1.0)
 
     def _build(self, files: ImageFiles, folder: Path) -> None:

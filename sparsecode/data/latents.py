@@ -66,6 +66,6 @@ class CIFAR10Latents(Spec, tag="cifar10-latents"):
                 f"CIFAR10Latents: n_train + n_valid is {self.n_train + self.n_valid}, and {path} holds {len(x)}; expected at "
                 "most that"
             )
-        train = Split(x[: self.n_train], y[: self.n_train])
-        valid = Split(x[len(x) - self.n_valid :], y[len(x) - self.n_valid :])
-        return Splits(train, valid, Split(x_test, y_test), float(train.x.min()), float(train.x.max()))
+        train = Split(x[: self.n_train], label=y[: self.n_train])
+        valid = Split(x[len(x) - self.n_valid :], label=y[len(x) - self.n_valid :])
+        return Splits(train, valid, Split(x_test, label=y_test), float(train.x.min()), float(train.x.max()))

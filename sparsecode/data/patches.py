@@ -115,8 +115,7 @@ class Patches(Spec, tag="patches"):
         train, valid, test = (
             Split(
                 mapped(folder / f"{part}.npy"),
-                None,
-                mapped(folder / f"{part}_ctx.npy") if self.preprocess.keeps_maps else None,
+                ctx=mapped(folder / f"{part}_ctx.npy") if self.preprocess.keeps_maps else None,
             )
             for part in PARTS
         )

@@ -69,7 +69,7 @@ class Shapes(Spec, tag="shapes"):
         for i, sprite in enumerate(sprites[shape, scale, angle]):
             x[i, 0, top[i] : top[i] + size, left[i] : left[i] + size] = sprite
         known = torch.from_numpy(factors)
-        return Split(torch.from_numpy(x), known[:, 0].contiguous(), factors=known)
+        return Split(torch.from_numpy(x), label=known[:, 0].contiguous(), factors=known)
 
     def _sprites(self) -> NDArray[np.float32]:
         """Every shape at every scale and orientation [3, 6, 10, size, size]: no larger than half the side."""

@@ -5,54 +5,36 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
 import msgspec
 import numpy as np
 import torch
-from msgspec import Meta
-from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
-from sparsecode.data.arrays import Share
 from sparsecode.data.images import PARTS, progress
-from sparsecode.data.shards import DTYPES, INDEX, DType, Index, Shard
+from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, DType, Index, Shard, Site, X
+from sparsecode.data.shard_journal import (
+    GROUP_BYTES,
+    JOURNAL,
+    UNFINISHED,
+    Journal,
+    ShardSettings,
+    refuse_shards,
+    strangers,
+)
 from sparsecode.data.shuffle import Records, Shuffle
-from sparsecode.files import LOCK, TEMPORARY, is_own, locked, write_atomic
-from sparsecode.specs import Count, Seed, Spec, differences, from_json, to_json
+from sparsecode.files import locked, write_atomic
+from sparsecode.specs import differences, from_json, to_json
 
 __all__ = ["ShardWriter", "refuse_shards"]
 
-UNFINISHED, JOURNAL = "unfinished", "journal.json"
 BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
-GROUP = 8  # bytes of a row's document, which stands before its values
-
-
-class ShardSettings(Spec, tag="shard_settings"):
-    """What must stay the same for a writing to go on."""
-
-    rows_per_shard: Count
-    seed: Seed
-    valid: Share
-    test: Share
-    dtype: DType
-    provenance: dict[str, str]
-
-
-class _Journal(Spec, tag="shard_journal"):
-    """What of an unfinished writing is safely on disk."""
-
-    settings: ShardSettings
-    shape: tuple[Count, ...]
-    appended: Annotated[int, Meta(ge=0)] = 0
-    rows: tuple[int, int, int] = (0, 0, 0)
-    span: tuple[float, float] | None = None
 
 
 class ShardWriter:
@@ -84,10 +66,10 @@ class ShardWriter:
         self.folder = Path(folder)
         self._settings = ShardSettings(rows_per_shard, seed, valid, test, dtype, provenance or {})
         self._home = self.folder / UNFINISHED
-        self._journal: _Journal | None = None
+        self._journal: Journal | None = None
         self._waiting: tuple[list[Records], ...] = ([], [], [])
         self._waiting_appended = self._waiting_bytes = 0
-        self._span: tuple[float, float] | None = None
+        self._spans: dict[str, tuple[float, float]] = {}
         self._held = ExitStack()
 
     @property
@@ -97,12 +79,10 @@ class ShardWriter:
 
     def __enter__(self) -> Self:
         refuse_shards(self.folder)
-        strangers = _strangers(self.folder, r"(train|valid|test)-\d+\.safetensors" if self._home.is_dir() else "")
-        strangers += [f"{UNFINISHED}/{name}" for name in _strangers(self._home, r"(train|valid|test)\.rows|bucket-.*")]
-        if strangers:
-            raise FileExistsError(
-                f"{self.folder}: not empty (it holds {', '.join(strangers[:5])}); choose another folder"
-            )
+        others = strangers(self.folder, r"(train|valid|test)-\d+\.safetensors" if self._home.is_dir() else "")
+        others += [f"{UNFINISHED}/{name}" for name in strangers(self._home, r"(train|valid|test)\.rows|bucket-.*")]
+        if others:
+            raise FileExistsError(f"{self.folder}: not empty (it holds {', '.join(others[:5])}); choose another folder")
         try:
             self._held.enter_context(locked(self.folder))
         except BlockingIOError:
@@ -122,20 +102,33 @@ class ShardWriter:
             if kind is None:
                 self._finish()
 
-    def append(self, rows: Tensor, group: Tensor | int) -> None:
-        """Take rows [n, *F] of one document, or of the documents `group` [n] (any integers).
+    def append(self, rows: Tensor | Mapping[str, Tensor], group: Tensor | int) -> None:
+        """Take rows [n, *F] of one document, or of the documents `group` [n] (any integers); of several sites, by their names.
 
-        Raises ValueError for another shape than before, for NaN and infinity, and for values that `dtype` cannot hold.
+        Raises ValueError for other sites or shapes than before, for NaN and infinity, and for values that `dtype` cannot hold.
         """
-        shape = tuple(rows.shape[1:])
+        values = {X: rows} if isinstance(rows, Tensor) else dict(rows)
+        shapes = {name: tuple(value.shape[1:]) for name, value in values.items()}
         if self._journal is None:
-            self._journal = _Journal(self._settings, shape)
-        if shape != self._journal.shape:
-            raise ValueError(f"rows of shape {shape}; expected {self._journal.shape} as in {self.folder}")
-        groups = torch.as_tensor(group, dtype=torch.int64).cpu().expand(len(rows))
+            if not shapes or GROUP in shapes or not all(name and name.isprintable() for name in shapes):
+                raise ValueError(
+                    f"sites are named {list(shapes)}; expected at least one, printable, and none {GROUP!r}"
+                )
+            self._journal = Journal(self._settings, shapes)
+        if shapes != self._journal.shapes:
+            raise ValueError(
+                f"rows of shape {_in_words(shapes)}; expected {_in_words(self._journal.shapes)} as in {self.folder}"
+            )
+        counts = {name: len(value) for name, value in values.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"sites have {counts} rows; expected as many at each")
+        n = next(iter(counts.values()))
+        groups = torch.as_tensor(group, dtype=torch.int64).cpu().expand(n)
         documents, inverse = groups.unique(return_inverse=True)
         parts = np.array([self._part(document) for document in documents.tolist()], np.int64)[inverse.numpy()]
-        records = self._records(rows, groups, parts)
+        columns = [np.frombuffer(groups.numpy().tobytes(), np.uint8).reshape(n, GROUP_BYTES)]
+        train = torch.from_numpy(parts == 0)
+        records = np.concatenate(columns + [self._bytes(name, x, train) for name, x in values.items()], axis=1)
         for part, waiting in enumerate(self._waiting):
             waiting.append(records[parts == part])
         self._waiting_appended += 1
@@ -143,8 +136,10 @@ class ShardWriter:
         if self._waiting_bytes >= BLOCK:
             self._flush()
 
-    def _records(self, rows: Tensor, groups: Tensor, parts: NDArray[np.int64]) -> Records:
-        x = rows.detach().to("cpu", DTYPES[self._settings.dtype]).contiguous()
+    def _bytes(self, site: str, rows: Tensor, train: Tensor) -> Records:
+        """The values of a site as they are stored; those of training count for its span."""
+        size = (len(rows), math.prod(rows.shape[1:]))
+        x = torch.empty(size, dtype=DTYPES[self._settings.dtype]).copy_(rows.detach().reshape(size))
         if len(x) and not all(math.isfinite(float(end)) for end in x.aminmax()):  # NaN goes through, and it is quick
             largest = float(rows.abs().max())
             reason = (
@@ -152,13 +147,13 @@ class ShardWriter:
                 if math.isfinite(largest)
                 else "NaN or infinity in them"
             )
-            raise ValueError(f"rows after {self.appended + self._waiting_appended} appended: {reason}")
-        train = x[torch.from_numpy(parts == 0)]
-        if len(train):
-            low, high = self._span or (math.inf, -math.inf)
-            self._span = min(low, float(train.min())), max(high, float(train.max()))
-        values = x.view(len(x), math.prod(x.shape[1:])).view(torch.uint8).numpy()
-        return np.concatenate([groups.contiguous().view(-1, 1).view(torch.uint8).numpy(), values], axis=1)
+            where = "" if site == X else f" at {site}"
+            raise ValueError(f"rows after {self.appended + self._waiting_appended} appended{where}: {reason}")
+        chosen = x[train]
+        if len(chosen):
+            low, high = self._spans.get(site, (math.inf, -math.inf))
+            self._spans[site] = min(low, float(chosen.min())), max(high, float(chosen.max()))
+        return x.view(torch.uint8).numpy()
 
     def _part(self, group: int) -> int:
         """0, 1 or 2 for train, valid or test."""
@@ -190,21 +185,21 @@ class ShardWriter:
             rows[part] += sum(map(len, waiting))
             waiting.clear()
         appended = journal.appended + self._waiting_appended
-        self._journal = msgspec.structs.replace(journal, appended=appended, rows=tuple(rows), span=self._span)
+        self._journal = msgspec.structs.replace(journal, appended=appended, rows=tuple(rows), spans=dict(self._spans))
         self._waiting_appended = self._waiting_bytes = 0
         write_atomic(self._home / JOURNAL, to_json(self._journal))
 
     def _go_on(self) -> None:
         path = self._home / JOURNAL
-        journal = from_json(path.read_bytes(), _Journal, str(path))
+        journal = from_json(path.read_bytes(), Journal, str(path))
         if changes := differences(journal.settings, self._settings):
             raise FileExistsError(
                 f"{self.folder}: holds an unfinished writing with other settings (there -> asked for: {'; '.join(changes)}); "
                 "ask for the same to go on, or delete the folder"
             )
-        self._journal, self._span = journal, journal.span
+        self._journal, self._spans = journal, dict(journal.spans)
         for part, rows in enumerate(journal.rows):
-            file, size = self._file(part), rows * _record_bytes(journal)
+            file, size = self._file(part), rows * journal.record_bytes
             if not file.is_file() or file.stat().st_size < size:
                 raise ValueError(f"{file}: missing or cut short; delete the folder {self.folder} and start anew")
             os.truncate(file, size)
@@ -217,7 +212,7 @@ class ShardWriter:
             shutil.rmtree(self._home)
             raise ValueError(f"{self.folder}: no rows were appended")
         empty = [part for part, rows in zip(PARTS, journal.rows, strict=True) if not rows]
-        if empty or journal.span is None:
+        if empty or journal.spans.keys() != journal.shapes.keys():
             raise ValueError(
                 f"{self.folder}: no document fell to {' and '.join(empty)}; delete the folder and write it anew with more "
                 "documents, larger shares or another seed"
@@ -230,9 +225,8 @@ class ShardWriter:
                     report(sum(s.rows for part in written for s in part))
         train, valid, test = map(tuple, written)
         index = Index(
-            shape=journal.shape,
+            sites=tuple(Site(name, shape, journal.spans[name]) for name, shape in journal.shapes.items()),
             dtype=self._settings.dtype,
-            span=journal.span,
             seed=self._settings.seed,
             train=train,
             valid=valid,
@@ -242,45 +236,32 @@ class ShardWriter:
         write_atomic(self.folder / INDEX, to_json(index))
         shutil.rmtree(self._home)
 
-    def _shards(self, part: int, journal: _Journal) -> Iterator[Shard]:
+    def _shards(self, part: int, journal: Journal) -> Iterator[Shard]:
         """Write the shards of one split, of sizes that differ by one row at most."""
         n, most = journal.rows[part], self._settings.rows_per_shard
         count = -(-n // most)
         sizes = [n // count + (i < n % count) for i in range(count)]
-        x = torch.empty(sizes[0], *journal.shape, dtype=DTYPES[self._settings.dtype])
-        group = torch.empty(sizes[0], dtype=torch.int64)
-        bytes_of_x, bytes_of_group = (t.view(sizes[0], -1).view(torch.uint8).numpy() for t in (x, group))
+        kept = {GROUP: torch.empty(sizes[0], dtype=torch.int64)} | {
+            name: torch.empty(sizes[0], *shape, dtype=DTYPES[self._settings.dtype])
+            for name, shape in journal.shapes.items()
+        }
+        columns = {GROUP: slice(GROUP_BYTES), **journal.columns}
+        bytes_of = {name: value.view(sizes[0], -1).view(torch.uint8).numpy() for name, value in kept.items()}
         filled, number = 0, 0
-        source = Shuffle(self._home, most, _record_bytes(journal), self._settings.seed)
+        source = Shuffle(self._home, most, journal.record_bytes, self._settings.seed)
         for records in source.slices(self._file(part), n, (part,)):
             while len(records):
                 taken, records = np.split(records, [sizes[number] - filled])
-                bytes_of_group[filled : filled + len(taken)] = taken[:, :GROUP]
-                bytes_of_x[filled : filled + len(taken)] = taken[:, GROUP:]
+                for name, values in bytes_of.items():
+                    values[filled : filled + len(taken)] = taken[:, columns[name]]
                 filled += len(taken)
                 if filled == sizes[number]:
-                    data = save({"x": x[:filled], "group": group[:filled]})
+                    data = save({name: value[:filled] for name, value in kept.items()})
                     name = f"{PARTS[part]}-{number:05d}.safetensors"
                     write_atomic(self.folder / name, data, checked=True)  # it may be there from an interrupted call
                     yield Shard(name, filled, len(data), hashlib.sha256(data).hexdigest())
                     filled, number = 0, number + 1
 
 
-def refuse_shards(folder: Path) -> None:
-    """Raise FileExistsError if a writing has finished in this folder; what it would have deleted last is deleted first."""
-    if (folder / INDEX).exists():
-        if is_own(folder / INDEX) and not _strangers(folder / UNFINISHED, r"(train|valid|test)\.rows|bucket-.*"):
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-        raise FileExistsError(f"{folder}: holds shards already; choose another folder, or delete it")
-
-
-def _strangers(folder: Path, ours: str) -> list[str]:
-    """Names in a folder that no writer makes, apart from names that match `ours`."""
-    known = re.compile(
-        rf"({re.escape(LOCK)}|{UNFINISHED}|{re.escape(JOURNAL)}|{re.escape(INDEX)}|{ours})({re.escape(TEMPORARY)})?"
-    )
-    return sorted(p.name for p in folder.iterdir() if not known.fullmatch(p.name)) if folder.is_dir() else []
-
-
-def _record_bytes(journal: _Journal) -> int:
-    return GROUP + math.prod(journal.shape) * DTYPES[journal.settings.dtype].itemsize
+def _in_words(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return str(shapes[X]) if list(shapes) == [X] else str(dict(shapes))

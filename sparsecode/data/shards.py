@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
@@ -14,74 +14,13 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.choices import DType
+from sparsecode.data.shard_index import DTYPES, Index, Shard, Site, read_index, read_into
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Count, Seed, Spec, from_json, parsed
+from sparsecode.specs import Count, Spec
 from sparsecode.types import Batch
 
-__all__ = ["DTYPES", "INDEX", "DType", "Index", "Shard", "ShardStream", "Shards", "read_index"]
-
-INDEX = "index.json"
-DTYPES: dict[DType, torch.dtype] = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
-CODES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}  # what safetensors calls them
-
-
-class Shard(Spec, tag="shard"):
-    """One safetensors file: `x` [rows, *F] and `group` [rows], the documents that the rows come from."""
-
-    file: Annotated[str, Meta(pattern=r"^[\w-][\w.-]*$", description="its name in the folder")]
-    rows: Count
-    size: Annotated[Count, Meta(description="of the file, in bytes")]
-    sha256: Annotated[str, Meta(description="of the file")]
-
-
-class Index(Spec, tag="shard_index"):
-    """What is in a folder of shards. Written last: a folder without it is not finished."""
-
-    shape: Annotated[tuple[Count, ...], Meta(description="of one sample, *F")]
-    dtype: DType
-    span: Annotated[tuple[float, float], Meta(description="least and largest value of the training samples")]
-    seed: Annotated[Seed, Meta(description="of the split and of the shuffle")]
-    train: tuple[Shard, ...]
-    valid: tuple[Shard, ...]
-    test: tuple[Shard, ...]
-    provenance: dict[str, str]
-
-    def fingerprint(self) -> str:
-        """A short hash of the shape and of all shards' checksums in order."""
-        hasher = hashlib.sha256(f"{self.shape} {self.dtype}".encode())
-        for part in (self.train, self.valid, self.test):
-            hasher.update(" ".join(["|", *(shard.sha256 for shard in part)]).encode())
-        return hasher.hexdigest()[:16]
-
-
-def read_index(folder: Path) -> Index:
-    """The index of a folder of shards, all of them there and of the right size.
-
-    Raises FileNotFoundError or ValueError naming the file.
-    """
-    path = folder / INDEX
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; expected a finished folder of shards (one that was interrupted goes on when the same "
-            "is written to it again)"
-        )
-    index = from_json(path.read_bytes(), Index, str(path))
-    for shard in (*index.train, *index.valid, *index.test):
-        file = folder / shard.file
-        if not file.is_file():
-            raise FileNotFoundError(f"{file}: missing, and {INDEX} names it; {REMEDY}")
-        if file.stat().st_size != shard.size:
-            raise ValueError(f"{file}: {file.stat().st_size} bytes, and {INDEX} says {shard.size}; {REMEDY}")
-    return index
-
-
-REMEDY = "restore it from a copy, or write the shards anew"
+__all__ = ["Chosen", "ShardStream", "Shards"]
 
 
 class Shards(Spec, tag="shards"):
@@ -90,11 +29,19 @@ class Shards(Spec, tag="shards"):
     Training streams all rows of the train shards: two shards are in memory at a time, the next one is read while the other
     is used, and the order is a function of (seed, step), so that resuming is exact. Validation and test, and what
     starts that depend on the data look at, are the first `held` rows of their shards: a fair sample, because shards are
-    shuffled as a whole. Raises FileNotFoundError or ValueError naming a file that is missing or damaged.
+    shuffled as a whole.
+
+    Shards with several sites give samples [sites, *F] of those in `sites`, or *F of one; with a `target`, another site is what is
+    to be predicted from them. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
+    sites that are not there or whose shapes differ.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the folder of shards")]
     held: Annotated[Count, Meta(description="most rows of each of train, valid and test kept in memory")] = 10_000
+    sites: Annotated[
+        tuple[str, ...], Meta(description="names of those that samples are made of; default all but the target")
+    ] = ()
+    target: Annotated[str | None, Meta(description="name of the site to predict")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,10 +50,65 @@ class Shards(Spec, tag="shards"):
     def load(self) -> Splits:
         folder = Path(self.path)
         index = read_index(folder)
+        sites = self._chosen(folder, index)
         train, valid, test = (
-            Split(_first_rows(folder, index, part, self.held)) for part in (index.train, index.valid, index.test)
+            Split(*sites.joined(_first_rows(folder, index, part, self.held, sites)))
+            for part in (index.train, index.valid, index.test)
         )
-        return Splits(train, valid, test, *index.span, stream=ShardStream(folder, index))
+        return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites))
+
+    def _chosen(self, folder: Path, index: Index) -> Chosen:
+        known = {site.name: site for site in index.sites}
+        for field, name in [
+            *(("sites", name) for name in self.sites),
+            *([("target", self.target)] if self.target else []),
+        ]:
+            if name not in known:
+                raise ValueError(f"{field}: {folder} has no site {name!r}; choose from {', '.join(known)}")
+        if repeated := [name for name in (*self.sites, self.target) if (*self.sites, self.target).count(name) > 1]:
+            raise ValueError(f"sites and target name {repeated[0]!r} more than once; expected each site in one place")
+        x = tuple(known[name] for name in self.sites or known if name != self.target)
+        if not x:
+            raise ValueError(
+                f"target is {self.target!r}, the only site in {folder}; extract a second one to predict it from"
+            )
+        if len({site.shape for site in x}) > 1:
+            shapes = ", ".join(f"{site.name} {list(site.shape)}" for site in x)
+            raise ValueError(
+                f"sites of different shapes make no sample: {shapes} in {folder}; choose some with `sites`"
+            )
+        return Chosen(x, None if self.target is None else known[self.target])
+
+
+class Chosen(NamedTuple):
+    """The sites that samples are made of, and the one that is predicted."""
+
+    x: tuple[Site, ...]
+    target: Site | None = None
+
+    @property
+    def all(self) -> tuple[Site, ...]:
+        return self.x if self.target is None else (*self.x, self.target)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The range of what a model is to give."""
+        of = self.x if self.target is None else (self.target,)
+        return min(site.span[0] for site in of), max(site.span[1] for site in of)
+
+    def joined(self, values: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """x [B, *F], or [B, sites, *F] of several, and the target, from a tensor for each of `all`."""
+        *x, last = values
+        target = None if self.target is None else last
+        if self.target is None:
+            x.append(last)
+        return x[0] if len(x) == 1 else torch.stack(x, dim=1), target
+
+    def described(self) -> str:
+        """What fingerprints tell apart."""
+        if self.target is None and len(self.x) == 1:
+            return str(self.x[0].shape)
+        return " ".join(f"{site.name} {site.shape}" for site in self.x) + f" > {self.target and self.target.name}"
 
 
 class ShardStream(NamedTuple):
@@ -114,6 +116,7 @@ class ShardStream(NamedTuple):
 
     folder: Path
     contents: Index
+    sites: Chosen
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
 
@@ -123,7 +126,7 @@ class ShardStream(NamedTuple):
         return sum(shard.rows for shard in self.contents.train)
 
     def fingerprint(self) -> str:
-        return self.contents.fingerprint()
+        return self.contents.fingerprint(self.sites.described())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> ShardStream:
         return self._replace(device=device, dtype=dtype)
@@ -141,10 +144,10 @@ class _Place(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """A shard in memory: its rows as they lie there, and the order to give them in."""
+    """A shard in memory: its rows as they lie there, at each site, and the order to give them in."""
 
     place: _Place
-    rows: Tensor
+    rows: tuple[Tensor, ...]
     order: Tensor
 
 
@@ -154,8 +157,10 @@ class _ShardReader:
     def __init__(self, stream: ShardStream, seed: int) -> None:
         self._stream, self._seed = stream, seed
         most = max(shard.rows for shard in stream.contents.train)
-        shape = (most, *stream.contents.shape)
-        self._buffers = [torch.empty(shape, dtype=DTYPES[stream.contents.dtype]) for _ in range(2)]
+        dtype = DTYPES[stream.contents.dtype]
+        self._buffers = [
+            tuple(torch.empty(most, *site.shape, dtype=dtype) for site in stream.sites.all) for _ in range(2)
+        ]
         self._thread = ThreadPoolExecutor(1, "shards")  # which ends when this reader is dropped
         self._ahead: Future[_Window] | None = None
         self._window: _Window | None = None
@@ -167,15 +172,16 @@ class _ShardReader:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shards_of(epoch)
             self._ends = list(accumulate(self._stream.contents.train[s].rows for s in self._order))
-        pieces: list[Tensor] = []
+        pieces: list[tuple[Tensor, ...]] = []
         while first < last:
             k = bisect_right(self._ends, first)
             window = self._open(_Place(epoch, k))
             begin, end = self._ends[k] - len(window.order), min(last, self._ends[k])
-            pieces.append(window.rows.index_select(0, window.order[first - begin : end - begin]))
+            order = window.order[first - begin : end - begin]
+            pieces.append(tuple(rows.index_select(0, order) for rows in window.rows))
             first = end
-        rows = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-        return Batch(rows.to(self._stream.device, self._stream.dtype))
+        values = pieces[0] if len(pieces) == 1 else map(torch.cat, zip(*pieces, strict=True))
+        return Batch(*self._stream.sites.joined(rows.to(self._stream.device, self._stream.dtype) for rows in values))
 
     def _shards_of(self, epoch: int) -> list[int]:
         shards = len(self._stream.contents.train)
@@ -199,53 +205,25 @@ class _ShardReader:
         """Fill the free buffer. One call at a time: `_open` waits for the thread before it reads itself."""
         number = self._shards_of(place.epoch)[place.k]
         shard = self._stream.contents.train[number]
-        rows = self._buffers[0][: shard.rows]
-        _read_into(rows, self._stream.folder, shard, check=number not in self._checked)
+        rows = tuple(buffer[: shard.rows] for buffer in self._buffers[0])
+        names = (site.name for site in self._stream.sites.all)
+        read_into(dict(zip(names, rows, strict=True)), self._stream.folder, shard, check=number not in self._checked)
         self._checked.add(number)
         order = torch.randperm(shard.rows, generator=generator(self._seed, "order in shard", place.epoch, number))
         return _Window(place, rows, order)
 
 
-def _first_rows(folder: Path, index: Index, part: tuple[Shard, ...], count: int) -> Tensor:
-    """The first `count` rows of these shards, or all, as float32; one shard in memory beside them."""
-    out = torch.empty(min(count, sum(shard.rows for shard in part)), *index.shape)
-    done = 0
+def _first_rows(folder: Path, index: Index, part: tuple[Shard, ...], count: int, sites: Chosen) -> list[Tensor]:
+    """The first `count` rows of these shards, or all, as float32, at each site; one shard in memory beside them."""
+    out = {site.name: torch.empty(min(count, sum(shard.rows for shard in part)), *site.shape) for site in sites.all}
+    done, n = 0, len(out[sites.x[0].name])
     for shard in part:
-        if done == len(out):
+        if done == n:
             break
-        rows = torch.empty(shard.rows, *index.shape, dtype=DTYPES[index.dtype])
-        _read_into(rows, folder, shard, check=True)
-        take = min(shard.rows, len(out) - done)
-        out[done : done + take] = rows[:take]
+        rows = {site.name: torch.empty(shard.rows, *site.shape, dtype=DTYPES[index.dtype]) for site in sites.all}
+        read_into(rows, folder, shard, check=True)
+        take = min(shard.rows, n - done)
+        for name, values in out.items():
+            values[done : done + take] = rows[name][:take]
         done += take
-    return out
-
-
-def _read_into(out: Tensor, folder: Path, shard: Shard, *, check: bool) -> None:
-    """Read `x` of a shard into `out`, without a copy beside it.
-
-    Raises ValueError naming the file if it is cut short, not what the index says or, if asked to check, damaged.
-    """
-    path = folder / shard.file
-    hasher = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            size = file.read(8)
-            header = file.read(int.from_bytes(size, "little"))
-            tensor = parsed(header, "header")["x"]
-            begin, end = tensor["data_offsets"]
-            if (CODES.get(tensor["dtype"]), tensor["shape"]) != (out.dtype, list(out.shape)):
-                raise ValueError(f"holds {tensor['dtype']} {tensor['shape']}")
-            before = file.read(begin)
-            target = out.view(-1).view(torch.uint8).numpy().data
-            if end - begin != len(target) or file.readinto(target) != len(target):
-                raise ValueError("cut short")
-            if check:
-                for part in (size, header, before, target, file.read()):
-                    hasher.update(part)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: missing, and {INDEX} names it; {REMEDY}") from None
-    except (ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {REMEDY}") from None
-    if check and hasher.hexdigest() != shard.sha256:
-        raise ValueError(f"{path}: damaged, or changed since it was written (its checksum does not fit); {REMEDY}")
+    return list(out.values())

@@ -51,7 +51,8 @@ class Factor(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Samples x [N, *F] in data space and, where there are any, their class labels [N].
+    """Samples x [N, *F] in data space and, where there are any, what is to be predicted from them, `target` [N, *G], and their
+    class labels [N].
 
     Samples whose local mean and contrast were taken out keep both as `ctx` [N, 2, *F], in units of the data range: mean
     maps, then standard deviations. They may be gigabytes on disk, and only `pixels` needs them, so `to` leaves them
@@ -59,6 +60,7 @@ class Split(NamedTuple):
     """
 
     x: Tensor
+    target: Tensor | None = None
     label: Tensor | None = None
     ctx: Tensor | None = None
     factors: Tensor | None = None
@@ -69,16 +71,16 @@ class Split(NamedTuple):
         return len(self.x)
 
     def take(self, rows: Tensor | slice) -> Split:
-        label = None if self.label is None else self.label[rows]
-        factors = None if self.factors is None else self.factors[rows]
+        target, label, factors = (None if t is None else t[rows] for t in (self.target, self.label, self.factors))
         if self.ctx is None:
-            return Split(self.x[rows], label, factors=factors)
+            return Split(self.x[rows], target, label, factors=factors)
         there = rows if isinstance(rows, slice) else rows.to(self.ctx.device)
-        return Split(self.x[rows], label, self.ctx[there], factors)
+        return Split(self.x[rows], target, label, self.ctx[there], factors)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         label, factors = (None if t is None else t.to(device) for t in (self.label, self.factors))
-        return Split(self.x.to(device, dtype), label, self.ctx, factors)
+        target = None if self.target is None else self.target.to(device, dtype)
+        return Split(self.x.to(device, dtype), target, label, self.ctx, factors)
 
     def reader(self, seed: int) -> Reader:
         """Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU."""
@@ -90,7 +92,8 @@ class Split(NamedTuple):
                 order = torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.x.device)
                 order_of = epoch
             rows = order[first:last]
-            return Batch(_rows(self.x, rows), None if self.label is None else _rows(self.label, rows))
+            target, label = (None if t is None else _rows(t, rows) for t in (self.target, self.label))
+            return Batch(_rows(self.x, rows), target, label)
 
         return read
 
@@ -118,7 +121,8 @@ def _rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 class Splits(NamedTuple):
-    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`).
+    """Three disjoint parts of the data, and the range [low, high] that pictures and PSNR refer to (of `Split.pixels`; of the
+    targets, where there are any).
 
     Where `stream` is given, training reads from it, and `train` is a small sample of it for all other purposes. `factors`
     says what the columns of `Split.factors` are.
@@ -148,15 +152,15 @@ class Splits(NamedTuple):
             return self.stream.fingerprint()
         hasher = hashlib.sha256()  # in hardware on most machines
         for split in (self.train, self.valid, self.test):
-            for tensor in (split.x, split.ctx):
+            for tensor in (split.x, split.target, split.ctx):
                 if tensor is not None:
                     hasher.update(str(tuple(tensor.shape)).encode())
                     hasher.update(np.ascontiguousarray(tensor.numpy()).data)
         return hasher.hexdigest()[:16]
 
     def span(self) -> tuple[float, float]:
-        """The range of the samples themselves: [low, high], unless these are pixels and the samples are not."""
-        if self.train.ctx is None:
+        """The range of the samples themselves: [low, high], unless that is of pixels or of targets."""
+        if self.train.ctx is None and self.train.target is None:
             return self.low, self.high
         return float(self.train.x.min()), float(self.train.x.max())
 
@@ -173,13 +177,19 @@ def permuted_splits(
     low: float,
     high: float,
     block: int = 1,
+    target: NDArray[np.float32] | None = None,
 ) -> Splits:
-    """Disjoint random parts: `sizes` = (train, valid) blocks of `block` successive samples, the rest is test."""
+    """Disjoint random parts: `sizes` = (train, valid) blocks of `block` successive samples, the rest is test.
+
+    `label` [N] and `target` [N, *G] are of the samples x [N, *F]; [low, high] is the range of the result.
+    """
     order = np.random.RandomState(seed).permutation(-(-len(x) // block))
-    train, valid, test = (
-        Split(torch.from_numpy(x[rows]), None if label is None else torch.from_numpy(label[rows]))
-        for rows in (_rows_of(blocks, block, len(x)) for blocks in np.split(order, np.cumsum(sizes)))
-    )
+
+    def split(rows: NDArray[np.int64]) -> Split:
+        others = (None if part is None else torch.from_numpy(part[rows]) for part in (target, label))
+        return Split(torch.from_numpy(x[rows]), *others)
+
+    train, valid, test = (split(_rows_of(blocks, block, len(x))) for blocks in np.split(order, np.cumsum(sizes)))
     return Splits(train, valid, test, low, high)
 
 

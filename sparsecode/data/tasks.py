@@ -77,14 +77,15 @@ class TaskStream:
     def reader(self, seed: int) -> Reader:
         """Every order is a function of (seed, epoch) alone."""
         order, order_of = torch.empty(0, dtype=torch.long), -1
-        label = self.split.label
+        label, wanted = self.split.label, self.split.target
 
         def read(epoch: int, first: int, last: int) -> Batch:
             nonlocal order, order_of
             if epoch != order_of:
                 order, order_of = self._order(seed, epoch), epoch
             rows = order[first:last]
-            return Batch(self.split.x.index_select(0, rows), None if label is None else label[rows])
+            target = None if wanted is None else wanted.index_select(0, rows)
+            return Batch(self.split.x.index_select(0, rows), target, None if label is None else label[rows])
 
         return read
 

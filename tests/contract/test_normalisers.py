@@ -119,7 +119,7 @@ def test_features_of_images_are_standardised_in_every_kind_of_model(name: str, t
     assert bool(constant.any())
     torch.testing.assert_close(rows.std(dim=0, correction=0), (~constant).float(), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(model.denormalise(rows), x, rtol=1e-5, atol=1e-5)
-    assert bool(torch.isfinite(model.loss(Batch(x, train.label), 0, Stream(0, 0)).total))
+    assert bool(torch.isfinite(model.loss(Batch(x, label=train.label), 0, Stream(0, 0)).total))
 
 
 def test_whitening_with_a_small_floor_gives_identity_covariance(x: Tensor) -> None:

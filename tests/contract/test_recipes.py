@@ -59,7 +59,7 @@ def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
     model = resolve(config, clock(config.train, splits.training.n)).model.build(splits.shape, config.seed)
     model.initialise_(splits.train.x)
     label = splits.train.label
-    return model, Batch(splits.train.x[:20], None if label is None else label[:20])
+    return model, Batch(splits.train.x[:20], label=None if label is None else label[:20])
 
 
 @every_recipe

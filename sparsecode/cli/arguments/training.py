@@ -64,8 +64,10 @@ class Extract(NamedTuple):
         model: folder of the model and its tokenizer (config.json, model.safetensors, tokenizer.json)
         text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
             of which goes to one split; may be gzipped
-        hook_point: the submodule whose output to take, as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama)
+        hook_point: the submodule whose output to take, as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama); several
+            names make shards with a site for each, as for transcoders and crosscoders
         out: folder to write, of which TWICE the size must be free
+        window: successive tokens in a row, a site for each
         length: tokens in a span, special tokens among them
         batch_size: spans in a forward pass
         keep_special: keep the rows of special tokens; those of padding are always left out
@@ -79,8 +81,9 @@ class Extract(NamedTuple):
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
-    hook_point: str
+    hook_point: tuple[str, ...]
     out: Path
+    window: int = 1
     length: int = 128
     batch_size: int = 32
     keep_special: bool = False

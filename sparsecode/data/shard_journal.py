@@ -1,0 +1,72 @@
+"""What of a writing of shards is safely on disk, and which files belong to it."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from sparsecode.data.arrays import Share
+from sparsecode.data.shard_index import DTYPES, INDEX, DType
+from sparsecode.files import LOCK, TEMPORARY, is_own
+from sparsecode.specs import Count, Seed, Spec
+
+__all__ = ["GROUP_BYTES", "JOURNAL", "UNFINISHED", "Journal", "ShardSettings", "refuse_shards", "strangers"]
+
+UNFINISHED, JOURNAL = "unfinished", "journal.json"
+GROUP_BYTES = 8  # of a row's document, which stands before its values
+
+
+class ShardSettings(Spec, tag="shard_settings"):
+    """What must stay the same for a writing to go on."""
+
+    rows_per_shard: Count
+    seed: Seed
+    valid: Share
+    test: Share
+    dtype: DType
+    provenance: dict[str, str]
+
+
+class Journal(Spec, tag="shard_journal"):
+    """What of an unfinished writing is safely on disk; `shapes` and, of training values, `spans` by site."""
+
+    settings: ShardSettings
+    shapes: Annotated[dict[str, tuple[Count, ...]], Meta(min_length=1)]
+    appended: Annotated[int, Meta(ge=0)] = 0
+    rows: tuple[int, int, int] = (0, 0, 0)
+    spans: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """Where in a record the bytes of each site's values are; those of the document come first."""
+        found: dict[str, slice] = {}
+        end = GROUP_BYTES
+        for name, shape in self.shapes.items():
+            found[name] = slice(end, end := end + math.prod(shape) * DTYPES[self.settings.dtype].itemsize)
+        return found
+
+    @property
+    def record_bytes(self) -> int:
+        return list(self.columns.values())[-1].stop
+
+
+def refuse_shards(folder: Path) -> None:
+    """Raise FileExistsError if a writing has finished in this folder; what it would have deleted last is deleted first."""
+    if (folder / INDEX).exists():
+        if is_own(folder / INDEX) and not strangers(folder / UNFINISHED, r"(train|valid|test)\.rows|bucket-.*"):
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        raise FileExistsError(f"{folder}: holds shards already; choose another folder, or delete it")
+
+
+def strangers(folder: Path, ours: str) -> list[str]:
+    """Names in a folder that no writer makes, apart from names that match `ours`."""
+    known = re.compile(
+        rf"({re.escape(LOCK)}|{UNFINISHED}|{re.escape(JOURNAL)}|{re.escape(INDEX)}|{ours})({re.escape(TEMPORARY)})?"
+    )
+    return sorted(p.name for p in folder.iterdir() if not known.fullmatch(p.name)) if folder.is_dir() else []
