@@ -41,8 +41,9 @@ from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.ops.sparse_codes import select_top
 from sparsecode.ops.streams import Stream
 from sparsecode.penalties import L1
-from sparsecode.train.fit import _update, launch
+from sparsecode.train.fit import launch
 from sparsecode.train.optim import Adam, Clip, Optim, build
+from sparsecode.train.steps import Plain
 from sparsecode.types import Batch
 
 SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
@@ -91,14 +92,15 @@ def ours(kind: str, d: int, m: int, level: float, arithmetic: Arithmetic) -> Ste
     groups, fabric = build(optim, model), launch("32-true", "cpu")
     module = fabric.setup_module(model)
     module.mark_forward_method("loss")
+    plain = Plain(model, groups, optim.clip, module.loss, fabric.backward)
     count = 0
 
     def step(x: Tensor) -> float:
         nonlocal count
-        loss = module.loss(Batch(x), count, Stream(0, count))
+        loss = plain.loss(Batch(x), count, Stream(0, count))
         if not bool(torch.isfinite(loss.total)):
             raise ValueError("the loss is not finite")
-        _update(model, fabric, loss, groups, optim, count)
+        plain.update(loss, count)
         count += 1
         return float(loss.stats["l0"])
 
@@ -281,12 +283,12 @@ def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
     for arithmetic in ("dense", "exact", "bf16"):
         model = spec("topk", 3072, arithmetic).build((384,), seed=0).train()
         optim = Optim(groups={"*": Adam(lr=1e-3)}, clip=Clip(norm=1.0))
-        groups, fabric = build(optim, model), launch("32-true", "cpu")
+        plain = Plain(model, build(optim, model), optim.clip)
         losses: list[float] = []
         for step in range(steps):
             x = rows[torch.randint(len(rows), (1024,), generator=torch.Generator().manual_seed(step))]
-            loss = model.loss(Batch(x), step, Stream(0, step))
-            _update(model, fabric, loss, groups, optim, step)
+            loss = plain.loss(Batch(x), step, Stream(0, step))
+            plain.update(loss, step)
             losses.append(float(loss.total.detach()) / float(x.square().sum(dim=1).mean()))
             if arithmetic == "bf16" and (step + 1) % every == 0:
                 found["missed"][str(step + 1)] = missed(model, rows[:4096])

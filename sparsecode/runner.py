@@ -7,7 +7,7 @@ import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import torch
@@ -35,12 +35,18 @@ from sparsecode.train.observers import MetricsFile, Observer
 from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
+if TYPE_CHECKING:
+    from sparsecode.train.fit import Devices
+    from sparsecode.train.session import TrainingSession
+
 __all__ = [
     "Prepared",
     "Result",
     "RunConflictError",
     "draw",
+    "enter",
     "evaluate_model",
+    "finished",
     "prepare",
     "refuse_what_is_there",
     "run",
@@ -92,56 +98,53 @@ def run(
     accelerator: str = "auto",
     devices: int = 1,
     moved: Path | None = None,
+    figures: bool = True,
 ) -> Result:
-    """Train, evaluate on the test split and draw figures in folder `out`; a run that was begun there goes on.
+    """Train, evaluate on the test split and draw `figures` in folder `out`; a run that was begun there goes on.
 
     A run that has finished is left as it is. `moved` says where the files of its data source are now: the config stays as it
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
-    from sparsecode.train.fit import fit, launch  # here, because Fabric is slow to import
+    from sparsecode.train.fit import launch, train_alone  # here, because Fabric is slow to import
 
     folder = RunFolder(out)
     fabric = launch(config.train.precision, accelerator, devices)
-    first = fabric.is_global_zero
     threads = torch.get_num_threads()
     with ExitStack() as held:
-        problem: Exception | None = None
-        if first:
-            try:
-                refuse_what_is_there(config, folder)
-                held.enter_context(locked(folder.path))
-            except (RunConflictError, OSError, ValueError) as error:
-                problem = error
-        if any_rank(problem is not None, fabric.device):  # all leave together, or the others would wait for ever
-            raise problem or RunConflictError(f"{folder.path}: refused by the first process")
-        state, evaluation = folder.state(), folder.evaluation()
-        if state and state.step >= state.total_steps and evaluation:
-            return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
+        enter(config, folder, held, fabric)
+        if done := finished(folder):
+            return done
         splits = loaded_from(config.data if moved is None else moved_to(config.data, moved))
-        prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.device, fabric.world_size, first)
+        prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.world_size, fabric.is_global_zero)
         try:
-            state = fit(
-                prepared.model,
-                splits,
-                prepared.planned.optim,
-                config.train,
-                config.seed,
-                fabric=fabric,
-                observers=[MetricsFile(folder.metrics_file), *observers],
-                evaluate=prepared.evaluate,
-                on_best=prepared.keep,
-                higher_is_better=config.train.select.endswith(HIGHER_IS_BETTER),
-                resume=folder.resume,
-            )
+            state = train_alone(prepared.session(fabric, observers))
         finally:
             torch.set_num_threads(threads)
-        if state.stopped_by or not first:
+        if state.stopped_by or not fabric.is_global_zero:
             return Result(folder, state, None, [])
-        best, evaluation = prepared.scored()
-        figures = draw(folder, best, splits, config)
-        folder.write_evaluation(evaluation)
-        return Result(folder, state, evaluation, figures)
+        return prepared.concluded(state, *prepared.scored(), figures=figures)
+
+
+def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> None:
+    """Refuse what is in the way in the folder and lock it while `held`, in the first process; if it cannot, all raise."""
+    problem: Exception | None = None
+    if fabric.is_global_zero:
+        try:
+            refuse_what_is_there(config, folder)
+            held.enter_context(locked(folder.path))
+        except (RunConflictError, OSError, ValueError) as error:
+            problem = error
+    if any_rank(problem is not None, fabric.device):  # all leave together, or the others would wait for ever
+        raise problem or RunConflictError(f"{folder.path}: refused by the first process")
+
+
+def finished(folder: RunFolder) -> Result | None:
+    """What a run came to that needs nothing more, None for others."""
+    state, evaluation = folder.state(), folder.evaluation()
+    if state is None or state.step < state.total_steps or evaluation is None:
+        return None
+    return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
 
 
 class Prepared(NamedTuple):
@@ -152,12 +155,31 @@ class Prepared(NamedTuple):
     folder: RunFolder
     model: AbstractSparseModel
     splits: Splits
-    valid: Split
     provenance: dict[str, Any]
 
-    def evaluate(self, model: AbstractSparseModel) -> dict[str, float]:
-        """Validation values."""
-        return _validation(model, self.valid, self.splits.data_range, self.config.evaluate)
+    def session(self, fabric: Devices, observers: Sequence[Observer] = ()) -> TrainingSession:
+        """Its training, on the devices of `fabric`, from where the folder says that it stands."""
+        from sparsecode.train.fit import open_session
+
+        valid = self.splits.valid.to(fabric.device, self.dtype)
+        return open_session(
+            self.model,
+            self.splits,
+            self.planned.optim,
+            self.config.train,
+            self.config.seed,
+            fabric=fabric,
+            observers=[MetricsFile(self.folder.metrics_file), *observers],
+            evaluate=lambda model: _validation(model, valid, self.splits.data_range, self.config.evaluate),
+            on_best=self.keep,
+            higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
+            resume=self.folder.resume,
+            data=self.provenance["data"],
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if self.config.train.precision.startswith("64") else torch.float32
 
     def keep(self, model: AbstractSparseModel) -> None:
         """Write it to the folder as the best one so far."""
@@ -165,11 +187,11 @@ class Prepared(NamedTuple):
 
     def scored(self) -> tuple[AbstractSparseModel, Evaluation]:
         """After training: the best model, calibrated, and its scores on the test split."""
-        best = self.folder.best_model().to(self.valid.x.device)
-        known = (
-            self.folder.provenance().calibration
-        )  # of a run that was stopped after it: the values before are not lost
-        calibration = calibrated_(best, self.valid.take(slice(CALIBRATED)))
+        weights = next(self.model.parameters())
+        best = self.folder.best_model().to(weights.device)
+        # of a run that was stopped after it: the values before are not lost
+        known = self.folder.provenance().calibration
+        calibration = calibrated_(best, self.splits.valid.take(slice(CALIBRATED)).to(weights.device, weights.dtype))
         if calibration is not None:
             calibration = known or calibration
             made = {**self.provenance, "calibration": msgspec.to_builtins(calibration)}
@@ -177,13 +199,20 @@ class Prepared(NamedTuple):
         how = self.config.evaluate
         return best, evaluate_model(best, self.splits, how, self.config.seed, calibration=calibration)
 
+    def concluded(
+        self, state: FitState, best: AbstractSparseModel, evaluation: Evaluation, *, figures: bool = True
+    ) -> Result:
+        """The result of a training that has ended, once its figures and, last of all, its scores are in the folder."""
+        paths = draw(self.folder, best, self.splits, self.config) if figures else []
+        self.folder.write_evaluation(evaluation)
+        return Result(self.folder, state, evaluation, paths)
+
 
 def prepare(
     config: Run,
     folder: RunFolder,
     splits: Splits,
     fingerprint: str,
-    device: torch.device,
     world: int = 1,
     first: bool = True,
 ) -> Prepared:
@@ -198,7 +227,6 @@ def prepare(
         raise ValueError(f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}")
     if first:
         folder.write_config(config)
-    dtype = torch.float64 if config.train.precision.startswith("64") else torch.float32
     provenance = {
         "sparsecode": __version__,
         "torch": str(torch.__version__),
@@ -206,7 +234,7 @@ def prepare(
         "data": fingerprint,
         "data_range": list(splits.span()),
     }
-    return Prepared(config, planned, folder, model, splits, splits.valid.to(device, dtype), provenance)
+    return Prepared(config, planned, folder, model, splits, provenance)
 
 
 def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data import Digits
+from sparsecode.models.bound_updates import bound_updates
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.gates import BinaryConcrete
 from sparsecode.nn.likelihoods import Bernoulli, Normal
@@ -38,8 +39,8 @@ def taught(model: VariationalModel, x: Tensor) -> tuple[Loss, dict[str, Tensor]]
     """A step's loss, and its derivative by all weights: by autograd, or what Adam's first moments are of nothing else."""
     rng, names = Stream(3, STEP), {id(param): name for name, param in model.named_parameters()}
     grads = {name: torch.zeros_like(param, requires_grad=False) for name, param in model.named_parameters()}
-    update = model.updates(
-        len(x), lambda param: (grads[names[id(param)]], torch.zeros_like(param, requires_grad=False))
+    update = bound_updates(
+        model, len(x), lambda param: (grads[names[id(param)]], torch.zeros_like(param, requires_grad=False))
     )
     if update is not None:
         return update(Batch(x), STEP, rng, AdamStep(rate=0, fresh=1, fresh2=1, root=1, eps=1)), grads

@@ -17,9 +17,9 @@ from sparsecode.nn.priors import SpikeSlabPrior
 from sparsecode.ops.streams import generator
 from sparsecode.schedules import Linear
 from sparsecode.train.fit import fit, launch
-from sparsecode.train.one_pass import one_pass
 from sparsecode.train.optim import SGD, Adam, Clip, Optim, build
 from sparsecode.train.plan import NonFiniteLossError, Train
+from sparsecode.train.steps import fuse
 
 replace = msgspec.structs.replace
 SPEC = Variational(10, SpikeSlab(), SpikeSlabPrior(alpha=0.1), net=Perceptron(hidden=(30,)))
@@ -123,4 +123,4 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone(splits: Splits) -> N
 )
 def test_what_is_not_made_for_it_is_left_to_autograd(optim: Optim, batch_size: int) -> None:
     model = SPEC.build((8, 8), seed=0)
-    assert one_pass(model, build(optim, model), optim, batch_size) is None
+    assert fuse(model, optim, build(optim, model), batch_size) is None

@@ -19,9 +19,10 @@ from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
 from sparsecode.schedules import resolve
-from sparsecode.train.fit import Course, fit, launch
+from sparsecode.train.fit import fit, launch
 from sparsecode.train.plan import clock
-from sparsecode.train.stacked import Entrant, fit_stacked
+from sparsecode.train.session import TrainingSession
+from sparsecode.train.stacked import train_stacked
 
 STEPS = 0.5  # epochs: fourteen steps of digits-dae, eleven batches
 
@@ -78,15 +79,16 @@ def cast(model: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     return model.double() if dtype == torch.float64 else model
 
 
-def together(runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32) -> tuple[Stacked, list[Entrant]]:
+def together(
+    runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32
+) -> tuple[Stacked, list[TrainingSession]]:
     plans = [planned(run, splits) for run in runs]
     stack = Stacked([cast(plan.model.build(splits.shape, plan.seed), dtype) for plan in plans])  # pyright: ignore - they are
-    ticks = clock(runs[0].train, splits.train.n)
-    entrants = [
-        Entrant(Course(member, splits, plan.optim, plan.train, plan.seed, ticks, "digits"), plan.optim, plan.seed)
+    sessions = [
+        TrainingSession(member, splits, plan.optim, plan.train, plan.seed)
         for member, plan in zip(stack.members, plans, strict=True)
     ]
-    return stack, entrants
+    return stack, sessions
 
 
 @pytest.mark.parametrize(
@@ -96,11 +98,11 @@ def together(runs: list[Run], splits: Splits, dtype: torch.dtype = torch.float32
 )
 def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any], batched: bool) -> None:
     runs = configs(common)
-    stack, entrants = together(runs, digits)
-    assert fit_stacked(stack, entrants, digits, batched) == {}
+    stack, sessions = together(runs, digits)
+    assert train_stacked(stack, sessions, batched) == {}
     starts = [planned(run, digits).model.build(digits.shape, run.seed) for run in runs]
-    for run, member, start, entrant in zip(runs, stack.members, starts, entrants, strict=True):
-        assert entrant.course.state.step == entrant.course.state.total_steps == 11
+    for run, member, start, session in zip(runs, stack.members, starts, sessions, strict=True):
+        assert session.state.step == session.state.total_steps == 11
         expected = separately(run, digits).state_dict()
         for name, value in member.state_dict().items():
             torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
@@ -113,7 +115,7 @@ def test_members_end_as_separate_runs_do(digits: Splits, common: dict[str, Any],
 )
 def test_both_ways_give_the_gradients_that_autograd_gives(digits: Splits, common: dict[str, Any]) -> None:
     runs = configs({**common, "train.precision": "64-true"})
-    stack, entrants = together(runs, digits, torch.float64)
+    stack, sessions = together(runs, digits, torch.float64)
     streams = [Stream(run.seed, 0) for run in runs]
     drawn: list[Drawn] = []
     for run, stream in zip(runs, streams, strict=True):
@@ -136,7 +138,7 @@ def test_both_ways_give_the_gradients_that_autograd_gives(digits: Splits, common
             torch.testing.assert_close(loss.total, expected.total.detach())
             assert set(loss.parts) == set(expected.parts)
             assert float(loss.stats["l0"]) == float(expected.stats["l0"])
-    assert len(entrants) == len(MEMBERS)
+    assert len(sessions) == len(MEMBERS)
 
 
 def test_sparse_codes_and_dense_ones_learn_the_same(digits: Splits) -> None:
@@ -149,8 +151,8 @@ def test_sparse_codes_and_dense_ones_learn_the_same(digits: Splits) -> None:
     run = replaced(RECIPES["digits-dae"](), {**base, "optim.groups.encoder.lr": 0.01})
     ended: dict[str, torch.Tensor] = {}
     for arithmetic in ("exact", "dense"):
-        stack, entrants = together([replaced(run, {"model.arithmetic": arithmetic})], digits)
-        fit_stacked(stack, entrants, digits)
+        stack, sessions = together([replaced(run, {"model.arithmetic": arithmetic})], digits)
+        train_stacked(stack, sessions)
         ended[arithmetic] = stack.members[0].encoder.weight.detach()  # pyright: ignore - an affine one
         assert stack._sparse == [arithmetic == "exact"]
     torch.testing.assert_close(ended["exact"], ended["dense"], rtol=1e-3, atol=1e-4)
@@ -159,8 +161,8 @@ def test_sparse_codes_and_dense_ones_learn_the_same(digits: Splits) -> None:
 def test_rough_products_lead_to_nearly_the_same(digits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparsecode.models.stacked.bf16_is_fast", lambda: True)  # torch emulates what is missing
     run = replaced(configs({})[1], {"model.arithmetic": "bf16", "model.n_code": 256, "train.epochs": 6})
-    stack, entrants = together([run], digits)
-    fit_stacked(stack, entrants, digits)
+    stack, sessions = together([run], digits)
+    train_stacked(stack, sessions)
     exact = separately(run, digits)  # of that width, in float32
     x = digits.valid.x
     ours, theirs = (model.encode(x) for model in (stack.members[0], exact))
@@ -172,8 +174,8 @@ def test_rough_products_lead_to_nearly_the_same(digits: Splits, monkeypatch: pyt
 def test_a_member_that_diverges_leaves_the_others_alone(digits: Splits, tmp_path: Path) -> None:
     runs = configs({})
     wild = replaced(runs[1], {"optim.groups": {"*": {"type": "sgd", "lr": 1e30}}, "optim.clip": None})
-    stack, entrants = together([runs[0], wild], digits)
-    failed = fit_stacked(stack, entrants, digits)
+    stack, sessions = together([runs[0], wild], digits)
+    failed = train_stacked(stack, sessions)
     assert list(failed) == [1]
     assert "the loss is not finite" in str(failed[1])
     expected = separately(runs[0], digits).state_dict()

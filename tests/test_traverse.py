@@ -95,7 +95,7 @@ def first_weights(recipe: str, path: Path) -> Path:
     """The folder of a run that has its first weights."""
     config, folder = RECIPES[recipe](), RunFolder(path)
     splits = config.data.load()
-    prepared = prepare(config, folder, splits, splits.fingerprint(), torch.device("cpu"))
+    prepared = prepare(config, folder, splits, splits.fingerprint())
     prepared.keep(prepared.model)
     return folder.path
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from safetensors import safe_open
@@ -29,7 +28,7 @@ def stopped(recipe: str, path: Path, step: int = 3) -> Path:
     config = msgspec.structs.replace(config, evaluate=msgspec.structs.replace(config.evaluate, sigmas=()))
     splits = config.data.load()
     fingerprint = splits.fingerprint()
-    prepared = prepare(config, folder, splits, fingerprint, torch.device("cpu"))
+    prepared = prepare(config, folder, splits, fingerprint)
     prepared.model.initialise_(splits.train.x[:500])
     prepared.keep(prepared.model)
     folder.metrics_file.write_text('{"kind":"train","step":2,"loss":1.5,"l0":4.0}\n')

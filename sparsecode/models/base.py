@@ -12,11 +12,9 @@ from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted
 from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec
-from sparsecode.types import AdamStep, Batch, Loss
+from sparsecode.types import Batch, Loss
 
-__all__ = ["AbstractSparseModel", "Update"]
-
-Update = Callable[[Batch, int, Stream, AdamStep], Loss]
+__all__ = ["AbstractSparseModel"]
 
 
 class AbstractSparseModel(nn.Module, ABC):
@@ -114,13 +112,6 @@ class AbstractSparseModel(nn.Module, ABC):
     def warnings(self, x: Tensor) -> list[str]:  # noqa: ARG002 - the contract
         """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""
         return []
-
-    def updates(self, n: int, moments: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Update | None:  # noqa: ARG002 - the contract
-        """`loss`, its derivative and Adam's step in one go for batches of n, where that is faster.
-
-        `moments` gives both of a parameter's.
-        """
-        return None
 
     def initialise_(self, sample: Tensor) -> None:
         """Data-dependent start from training samples [n, *F]: once, never on resume."""

@@ -10,21 +10,20 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.models.base import AbstractSparseModel, Update
-from sparsecode.models.fused_bound import MOST, BoundUpdates, Plan, Sums, fuses
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.fused_bound import fuses
 from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
-from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
 from sparsecode.nn.normalisers import Identity, Normaliser
-from sparsecode.nn.perceptron import Perceptron, PerceptronModule
-from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior, SpikeSlab
-from sparsecode.nn.priors import Divergence, Prior, SpikeSlabPriorModule, StandardNormal
+from sparsecode.nn.perceptron import Perceptron
+from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior
+from sparsecode.nn.priors import Divergence, Prior, StandardNormal
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.ops.streams import Stream, drawn_rows, generator
+from sparsecode.ops.streams import Stream, generator
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Spec
-from sparsecode.types import AdamStep, Batch, Loss
+from sparsecode.types import Batch, Loss
 
 __all__ = ["Variational", "VariationalModel"]
 
@@ -156,7 +155,7 @@ class VariationalModel(AbstractSparseModel):
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         spec = self.spec
-        x = self._observed(batch, step, rng)
+        x = self.observed(batch, step, rng)
         q = self._infer(x)
         z = spec.posterior.sample(spec.posterior.sampled(q, step), rng("posterior"), step)
         recon = self.likelihood.nll(self.decoder(z), x).mean()
@@ -181,58 +180,11 @@ class VariationalModel(AbstractSparseModel):
             parts["kl_aggregate"] = kl.aggregate
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
-    def updates(self, n: int, moments: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Update | None:
-        if not self.fused or n > MOST or not all(_plain(param) and param.requires_grad for param in self.parameters()):
-            return None
-        assert isinstance(self.encoder, PerceptronModule)
-        assert isinstance(self.decoder, PerceptronModule)
-        step_down = BoundUpdates(n, self.encoder.layers(), self.decoder.layers(), moments)
-
-        def update(batch: Batch, step: int, rng: Stream, adam: AdamStep) -> Loss:
-            x, noise = self._observed(batch, step, rng), rng("posterior")
-            like = x.new_empty(n, 0)
-            normal, uniform = drawn_rows(like, (self.spec.n_code,), noise, "normal"), None
-            if isinstance(self.spec.posterior, SpikeSlab):
-                uniform = drawn_rows(like, (self.spec.n_code,), noise, "uniform")
-            plan = self._plan(step)
-            return self._told(step_down(x, normal, uniform, plan, adam), plan, step)
-
-        return update
-
-    def _observed(self, batch: Batch, step: int, rng: Stream) -> Tensor:
+    def observed(self, batch: Batch, step: int, rng: Stream) -> Tensor:
+        """A batch [B, n_features] in model space as the likelihood scores it at a training step, which becomes the `latest`."""
         if self.training:
             self.latest.fill_(step)
         return self.likelihood.observed(self.normalise(batch.x), rng)
-
-    def _plan(self, step: int) -> Plan:
-        spec, posterior, slab_weight = self.spec, self.spec.posterior, at(self.spec.slab_weight, step)
-        if not isinstance(posterior, SpikeSlab):
-            return Plan(slab_weight)
-        assert isinstance(posterior.gate, SigmoidGate)
-        assert isinstance(self.prior, SpikeSlabPriorModule)
-        return Plan(
-            slab_weight,
-            spike_weight=at(spec.spike_weight, step),
-            negrelu=posterior.spike == "negrelu",
-            slope=at(posterior.gate.slope, step),
-            warmth=at(posterior.warm_up, step),
-            prior=float(self.prior.logit),
-        )
-
-    def _told(self, sums: Sums, plan: Plan, step: int) -> Loss:
-        """What `loss` says."""
-        parts = {"recon": sums.recon, "kl_slab": plan.slab_weight * sums.slab}
-        stats = {"elbo": -(sums.recon + sums.slab + sums.spike)}
-        moving = {"slab_weight": plan.slab_weight}
-        if plan.slope is not None:
-            parts["kl_spike"] = plan.spike_weight * sums.spike
-            stats |= {"l0": sums.on, "gates": sums.gates}
-            moving["spike_weight"] = plan.spike_weight
-        stats |= moving | self.spec.posterior.settings(step)
-        values = {"total": sums.total(plan)} | parts | stats
-        total, *rest = torch.tensor([*values.values()], dtype=torch.float64).unbind()
-        named = dict(zip([*parts, *stats], rest, strict=True))
-        return Loss(total, {name: named[name] for name in parts}, {name: named[name] for name in stats})
 
     def initialise_(self, sample: Tensor) -> None:
         self.normaliser.initialise_(sample.flatten(1))
@@ -266,10 +218,6 @@ class VariationalModel(AbstractSparseModel):
         pressed = mean_over_ranks((slab if spike is None else slab + spike).detach()) > self.spec.free_bits
         parts = {"kl_slab": (slab * pressed).sum(), "free_bits": self.spec.free_bits * (~pressed).sum().to(slab)}
         return parts if spike is None else parts | {"kl_spike": (spike * pressed).sum()}
-
-
-def _plain(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def _gates(q: Parameters) -> dict[str, Tensor]:

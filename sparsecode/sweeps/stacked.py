@@ -12,16 +12,13 @@ import msgspec
 import torch
 
 from sparsecode import runner
-from sparsecode.evaluate.score import HIGHER_IS_BETTER
-from sparsecode.files import locked
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.stackable import obstacle, shared
 from sparsecode.models.stacked import Stacked
 from sparsecode.runs import RunFolder
-from sparsecode.schedules import Clock
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
-from sparsecode.train.observers import MetricsFile, Observer
-from sparsecode.train.plan import clock
+from sparsecode.train.observers import Observer
+from sparsecode.train.session import TrainingSession
 
 __all__ = ["stacked", "stacks_of"]
 
@@ -65,84 +62,62 @@ def stacked(
     return backend
 
 
-class _Entered(NamedTuple):
+class _Member(NamedTuple):
     job: Job
     prepared: runner.Prepared
+    session: TrainingSession
 
 
 def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer]) -> Iterator[Outcome]:
-    from sparsecode.train.fit import Course, launch  # here, because Fabric is slow to import
-    from sparsecode.train.stacked import Entrant, fit_stacked
+    from sparsecode.train.fit import launch  # here, because Fabric is slow to import
+    from sparsecode.train.stacked import train_stacked
 
     config, threads = jobs[0].config, torch.get_num_threads()
-    entered: list[_Entered] = []
+    members: list[_Member] = []
     with ExitStack() as held:
         try:
-            device = launch(config.train.precision, accelerator).device
+            fabric = launch(config.train.precision, accelerator)
             splits = config.data.load()
-            ticks: Clock = clock(config.train, splits.training.n)
             fingerprint = splits.fingerprint()
         except Exception as error:
             yield from (Outcome(job, problem=_words(error)) for job in jobs)
             return
-        entrants: list[Entrant] = []
         for job in jobs:
             try:
                 folder = RunFolder(job.folder)
-                runner.refuse_what_is_there(job.config, folder)
-                held.enter_context(locked(folder.path))
-                prepared = runner.prepare(job.config, folder, splits, fingerprint, device)
-                model = prepared.model.to(device)
-                course = Course(
-                    model.double() if config.train.precision.startswith("64") else model,
-                    splits,
-                    prepared.planned.optim,
-                    job.config.train,
-                    job.config.seed,
-                    ticks,
-                    fingerprint,
-                    observers=[MetricsFile(folder.metrics_file), *([] if entrants else observers)],
-                    evaluate=prepared.evaluate,
-                    on_best=prepared.keep,
-                    higher_is_better=job.config.train.select.endswith(HIGHER_IS_BETTER),
-                    resume=folder.resume,
-                )
-                entrants.append(Entrant(course, prepared.planned.optim, job.config.seed))
-                entered.append(_Entered(job, prepared))
+                runner.enter(job.config, folder, held, fabric)
+                prepared = runner.prepare(job.config, folder, splits, fingerprint)
+                members.append(_Member(job, prepared, prepared.session(fabric, () if members else observers)))
             except Exception as error:
                 yield Outcome(job, problem=_words(error))
         torch.set_num_threads(threads)  # going on with a run sets those it was begun with
-        if not entered:
+        if not members:
             return
-        stack = Stacked([e.course.model for e in entrants if isinstance(e.course.model, AmortisedModel)])
+        sessions = [member.session for member in members]
+        stack = Stacked([session.model for session in sessions if isinstance(session.model, AmortisedModel)])
         try:
-            failed = fit_stacked(stack, entrants, splits)
+            failed = train_stacked(stack, sessions)
         finally:
             torch.set_num_threads(threads)
-        done = [i for i in range(len(entered)) if i not in failed and not entrants[i].course.stopped_by]
         for i, problem in failed.items():
-            yield Outcome(entered[i].job, problem=_words(problem))
-        yield from _concluded([entered[i] for i in done], threads)
-        for i, (job, _) in enumerate(entered):
-            if entrants[i].course.stopped_by:
-                yield Outcome(job)
+            yield Outcome(members[i].job, problem=_words(problem))
+        others = [member for i, member in enumerate(members) if i not in failed]
+        yield from _concluded([member for member in others if not member.session.stopped_by], threads)
+        yield from (Outcome(member.job) for member in others if member.session.stopped_by)
 
 
-def _concluded(entered: Sequence[_Entered], threads: int) -> Iterator[Outcome]:
+def _concluded(members: Sequence[_Member], threads: int) -> Iterator[Outcome]:
     """Evaluations in threads, pictures here: matplotlib wants one thread."""
-    workers = max(1, min(threads, len(entered)))
+    workers = max(1, min(threads, len(members)))
     share = max(1, threads // workers)
     with (
         _handed_over_soon(),
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool,
     ):
-        scored = [(job, prepared, pool.submit(prepared.scored)) for job, prepared in entered]
-        for job, prepared, future in scored:
+        scored = [(member, pool.submit(member.prepared.scored)) for member in members]
+        for (job, prepared, session), future in scored:
             try:
-                best, evaluation = future.result()
-                runner.draw(prepared.folder, best, prepared.splits, job.config)
-                prepared.folder.write_evaluation(evaluation)
-                outcome = Outcome(job, evaluation)
+                outcome = Outcome(job, prepared.concluded(session.state, *future.result()).evaluation)
             except Exception as error:
                 outcome = Outcome(job, problem=_words(error))
             yield outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, NamedTuple
 
@@ -168,14 +169,14 @@ def _matches(group: str, pattern: str) -> bool:
     return fnmatchcase(group, pattern) or group.startswith(pattern + ".")
 
 
-def set_rates(groups: list[OptimiserGroup], step: int) -> None:
+def set_rates(groups: Sequence[OptimiserGroup], step: int) -> None:
     """Learning rates of this step, a pure function of it."""
     for group in groups:
         for settings in group.optimiser.param_groups:
             settings["lr"] = at(group.spec.lr, step)
 
 
-def clip_(groups: list[OptimiserGroup], clip: Clip | None) -> None:
+def clip_(groups: Sequence[OptimiserGroup], clip: Clip | None) -> None:
     """Scale gradients down to the clipping norm."""
     if clip is None:
         return

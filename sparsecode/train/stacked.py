@@ -1,8 +1,8 @@
-"""The training loop for members of a stack: one stream of data and noise per seed, everything else each member's own."""
+"""Training the members of a stack: one stream of data and noise per seed, and whose turn it is; all else is each session's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -10,63 +10,49 @@ from typing import NamedTuple
 import torch
 
 from sparsecode.data.batches import steps_per_epoch
-from sparsecode.data.splits import Reader, Splits
-from sparsecode.models.amortised import AmortisedModel
+from sparsecode.data.splits import Reader
 from sparsecode.models.stacked import WIDE, Drawn, Stacked
 from sparsecode.ops.streams import Stream, drawn_rows
 from sparsecode.train.adam_state import clipped_adam
-from sparsecode.train.denormals import EVERY, flush_
-from sparsecode.train.fit import Course, non_finite
 from sparsecode.train.interrupts import Interrupts
-from sparsecode.train.optim import Optim, clip_, set_rates
-from sparsecode.types import Loss
+from sparsecode.train.session import Signal, TrainingSession
+from sparsecode.train.steps import update_weights
+from sparsecode.types import Batch, Loss
 
-__all__ = ["Entrant", "fit_stacked"]
+__all__ = ["train_stacked"]
 
 TURN = 8  # steps of a member before the next one's
 HELD = 2**27  # bytes of batches and noise that members may share
 
 
-class Entrant(NamedTuple):
-    """A member of a stack in training; `optim` has its schedules in steps."""
-
-    course: Course
-    optim: Optim
-    seed: int
-
-
-def fit_stacked(
-    stack: Stacked, entrants: Sequence[Entrant], splits: Splits, batched: bool | None = None
+def train_stacked(
+    stack: Stacked, sessions: Sequence[TrainingSession], batched: bool | None = None
 ) -> dict[int, Exception]:
-    """Train all members of a stack, in place; what went wrong with whom, by number. The others go on without them.
+    """Take the steps of all members of a stack; the problems of those that failed, by number. The others continue.
 
-    Each goes its own `course` as `fit` would take it, with its own order of samples, noise, clipping and optimiser state; a
-    signal stops and saves all. Threads take turns of some steps with one member after the other, or `batched` products take
-    all at once (the default off CPUs).
+    Each session is as it would be alone, with its own order of samples, noise, clipping and optimiser state; a signal stops
+    and saves all. Threads take some steps of one member after the other, or `batched` products take a step of all members
+    at once (the default off CPUs).
     """
     weights = next(iter(stack.tensors.values()))
     batched = weights.device.type != "cpu" if batched is None else batched
-    samples = splits.training.to(weights.device, weights.dtype)
-    course = entrants[0].course
+    first = sessions[0]
+    samples = first.splits.training.to(weights.device, weights.dtype)
     draws = _Draws(
-        {entrant.seed: samples.reader(entrant.seed) for entrant in entrants},
-        stack.normal_seeds([entrant.seed for entrant in entrants]),
-        course.train.batch_size,
-        steps_per_epoch(samples.n, course.train.batch_size),
-        course.total_steps,
+        {session.seed: samples.reader(session.seed) for session in sessions},
+        stack.normal_seeds([session.seed for session in sessions]),
+        first.train.batch_size,
+        steps_per_epoch(samples.n, first.train.batch_size),
+        first.total_steps,
     )
-    for member in stack.members:
-        member.train()
-    failed: dict[int, Exception] = {}
-    workers = 1 if batched else min(torch.get_num_threads(), len(entrants))
+    workers = 1 if batched else min(torch.get_num_threads(), len(sessions))
     try:
         with Interrupts() as interrupts, _pool(workers) as pool:
             train = _all_at_once if batched else _in_turns
-            train(stack, entrants, draws, pool, lambda: interrupts.caught, failed)
+            return train(stack, sessions, draws, pool, lambda: interrupts.caught)
     finally:
-        for entrant in entrants:
-            entrant.course.end()
-    return failed
+        for session in sessions:
+            session.end()
 
 
 class _Draws(NamedTuple):
@@ -96,44 +82,61 @@ class _Draws(NamedTuple):
         return max(1, min(TURN, HELD // (2 * size * len(self.readers))))
 
 
+class _Member:
+    """Steps of one member along the gradients of its stack, with `compiled` passes of Adam where these are faster."""
+
+    def __init__(self, stack: Stacked, number: int, session: TrainingSession, compiled: bool) -> None:
+        self._stack, self._number, self._session = stack, number, session
+        wide = stack.members[0].spec.n_code >= WIDE
+        self._optimise = clipped_adam(session.groups, session.optim.clip) if compiled and wide else None
+        self._drawn: Drawn | None = None
+        self._loss: Loss | None = None
+
+    def run(self, drawn: Iterable[Drawn], signal: Signal, loss: Loss | None = None) -> None:
+        """Take a step of the session for each; `loss` is of the only one, its gradients in place."""
+        self._loss = loss
+        self._session.run(self._batches(drawn), self, signal)
+
+    def _batches(self, drawn: Iterable[Drawn]) -> Iterator[Batch]:
+        for given in drawn:
+            self._drawn = given
+            yield given.batch
+
+    def loss(self, batch: Batch, step: int, rng: Stream, watched: bool) -> Loss:  # noqa: ARG002 - `Steps`
+        if self._loss is not None:
+            return self._loss
+        assert self._drawn is not None
+        return self._stack.learn(self._number, self._drawn, step, rng, watched)
+
+    def update(self, loss: Loss, step: int) -> None:  # noqa: ARG002 - `Steps`
+        session = self._session
+        update_weights(session.model, session.groups, session.optim.clip, step, self._optimise)
+
+
 def _in_turns(
-    stack: Stacked,
-    entrants: Sequence[Entrant],
-    draws: _Draws,
-    pool: ThreadPoolExecutor,
-    caught: Callable[[], str | None],
-    failed: dict[int, Exception],
-) -> None:
+    stack: Stacked, sessions: Sequence[TrainingSession], draws: _Draws, pool: ThreadPoolExecutor, signal: Signal
+) -> dict[int, Exception]:
     """Some steps of one member at a time: threads seldom wait for each other, though members share what is drawn."""
-    wide, total = stack.members[0].spec.n_code >= WIDE, draws.total_steps
-    lean = [clipped_adam(e.course.groups, e.optim.clip) if wide else None for e in entrants]
-    length = draws.turn(entrants[0].seed)
+    members = [_Member(stack, i, session, compiled=True) for i, session in enumerate(sessions)]
+    length = draws.turn(sessions[0].seed)
     drawn: dict[int, dict[int, Future[list[Drawn]]]] = {}  # by number of the turn, and by seed
+    failed: dict[int, Exception] = {}
 
     def draw(number: int) -> None:
-        steps = range(number * length, min((number + 1) * length, total))
+        steps = range(number * length, min((number + 1) * length, draws.total_steps))
         if number not in drawn and steps:
             drawn[number] = {seed: pool.submit(draws.steps_of, seed, steps) for seed in draws.readers}
 
     def turn(i: int, number: int, coming: Future[list[Drawn]]) -> None:
-        member, course = entrants[i], entrants[i].course
-        for given in coming.result()[course.step - number * length :]:
-            step = course.step
-            watched = (step + 1) % course.train.log_every == 0 or step + 1 == total
-            loss = stack.learn(i, given, step, Stream(member.seed, step), watched)
-            _check(loss, given, step, course)
-            _update(stack.members[i], member, step, lean[i])
-            course.advance(loss, caught)
-            if course.stopped_by:
-                return
+        members[i].run(coming.result()[sessions[i].step - number * length :], signal)
 
     def begin(i: int) -> Future[None]:
-        number = entrants[i].course.step // length
+        number = sessions[i].step // length
         draw(number)
         draw(number + 1)
-        return pool.submit(turn, i, number, drawn[number][entrants[i].seed])
+        return pool.submit(turn, i, number, drawn[number][sessions[i].seed])
 
-    going = {begin(i): i for i, entrant in enumerate(entrants) if entrant.course.step < total}
+    going = {begin(i): i for i, session in enumerate(sessions) if not session.over}
     while going:
         for future in wait(going, return_when=FIRST_COMPLETED).done:
             i = going.pop(future)
@@ -142,65 +145,42 @@ def _in_turns(
             except Exception as problem:
                 failed[i] = problem
                 continue
-            if not entrants[i].course.stopped_by and entrants[i].course.step < total:
+            if not sessions[i].over:
                 going[begin(i)] = i
-        last = min((entrants[i].course.step // length for i in going.values()), default=0)
+        last = min((sessions[i].step // length for i in going.values()), default=0)
         for number in [n for n in drawn if n < last]:
             del drawn[number]
+    return failed
 
 
 def _all_at_once(
-    stack: Stacked,
-    entrants: Sequence[Entrant],
-    draws: _Draws,
-    pool: ThreadPoolExecutor,
-    caught: Callable[[], str | None],
-    failed: dict[int, Exception],
-) -> None:
+    stack: Stacked, sessions: Sequence[TrainingSession], draws: _Draws, pool: ThreadPoolExecutor, signal: Signal
+) -> dict[int, Exception]:
     """By batched products, which take all members, whether they are needed or not."""
+    members = [_Member(stack, i, session, compiled=False) for i, session in enumerate(sessions)]
+    failed: dict[int, Exception] = {}
 
     def draw(step: int) -> dict[int, Future[Drawn]]:
         return {seed: pool.submit(draws.at, seed, step) for seed in draws.readers} if step < draws.total_steps else {}
 
-    first = min(entrant.course.step for entrant in entrants)
-    coming = draw(first)
-    for step in range(first, draws.total_steps):
+    step = min(session.step for session in sessions)
+    coming = draw(step)
+    while going := [i for i, session in enumerate(sessions) if i not in failed and not session.over]:
         drawn = {seed: future.result() for seed, future in coming.items()}
         coming = draw(step + 1)  # while members learn from these
-        given = [drawn[entrant.seed] for entrant in entrants]
-        losses = stack.losses(given, step, [Stream(entrant.seed, step) for entrant in entrants])
-        signal = caught()
-        for i, entrant in enumerate(entrants):
-            if i in failed or entrant.course.step != step:
-                continue
-            try:
-                _check(losses[i], given[i], step, entrant.course)
-                _update(stack.members[i], entrant, step)
-                entrant.course.advance(losses[i], lambda signal=signal: signal)
-            except Exception as problem:
-                failed[i] = problem
-        if signal or len(failed) == len(entrants):
+        given = [drawn[session.seed] for session in sessions]
+        losses = stack.losses(given, step, [Stream(session.seed, step) for session in sessions])
+        caught = signal()  # so that all stop at the same step
+        for i in going:
+            if sessions[i].step == step:
+                try:
+                    members[i].run([given[i]], lambda caught=caught: caught, losses[i])
+                except Exception as problem:
+                    failed[i] = problem
+        if caught:
             break
-
-
-def _update(model: AmortisedModel, entrant: Entrant, step: int, lean: Callable[[int], None] | None = None) -> None:
-    groups = entrant.course.groups
-    set_rates(groups, step)
-    model.project_grads_()
-    if lean is not None:
-        lean(step)
-    else:
-        clip_(groups, entrant.optim.clip)
-        for group in groups:
-            group.optimiser.step()
-    model.constrain_()
-    if step % EVERY == EVERY - 1:
-        flush_(groups)
-
-
-def _check(loss: Loss, drawn: Drawn, step: int, course: Course) -> None:
-    if not bool(torch.isfinite(loss.total)):
-        raise non_finite(loss, drawn.batch, step, None if course.path is None else course.path.parent)
+        step += 1
+    return failed
 
 
 @contextmanager

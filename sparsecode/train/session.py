@@ -1,0 +1,213 @@
+"""One model in training: the loop that takes its steps, and where it stands, validates, tells observers, saves and resumes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol, TypedDict
+
+import msgspec
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from sparsecode.data.splits import Splits
+from sparsecode.files import remove_leftovers, write_atomic
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.ops.collective import any_rank, mean_over_ranks
+from sparsecode.ops.streams import Stream, generator
+from sparsecode.train.checkpoint import Best, FitState, restore, save_state
+from sparsecode.train.denormals import EVERY, flush_
+from sparsecode.train.observers import Observer
+from sparsecode.train.optim import Optim, build
+from sparsecode.train.plan import STATE_FILE, UNREAD, NonFiniteLossError, Train, clock
+from sparsecode.types import Batch, Event, Loss
+from sparsecode.version import __version__
+
+__all__ = ["Objective", "Options", "Signal", "Steps", "TrainingSession"]
+
+INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
+
+Objective = Callable[[Batch, int, Stream], Loss]
+Signal = Callable[[], str | None]  # what asks the training to stop now, if anything does
+
+
+class Steps(Protocol):
+    """How a session takes its steps: plainly by autograd, in one pass, or as a member of a stack."""
+
+    def loss(self, batch: Batch, step: int, rng: Stream, watched: bool) -> Loss:
+        """The loss of a batch; `stats` are needed only if it is `watched`."""
+        ...
+
+    def update(self, loss: Loss, step: int) -> None:
+        """New weights, after the loss was found to be finite."""
+        ...
+
+
+class Options(TypedDict, total=False):
+    """What a session may be given besides its model, samples and plan.
+
+    With a folder `resume`, the state is saved there at every checkpoint and whenever training is stopped, and a state that
+    is there already is continued: on one CPU the weights are then bit for bit those of an uninterrupted run. `evaluate`
+    gives validation values; whenever the one named `train.select` is the lowest (highest, if `higher_is_better`) so far,
+    `on_best` is called; at every validation if it is `last`. `data` is the fingerprint of the samples, where it is known.
+    """
+
+    observers: Sequence[Observer]
+    evaluate: Callable[[AbstractSparseModel], dict[str, float]] | None
+    on_best: Callable[[AbstractSparseModel], None] | None
+    higher_is_better: bool
+    resume: Path | None
+    data: str | None
+
+
+class TrainingSession:
+    """One model in training, in place. `run` is the training loop.
+
+    Creating it builds the optimisers of `groups` and continues what was saved in `resume`, or lets the model look at its
+    data. `rank` of `world` processes share each batch; `objective` and `backward` are how they do it.
+    """
+
+    def __init__(
+        self,
+        model: AbstractSparseModel,
+        splits: Splits,
+        optim: Optim,
+        train: Train,
+        seed: int,
+        options: Options | None = None,
+        *,
+        objective: Objective | None = None,
+        backward: Callable[[Tensor], object] = torch.Tensor.backward,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        options = {} if options is None else options
+        ticks = clock(train, splits.training.n, world)
+        self.model, self.splits, self.optim, self.train, self.seed = model, splits, optim, train, seed
+        self.objective, self.backward = objective or model.loss, backward
+        self.rank, self.world = rank, world
+        self._observers = options.get("observers", ())
+        self._evaluate, self._on_best = options.get("evaluate"), options.get("on_best")
+        self._higher_is_better = options.get("higher_is_better", False)
+        self._every_evaluate = max(1, round(train.evaluate_every * ticks.steps_per_epoch))
+        self._every_checkpoint = max(1, round(train.checkpoint_every * ticks.steps_per_epoch))
+        self.groups = build(optim, model)
+        resume = options.get("resume")
+        self._path = None if resume is None else resume / STATE_FILE
+        data = options.get("data") or splits.fingerprint()
+        self._plan = FitState(step=0, total_steps=ticks.total_steps, threads=torch.get_num_threads(), data=data)
+        if self._path is not None and self._path.exists():
+            if rank == 0:
+                remove_leftovers(self._path.parent)
+            self._plan = restore(self._path, self._plan, model, self.groups)
+        else:
+            weights = next(model.parameters())
+            order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
+            model.initialise_(splits.train.x[order].to(weights.device, weights.dtype))
+        self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
+        self.total_steps = ticks.total_steps
+        self._began = time.monotonic()
+        self._asked: str | None = None  # by an observer, to stop
+        self._notify("start", {})
+        model.train()
+
+    @property
+    def state(self) -> FitState:
+        """Where training stands, as it is saved."""
+        return msgspec.structs.replace(self._plan, step=self.step, best=self.best, stopped_by=self.stopped_by)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further step is to be taken: all were, or something stopped it."""
+        return self.step >= self.total_steps or self.stopped_by is not None
+
+    def run(self, batches: Iterable[Batch], steps: Steps, signal: Signal) -> None:
+        """The training loop: a step per batch, from the present one on, until batches end or the session is `over`.
+
+        Raises NonFiniteLossError with the step and term, and saves the batch beside the state as `nonfinite-RANK.safetensors`.
+        """
+        for batch in batches:
+            step = self.step
+            watched = (step + 1) % self.train.log_every == 0 or step + 1 == self.total_steps
+            loss = steps.loss(batch, step, Stream(self.seed, step), watched)
+            broken = not math.isfinite(loss.total.item())
+            if any_rank(broken, loss.total.device):
+                raise self._non_finite(loss, batch, keep=broken)
+            steps.update(loss, step)
+            if step % EVERY == EVERY - 1:
+                flush_(self.groups)
+            self._advance(loss, signal)
+            if self.over:
+                return
+
+    def end(self) -> None:
+        """Whether or not all steps were taken."""
+        self.model.eval()
+        self._notify("end", {})
+
+    def _advance(self, loss: Loss, signal: Signal) -> None:
+        """After an update: tell, validate and save what is due; `stopped_by` is set if something asks for it before the last step."""
+        self.step = step = self.step + 1
+        last = step == self.total_steps
+        if step % self.train.log_every == 0 or last:
+            self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self._began})
+        if self._evaluate and self.rank == 0 and (step % self._every_evaluate == 0 or last):
+            self._validate(self._evaluate)
+        # only now: observers and validation take their time
+        asked = signal() or self._asked
+        stopped = any_rank(asked is not None, loss.total.device) and not last
+        if stopped:
+            self.stopped_by = asked or "another process"
+        if stopped or last or step % self._every_checkpoint == 0:
+            self._save()
+
+    def _save(self) -> None:
+        if self._path is not None and self.rank == 0:
+            save_state(self._path, self.state, self.model, self.groups)
+
+    def _notify(self, kind: Literal["start", "train", "evaluate", "end"], values: dict[str, float]) -> None:
+        if self.rank != 0:
+            return
+        for observer in self._observers:
+            try:
+                observer(Event(kind, self.step, self.total_steps, values))
+            except BrokenPipeError:  # whoever read the output has left
+                self._asked = UNREAD
+
+    def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
+        self.model.eval()
+        values = evaluate(self.model)
+        self.model.train()
+        self._notify("evaluate", values)
+        best, old = Best(values.get(self.train.select, 0.0), self.step), self.best
+        if self.train.select == "last" or old is None or _better(best, old, self._higher_is_better):
+            self.best = best
+            if self._on_best is not None:
+                self._on_best(self.model)
+
+    def _non_finite(self, loss: Loss, batch: Batch, keep: bool) -> NonFiniteLossError:
+        """What went wrong at this step, and in which file its batch is."""
+        terms = [name for name, value in loss.parts.items() if not bool(torch.isfinite(value))]
+        kept = ""
+        if self._path is not None and keep:
+            file = self._path.parent / f"nonfinite-{self.rank}.safetensors"
+            write_atomic(file, save({"x": batch.x.detach().cpu().contiguous()}, {"sparsecode": __version__}))
+            kept = f" The batch is in {file}."
+        bad = int((~torch.isfinite(batch.x)).flatten(1).any(dim=1).sum())
+        return NonFiniteLossError(
+            f"step {self.step}: the loss is not finite (process {self.rank}: terms {', '.join(terms) or 'none'}; {bad} of "
+            f"{len(batch.x)} samples hold NaN or infinity).{kept} Lower the learning rate or look at the data."
+        )
+
+
+def _better(new: Best, old: Best, higher_is_better: bool) -> bool:
+    return new.value > old.value if higher_is_better else new.value < old.value
+
+
+def _floats(loss: Loss) -> dict[str, float]:
+    named = {"loss": loss.total, **loss.parts, **loss.stats}
+    values = mean_over_ranks(torch.stack([value.detach().double() for value in named.values()]))
+    return dict(zip(named, values.tolist(), strict=True))

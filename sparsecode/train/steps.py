@@ -1,0 +1,103 @@
+"""How a model by itself takes a step: by autograd, or in one pass where there is a faster one for it and its optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.bound_updates import Update, bound_updates
+from sparsecode.ops.streams import Stream
+from sparsecode.train.adam_state import AdamState
+from sparsecode.train.optim import Clip, Optim, OptimiserGroup, clip_, set_rates
+from sparsecode.train.session import Objective, Steps, TrainingSession
+from sparsecode.types import Batch, Loss
+
+__all__ = ["Fused", "Plain", "fuse", "steps_for", "update_weights"]
+
+FUSED = (bound_updates,)  # each gives the update of the models it is made for, None for others
+
+
+class Plain:
+    """The gradients of autograd and the steps of the optimisers of `groups`."""
+
+    def __init__(
+        self,
+        model: AbstractSparseModel,
+        groups: Sequence[OptimiserGroup],
+        clip: Clip | None,
+        objective: Objective | None = None,
+        backward: Callable[[Tensor], object] = torch.Tensor.backward,
+    ) -> None:
+        self._model, self._groups, self._clip = model, groups, clip
+        self._objective, self._backward = objective or model.loss, backward
+
+    def loss(self, batch: Batch, step: int, rng: Stream, watched: bool = True) -> Loss:  # noqa: ARG002 - `Steps`
+        return self._objective(batch, step, rng)
+
+    def update(self, loss: Loss, step: int) -> None:
+        for group in self._groups:
+            for param in group.params.values():
+                param.grad = None
+        if loss.total.requires_grad:
+            self._backward(loss.total)
+        update_weights(self._model, self._groups, self._clip, step)
+
+
+def update_weights(
+    model: AbstractSparseModel,
+    groups: Sequence[OptimiserGroup],
+    clip: Clip | None,
+    step: int,
+    optimise: Callable[[int], None] | None = None,
+) -> None:
+    """From gradients to new weights; `optimise` clips and takes the optimisers' steps in their place."""
+    set_rates(groups, step)
+    model.project_grads_()
+    if optimise is not None:
+        optimise(step)
+    else:
+        clip_(groups, clip)
+        for group in groups:
+            group.optimiser.step()
+    model.constrain_()
+
+
+class Fused:
+    """Steps from a batch to new weights in one pass, in the memory of the `torch.optim.Adam` that would have taken them.
+
+    Only roundings differ. A loss that is not finite changes no weight.
+    """
+
+    def __init__(self, update: Update, adam: AdamState) -> None:
+        self._update, self._adam = update, adam
+
+    def loss(self, batch: Batch, step: int, rng: Stream, watched: bool) -> Loss:  # noqa: ARG002 - `Steps`
+        loss = self._update(batch, step, rng, self._adam.ahead(step))
+        self._adam.taken()
+        return loss
+
+    def update(self, loss: Loss, step: int) -> None:
+        """Done by `loss`."""
+
+
+def fuse(model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGroup], batch_size: int) -> Fused | None:
+    """Fused steps of a model for batches of this size and its optimisers `groups`; None if there are none.
+
+    There are some for one group of Adam without clipping.
+    """
+    adam = AdamState.of(groups[0]) if len(groups) == 1 and optim.clip is None else None
+    if adam is None:
+        return None
+    updates = (made(model, batch_size, adam.moments) for made in FUSED)
+    return next((Fused(update, adam) for update in updates if update is not None), None)
+
+
+def steps_for(session: TrainingSession) -> Steps:
+    """The fastest way in which the model of a session can take its steps by itself."""
+    fused = None
+    if session.world == 1:
+        fused = fuse(session.model, session.optim, session.groups, session.train.batch_size)
+    return fused or Plain(session.model, session.groups, session.optim.clip, session.objective, session.backward)
