@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -13,21 +12,15 @@ import msgspec
 import torch
 
 from sparsecode.data import Splits
-from sparsecode.data.splits import Split
-from sparsecode.evaluate.activity import activity
-from sparsecode.evaluate.bounds import bounds
-from sparsecode.evaluate.calibration import Calibration, calibrated_
-from sparsecode.evaluate.denoise import denoise
-from sparsecode.evaluate.gates import gate_use
-from sparsecode.evaluate.restore import restore
-from sparsecode.evaluate.score import HIGHER_IS_BETTER, Score, score, validated
+from sparsecode.evaluate.calibration import calibrated_
+from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
+from sparsecode.evaluate.score import HIGHER_IS_BETTER, validated
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model, save_model
-from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
-from sparsecode.runs import Evaluate, Evaluation, Run, RunFolder, loaded_from, moved_to
+from sparsecode.runs import Run, RunFolder, loaded_from, moved_to
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
 from sparsecode.train.checkpoint import FitState
@@ -45,18 +38,13 @@ __all__ = [
     "RunConflictError",
     "draw",
     "enter",
-    "evaluate_model",
     "finished",
     "prepare",
     "refuse_what_is_there",
     "run",
 ]
 
-COUNTED = 2000  # samples behind the activity of the codes, and how gates are used during training
 CALIBRATED = 10_000  # validation samples behind thresholds
-WARNED = 2000  # samples behind a model's warnings
-DEAD = 0.05  # a larger share of dead codes is worth a warning
-DOMINANT = 0.2  # a larger share of the variance in large features is worth a warning
 
 
 class RunConflictError(FileExistsError):
@@ -170,7 +158,7 @@ class Prepared(NamedTuple):
             self.config.seed,
             fabric=fabric,
             observers=[MetricsFile(self.folder.metrics_file), *observers],
-            evaluate=lambda model: _validation(model, valid, self.splits.data_range, self.config.evaluate),
+            evaluate=lambda model: validation(model, valid, self.splits.data_range, self.config.evaluate),
             on_best=self.keep,
             higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
             resume=self.folder.resume,
@@ -235,89 +223,3 @@ def prepare(
         "data_range": list(splits.span()),
     }
     return Prepared(config, planned, folder, model, splits, provenance)
-
-
-def _validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, coder in model.coders().items():
-        scores = score(model, coder, valid, data_range, how.theta)
-        for quantity in validated(model):
-            value = getattr(scores, quantity)
-            values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
-        for number, share in enumerate(scores.class_accuracy or ()):
-            values[f"{name}/class_{number}"] = share
-    if isinstance(model, VariationalModel):
-        use = gate_use(model, valid.take(slice(COUNTED)), data_range)
-        told = {
-            "always_on": use.always_on,
-            "active_units": use.active_units,
-            "selection": sum(use.selection) / use.n_code,
-            "hoyer": use.hoyer,
-            "hard_gap": use.hard_gap,
-        }
-        values |= {f"gates/{quantity}": float(value) for quantity, value in told.items() if value is not None}
-    return values
-
-
-def evaluate_model(
-    model: AbstractSparseModel,
-    splits: Splits,
-    how: Evaluate,
-    seed: int,
-    split: str = "test",
-    calibration: Calibration | None = None,
-) -> Evaluation:
-    """Scores and denoising of every coder of a model on one split; `calibration` is how its thresholds were set."""
-    weights = next(model.parameters())
-    samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
-    coders = model.coders()
-    scores = {name: score(model, coder, samples, splits.data_range, how.theta) for name, coder in coders.items()}
-    return Evaluation(
-        split=split,
-        scores=scores,
-        denoising={
-            name: tuple(
-                denoise(
-                    model, name, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed, how.noise_weight
-                )
-            )
-            for name in coders
-            if model.n_classes is None
-        },
-        restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,
-        warnings=(
-            *(() if calibration is None else calibration.warnings()),
-            *model.warnings(samples.x[:WARNED]),
-            *_deaths(scores),
-            *_dominated(scores),
-        ),
-        calibration=calibration,
-        bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
-        activity=activity(model, samples.take(slice(COUNTED)), seed=seed, theta=how.theta),
-    )
-
-
-def _deaths(scores: dict[str, Score]) -> list[str]:
-    return [
-        f"{s.dead} of {s.n_code} codes by {name} are dead: active on none of {s.n} samples"
-        for name, s in scores.items()
-        if s.dead > DEAD * s.n_code
-    ]
-
-
-def _dominated(scores: dict[str, Score]) -> list[str]:
-    """Whether explained variance is that of a few features, whoever made the codes."""
-    first = next(iter(scores.values()))
-    if first.large_share is None or first.large_share <= DOMINANT or not first.large_features:
-        return []
-    n, most = len(first.large_features), 5
-    named = ", ".join(map(str, first.large_features[:most])) + (", ..." if n > most else "")
-    without = ", ".join(
-        f"{s.explained_variance:.3f} by {name} is {s.explained_variance_rest:.3f} without"
-        for name, s in scores.items()
-        if s.explained_variance is not None and s.explained_variance_rest is not None
-    )
-    return [
-        f"{n} {'feature holds' if n == 1 else 'features hold'} {first.large_share:.0%} of the variance (number {named}): an "
-        f"explained variance of {without or 'all others is undefined'}; normaliser 'standardise_features' makes features count alike"
-    ]

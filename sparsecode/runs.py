@@ -9,19 +9,15 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data import ClassTasks, Data, Splits
-from sparsecode.evaluate.activity import Activity
-from sparsecode.evaluate.bounds import Bound
 from sparsecode.evaluate.calibration import Calibration
-from sparsecode.evaluate.denoise import Denoised, NoiseUnit
-from sparsecode.evaluate.restore import Restored
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.files import printable, write_atomic
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
 from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import NonNegative, Positive, Spec, converted, from_json, parsed, to_json
+from sparsecode.specs import Spec, converted, from_json, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
 from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
@@ -31,23 +27,6 @@ __all__ = ["Evaluate", "Evaluation", "InitFrom", "Provenance", "Run", "RunFolder
 
 
 MOVING = (Linear, Cosine, Exponential, Piecewise)
-
-
-class Evaluate(Spec, tag="evaluate"):
-    """How a run is scored."""
-
-    sigmas: Annotated[tuple[Positive, ...], Meta(description="noise levels for denoising")] = (0.5, 1.0)
-    unit: Annotated[
-        NoiseUnit, Meta(description="sigma in the model's normalised input space, or in fractions of the data range")
-    ] = "input"
-    theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
-    noise_weight: Annotated[
-        NonNegative,
-        Meta(
-            description="penalty weight for solved codes of noisy samples, in standard deviations of the noise in the model's "
-            "normalised space; 0: the weight of the training at every noise level"
-        ),
-    ] = 0.0
 
 
 class InitFrom(Spec, tag="init_from"):
@@ -108,23 +87,6 @@ class Run(Spec, tag="run"):
                 f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves, so that objectives of different "
                 "steps cannot be compared; choose another value, or `last` for the latest model"
             )
-
-
-class Evaluation(Spec, tag="evaluation"):
-    """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore.
-
-    Variational models have their `bounds`, too, by kind of gate; models trained with noise the `activity` of their units;
-    models whose thresholds were moved after training the `calibration`.
-    """
-
-    split: str
-    scores: Annotated[dict[str, Score], Meta(min_length=1)]
-    denoising: dict[str, tuple[Denoised, ...]]
-    restored: Restored | None = None
-    warnings: tuple[str, ...] = ()
-    bounds: dict[str, Bound] | None = None
-    activity: Activity | None = None
-    calibration: Calibration | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from noisy import digits, noisy_network, trained_network
 from torch import Tensor
 
 from sparsecode.evaluate.activity import Activity, UnitUse, activity, noise_source
+from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.evaluate.metrics import CodeUse, hoyer, treves_rolls
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import AmortisedModel
@@ -18,7 +19,6 @@ from sparsecode.nn.corruptions import MaskPixels
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.noises import GaussianNoise, LaplaceNoise
 from sparsecode.recipes import RECIPES
-from sparsecode.runner import evaluate_model
 from sparsecode.schedules import Linear
 from sparsecode.specs import from_json, to_json
 

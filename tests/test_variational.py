@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsecode.data import Digits
 from sparsecode.evaluate.bounds import bounds, per_batch
+from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.models.portable import load_model, save_model
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.convnet import ConvNet
@@ -21,7 +22,6 @@ from sparsecode.nn.posteriors import Gaussian, SpikeSlab
 from sparsecode.nn.priors import PseudoInputs, SpikeSlabPrior, StandardNormal
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.recipes import RECIPES
-from sparsecode.runner import evaluate_model
 from sparsecode.runs import Evaluate
 from sparsecode.schedules import Linear
 from sparsecode.train.optim import Adam

@@ -8,8 +8,9 @@ from sparsecode.cli.arguments import UsageError, scoring, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import denoising_table, restored_table, scores_table
+from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.files import write_atomic
-from sparsecode.runner import draw, evaluate_model
+from sparsecode.runner import draw
 from sparsecode.runs import RunFolder
 from sparsecode.specs import to_json
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from toys import toy
 
 from sparsecode.data import Split
+from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.evaluate.metrics import (
     PSNR_CAP,
     CodeUse,
@@ -27,7 +28,6 @@ from sparsecode.evaluate.metrics import (
 )
 from sparsecode.evaluate.score import Score, score
 from sparsecode.models.iterative import Iterative
-from sparsecode.runner import evaluate_model
 from sparsecode.runs import Evaluate
 from sparsecode.specs import from_json
 
