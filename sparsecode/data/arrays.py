@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sparsecode.data.numpy_files import read_npy, read_npz
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
@@ -54,9 +53,9 @@ class Arrays(Spec, tag="arrays"):
         sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
         target = self._target(len(x))
         splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target)
-        low, high = _range(splits.train.x, self.path)
-        if splits.train.target is not None:
-            low, high = _range(splits.train.target, f"{self.path}: targets")
+        for (low, high), what in ((splits.span(), ""), (splits.target_span(), ": targets")):
+            if low == high:
+                raise ValueError(f"{self.path}{what}: all training values are {low:g}; expected data that vary")
         return splits._replace(low=low, high=high)
 
     def _target(self, n: int) -> NDArray[np.float32] | None:
@@ -68,13 +67,6 @@ class Arrays(Spec, tag="arrays"):
         if len(target) != n:
             raise ValueError(f"{path}: {len(target)} targets, and {n} samples in {self.path}; expected one for each")
         return target
-
-
-def _range(x: Tensor, where: str) -> tuple[float, float]:
-    low, high = float(x.min()), float(x.max())
-    if low == high:
-        raise ValueError(f"{where}: all training values are {low:g}; expected data that vary")
-    return low, high
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:

@@ -142,6 +142,11 @@ class Splits(NamedTuple):
         return tuple(self.train.x.shape[1:])
 
     @property
+    def target_shape(self) -> tuple[int, ...] | None:
+        """The shape *G of one target; None without targets."""
+        return None if self.train.target is None else tuple(self.train.target.shape[1:])
+
+    @property
     def training(self) -> Samples:
         """All samples to train on."""
         return self.train if self.stream is None else self.stream
@@ -157,6 +162,11 @@ class Splits(NamedTuple):
                     hasher.update(str(tuple(tensor.shape)).encode())
                     hasher.update(np.ascontiguousarray(tensor.numpy()).data)
         return hasher.hexdigest()[:16]
+
+    def target_span(self) -> tuple[float, float]:
+        """The range [low, high] of the training targets, or of the samples where there are none."""
+        of = self.train.x if self.train.target is None else self.train.target
+        return float(of.min()), float(of.max())
 
     def span(self) -> tuple[float, float]:
         """The range of the samples themselves: [low, high], unless that is of pixels or of targets."""

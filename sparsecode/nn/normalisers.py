@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.specs import Positive, Spec
@@ -125,23 +127,36 @@ class Centre(Spec, tag="centre"):
 
     Both come from training samples. For data whose features share units, such as a layer's activations: directions
     keep their variances relative to each other, and learning rates and penalty weights their meaning.
+    With `sites`, samples are [sites, *F], and each site has a scale of its own: layers of a network differ in size by far.
     """
 
+    sites: Annotated[bool, Meta(description="samples are [sites, ...]; one scale for each site")] = False
+
     def build(self, shape: tuple[int, ...]) -> CentreModule:
-        return CentreModule(math.prod(shape))
+        if self.sites and len(shape) < 2:
+            raise ValueError(
+                f"normaliser 'centre' has sites, and samples have shape {shape}; expected [sites, ...]: leave sites false"
+            )
+        return CentreModule(math.prod(shape), shape[0] if self.sites else 1)
 
 
 class CentreModule(NormaliserModule):
-    """The mean and the scale of a `Centre`."""
+    """The mean and the scale of a `Centre`, or the scale of each of its sites."""
+
+    def __init__(self, n_features: int, n_sites: int) -> None:
+        super().__init__(n_features)
+        self.n_sites = n_sites
 
     def initialise_(self, sample: Float[Tensor, "n f"]) -> None:
         rows = sample.double()
         mean = rows.mean(dim=0)
-        scale = (rows - mean).square().mean().sqrt()
-        if not bool(scale.square() > ROUNDING * rows.square().mean()):
-            raise ValueError(f"Centre: the {len(sample)} training samples are all equal; expected data that vary")
         self.shift.copy_(mean)
-        self.scale.fill_(float(scale))
+        size = len(mean) // self.n_sites
+        for part in (slice(i * size, (i + 1) * size) for i in range(self.n_sites)):
+            scale = (rows[:, part] - mean[part]).square().mean().sqrt()
+            if not bool(scale.square() > ROUNDING * rows[:, part].square().mean()):
+                raise ValueError(f"Centre: the {len(sample)} training samples are all equal; expected data that vary")
+            self.scale[part] = float(scale)
 
 
 class Whiten(Spec, tag="whiten"):

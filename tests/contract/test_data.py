@@ -1,5 +1,6 @@
 """What every data source promises: three disjoint float32 splits, a function of its spec alone."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ import torch
 from pictures import tile_folder
 from torch import Tensor
 
-from sparsecode.data import LCN, Data, Digits, ImageFolder, Patches, Photos, Plain, Shapes, Splits
+from sparsecode.data import LCN, Data, Digits, ImageFolder, MiniLM, Patches, Photos, Plain, Shapes, Splits
 from sparsecode.specs import from_json, to_json
 
 
@@ -188,3 +189,41 @@ def test_patches_come_from_every_photograph_in_turn(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: ramp)
     x = Photos(n_train=10).load().train.x
     assert (x[:, 0, -1] > x[:, 0, 0]).tolist() == [True, False] * 5
+
+
+# Successive tokens
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 spans of 126 tokens, and a piece of one, whose features are their numbers."""
+    x = np.arange(20 * 126 + 4, dtype=np.float32)[:, None].repeat(2, axis=1)
+    np.savez(tmp_path / "acts_minilm_l3_wikitext2_16k_f16.npz", acts=x)
+    monkeypatch.setenv("SPARSECODE_DATA", str(tmp_path))
+
+
+@pytest.mark.usefixtures("tokens")
+def test_windows_of_tokens_stay_within_their_span() -> None:
+    splits = MiniLM(window=3).load()
+    assert splits.shape == (3, 2)
+    assert sum(part.n for part in splits[:3]) == 20 * 124
+    spans = [set((part.x[:, 0, 0] // 126).tolist()) for part in splits[:3]]
+    assert set.union(*spans) == set(range(20))
+    assert sum(map(len, spans)) == 20
+    for part in splits[:3]:
+        assert torch.equal(part.x[:, 1:], part.x[:, :-1] + 1)
+        assert torch.equal(part.x[:, 0] // 126, part.x[:, -1] // 126)
+
+
+@pytest.mark.usefixtures("tokens")
+def test_the_last_token_of_a_window_may_be_the_target() -> None:
+    two, three = MiniLM(window=2, predict=True).load(), MiniLM(window=3, predict=True).load()
+    assert (two.shape, two.target_shape) == ((2,), (2,))
+    assert (three.shape, three.target_shape) == ((2, 2), (2,))
+    for splits in (two, three):
+        target = splits.train.target
+        assert target is not None
+        assert torch.equal(target, splits.train.x.reshape(len(target), -1, 2)[:, -1] + 1)
+        assert (splits.low, splits.high) == (float(target.min()), float(target.max()))
+    with pytest.raises(ValueError, match=r"MiniLM\.window is 1 and predict is true; expected at least 2"):
+        MiniLM(predict=True)

@@ -71,6 +71,20 @@ def test_state_is_in_buffers(spec: Normaliser, x: Tensor) -> None:
     assert torch.equal(fresh.undo(x), module.undo(x))
 
 
+def test_each_site_has_a_scale_of_its_own(x: Tensor) -> None:
+    sites = torch.stack([x, 20 * x + 1], dim=1)  # [500, 2, 6]
+    module = Centre(sites=True).build((2, 6)).double()
+    module.initialise_(sites.flatten(1))
+    rows = module(sites.flatten(1)).reshape(-1, 2, 6)
+    torch.testing.assert_close(rows[:, 0], rows[:, 1])
+    torch.testing.assert_close(rows[:, 0], built(Centre(), x)(x))
+    torch.testing.assert_close(module.undo(rows.flatten(1)), sites.flatten(1), rtol=0, atol=1e-11)
+    with pytest.raises(
+        ValueError, match=r"normaliser 'centre' has sites, and samples have shape \(6,\); expected \[sites"
+    ):
+        Centre(sites=True).build((6,))
+
+
 def test_identity_changes_nothing(x: Tensor) -> None:
     assert torch.equal(built(Identity(), x)(x), x)
 
