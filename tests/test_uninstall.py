@@ -31,7 +31,8 @@ def test_uninstalling_leaves_nothing_but_the_cache_folder(tmp_path: Path) -> Non
     (wheel,) = tmp_path.glob("*.whl")
     call(sys.executable, "-m", "venv", "--without-pip", environment)
     (packages,) = environment.glob("lib/*/site-packages")
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))  # not its own .pth files: no editable install
+    # .pth files in that folder do not count, which leaves out an editable install
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     before = sorted(environment.rglob("*"))
     pip("install", "--no-deps", "--no-index", wheel, into=python)
 
