@@ -15,6 +15,7 @@ from sparsecode.data import Splits
 from sparsecode.evaluate.calibration import calibrated_
 from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, validated
+from sparsecode.extending import extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model, save_model
@@ -87,23 +88,30 @@ def run(
     devices: int = 1,
     moved: Path | None = None,
     figures: bool = True,
+    extend: float | None = None,
 ) -> Result:
     """Train, evaluate on the test split and draw `figures` in folder `out`; a run that was begun there goes on.
 
-    A run that has finished is left as it is. `moved` says where the files of its data source are now: the config stays as it
+    A run that has finished is left as it is, or trained for `extend` epochs more: by schedules planned anew for all its epochs,
+    from the step reached; its config then says so. A training that an observer or a signal has stopped (`Result.state.stopped_by`)
+    is saved, and the same call goes on with it. `moved` says where the files of its data source are now: the config stays as it
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
     from sparsecode.train.fit import launch, train_alone  # here, because Fabric is slow to import
 
     folder = RunFolder(out)
+    if extend is not None:
+        config = extendable(config, folder, extend)
     fabric = launch(config.train.precision, accelerator, devices)
     threads = torch.get_num_threads()
     with ExitStack() as held:
         enter(config, folder, held, fabric)
-        if done := finished(folder):
+        if extend is None and (done := finished(folder)):
             return done
         splits = loaded_from(config.data if moved is None else moved_to(config.data, moved))
+        if extend is not None:
+            config = extended(config, folder, extend, splits.training.n, fabric)
         prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.world_size, fabric.is_global_zero)
         try:
             state = train_alone(prepared.session(fabric, observers))
@@ -130,7 +138,7 @@ def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> N
 def finished(folder: RunFolder) -> Result | None:
     """What a run came to that needs nothing more, None for others."""
     state, evaluation = folder.state(), folder.evaluation()
-    if state is None or state.step < state.total_steps or evaluation is None:
+    if state is None or not state.finished or evaluation is None:
         return None
     return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
 
@@ -163,6 +171,7 @@ class Prepared(NamedTuple):
             higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
             resume=self.folder.resume,
             data=self.provenance["data"],
+            extended_at=reached(self.config, self.splits.training.n, fabric.world_size),
         )
 
     @property

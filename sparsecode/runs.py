@@ -17,13 +17,24 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
 from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import Spec, converted, from_json, parsed, to_json
+from sparsecode.specs import Positive, Spec, converted, from_json, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
 from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
-__all__ = ["Evaluate", "Evaluation", "InitFrom", "Provenance", "Run", "RunFolder", "Summary", "labelled", "list_runs"]
+__all__ = [
+    "Evaluate",
+    "Evaluation",
+    "Extension",
+    "InitFrom",
+    "Provenance",
+    "Run",
+    "RunFolder",
+    "Summary",
+    "labelled",
+    "list_runs",
+]
 
 
 MOVING = (Linear, Cosine, Exponential, Piecewise)
@@ -68,6 +79,13 @@ def _kind(part: Spec | None) -> Any:
     return {name: value for name, value in msgspec.to_builtins(part).items() if name != "start"}
 
 
+class Extension(Spec, tag="extension"):
+    """That a finished run was trained further: the epochs `planned` before, and those it had `reached` by then."""
+
+    planned: Positive
+    reached: Positive
+
+
 class Run(Spec, tag="run"):
     """One experiment, whole: the same config means the same experiment on any device."""
 
@@ -78,6 +96,7 @@ class Run(Spec, tag="run"):
     evaluate: Evaluate = Evaluate()
     seed: Annotated[int, Meta(description="decides initial weights and the order of samples")] = 0
     init_from: Annotated[InitFrom | None, Meta(description="weights of another run to start from")] = None
+    extensions: Annotated[tuple[Extension, ...], Meta(description="written when a finished run is extended")] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +106,14 @@ class Run(Spec, tag="run"):
                 f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves, so that objectives of different "
                 "steps cannot be compared; choose another value, or `last` for the latest model"
             )
+
+    @property
+    def unextended(self) -> Run:
+        """The config that the run began with."""
+        if not self.extensions:
+            return self
+        train = msgspec.structs.replace(self.train, epochs=self.extensions[0].planned)
+        return msgspec.structs.replace(self, train=train, extensions=())
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -180,7 +207,7 @@ class RunFolder:
             return ""
         if state is None:
             return "no checkpoint yet" if self.metrics_file.exists() and not self.eval_file.exists() else ""
-        return "" if state.step >= state.total_steps else f"step {state.step} of {state.total_steps}"
+        return "" if state.finished else f"step {state.step} of {state.total_steps}"
 
     @property
     def label(self) -> str:
@@ -192,7 +219,7 @@ class RunFolder:
         self.config()
         if not (self.model / "cfg.json").is_file():
             state = self.state()
-            if state is not None and state.step >= state.total_steps:
+            if state is not None and state.finished:
                 raise FileNotFoundError(f"{self.model}: the model of this finished run is gone; restore it from a copy")
             raise FileNotFoundError(f"{self.path}: no model yet; it is saved at the first validation")
         return load_model(self.model)

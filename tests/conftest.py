@@ -97,12 +97,9 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
 
 
 @pytest.fixture(autouse=True)
-def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
-    """Runs draw no figures, which take most of the time of a short one, unless a test is marked `draws`: then each is looked at."""
-    import sparsecode.cli.use  # noqa: F401  # pyright: ignore[reportUnusedImport] - `sparsecode plot` keeps the function it imports
-
+def _looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
+    """In tests marked `draws` each figure is checked before it is written."""
     if not request.node.get_closest_marker("draws"):
-        monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])
         return
     savefig = Figure.savefig
 
@@ -124,5 +121,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from sparsecode.cli import main
 
     out = tmp_path_factory.mktemp("cli") / "digits"
-    assert main(["train", "digits-sdl", "--out", str(out), *SHORT]) == 0
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--figures"]) == 0
     return out

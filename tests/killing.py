@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 import sparsecode
-from sparsecode import runner
 from sparsecode.cli import main
 
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
@@ -76,11 +75,8 @@ class _Watch:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def call(argv: Sequence[str], root: Path, kill_at: int | None = None, *, draws: bool = True) -> Ended:
-    """`sparsecode` in a fork of this process that works in `root`, killed at its write of this number, counted from 1.
-
-    With `draws` False runs have no figures.
-    """
+def call(argv: Sequence[str], root: Path, kill_at: int | None = None) -> Ended:
+    """`sparsecode` in a fork of this process that works in `root`, killed at its write of this number, counted from 1."""
     output, log = root.with_name(root.name + ".out"), root.with_name(root.name + ".writes")
     log.unlink(missing_ok=True)
     child = os.fork()
@@ -92,8 +88,6 @@ def call(argv: Sequence[str], root: Path, kill_at: int | None = None, *, draws: 
             os.dup2(terminal, 1)
             os.dup2(terminal, 2)
             sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))  # noqa: SIM115 - until the process ends
-            if not draws:
-                runner.draw = lambda *_: []  # pyright: ignore[reportAttributeAccessIssue] - its arguments do not matter
             watch = _Watch(root, kill_at)
             code = main(list(argv))
             log.write_bytes(pickle.dumps(watch.writes))

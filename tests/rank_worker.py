@@ -13,7 +13,6 @@ from sparsecode import runner
 if __name__ == "__main__":
     torch.set_num_threads(1)
     data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    runner.draw = lambda *_: []  # pyright: ignore[reportAttributeAccessIssue] - its arguments do not matter
     for name in sys.argv[3:]:
         precision = "64-true" if name in IN_FLOAT64 else "32-true"
-        runner.run(toy(name, data, precision=precision), out / name, accelerator="cpu")
+        runner.run(toy(name, data, precision=precision), out / name, accelerator="cpu", figures=False)

@@ -106,7 +106,9 @@ def test_solved_codes_are_led_to_the_wanted_count(tmp_path: Path) -> None:
     config = toy("digits-sdl", tmp_path, steps=300)
     model = msgspec.structs.replace(config.model, target_l0=TargetL0(l0=4, rate=0.05))
     train = msgspec.structs.replace(config.train, select="last")
-    result = run(msgspec.structs.replace(config, model=model, train=train), tmp_path / "run", accelerator="cpu")
+    result = run(
+        msgspec.structs.replace(config, model=model, train=train), tmp_path / "run", accelerator="cpu", figures=False
+    )
     l0 = [float(r["l0"]) for r in result.folder.metrics() if r["kind"] == "train"][-60:]
     assert sum(l0) / len(l0) == pytest.approx(4, rel=0.1)
 
@@ -257,7 +259,7 @@ def jumprelu_run(folder: Path, steps: int) -> Run:
 def test_a_run_says_how_far_calibration_moved_its_thresholds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run(jumprelu_run(tmp_path, 10), tmp_path / "run", accelerator="cpu").folder
+    folder = run(jumprelu_run(tmp_path, 10), tmp_path / "run", accelerator="cpu", figures=False).folder
     evaluation = folder.evaluation()
     assert evaluation is not None
     found = evaluation.calibration
@@ -273,7 +275,7 @@ def test_a_run_says_how_far_calibration_moved_its_thresholds(
     assert "L0 before calibration was +" in " ".join(capsys.readouterr().out.split())
     # a run stopped between the two files: its model is calibrated already, and what was before is not lost
     folder.eval_file.unlink()
-    assert run(folder.config(), folder.path, accelerator="cpu").evaluation == evaluation
+    assert run(folder.config(), folder.path, accelerator="cpu", figures=False).evaluation == evaluation
 
 
 def test_small_moves_of_thresholds_are_no_warning_and_old_scores_have_none(tmp_path: Path) -> None:
@@ -285,7 +287,7 @@ def test_small_moves_of_thresholds_are_no_warning_and_old_scores_have_none(tmp_p
     assert "train on more samples" in far
     (low,) = msgspec.structs.replace(close, l0_before=20.0, trained=22.0).warnings()
     assert "raise target_l0.arrival" in low
-    folder = run(toy("digits-topk", tmp_path), tmp_path / "run", accelerator="cpu").folder
+    folder = run(toy("digits-topk", tmp_path), tmp_path / "run", accelerator="cpu", figures=False).folder
     stored = msgspec.json.decode(folder.eval_file.read_bytes())
     assert stored["spec"].pop("calibration") is None
     folder.eval_file.write_bytes(msgspec.json.encode(stored))

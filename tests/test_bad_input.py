@@ -60,7 +60,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
 def test_a_flipped_bit_in_the_checkpoint_is_found(copied: Path, where: float, capsys: Capture) -> None:
     flip(copied / STATE, where)
     before = files(copied)
-    assert main(["train", "--resume", str(copied)]) == 1
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 1
     message = (
         f"sparsecode train: {copied / STATE}: damaged, or changed since it was written (its checksum does not fit); "
         "restore it from a copy, or delete it to train from the start\n"
@@ -77,7 +77,7 @@ def test_a_position_written_by_other_means_is_found(copied: Path, change: dict[s
         load_file(copied / STATE), copied / STATE, metadata(copied / STATE) | {"sparsecode": json.dumps(position)}
     )
     before = files(copied)
-    assert main(["train", "--resume", str(copied)]) == 1
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 1
     assert f"{copied / STATE}: damaged, or changed since it was written" in capsys.readouterr().err
     assert files(copied) == before
 
@@ -122,12 +122,12 @@ def test_a_cut_model_is_named(copied: Path, cut: int) -> None:
 
 def test_after_the_remedy_the_run_goes_on_and_files_without_a_checksum_do(copied: Path, trained: Path) -> None:
     flip(copied / STATE, 0.5)
-    assert main(["train", "--resume", str(copied)]) == 1
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 1
     shutil.copy(trained / STATE, copied / STATE)
     for file in (STATE, WEIGHTS):
         rest = {name: text for name, text in metadata(copied / file).items() if name != "sha256"}
         save_file(load_file(copied / file), copied / file, rest)
-    assert main(["train", "--resume", str(copied)]) == 0
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 0
     assert RunFolder(copied).evaluation() == RunFolder(trained).evaluation()
 
 
@@ -183,7 +183,7 @@ def test_a_config_of_another_version_is_refused_and_kept(
 def test_a_cut_config_is_named_with_the_remedy(copied: Path, capsys: Capture) -> None:
     path = copied / "config.json"
     path.write_bytes(path.read_bytes()[:100])
-    assert main(["train", "--resume", str(copied)]) == 1
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 1
     assert capsys.readouterr().err == (
         f"sparsecode train: {path}: not valid JSON (Expecting value: line 7 column 15 (char 100)); mend it, or restore it from a copy\n"
     )
@@ -235,7 +235,7 @@ def test_a_damaged_model_config_is_named(
 def test_a_longer_plan_in_the_config_of_a_stopped_run_is_noticed(copied: Path, capsys: Capture) -> None:
     edit(copied / "config.json", lambda raw: (raw["spec"]["train"].update(epochs=3), raw)[1])
     before = files(copied)
-    assert main(["train", "--resume", str(copied)]) == 1
+    assert main(["train", "--resume", str(copied), "--no-figures"]) == 1
     assert (
         f"{copied / STATE}: this run was planned for 14 steps, and its config asks for 42 now; put the old config back, "
         "or train with the new one in another folder\n"
@@ -299,9 +299,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     x = X.copy()
     x[:, 0, 0] = 0.5
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparsecode.runner.draw", lambda *_: [])
-        assert train(x, folder, WHITEN) == 0
+    assert train(x, folder, WHITEN) == 0
     return folder / "run"
 
 
@@ -317,7 +315,7 @@ def test_a_pixel_that_never_varies_is_no_obstacle(own: Path) -> None:
 
 @pytest.mark.draws
 def test_splits_of_one_sample_have_no_explained_variance_and_are_drawn(tmp_path: Path) -> None:
-    assert train(X[:3], tmp_path, "train.batch_size=1", valid=0.34, test=0.34) == 0
+    assert train(X[:3], tmp_path, "train.batch_size=1", "--figures", valid=0.34, test=0.34) == 0
     folder = RunFolder(tmp_path / "run")
     evaluation = folder.evaluation()
     assert evaluation is not None

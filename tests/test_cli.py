@@ -56,7 +56,14 @@ def test_a_run_folder_holds_what_it_should(trained: Path) -> None:
 
 def test_options_and_variants_reach_the_config(tmp_path: Path) -> None:
     arguments = ["--train.epochs", "0.2", "--model.weight", "0.5", "--optim.groups.decoder.lr", "0.01", "--seed", "3"]
-    variants = ["--set", 'model.inference.solver={"type":"ista"}', "evaluate.theta=0.25", "--accelerator", "cpu"]
+    variants = [
+        "--set",
+        'model.inference.solver={"type":"ista"}',
+        "evaluate.theta=0.25",
+        "--accelerator",
+        "cpu",
+        "--no-figures",
+    ]
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *arguments, *variants]) == 0
     config = RunFolder(tmp_path / "run").config()
     raw = msgspec.to_builtins(config)
@@ -212,7 +219,7 @@ def test_a_truncated_checkpoint_is_named_and_nothing_is_lost(
     state.write_bytes(state.read_bytes()[:cut])
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
     capsys.readouterr()
-    assert main(["train", "--resume", str(out)]) == 1
+    assert main(["train", "--resume", str(out), "--no-figures"]) == 1
     assert f"{state}: damaged or cut short" in capsys.readouterr().err
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"} == before
 

@@ -203,6 +203,7 @@ def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: C
         "train.epochs=0.2",
         "--set",
         "evaluate.sigmas=[]",
+        "--no-figures",
         "--out",
         str(tmp_path / "s"),
     ]

@@ -22,7 +22,7 @@ from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json
 
 Capture = pytest.CaptureFixture[str]
-SHORT = ["--train.epochs", "1", "--train.log-every", "20", "--accelerator", "cpu"]
+SHORT = ["--train.epochs", "1", "--train.log-every", "20", "--accelerator", "cpu", "--no-figures"]
 SHAPES = 'data={"type":"shapes","n_train":300,"n_valid":40,"n_test":200}'
 
 
@@ -30,10 +30,17 @@ SHAPES = 'data={"type":"shapes","n_train":300,"n_valid":40,"n_test":200}'
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two recipes by two sizes, on digits."""
     out = tmp_path_factory.mktemp("latents") / "sweep"
-    command = ["sweep", "digits-vae", "digits-vsc", "--over", "model.n_code=3,6", "--set", "train.epochs=1"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparsecode.runner.draw", lambda *_: [])
-        assert main([*command, "--backend", "serial", "--out", str(out), "--accelerator", "cpu"]) == 0
+    command = [
+        "sweep",
+        "digits-vae",
+        "digits-vsc",
+        "--over",
+        "model.n_code=3,6",
+        "--set",
+        "train.epochs=1",
+        "--no-figures",
+    ]
+    assert main([*command, "--backend", "serial", "--out", str(out), "--accelerator", "cpu"]) == 0
     return out
 
 

@@ -63,7 +63,7 @@ def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = toy("noise-digits", tmp_path)
-    run(before, tmp_path / "before", accelerator="cpu")
+    run(before, tmp_path / "before", accelerator="cpu", figures=False)
     config = toy("noise-mnist-continual", tmp_path)
     assert isinstance(config.model, Amortised)
     epochs = {"epochs": 5.0, "evaluate_every": 1.0}
@@ -75,34 +75,34 @@ def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(
     still = replace(
         config, optim=replace(config.optim, groups={k: replace(g, lr=0.0) for k, g in config.optim.groups.items()})
     )
-    held = run(still, tmp_path / "held", accelerator="cpu").folder.best_model()
-    source = run(before, tmp_path / "before", accelerator="cpu").folder.best_model()
+    held = run(still, tmp_path / "held", accelerator="cpu", figures=False).folder.best_model()
+    source = run(before, tmp_path / "before", accelerator="cpu", figures=False).folder.best_model()
     assert torch.equal(held.state_dict()["encoder.weight"], source.state_dict()["encoder.weight"])
 
-    run(config, tmp_path / "after", accelerator="cpu")
+    run(config, tmp_path / "after", accelerator="cpu", figures=False)
     assert main(["forgetting", str(tmp_path / "after")]) == 0
     assert "forgotten" in capsys.readouterr().out
     assert (tmp_path / "after" / "figures" / "forgetting.png").read_bytes().startswith(b"\x89PNG")
     assert main(["forgetting", str(tmp_path / "before")]) == 2
     shutil.rmtree(tmp_path / "before")  # its weights have been taken over
     (tmp_path / "after" / "eval.json").unlink()
-    run(config, tmp_path / "after", accelerator="cpu")
-    run(before, tmp_path / "before", accelerator="cpu")
+    run(config, tmp_path / "after", accelerator="cpu", figures=False)
+    run(before, tmp_path / "before", accelerator="cpu", figures=False)
     assert isinstance(config.model, Amortised)
     assert isinstance(config.model.encoder, Affine)
     other = replace(config.model, encoder=replace(config.model.encoder, positive=True))
     with pytest.raises(ValueError, match=r"its encoder is .*'positive': False.*, and this model's .*'positive': True"):
-        run(replace(config, model=other), tmp_path / "other", accelerator="cpu")
+        run(replace(config, model=other), tmp_path / "other", accelerator="cpu", figures=False)
     wide = replace(config, model=replace(config.model, n_code=30))
     with pytest.raises(ValueError, match=r"encoder\.weight does not fit this model: \(24, 64\) there, \(30, 64\) here"):
-        run(wide, tmp_path / "wide", accelerator="cpu")
+        run(wide, tmp_path / "wide", accelerator="cpu", figures=False)
 
 
 def test_tied_weights_are_no_encoders_own(tmp_path: Path) -> None:
     config = toy("digits-topk", tmp_path, steps=2)
     assert isinstance(config.model, Amortised)
     config = replace(config, model=replace(config.model, encoder=Affine(tied=True)))
-    model = run(config, tmp_path / "run", accelerator="cpu").folder.best_model()
+    model = run(config, tmp_path / "run", accelerator="cpu", figures=False).folder.best_model()
     with pytest.raises(ValueError, match="'encoder', which is tied"):
         InitFrom(run=str(tmp_path / "run")).apply_(model)
 
@@ -112,4 +112,4 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
     assert isinstance(config.model, Amortised)
     few = replace(config, model=replace(config.model, task=Classify(n_classes=5)))
     with pytest.raises(ValueError, match=r"task\.n_classes is 5, and there are labels from 0 to 9"):
-        run(few, tmp_path / "run", accelerator="cpu")
+        run(few, tmp_path / "run", accelerator="cpu", figures=False)

@@ -55,7 +55,7 @@ def full_at(step: int, size: int, room: Callable[[int | None], None], patch: pyt
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("disk") / "run"
-    assert main(["train", "digits-sdl", "--out", str(out), *OFTEN]) == 0
+    assert main(["train", "digits-sdl", "--out", str(out), *OFTEN, "--figures"]) == 0
     return out
 
 
@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_the_steps_since_the_checkpoint(
         assert RunFolder(out).best_model().shape == (8, 8)
     assert not list(out.rglob("*.partial"))
 
-    assert main(["train", "--resume", str(out)]) == 0
+    assert main(["train", "--resume", str(out), "--no-figures"]) == 0
     for name in ("resume/state.safetensors", "model/sae_weights.safetensors"):
         a, b = load_file(undisturbed / name), load_file(out / name)
         assert all(torch.equal(a[k], b[k]) for k in a)

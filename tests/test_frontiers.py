@@ -59,7 +59,17 @@ def test_further_overrides_are_lines_of_their_own_and_undefined_scores_stay_so()
 
 def test_a_sweep_has_references_at_its_l0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "s"
-    short = ["--set", "train.epochs=1", "--set", "evaluate.sigmas=[]", "--out", str(out), "--accelerator", "cpu"]
+    short = [
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "evaluate.sigmas=[]",
+        "--out",
+        str(out),
+        "--accelerator",
+        "cpu",
+        "--no-figures",
+    ]
     command = ["sweep", "digits-sdl", *short, "--over", "seed=0,1", "--references"]
     assert main(command) == 0
     text = capsys.readouterr().out

@@ -18,7 +18,7 @@ from sparsecode.runs import RunFolder
 
 EPOCHS, STEPS = 3, 28  # steps per epoch
 COMMAND = [
-    sys.executable, str(Path(__file__).with_name("undrawn.py")), "train", "digits-sdl", "--accelerator", "cpu", "--train.epochs", str(EPOCHS),
+    sys.executable, "-m", "sparsecode", "train", "digits-sdl", "--accelerator", "cpu", "--no-figures", "--train.epochs", str(EPOCHS),
     "--train.batch-size", "50", "--train.log-every", "1", "--train.evaluate-every", "0.5",
     "--train.checkpoint-every", "0.1", "--evaluate.sigmas", "0.5",
 ]  # fmt: skip

@@ -27,9 +27,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("own")
     np.save(place / "x.npy", Digits().load().train.x.flatten(1)[:300].numpy())
     data = f'data={{"type":"arrays","path":"{place / "x.npy"}"}}'
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparsecode.runner.draw", lambda *_: [])
-        assert main(["train", "digits-topk", "--out", str(place / "run"), "--set", data, *SHORT]) == 0
+    assert main(["train", "digits-topk", "--out", str(place / "run"), "--set", data, *SHORT]) == 0
     return place
 
 
@@ -49,7 +47,7 @@ def moved(own: Path, tmp_path: Path) -> tuple[Path, Path]:
         ["encode", "RUN", "--split", "test", "--out", "OUT/z.npz"],
         ["analyse", "RUN", "--samples", "2"],
         ["plot", "RUN"],
-        ["train", "--resume", "RUN"],
+        ["train", "--resume", "RUN", "--no-figures"],
     ],
     ids=lambda command: command[0],
 )
@@ -77,7 +75,7 @@ def test_commands_say_how_to_point_to_data_that_moved(
 def test_a_run_goes_on_with_moved_data(own: Path, moved: tuple[Path, Path]) -> None:
     run, there = moved
     (run / "eval.json").unlink()
-    assert main(["train", "--resume", str(run), "--data.path", str(there)]) == 0
+    assert main(["train", "--resume", str(run), "--data.path", str(there), "--no-figures"]) == 0
     assert RunFolder(run).evaluation() == RunFolder(own / "run").evaluation()
 
 
@@ -120,7 +118,7 @@ def test_a_training_whose_reader_has_left_saves_and_says_how_to_go_on(
     assert 0 < state.step < state.total_steps
     assert f"stopped by a closed output at step {state.step} of {state.total_steps}; all is saved" in said
     assert f"sparsecode train --resume {run}" in said
-    assert main(["train", "--resume", str(run)]) == 0
+    assert main(["train", "--resume", str(run), "--no-figures"]) == 0
     ended = [load_file(folder / "resume" / "state.safetensors") for folder in (run, trained)]
     assert all(torch.equal(ended[0][name], ended[1][name]) for name in ended[1] if name.startswith("model/"))
 

@@ -98,7 +98,7 @@ def test_a_run_of_any_name_is_scored_coded_and_compared(
     assert main(["encode", run, str(x), "--out", str(out)]) == 0
     assert main(["runs", "show", run]) == 0
     assert main(["runs", "compare", run, str(trained)]) == 0
-    assert main(["train", "--resume", run]) == 0
+    assert main(["train", "--resume", run, "--no-figures"]) == 0
     assert main(["eval", run, "--json", str(tmp_path / f"{name}.json")]) == 3
     assert main(["convert", run, str(tmp_path / f"o{name}"), "--to", "saelens"]) == 1
     assert printable(name) in checked(capsys)

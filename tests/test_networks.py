@@ -154,7 +154,7 @@ def test_noise_silences_units_of_a_small_network(tmp_path: Path) -> None:
     active: list[float] = []
     for sigma in (0.0, 0.8):
         noisy = replace(config, model=replace(config.model, corruption=GaussianNoise(sigma=sigma)))
-        evaluation = run(noisy, tmp_path / f"{sigma}", accelerator="cpu").evaluation
+        evaluation = run(noisy, tmp_path / f"{sigma}", accelerator="cpu", figures=False).evaluation
         assert evaluation is not None
         assert evaluation.activity is not None
         active.append(evaluation.activity.active_noisy)

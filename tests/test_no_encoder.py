@@ -15,7 +15,7 @@ from sparsecode.train.optim import Optim
 def test_a_dictionary_alone_trains_saves_and_scores(tmp_path: Path) -> None:
     config = toy("photos-olshausen-field", tmp_path)
     config = replace(config, model=replace(config.model, encoder=None), optim=Optim(groups={}))
-    result = run(config, tmp_path / "run", accelerator="cpu")
+    result = run(config, tmp_path / "run", accelerator="cpu", figures=False)
     assert result.evaluation is not None
     assert list(result.evaluation.scores) == ["solver"]
     model = load_model(result.folder.model)

@@ -27,7 +27,7 @@ def grid(root: Path, epochs: float) -> list[Job]:
     np.save(path, Digits().load().train.x.flatten(1).numpy())  # without their shape, lest they be drawn
     data = f'data={{"type":"arrays","path":"{path}"}}'
     short = (f"train.epochs={epochs}", "model.n_code=16", "evaluate.sigmas=[]", "train.evaluate_every=20", data)
-    return jobs_of(["digits-sdl"], [Axis.parse("seed=0,1")], (*short, "train.checkpoint_every=1"), root)
+    return jobs_of(["digits-sdl"], [Axis.parse("seed=0,1")], (*short, "train.checkpoint_every=1"), root, figures=False)
 
 
 def tensors(job: Job) -> dict[str, torch.Tensor]:

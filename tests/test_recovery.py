@@ -191,9 +191,7 @@ def test_a_model_finds_the_dictionary_and_its_codes(tmp_path: Path) -> None:
         train=Train(epochs=8, batch_size=100, select="last"),
         evaluate=Evaluate(sigmas=()),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sparsecode.runner.draw", lambda *_: [])
-        model = run(config, tmp_path / "run", accelerator="cpu").folder.best_model()
+    model = run(config, tmp_path / "run", accelerator="cpu", figures=False).folder.best_model()
     truth = source.truth("test")
     learned = dictionary_of(model, data_space=True)
     pairs = matching(truth.atoms, learned.atoms, signed=False)

@@ -25,7 +25,7 @@ replace = msgspec.structs.replace
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("classifier")
     config = toy("noise-mnist-classify", out, steps=300, evaluate_every=10.0, checkpoint_every=10.0, log_every=100)
-    run(replace(config, model=replace(config.model, n_code=64)), out / "run", accelerator="cpu")
+    run(replace(config, model=replace(config.model, n_code=64)), out / "run", accelerator="cpu", figures=False)
     return out / "run"
 
 
@@ -64,7 +64,7 @@ def test_the_command_writes_a_table_and_refuses_what_does_not_classify(
     rows = msgspec.json.decode((tmp_path / "a.json").read_bytes())["spec"]["runs"]["run"]
     assert [(r["attack"]["eps"], r["attack"]["draws"]) for r in rows] == [(0.1, 0), (0.1, 2), (0.3, 0), (0.3, 2)]
     assert "mean of 2" in capsys.readouterr().out
-    run(toy("noise-digits", tmp_path), tmp_path / "other", accelerator="cpu")
+    run(toy("noise-digits", tmp_path), tmp_path / "other", accelerator="cpu", figures=False)
     assert main(["attack", str(tmp_path / "other")]) == 1
     assert "expected task 'classify'" in capsys.readouterr().err
 

@@ -497,7 +497,7 @@ def test_a_folder_without_shards_and_a_broken_index_are_refused(copy: Path, tmp_
 
 OPTIONS = [
     "--model.n-code", "16", "--train.epochs", "2", "--train.batch-size", "64", "--train.log-every", "1",
-    "--train.evaluate-every", "1", "--train.checkpoint-every", "0.2", "--accelerator", "cpu",
+    "--train.evaluate-every", "1", "--train.checkpoint-every", "0.2", "--accelerator", "cpu", "--no-figures",
 ]  # fmt: skip
 
 
@@ -510,7 +510,6 @@ def arguments(folder: Path, out: Path) -> list[str]:
 def test_killed_while_streaming_it_ends_in_the_same_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsecode.runner.draw", lambda *_: [])  # pictures have tests of their own
     assert main(arguments(folder, tmp_path / "whole")) == 0
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "sparsecode", *arguments(folder, out)]

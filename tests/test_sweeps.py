@@ -31,7 +31,7 @@ def quick(root: Path) -> tuple[str, ...]:
 
 
 def grid(root: Path, *over: str) -> list[Job]:
-    return jobs_of(["digits-sdl"], [Axis.parse(text) for text in over], quick(root), root)
+    return jobs_of(["digits-sdl"], [Axis.parse(text) for text in over], quick(root), root, figures=False)
 
 
 def test_the_grid_is_every_combination_of_values_and_recipes(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def begun(out: Path) -> bool:
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, n: int) -> None:
     out = tmp_path / "sweep"
     command = [
-        sys.executable, "-m", "sparsecode", "sweep", "digits-sdl", "--over", "seed=0,1", "--set", "train.epochs=400",
+        sys.executable, "-m", "sparsecode", "sweep", "digits-sdl", "--over", "seed=0,1", "--set", "train.epochs=400", "--no-figures",
         "--set", "model.n_code=16", "--set", "train.evaluate_every=100", "--out", str(out), "--processes", str(n), "--accelerator", "cpu",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:

@@ -23,7 +23,7 @@ SHORT = ("train.epochs=1", "train.evaluate_every=0.5", "train.log_every=5", "eva
 
 
 def grid(root: Path, *over: str, recipe: str = "digits-dae", more: tuple[str, ...] = ()) -> list[Job]:
-    return jobs_of([recipe], [Axis.parse(text) for text in over], (*SHORT, *more), root)
+    return jobs_of([recipe], [Axis.parse(text) for text in over], (*SHORT, *more), root, figures=False)
 
 
 def refuse(jobs: Sequence[Job]) -> Iterator[Outcome]:
@@ -58,7 +58,9 @@ def test_a_stack_leaves_the_folders_of_ordinary_runs(tmp_path: Path) -> None:
         assert evaluation.scores["encode"].psnr == pytest.approx(expected.scores["encode"].psnr, rel=1e-3)
         assert (evaluation.activity is None) == (expected.activity is None)
         before = one.model.joinpath("sae_weights.safetensors").read_bytes()
-        assert run(a.config, a.folder, accelerator="cpu").evaluation == evaluation  # nothing is left to do
+        assert (
+            run(a.config, a.folder, accelerator="cpu", figures=False).evaluation == evaluation
+        )  # nothing is left to do
         assert one.model.joinpath("sae_weights.safetensors").read_bytes() == before
     assert all(o.evaluation for o in sweep(ours, tmp_path / "ours", refuse))
     assert {r.run for r in read_results(tmp_path / "ours")} == {job.folder.name for job in ours}
@@ -120,7 +122,7 @@ def test_members_that_cannot_begin_are_failures_of_their_own(tmp_path: Path) -> 
 def test_an_experiment_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "noise"
     command = ["sweep", "digits-noise", "--epochs", "1", "--over", "seed=0,1", "--over", "model.corruption.sigma=0,0.8"]
-    assert main([*command, "--backend", "stacked", "--out", str(out), "--accelerator", "cpu"]) == 0
+    assert main([*command, "--backend", "stacked", "--out", str(out), "--accelerator", "cpu", "--no-figures"]) == 0
     text = capsys.readouterr().out
     assert "4 runs in one stack" in text
     assert (out / "digits-noise.png").read_bytes().startswith(b"\x89PNG")
@@ -137,7 +139,7 @@ def test_an_experiment_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_classifiers_are_swept_and_told_by_their_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--set", "train.epochs=0.2", "model.n_code=20"]
+    settings = ["--set", "train.epochs=0.2", "model.n_code=20", "--no-figures"]
     assert (
         main(["sweep", "noise-digits-classify", "--over", "seed=0,1", *settings, "--out", str(tmp_path / "sweep")]) == 0
     )

@@ -44,7 +44,17 @@ replace = msgspec.structs.replace
 IN_FLOAT64 = ("mnist-vsc-2",)
 
 # Options of `sparsecode train digits-sdl` for a run of about a second.
-SHORT = ["--train.epochs", "1", "--train.log-every", "2", "--evaluate.sigmas", "0.5", "--accelerator", "cpu"]
+SHORT = [
+    "--train.epochs",
+    "1",
+    "--train.log-every",
+    "2",
+    "--evaluate.sigmas",
+    "0.5",
+    "--accelerator",
+    "cpu",
+    "--no-figures",
+]
 
 
 def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:

@@ -61,7 +61,8 @@ def _show(run: Path) -> None:
     if state is None:
         console.print("no checkpoint yet")
     else:
-        console.print(f"step {state.step} of {state.total_steps}", highlight=False)
+        ended = f", ended there: {state.ended}" if state.ended else ""
+        console.print(f"step {state.step} of {state.total_steps}{ended}", highlight=False)
         if state.best:
             console.print(
                 f"lowest validation {config.train.select}: {state.best.value:.5g} at step {state.best.step}",

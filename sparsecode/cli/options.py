@@ -67,6 +67,8 @@ def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
         items = [(key, getattr(value, key), hints[key]) for key in value.__struct_fields__]
     fields: dict[str, Option | Table] = {}
     for key, item, hint in items:
+        if key == "extensions":  # a record of what was done
+            continue
         if isinstance(item, Spec | dict):
             about = "" if isinstance(item, dict) else (type(item).__doc__ or "").split("\n")[0].rstrip(".")
             if len(known := variants(hint)) > 1:

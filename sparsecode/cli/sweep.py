@@ -38,6 +38,7 @@ def sweep_command(asked: training.Sweep) -> int:
         ray_address,
         ray_cpus,
         ray_gpus,
+        figures,
     ) = asked
     console = Console()
     if list:
@@ -55,7 +56,7 @@ def sweep_command(asked: training.Sweep) -> int:
         *(() if epochs is None else (f"train.epochs={epochs:g}",)),
     )
     root = out or Path("runs") / (names[0] if experiment else "sweep")
-    jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root)
+    jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root, figures)
     if experiment:
         varied = " and ".join(axis.path for axis in axes)
         console.print(f"experiment {names[0]}: {len(jobs)} runs, over {varied}", highlight=False, soft_wrap=True)

@@ -82,15 +82,23 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
     observers: list[Observer] = [ProgressBar(console)]
     if place.tensorboard:
         observers.append(TensorBoard(out / "tensorboard"))
-    done = before is not None and before.step >= before.total_steps and folder.evaluation() is not None
+    done = before is not None and before.finished and folder.evaluation() is not None and place.extend is None
     if before is not None and not done:
-        console.print(
-            f"going on with {out} at step {before.step} of {before.total_steps}", highlight=False, soft_wrap=True
-        )
+        extended = place.extend is not None and before.finished
+        where = f"step {before.step}" if extended else f"step {before.step} of {before.total_steps}"
+        doing = "extending" if extended else "going on with"
+        console.print(f"{doing} {out} at {where}", highlight=False, soft_wrap=True)
     try:
         with terminable():
             result = run(
-                config, out, observers=observers, accelerator=place.accelerator, devices=place.devices, moved=moved
+                config,
+                out,
+                observers=observers,
+                accelerator=place.accelerator,
+                devices=place.devices,
+                moved=moved,
+                figures=place.figures,
+                extend=place.extend,
             )
     except RunConflictError as conflict:
         raise RunConflictError(
@@ -115,6 +123,12 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
             soft_wrap=True,
         )
         return 128 + {"SIGTERM": signal.SIGTERM, UNREAD: PIPE}.get(result.state.stopped_by, signal.SIGINT)
+    if result.state.ended:
+        console.print(
+            f"ended at step {result.state.step} of {result.state.total_steps}: {result.state.ended}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if done:
         console.print(
             f"{out} had already finished and was left as it is; to train anew: --out {_free_name(out)}",
@@ -140,7 +154,7 @@ def _report(result: Result, console: Console) -> None:
     evaluation, state = result.evaluation, result.state
     if evaluation is None:
         return
-    best = f" (best of {state.total_steps} steps: step {state.best.step})" if state.best else ""
+    best = f" (best of {state.step} steps: step {state.best.step})" if state.best else ""
     console.print(scores_table(evaluation, f"{result.folder.path.name}{best}:"))
     if any(evaluation.denoising.values()):
         console.print(denoising_table(evaluation))

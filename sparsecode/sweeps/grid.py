@@ -61,7 +61,9 @@ def _value(text: str) -> Any:
         return text
 
 
-def jobs_of(recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str, ...], root: Path) -> list[Job]:
+def jobs_of(
+    recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str, ...], root: Path, figures: bool = True
+) -> list[Job]:
     """Every combination of values for every recipe, with `assignments` (as `--set`) put in all of them first.
 
     Folders lie in `root` and are named after recipe, values and a hash of the whole config: another config is another folder,
@@ -81,7 +83,7 @@ def jobs_of(recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str
             words = [recipe, *(f"{_short(path, axes)}={_word(value)}" for path, value in overrides.items())]
             known = there.get(_hash(config), "")
             name = known if known.startswith(f"{recipe}_") else "_".join([*words, _hash(config)])
-            jobs.append(Job(recipe, overrides, config, root / name, fixed))
+            jobs.append(Job(recipe, overrides, config, root / name, fixed, figures))
     names = [job.folder.name for job in jobs]
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise OverrideError(f"two runs of this sweep would be the same: {twice[0]}")

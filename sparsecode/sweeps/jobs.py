@@ -14,13 +14,14 @@ __all__ = ["Backend", "Job", "Outcome", "trained"]
 
 
 class Job(NamedTuple):
-    """One run of a sweep: what is changed in which recipe, the whole config, and its folder; what is `fixed` in all runs."""
+    """One run of a sweep: what is changed in which recipe, the whole config, and its folder; what is `fixed` in all runs; with or without `figures`."""
 
     recipe: str
     overrides: dict[str, Any]
     config: Run
     folder: Path
     fixed: dict[str, Any]
+    figures: bool = True
 
 
 class Outcome(NamedTuple):
@@ -37,7 +38,7 @@ Backend = Callable[[Sequence[Job]], Iterator[Outcome]]
 def trained(job: Job, observers: Sequence[Observer], accelerator: str) -> Outcome:
     """The outcome of a job, trained here and now."""
     try:
-        result = run(job.config, job.folder, observers=observers, accelerator=accelerator)
+        result = run(job.config, job.folder, observers=observers, accelerator=accelerator, figures=job.figures)
     except Exception as error:  # whatever it is, the other runs go on
         return Outcome(job, problem=f"{type(error).__name__}: {error}")
     return Outcome(job, result.evaluation)

@@ -70,7 +70,7 @@ def _finished(job: Job) -> Evaluation | None:
         if not folder.exists or differences(folder.config(), job.config):
             return None
         state = folder.state()
-        return folder.evaluation() if state and state.step >= state.total_steps else None
+        return folder.evaluation() if state and state.finished else None
     except (OSError, ValueError):
         return None
 

@@ -117,7 +117,9 @@ def _concluded(members: Sequence[_Member], threads: int) -> Iterator[Outcome]:
         scored = [(member, pool.submit(member.prepared.scored)) for member in members]
         for (job, prepared, session), future in scored:
             try:
-                outcome = Outcome(job, prepared.concluded(session.state, *future.result()).evaluation)
+                outcome = Outcome(
+                    job, prepared.concluded(session.state, *future.result(), figures=job.figures).evaluation
+                )
             except Exception as error:
                 outcome = Outcome(job, problem=_words(error))
             yield outcome

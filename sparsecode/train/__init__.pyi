@@ -11,7 +11,9 @@ from .optim import Optim as Optim
 from .optim import RMSprop as RMSprop
 from .optim import SparseAdam as SparseAdam
 from .plan import NonFiniteLossError as NonFiniteLossError
+from .plan import StopTraining as StopTraining
 from .plan import Train as Train
+from .session import TrainingSession as TrainingSession
 
 __all__ = [
     "SGD",
@@ -26,6 +28,8 @@ __all__ = [
     "ProgressBar",
     "RMSprop",
     "SparseAdam",
+    "StopTraining",
     "TensorBoard",
     "Train",
+    "TrainingSession",
 ]

@@ -15,7 +15,7 @@ from sparsecode.models.portable import read_metadata, read_tensors, tensors_of, 
 from sparsecode.specs import Spec, from_json, to_json
 from sparsecode.train.optim import OptimiserGroup
 
-__all__ = ["Best", "FitState", "read_state", "restore", "save_state"]
+__all__ = ["Best", "FitState", "Stall", "read_state", "restore", "save_state"]
 
 COUNTERS = ("step", "steps")  # optimiser state that is not of its parameter's shape and type
 REMEDY = "restore it from a copy, or delete it to train from the start"
@@ -28,10 +28,18 @@ class Best(Spec, tag="best"):
     step: int
 
 
+class Stall(Spec, tag="stall"):
+    """The validation value that was the last to improve by more than `train.min_change`, and the validations since."""
+
+    value: float
+    validations: int = 0
+
+
 class FitState(Spec, tag="fit_state"):
     """Where a training stands. `threads` changes the order of sums, so resuming takes it over.
 
-    `data` is the fingerprint of the samples: going on with others would be another experiment.
+    `data` is the fingerprint of the samples: going on with others would be another experiment. `stopped_by` says what
+    interrupted it, `ended` why it has finished before the last step.
     """
 
     step: Annotated[int, Meta(ge=0)]
@@ -40,6 +48,13 @@ class FitState(Spec, tag="fit_state"):
     data: str
     best: Best | None = None
     stopped_by: str | None = None
+    ended: str | None = None
+    stall: Stall | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left to take."""
+        return self.step >= self.total_steps or self.ended is not None
 
 
 def save_state(path: Path, state: FitState, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> None:
@@ -58,10 +73,16 @@ def read_state(path: Path) -> FitState:
     return from_json(metadata.get("sparsecode", "null").encode(), FitState, str(path))
 
 
-def restore(path: Path, fresh: FitState, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> FitState:
+def restore(
+    path: Path,
+    fresh: FitState,
+    model: AbstractSparseModel,
+    groups: list[OptimiserGroup],
+    extended_at: int | None = None,
+) -> FitState:
     """Load what `save_state` wrote into a fresh model and fresh optimisers; sets torch's thread count.
 
-    Raises ValueError naming the file if it is damaged, or belongs to other samples or to another plan than `fresh`.
+    A training that has finished at step `extended_at` continues by the plan of `fresh`. Raises ValueError naming the file if it is damaged, or belongs to other samples or to another plan than `fresh`.
     """
     state = read_state(path)
     tensors = read_tensors(path, REMEDY).tensors
@@ -70,6 +91,8 @@ def restore(path: Path, fresh: FitState, model: AbstractSparseModel, groups: lis
             f"{path}: this run was trained on other samples (fingerprint {state.data}, now {fresh.data}); put the old "
             "data back, or train on the new ones in another folder"
         )
+    if state.finished and state.step == extended_at:
+        state = msgspec.structs.replace(state, total_steps=fresh.total_steps, ended=None, stall=None)
     if state.total_steps != fresh.total_steps:
         raise ValueError(
             f"{path}: this run was planned for {state.total_steps} steps, and its config asks for {fresh.total_steps} now; "

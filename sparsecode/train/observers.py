@@ -18,9 +18,13 @@ __all__ = ["MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metric
 
 
 class Observer(Protocol):
-    """Told of every event, in order, on the first process only."""
+    """Told of every event, in order, on the first process only.
 
-    def __call__(self, event: Event) -> None: ...
+    The reason to stop, returned as text or raised as `StopTraining`, stops training after the present step: its state is
+    saved, and the same call goes on from there.
+    """
+
+    def __call__(self, event: Event) -> str | None: ...
 
 
 Record = dict[str, Any]  # kind, step and numbers by name

@@ -9,9 +9,9 @@ from msgspec import Meta
 from sparsecode.choices import Accelerator
 from sparsecode.data.batches import steps_per_epoch
 from sparsecode.schedules import Clock
-from sparsecode.specs import Count, Positive, Spec
+from sparsecode.specs import Count, NonNegative, Positive, Spec
 
-__all__ = ["STATE_FILE", "UNREAD", "Accelerator", "NonFiniteLossError", "Precision", "Train", "clock"]
+__all__ = ["STATE_FILE", "UNREAD", "Accelerator", "NonFiniteLossError", "Precision", "StopTraining", "Train", "clock"]
 
 STATE_FILE = "state.safetensors"
 UNREAD = "a closed output"  # what stops a training whose output nobody reads, as `train | head`
@@ -28,6 +28,20 @@ class Train(Spec, tag="train"):
     checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
     log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
     precision: Precision = "32-true"
+    patience: Annotated[
+        Count | None, Meta(description="validations without an improvement after which training ends early")
+    ] = None
+    min_change: Annotated[
+        NonNegative, Meta(description="how much less or more of `select` is an improvement to `patience`")
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patience is not None and self.select == "last":
+            raise ValueError(
+                f"Train: patience is {self.patience} and select 'last'; expected a validation value in `select`, whose "
+                "improvement can be judged"
+            )
 
 
 def clock(train: Train, n: int, processes: int = 1) -> Clock:
@@ -43,3 +57,7 @@ def clock(train: Train, n: int, processes: int = 1) -> Clock:
 
 class NonFiniteLossError(ArithmeticError):
     """The training loss became NaN or infinite."""
+
+
+class StopTraining(Exception):
+    """Raised by an observer to stop training after the present step, with its state saved; the text is the reason."""

@@ -18,11 +18,11 @@ from sparsecode.files import remove_leftovers, write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank, mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.train.checkpoint import Best, FitState, restore, save_state
+from sparsecode.train.checkpoint import Best, FitState, Stall, restore, save_state
 from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.observers import Observer
 from sparsecode.train.optim import Optim, build
-from sparsecode.train.plan import STATE_FILE, UNREAD, NonFiniteLossError, Train, clock
+from sparsecode.train.plan import STATE_FILE, UNREAD, NonFiniteLossError, StopTraining, Train, clock
 from sparsecode.types import Batch, Event, Loss
 from sparsecode.version import __version__
 
@@ -52,7 +52,8 @@ class Options(TypedDict, total=False):
     With a folder `resume`, the state is saved there at every checkpoint and whenever training is stopped, and a state that
     is there already is continued: on one CPU the weights are then bit for bit those of an uninterrupted run. `evaluate`
     gives validation values; whenever the one named `train.select` is the lowest (highest, if `higher_is_better`) so far,
-    `on_best` is called; at every validation if it is `last`. `data` is the fingerprint of the samples, where it is known.
+    `on_best` is called; at every validation if it is `last`. `data` is the fingerprint of the samples, where it is known;
+    `extended_at` the step at which the state in `resume` has finished an earlier plan.
     """
 
     observers: Sequence[Observer]
@@ -61,6 +62,7 @@ class Options(TypedDict, total=False):
     higher_is_better: bool
     resume: Path | None
     data: str | None
+    extended_at: int | None
 
 
 class TrainingSession:
@@ -102,13 +104,16 @@ class TrainingSession:
         if self._path is not None and self._path.exists():
             if rank == 0:
                 remove_leftovers(self._path.parent)
-            self._plan = restore(self._path, self._plan, model, self.groups)
+            self._plan = restore(self._path, self._plan, model, self.groups, options.get("extended_at"))
         else:
             weights = next(model.parameters())
             order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
             model.initialise_(splits.train.x[order].to(weights.device, weights.dtype))
         self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
+        self.ended, self._stall = self._plan.ended, self._plan.stall
         self.total_steps = ticks.total_steps
+        if resume is not None and self.step == options.get("extended_at") and not self.over:
+            self._save()  # by the new plan
         self._began = time.monotonic()
         self._asked: str | None = None  # by an observer, to stop
         self._notify("start", {})
@@ -117,18 +122,27 @@ class TrainingSession:
     @property
     def state(self) -> FitState:
         """Where training stands, as it is saved."""
-        return msgspec.structs.replace(self._plan, step=self.step, best=self.best, stopped_by=self.stopped_by)
+        return msgspec.structs.replace(
+            self._plan,
+            step=self.step,
+            best=self.best,
+            stopped_by=self.stopped_by,
+            ended=self.ended,
+            stall=self._stall,
+        )
 
     @property
     def over(self) -> bool:
-        """Whether no further step is to be taken: all were, or something stopped it."""
-        return self.step >= self.total_steps or self.stopped_by is not None
+        """Whether no further step is to be taken: the plan is fulfilled or ended early, or something stopped it."""
+        return self.step >= self.total_steps or self.ended is not None or self.stopped_by is not None
 
     def run(self, batches: Iterable[Batch], steps: Steps, signal: Signal) -> None:
         """The training loop: a step per batch, from the present one on, until batches end or the session is `over`.
 
         Raises NonFiniteLossError with the step and term, and saves the batch beside the state as `nonfinite-RANK.safetensors`.
         """
+        if self.over:
+            return
         for batch in batches:
             step = self.step
             watched = (step + 1) % self.train.log_every == 0 or step + 1 == self.total_steps
@@ -158,8 +172,8 @@ class TrainingSession:
             self._validate(self._evaluate)
         # only now: observers and validation take their time
         asked = signal() or self._asked
-        stopped = any_rank(asked is not None, loss.total.device) and not last
-        if stopped:
+        stopped = any_rank(asked is not None or self.ended is not None, loss.total.device) and not last
+        if stopped and self.ended is None:
             self.stopped_by = asked or "another process"
         if stopped or last or step % self._every_checkpoint == 0:
             self._save()
@@ -173,9 +187,13 @@ class TrainingSession:
             return
         for observer in self._observers:
             try:
-                observer(Event(kind, self.step, self.total_steps, values))
+                asked = observer(Event(kind, self.step, self.total_steps, values))
+            except StopTraining as stop:
+                asked = str(stop) or "an observer"
             except BrokenPipeError:  # whoever read the output has left
-                self._asked = UNREAD
+                asked = UNREAD
+            if isinstance(asked, str):  # what else a function may return says nothing
+                self._asked = asked
 
     def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
         self.model.eval()
@@ -183,10 +201,22 @@ class TrainingSession:
         self.model.train()
         self._notify("evaluate", values)
         best, old = Best(values.get(self.train.select, 0.0), self.step), self.best
+        if self.train.patience is not None:
+            self._judge(best.value, self.train.patience)
         if self.train.select == "last" or old is None or _better(best, old, self._higher_is_better):
             self.best = best
             if self._on_best is not None:
                 self._on_best(self.model)
+
+    def _judge(self, value: float, patience: int) -> None:
+        """Whether training ends early, because the selected value has stopped improving."""
+        stall, sign = self._stall, -1.0 if self._higher_is_better else 1.0
+        if stall is None or sign * (stall.value - value) > self.train.min_change:
+            self._stall = Stall(value)
+            return
+        self._stall = Stall(stall.value, stall.validations + 1)
+        if self._stall.validations >= patience and self.step < self.total_steps:
+            self.ended = f"no improvement of {self.train.select} in {patience} validations"
 
     def _non_finite(self, loss: Loss, batch: Batch, keep: bool) -> NonFiniteLossError:
         """What went wrong at this step, and in which file its batch is."""

@@ -173,11 +173,11 @@ def without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @each_kind
 def test_training_learns_saves_and_resumes_bit_for_bit(name: str, folder: Path, tmp_path: Path) -> None:
     config = toy(name, folder)
-    whole = run(config, tmp_path / "whole", accelerator="cpu")
-    halted = run(config, tmp_path / "parts", observers=[InterruptAt(7)], accelerator="cpu")
+    whole = run(config, tmp_path / "whole", accelerator="cpu", figures=False)
+    halted = run(config, tmp_path / "parts", observers=[InterruptAt(7)], accelerator="cpu", figures=False)
     assert (halted.state.stopped_by, halted.state.step) == ("SIGINT", 7)
     assert halted.evaluation is None
-    parts = run(config, tmp_path / "parts", accelerator="cpu")
+    parts = run(config, tmp_path / "parts", accelerator="cpu", figures=False)
 
     assert whole.state == parts.state
     assert whole.state.step == whole.state.total_steps == 10

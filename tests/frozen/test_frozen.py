@@ -40,7 +40,7 @@ def test_a_run_has_the_scores_it_had(name: str, tmp_path: Path) -> None:
     folder = RunFolder(shutil.copytree(WRITTEN / "runs" / name, tmp_path / name))
     before = folder.evaluation()
     folder.eval_file.unlink()
-    after = run(folder.config(), folder.path, accelerator="cpu").evaluation
+    after = run(folder.config(), folder.path, accelerator="cpu", figures=False).evaluation
     assert before is not None
     assert after is not None
     assert after.scores.keys() == before.scores.keys()
@@ -52,7 +52,7 @@ def test_a_run_has_the_scores_it_had(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", INTERRUPTED)
 def test_an_interrupted_run_ends_where_it_would_have(name: str, tmp_path: Path) -> None:
     out = shutil.copytree(WRITTEN / "interrupted" / name, tmp_path / name)
-    assert main(["train", "--resume", str(out), "--accelerator", "cpu"]) == 0
+    assert main(["train", "--resume", str(out), "--accelerator", "cpu", "--no-figures"]) == 0
     weights, expected = (load_file(path / "resume/state.safetensors") for path in (out, WRITTEN / "runs" / name))
     compared = [key for key in expected if key.startswith("model/") and expected[key].dtype == np.float32]
     assert compared
@@ -70,7 +70,17 @@ def test_a_sweep_goes_on_without_training(tmp_path: Path, capsys: pytest.Capture
     config = RunFolder(next(out.glob("*k=2*"))).config()
     changes = [f"{key}={msgspec.json.encode(value).decode()}" for key, value in _changes(config).items()]
     weights = {p: p.read_bytes() for p in out.rglob("*.safetensors")}
-    command = ["sweep", "digits-topk", "--over", "model.activation.k=2,4", "--set", *changes, "--out", str(out)]
+    command = [
+        "sweep",
+        "digits-topk",
+        "--over",
+        "model.activation.k=2,4",
+        "--set",
+        *changes,
+        "--out",
+        str(out),
+        "--no-figures",
+    ]
     assert main(command) == 0
     assert {p: p.read_bytes() for p in out.rglob("*.safetensors")} == weights
     assert "2.00" in capsys.readouterr().out  # the L0 of k=2

@@ -27,7 +27,7 @@ def numbers(name: str, folder: Path) -> dict[str, float]:
     if isinstance(model, Iterative) and not isinstance(model.decoder, OneHidden) and model.link == "identity":
         # codes that hardly depend on how they were found
         config = replace(config, model=replace(model, inference=replace(model.inference, tol=1e-5, max_steps=2000)))
-    result = run(config, folder / name, accelerator="cpu")
+    result = run(config, folder / name, accelerator="cpu", figures=False)
     assert result.evaluation is not None
     values = {f"{c}/{q}": getattr(s, q) for c, s in result.evaluation.scores.items() for q in WATCHED}
     scores = {name: float(value) for name, value in values.items() if value is not None}

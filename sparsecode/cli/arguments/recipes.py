@@ -38,6 +38,11 @@ class Place:
     accelerator: Annotated[Accelerator, tyro.conf.arg(help="auto: cuda where there is one, else cpu")] = "auto"
     devices: Annotated[int, tyro.conf.arg(help="several train one model together (DDP)")] = 1
     tensorboard: Annotated[bool, tyro.conf.arg(help="also write TensorBoard files (extra [tensorboard])")] = False
+    figures: Annotated[bool, tyro.conf.arg(help="draw the run's figures when it has finished")] = True
+    extend: Annotated[
+        float | None,
+        tyro.conf.arg(help="train a finished run for so many epochs more, by a plan made anew from where it stands"),
+    ] = None
 
 
 @dataclasses.dataclass

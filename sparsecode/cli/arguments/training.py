@@ -37,6 +37,7 @@ class Sweep(NamedTuple):
         ray_address: of a running cluster; default: one on this machine
         ray_cpus: cores per run
         ray_gpus: GPUs per run, or the share of one
+        figures: draw each run's figures
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
@@ -52,6 +53,7 @@ class Sweep(NamedTuple):
     ray_address: str | None = None
     ray_cpus: float = 1.0
     ray_gpus: float = 0.0
+    figures: bool = True
 
 
 class Extract(NamedTuple):
