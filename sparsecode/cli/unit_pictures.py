@@ -114,7 +114,7 @@ def pictured(
         ),
         "query": _query(name, model, split, noise, query, theta, seed, span),
     }
-    if not model.n_classes:
+    if model.reconstructs:
         figures["levels"] = _levels(name, model, splits, split, noise, sigmas, seed)
     return Pictured(figures, fields, float(near.cosine.mean()))
 
@@ -134,7 +134,7 @@ def _query(
     z = model.encode(noisy)[0]
     active = (z.abs() > theta).nonzero()[:, 0]
     seen = {"clean": clean, f"noisy, sigma {noise.sigma:.3g}": noisy}
-    if not model.n_classes:
+    if model.reconstructs:
         seen["reconstruction"] = model.reconstruct(noisy)
     return query_mosaic(
         [(label, _array(x[0])) for label, x in seen.items()],

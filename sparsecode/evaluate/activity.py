@@ -194,7 +194,7 @@ def activity(
     if model.dictionary is not None:
         each = torch.nn.functional.cosine_similarity(keys, model.dictionary.atoms.double(), dim=1)
         cosine, weighted = float(each.mean()), _mean((noisy_use.counts @ each / noisy_use.counts.sum())[None])
-    near = None if model.n_classes else _nearest(model, split, noise, seed)
+    near = _nearest(model, split, noise, seed) if model.reconstructs else None
     closed = isinstance(noise.law, GaussianNoise) and noise.sigma > 0
     return Activity(
         n=split.n,

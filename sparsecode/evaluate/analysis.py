@@ -73,11 +73,12 @@ def analyse(
 
     Codes are active above `theta`. References and gaps are measured on `samples` samples spread evenly over the split, or all;
     random dictionaries are drawn by `seed`. A data `source` that knows the truth is compared with it. Raises ValueError for models
-    that classify.
+    that classify or predict a target.
     """
-    if model.n_classes is not None:
+    if not model.reconstructs:
+        does = "predicts a target" if model.n_classes is None else "classifies"
         raise ValueError(
-            "analyse compares reconstructions, and this model classifies; see its scores with sparsecode eval"
+            f"analyse compares reconstructions, and this model {does}; see its scores with sparsecode eval"
         )
     weights = next(model.parameters())
     whole: Split = getattr(splits, part).to(weights.device, weights.dtype)

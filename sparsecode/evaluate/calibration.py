@@ -8,7 +8,7 @@ import torch
 
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.metrics import ExplainedVariance
-from sparsecode.evaluate.score import CHUNK
+from sparsecode.evaluate.score import CHUNK, wanted_of
 from sparsecode.losses.control import TOLERANCE, remedy
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
@@ -65,10 +65,11 @@ def calibrated_(model: AbstractSparseModel, split: Split) -> Calibration | None:
 
 def _measured(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:
     variance, count = ExplainedVariance(), 0.0
-    for x in split.x.split(CHUNK):
-        z = model.encode(x)
+    for start in range(0, split.n, CHUNK):
+        part = split.take(slice(start, start + CHUNK))
+        z = model.encode(part.x)
         count += float((z != 0).sum())
         if model.n_classes is None:
-            variance.update(x, model.denormalise(model.decode(z)))
+            variance.update(wanted_of(model, part), model.output(part.x, z))
     explained = variance.result()
     return count / split.n, None if math.isnan(explained) else explained

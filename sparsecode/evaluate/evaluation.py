@@ -109,9 +109,9 @@ def evaluate_model(
                 )
             )
             for name in coders
-            if model.n_classes is None
+            if model.reconstructs
         },
-        restored=restore(model, samples, splits.data_range, seed) if model.n_classes is None else None,
+        restored=restore(model, samples, splits.data_range, seed) if model.reconstructs else None,
         warnings=(
             *(() if calibration is None else calibration.warnings()),
             *model.warnings(samples.x[:WARNED]),

@@ -14,8 +14,9 @@ from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.specs import Spec
+from sparsecode.types import Batch
 
-__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "score", "validated"]
+__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "score", "validated", "wanted_of"]
 
 CHUNK = 1000  # samples coded together
 # What validation during training reports of each coder, and which of it is better when it is higher.
@@ -90,13 +91,13 @@ def score(
 ) -> Score:
     """Score one of the model's coders (see `AbstractSparseModel.coders`) on a split, in data space.
 
-    PSNR and SSIM are those of `Split.pixels`.
-    Raises ValueError for a split without samples, one without labels for a model that classifies, and for values that overflow.
+    PSNR and SSIM are those of `Split.pixels`. Models that predict a target are scored by it.
+    Raises ValueError for a split without samples, one without the labels or targets that a model needs, and for values that overflow.
     """
     variance = ExplainedVariance()
     use: CodeUse | None = None
     quality, alike, objective, count, silent = 0.0, 0.0, 0.0, 0.0, 0
-    images = model.n_classes is None and sees_structure(model.shape)
+    images = model.reconstructs and sees_structure(model.shape)
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
@@ -104,18 +105,19 @@ def score(
         part = split.take(slice(start, start + CHUNK))
         x = part.x
         z = coder(x)
-        out = model.decode(z)
         use = CodeUse(z.shape[1], theta) if use is None else use
         use.update(z)
         objective += float(model.energy(x, z).double().sum())
+        error = model.task_error(Batch(x, part.target, part.label), z)
+        objective += 0.0 if error is None else float(error.double().sum())
         if model.n_classes is None:
-            y = model.denormalise(out)
-            variance.update(x, y)
-            seen = part.pixels(x), part.pixels(y)
+            y, wanted = model.output(x, z), wanted_of(model, part)
+            variance.update(wanted, y)
+            seen = part.pixels(wanted), part.pixels(y)
             quality += float(psnr(*seen, data_range).double().sum())
             alike += float(ssim(*seen, data_range).sum()) if images else 0.0
         else:
-            task = Classify(model.n_classes)
+            task, out = Classify(model.n_classes), model.decode(z)
             objective += float(task.error(out, part.label).double().sum())
             if part.label is not None:
                 right = task.hits(out, part.label).cpu().double()
@@ -170,6 +172,19 @@ def score(
         explained_variance_rest=None if single is None or math.isnan(single.rest) else single.rest,
         class_accuracy=None if model.n_classes is None else tuple((hits[0] / hits[1].clamp(min=1)).tolist()),
     )
+
+
+def wanted_of(model: AbstractSparseModel, part: Split) -> Tensor:
+    """What a model is to give in data space: samples [B, *F], or targets [B, *G]. Raises ValueError for targets that do not fit."""
+    if model.target_shape is None:
+        return part.x
+    given = None if part.target is None else tuple(part.target.shape[1:])
+    if part.target is None or given != model.target_shape:
+        raise ValueError(
+            f"the model predicts targets of shape {model.target_shape}, and the samples have "
+            f"{'none' if given is None else f'those of shape {given}'}; choose data with such targets"
+        )
+    return part.target
 
 
 def _mean(values: Tensor) -> float | None:

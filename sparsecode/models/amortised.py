@@ -237,7 +237,7 @@ class AmortisedModel(AbstractSparseModel):
                 self.control.move_(float(mean_over_ranks(stats["l0"])))
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
-    def initialise_(self, sample: Tensor) -> None:
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:  # noqa: ARG002 - the contract
         self.normaliser.initialise_(sample.flatten(1))
         rows = self.normalise(sample)
         if self.corruption is not None:

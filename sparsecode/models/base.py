@@ -30,6 +30,8 @@ class AbstractSparseModel(nn.Module, ABC):
     shape: tuple[int, ...]
     n_classes: int | None = None
     """Where `decode` gives logits of so many classes instead of a mean in model space."""
+    target_shape: tuple[int, ...] | None = None
+    """Where the model predicts the data's target: the target's shape *G."""
 
     @property
     @abstractmethod
@@ -40,6 +42,11 @@ class AbstractSparseModel(nn.Module, ABC):
     @abstractmethod
     def n_code(self) -> int:
         """The number of codes."""
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it gives back its samples, neither their classes nor something else."""
+        return self.n_classes is None and self.target_shape is None
 
     @takes_samples
     def encode(self, x: Tensor) -> Tensor:
@@ -53,10 +60,17 @@ class AbstractSparseModel(nn.Module, ABC):
 
     @takes_samples
     def reconstruct(self, x: Tensor) -> Tensor:
-        """decode(encode(x)) [..., *F] in data space. Raises ValueError for a model that classifies."""
+        """decode(encode(x)) [..., *F] in data space; of models that predict a target, the prediction [..., *G].
+
+        Raises ValueError for a model that classifies.
+        """
         if self.n_classes:
             raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
-        return self.denormalise(self._decode(self._encode(x)))
+        return self.output(x, self._encode(x))
+
+    def output(self, x: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002 - the contract
+        """What the model gives [B, *F] in data space for codes z [B, n_code] of x: decode(z), and what else depends on x."""
+        return self.denormalise(self._decode(z))
 
     def forward(self, x: Tensor) -> Tensor:
         """`reconstruct`."""
@@ -86,6 +100,10 @@ class AbstractSparseModel(nn.Module, ABC):
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
         """What a code of x is judged by [B]: the objective that inference minimises."""
 
+    def task_error(self, batch: Batch, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
+        """The error [B] of codes z of a batch that takes targets, which `energy` leaves out; None without one."""
+        return None
+
     def gap(self, x: Tensor, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
         """A bound on how far `energy` at z is from its least value, relative to that at 0 [B]; None without one."""
         return None
@@ -113,8 +131,8 @@ class AbstractSparseModel(nn.Module, ABC):
         """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""
         return []
 
-    def initialise_(self, sample: Tensor) -> None:
-        """Data-dependent start from training samples [n, *F]: once, never on resume."""
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
+        """Data-dependent start from training samples [n, *F] and their targets [n, *G]: once, never on resume."""
 
     def project_grads_(self) -> None:
         """After backward, before clipping."""

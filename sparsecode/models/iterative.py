@@ -253,7 +253,7 @@ class IterativeModel(AbstractSparseModel):
     def warnings(self, x: Tensor) -> list[str]:
         return [] if self.control is None else self.control.warnings(self.encode(x))
 
-    def initialise_(self, sample: Tensor) -> None:
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:  # noqa: ARG002 - the contract
         self.normaliser.initialise_(sample.flatten(1))
         if self.corruption is not None:
             self.corruption.initialise_(self.normalise(sample))

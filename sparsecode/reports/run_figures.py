@@ -40,7 +40,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
         _usage(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
     )
-    if is_grey_image(model.shape) and model.n_classes is None:
+    if is_grey_image(model.shape) and model.reconstructs:
         figures |= _pictures(model, splits, config, name)
     if isinstance(model, VariationalModel) and is_picture(model.shape):
         subject = subject_of(model, splits, name)

@@ -108,7 +108,8 @@ class TrainingSession:
         else:
             weights = next(model.parameters())
             order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
-            model.initialise_(splits.train.x[order].to(weights.device, weights.dtype))
+            first = splits.train.take(order).to(weights.device, weights.dtype)
+            model.initialise_(first.x, first.target)
         self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
         self.ended, self._stall = self._plan.ended, self._plan.stall
         self.total_steps = ticks.total_steps
