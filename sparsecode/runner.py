@@ -171,8 +171,15 @@ class Prepared(NamedTuple):
             higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
             resume=self.folder.resume,
             data=self.provenance["data"],
+            start=None if self.config.init_from is None else self.config.init_from.apply_,
+            frozen=self.frozen,
             extended_at=reached(self.config, self.splits.training.n, fabric.world_size),
         )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The names of the parameters that are not trained."""
+        return () if self.config.init_from is None else self.config.init_from.frozen_in(self.model)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -188,7 +195,9 @@ class Prepared(NamedTuple):
         best = self.folder.best_model().to(weights.device)
         # of a run that was stopped after it: the values before are not lost
         known = self.folder.provenance().calibration
-        calibration = calibrated_(best, self.splits.valid.take(slice(CALIBRATED)).to(weights.device, weights.dtype))
+        samples = self.splits.valid.take(slice(CALIBRATED)).to(weights.device, weights.dtype)
+        start = self.config.init_from
+        calibration = None if start is not None and start.freezes_thresholds else calibrated_(best, samples)
         if calibration is not None:
             calibration = known or calibration
             made = {**self.provenance, "calibration": msgspec.to_builtins(calibration)}
@@ -217,8 +226,10 @@ def prepare(
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
     model = build_model(planned.model, splits.shape, config.seed)
-    if config.init_from is not None and folder.state() is None:  # what was begun has its weights
-        config.init_from.apply_(model)
+    if config.init_from is not None and folder.state() is None:
+        config.init_from.apply_(model)  # here, too, so that what does not fit is refused before anything is written
+    for name in () if config.init_from is None else config.init_from.frozen_in(model):
+        model.get_parameter(name).requires_grad_(False)
     selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
     if config.train.select not in (*selectable, "last"):
         raise ValueError(f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -12,10 +12,10 @@ from sparsecode.data import ClassTasks, Data, Splits
 from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.files import printable, write_atomic
+from sparsecode.init_from import InitFrom
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
-from sparsecode.nn.affine import Affine
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import Positive, Spec, converted, from_json, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
@@ -40,45 +40,6 @@ __all__ = [
 MOVING = (Linear, Cosine, Exponential, Piecewise)
 
 
-class InitFrom(Spec, tag="init_from"):
-    """Weights to start from: those of some parts of another run's model; the rest starts as usual."""
-
-    run: Annotated[str, Meta(min_length=1, description="its folder")]
-    parts: tuple[Literal["encoder", "activation"], ...] = ("encoder",)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        # the run must find the same folder from wherever it is resumed
-        msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute()))
-
-    def apply_(self, model: AbstractSparseModel) -> None:
-        """Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit, or are no encoder's own."""
-        source = RunFolder(self.run).best_model()
-        for part in self.parts:
-            ours, theirs = (_kind(getattr(spec, part, None)) for spec in (model.spec, source.spec))
-            if ours != theirs:
-                raise ValueError(
-                    f"init_from.run {self.run}: its {part} is {theirs}, and this model's {ours}; expected the same"
-                )
-        if "encoder" in self.parts and getattr(getattr(model.spec, "encoder", None), "tied", False):
-            raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
-        there, own = source.state_dict(), model.state_dict()
-        wanted = [name for name in own if name.split(".")[0] in self.parts]
-        wrong = [n for n in wanted if n not in there or there[n].shape != own[n].shape]
-        if wrong or not wanted:
-            what = wrong[0] if wrong else " or ".join(self.parts)
-            sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
-            raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
-        model.load_state_dict({**own, **{name: there[name].to(own[name]) for name in wanted}})
-
-
-def _kind(part: Spec | None) -> Any:
-    """What an encoder computes, less how it starts; the kind of anything else."""
-    if not isinstance(part, Affine):
-        return None if part is None else part.__struct_config__.tag
-    return {name: value for name, value in msgspec.to_builtins(part).items() if name != "start"}
-
-
 class Extension(Spec, tag="extension"):
     """That a finished run was trained further: the epochs `planned` before, and those it had `reached` by then."""
 
@@ -95,7 +56,7 @@ class Run(Spec, tag="run"):
     train: Train
     evaluate: Evaluate = Evaluate()
     seed: Annotated[int, Meta(description="decides initial weights and the order of samples")] = 0
-    init_from: Annotated[InitFrom | None, Meta(description="weights of another run to start from")] = None
+    init_from: Annotated[InitFrom | None, Meta(description="weights of another model to start from")] = None
     extensions: Annotated[tuple[Extension, ...], Meta(description="written when a finished run is extended")] = ()
 
     def __post_init__(self) -> None:

@@ -85,9 +85,9 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
     done = before is not None and before.finished and folder.evaluation() is not None and place.extend is None
     if before is not None and not done:
         extended = place.extend is not None and before.finished
-        where = f"step {before.step}" if extended else f"step {before.step} of {before.total_steps}"
+        where = f"from step {before.step}" if extended else f"at step {before.step} of {before.total_steps}"
         doing = "extending" if extended else "going on with"
-        console.print(f"{doing} {out} at {where}", highlight=False, soft_wrap=True)
+        console.print(f"{doing} {out} {where}", highlight=False, soft_wrap=True)
     try:
         with terminable():
             result = run(

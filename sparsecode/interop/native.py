@@ -26,7 +26,7 @@ from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
 from sparsecode.schedules import at
 
-__all__ = ["computed", "from_model", "matches", "note", "read", "to_model", "write"]
+__all__ = ["computed", "from_model", "matches", "model_folder", "note", "read", "to_model", "write"]
 
 MODEL = "model"
 TRAINED = 10**12  # a step after all training: where schedules have come to rest
@@ -109,12 +109,12 @@ def to_model(sae: AffineSAE) -> AmortisedModel:
 
 def matches(path: Path) -> bool:
     """Whether this is a run or a model of ours."""
-    return _model_folder(path) is not None
+    return model_folder(path) is not None
 
 
 def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
-    folder, sae = _model_folder(path) or path, from_model(_loaded(path, ignore))
+    folder, sae = model_folder(path) or path, from_model(_loaded(path, ignore))
     origin = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance", {}).get("origin")
     return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
 
@@ -147,13 +147,14 @@ def note(path: Path, proof: Any) -> Path:
 def _loaded(path: Path, ignore: Collection[str]) -> AbstractSparseModel:
     if ignore:
         raise ValueError(f"ignore is {list(ignore)}; expected nothing: no key of a model of sparsecode can be left out")
-    folder = _model_folder(path)
+    folder = model_folder(path)
     if folder is None:
         raise FileNotFoundError(f"{path}: neither a run nor a model of sparsecode")
     return load_model(folder)
 
 
-def _model_folder(path: Path) -> Path | None:
+def model_folder(path: Path) -> Path | None:
+    """The folder of the model of ours at `path`: that of a run, or `path` itself; None for anything else."""
     for folder in (path, path / MODEL):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             metadata = read_json(folder / CONFIG).get("metadata")

@@ -28,8 +28,9 @@ def stacks_of(jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]
     stacks: dict[bytes, list[Job]] = {}
     apart: dict[str, list[Job]] = {}
     for job in jobs:
-        model = job.config.model
-        if reason := obstacle(model):
+        model, start = job.config.model, job.config.init_from
+        reason = "init_from is frozen" if start is not None and start.frozen else obstacle(model)
+        if reason:
             apart.setdefault(reason, []).append(job)
         elif isinstance(model, Amortised):
             key = msgspec.json.encode((job.config.data, job.config.train, shared(model)))

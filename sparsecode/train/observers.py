@@ -24,7 +24,7 @@ class Observer(Protocol):
     saved, and the same call goes on from there.
     """
 
-    def __call__(self, event: Event) -> str | None: ...
+    def __call__(self, event: Event, /) -> str | None: ...
 
 
 Record = dict[str, Any]  # kind, step and numbers by name

@@ -132,12 +132,13 @@ class OptimiserGroup(NamedTuple):
 
 
 def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
-    """An optimiser per pattern.
+    """An optimiser per pattern, for the parameters that require gradients.
 
     Raises ValueError for a group that no pattern matches and for a pattern that matches no group.
     """
     names = {id(param): name for name, param in model.named_parameters()}
     taken: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in optim.groups}
+    matched: set[str] = set()
     for group, params in model.param_groups().items():
         pattern = next((p for p in optim.groups if _matches(group, p)), None)
         if pattern is None:
@@ -146,8 +147,9 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
                 f"optim.groups: no pattern of {', '.join(optim.groups) or 'none'} matches the model's group {group!r}; expected "
                 f"one for every group: add --set optim.groups.{group.partition('.')[0]}='{msgspec.json.encode(first).decode()}'"
             )
-        taken[pattern].update({names[id(param)]: param for param in params})
-    if unused := [pattern for pattern, params in taken.items() if not params]:
+        matched.add(pattern)
+        taken[pattern].update({names[id(param)]: param for param in params if param.requires_grad})
+    if unused := [pattern for pattern in optim.groups if pattern not in matched]:
         rest = {pattern: _short(group) for pattern, group in optim.groups.items() if pattern not in unused}
         raise ValueError(
             f"optim.groups: pattern {unused[0]!r} matches none of the model's groups {', '.join(model.param_groups())} that an "
@@ -156,6 +158,7 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
     return [
         OptimiserGroup(optim.groups[pattern], params, optim.groups[pattern].build(list(params.values())))
         for pattern, params in taken.items()
+        if params  # all of them may be frozen
     ]
 
 

@@ -53,7 +53,8 @@ class Options(TypedDict, total=False):
     is there already is continued: on one CPU the weights are then bit for bit those of an uninterrupted run. `evaluate`
     gives validation values; whenever the one named `train.select` is the lowest (highest, if `higher_is_better`) so far,
     `on_best` is called; at every validation if it is `last`. `data` is the fingerprint of the samples, where it is known;
-    `extended_at` the step at which the state in `resume` has finished an earlier plan.
+    `extended_at` the step at which the state in `resume` has finished an earlier plan. `start` is called with the model after
+    its data-dependent start, unless a state is continued; parameters named in `frozen` keep their bits.
     """
 
     observers: Sequence[Observer]
@@ -63,6 +64,8 @@ class Options(TypedDict, total=False):
     resume: Path | None
     data: str | None
     extended_at: int | None
+    start: Callable[[AbstractSparseModel], None] | None
+    frozen: Sequence[str]
 
 
 class TrainingSession:
@@ -110,6 +113,11 @@ class TrainingSession:
             order = torch.randperm(splits.train.n, generator=generator(seed, "initialise"))[:INITIAL_SAMPLE]
             first = splits.train.take(order).to(weights.device, weights.dtype)
             model.initialise_(first.x, first.target)
+            start = options.get("start")
+            if start is not None:
+                start(model)
+        params = dict(model.named_parameters())
+        self._frozen = [(params[name].detach(), params[name].detach().clone()) for name in options.get("frozen", ())]
         self.step, self.best, self.stopped_by = self._plan.step, self._plan.best, self._plan.stopped_by
         self.ended, self._stall = self._plan.ended, self._plan.stall
         self.total_steps = ticks.total_steps
@@ -152,6 +160,8 @@ class TrainingSession:
             if any_rank(broken, loss.total.device):
                 raise self._non_finite(loss, batch, keep=broken)
             steps.update(loss, step)
+            for param, value in self._frozen:  # constraints and revivals write to them
+                param.copy_(value)
             if step % EVERY == EVERY - 1:
                 flush_(self.groups)
             self._advance(loss, signal)

@@ -1,0 +1,99 @@
+"""Where a training starts from: parts of a model that is on disk, frozen or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from sparsecode.interop import native
+from sparsecode.interop.formats import read
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.portable import load_model
+from sparsecode.nn.affine import Affine, BiasedDictionary
+from sparsecode.specs import Spec
+
+__all__ = ["InitFrom"]
+
+ALL = ("encoder", "decoder", "activation", "normaliser", "projection", "likelihood", "prior")
+STARTS = ("start", "scale", "bias", "constraint", "frozen")  # of a decoder: not what it computes
+
+
+class InitFrom(Spec, tag="init_from"):
+    """Weights to start from: those of some `parts` of a model on disk; the rest starts as usual.
+
+    The model is that of a run, of a model folder, or of a file of another library that `interop` reads. `all` are its encoder,
+    decoder, activation and normaliser. What is `frozen` is not trained: it keeps its bits. Otherwise the constraints of the new
+    model hold from the first step on.
+    """
+
+    run: Annotated[str, Meta(min_length=1, description="a run, a model folder, or a file or folder of another library")]
+    parts: Annotated[
+        tuple[Literal["encoder", "decoder", "activation", "all"], ...], Meta(min_length=1, description="what is taken")
+    ] = ("encoder",)
+    frozen: Annotated[bool, Meta(description="these parts are not trained")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # the run must find the same folder from wherever it is resumed
+        msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute()))
+
+    def frozen_in(self, model: AbstractSparseModel) -> tuple[str, ...]:
+        """The names of the parameters that are not to be trained."""
+        return tuple(n for n, _ in model.named_parameters() if n.split(".")[0] in self._wanted) if self.frozen else ()
+
+    @property
+    def freezes_thresholds(self) -> bool:
+        """Whether calibration after training must not move them."""
+        return self.frozen and "activation" in self._wanted
+
+    def apply_(self, model: AbstractSparseModel) -> None:
+        """Put the weights into `model`.
+
+        Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit or are no encoder's own.
+        """
+        source = self._source()
+        wanted = self._wanted
+        for part in wanted:
+            ours, theirs = (_kind(getattr(spec, part, None)) for spec in (model.spec, source.spec))
+            if ours != theirs:
+                raise ValueError(
+                    f"init_from.run {self.run}: its {part} is {theirs}, and this model's {ours}; expected the same"
+                )
+        tied = getattr(getattr(model.spec, "encoder", None), "tied", False)
+        if "encoder" in wanted and tied and "decoder" not in wanted:
+            raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
+        there, own = source.state_dict(), model.state_dict()
+        names = [name for name in own if name.split(".")[0] in wanted]
+        wrong = [n for n in names if n not in there or there[n].shape != own[n].shape]
+        if wrong or not names:
+            what = wrong[0] if wrong else " or ".join(self.parts)
+            sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
+            raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
+        model.load_state_dict({**own, **{name: there[name].to(own[name]) for name in names}})
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return ALL if "all" in self.parts else self.parts
+
+    def _source(self) -> AbstractSparseModel:
+        path = Path(self.run)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"init_from.run {path}: no such file or folder; expected a run, a model folder, or a file or folder of another library"
+            )
+        try:
+            own = native.model_folder(path)
+            return native.to_model(read(path)) if own is None else load_model(own)
+        except ValueError as error:
+            raise ValueError(f"init_from.run {error}") from None
+
+
+def _kind(part: Spec | None) -> Any:
+    """What an affine encoder or decoder computes, less how it starts; the kind of anything else."""
+    if not isinstance(part, Affine | BiasedDictionary):
+        return None if part is None else part.__struct_config__.tag
+    without = ("start", "scale") if isinstance(part, Affine) else STARTS
+    return {name: value for name, value in msgspec.to_builtins(part).items() if name not in without}
