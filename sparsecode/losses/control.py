@@ -20,6 +20,7 @@ SLEW = 0.05  # largest integral part per step, so that the weight does not run a
 FASTEST = 0.05  # largest rate of the integral part per step: encoders need some 20 steps to respond
 SHARE = 6.0  # and the largest rate in units of 1 / arrival, so that long trainings are led as gently
 LOW = 2.0  # factor on the integral part below the target, where codes that are never active stop learning
+EARLIEST = 130  # steps until arrival at least: encoders' codes stay dense for some 70 steps whatever the weight
 UNPLANNED = 300  # steps left, where the length of the training is not known
 LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down
 
@@ -45,8 +46,9 @@ class TargetL0(Spec, tag="target_l0"):
 
     Without a fixed `rate`, rate = damping / (steps left until `arrival`), so that e falls to about 0 by that time whatever the
     length of the training, but at most 6 / arrival and 0.05, since encoders need some 20 steps to respond at usual learning
-    rates. It is twice that for e < 0, so that codes do not stay inactive for long; rate * e is clipped to [-0.05, 0.05].
-    The weight stays within a factor of 10^6.
+    rates. An `arrival` before step 130 counts as 130: the codes of fresh encoders stay dense for some 70 steps whatever the
+    weight, and one that has grown too large by then leaves too few. For e < 0 the rate is twice as large, so that codes do
+    not stay inactive for long; rate * e is clipped to [-0.05, 0.05]. The weight stays within a factor of 10^6.
     """
 
     l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
@@ -56,7 +58,9 @@ class TargetL0(Spec, tag="target_l0"):
     damping: NonNegative = 0.8
     memory: Annotated[Positive, Meta(description="steps")] = 5.0
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
-    arrival: Annotated[Positive, Meta(description="when L0 should be there, without a fixed rate")] = 0.23
+    arrival: Annotated[
+        Positive, Meta(description="when L0 should be there, without a fixed rate; 130 steps or more")
+    ] = 0.2
     unit: Annotated[Unit, Meta(description="of arrival")] = "fraction"
 
     def __post_init__(self) -> None:
@@ -75,9 +79,10 @@ class TargetL0(Spec, tag="target_l0"):
         """
         if self.rate is not None:
             return self.rate * level
-        arrival, left = (
-            (self.arrival, max(self.arrival - step, 1)) if self.unit == "step" else (UNPLANNED, UNPLANNED)
-        )
+        arrival = max(self.arrival, EARLIEST)
+        left = max(arrival - step, 1)
+        if self.unit != "step":
+            arrival = left = UNPLANNED
         rate = min(self.damping / left, SHARE / arrival, FASTEST) * (LOW if level < 0 else 1)
         return min(max(rate * level, -SLEW), SLEW)
 
