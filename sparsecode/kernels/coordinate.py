@@ -3,7 +3,8 @@
 Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache; four coordinates are
 moved before the residual correlations are brought up to date in one pass over them and four rows of the Gram matrix;
 steps are over-relaxed; and long solves go on in a copy of the Gram matrix that holds the work list alone. The sums may
-be reordered by the compiler; NaN is never assumed away.
+be reordered by the compiler; NaN is never assumed away. Single precision stops by its own gap and then has the gap of its
+code computed in double precision.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.certificate import certify, correlate, correlation, subtract
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, share_out
 
@@ -28,17 +30,11 @@ FALL = 0.7  # of the threshold, from one sweep of the first pass to the next
 CALM = 4  # sweeps before steps are over-relaxed: until then codes change sign
 RELAX = 0.4  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
+TRIES = 3  # at what rounding has hidden, before it is left to double precision
+ROUNDING = 256  # times eps |x_i| max_j |d_j|: more than a residual correlation is wrong by in single precision
 NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
 
 _jit = compiled()
-
-
-@_jit
-def _subtract(q: Any, gram: Any, j0: Any, j1: Any, j2: Any, j3: Any, h0: Any, h1: Any, h2: Any, h3: Any) -> None:
-    """Take four changes h of coordinates j out of q."""
-    r0, r1, r2, r3 = gram[j0], gram[j1], gram[j2], gram[j3]
-    for k in range(len(q)):
-        q[k] -= h0 * r0[k] + h1 * r1[k] + h2 * r2[k] + h3 * r3[k]
 
 
 @_jit
@@ -74,7 +70,7 @@ def _sweep(
         h3 = n3 - o3
         if h0 != 0 or h1 != 0 or h2 != 0 or h3 != 0:
             code[j0], code[j1], code[j2], code[j3] = n0, n1, n2, n3
-            _subtract(q, gram, j0, j1, j2, j3, h0, h1, h2, h3)
+            subtract(q, gram, j0, j1, j2, j3, h0, h1, h2, h3)
         t += 4
     while t < count:
         j = work[t]
@@ -84,24 +80,6 @@ def _sweep(
             code[j], row = new, gram[j]
             for k in range(len(q)):
                 q[k] -= change * row[k]
-        t += 1
-
-
-@_jit
-def _correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
-    """q = c - z G afresh, so that rounding does not pile up; or x - z D of a sample."""
-    q[:] = c
-    zero, count, t = c[0] - c[0], 0, 0
-    for j in range(len(code)):
-        work[count] = j
-        count += code[j] != 0
-    while t + 3 < count:
-        j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
-        _subtract(q, gram, j0, j1, j2, j3, code[j0], code[j1], code[j2], code[j3])
-        t += 4
-    while t < count:
-        j = work[t]
-        _subtract(q, gram, j, j, j, j, code[j], zero, zero, zero)
         t += 1
 
 
@@ -150,7 +128,7 @@ def _objective(x: Any, atoms: Any, z: Any, weight: Any, ridge: Any, out: Any, wo
     half = weight / (weight + weight)
     for i in range(len(z)):
         code = z[i]
-        _correlate(atoms, x[i], code, work, r)
+        correlate(atoms, x[i], code, work, r)
         total = norm = square = weight - weight
         for k in range(len(r)):
             total += r[k] * r[k]
@@ -173,8 +151,9 @@ def _copy(gram: Any, work: Any, count: Any, out: Any) -> None:
 def _descend(
     gram: Any, diag: Any, inverse: Any, corr: Any, half_square: Any, scale: Any, z: Any, weight: Any, ridge: Any,
     positive: Any, tol: Any, max_sweeps: Any, knobs: Any, gaps: Any, sweeps_taken: Any, floats: Any, ints: Any, small: Any,
+    certified: Any, x: Any, atoms: Any, target: Any, constants: Any, objectives: Any, wide: Any,
 ) -> None:  # fmt: skip
-    """Solve every row of `z`; `floats`, `ints` and `small` are scratch."""
+    """Solve every row of `z`; `floats`, `ints`, `small` and `wide` are scratch. Objectives are written if `certified`."""
     n, n_code = corr.shape
     fall, near, relaxed, zero = knobs[0], knobs[1], knobs[2], knobs[3]
     below = knobs[4] if positive else weight
@@ -184,7 +163,7 @@ def _descend(
     for i in range(n):
         code = z[i]
         c[:] = corr[i]
-        _correlate(gram, c, code, work, q)
+        correlate(gram, c, code, work, q)
         count, largest = _survey(q, code, work, weight, positive)
         gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         sweeps = 0
@@ -230,10 +209,27 @@ def _descend(
                     gap = _gap(sub_c, sub_q, sub_z, largest, half_square[i], scale[i], weight, ridge, positive)
                 for a in range(count):
                     code[work[a]] = sub_z[a]
-                _correlate(gram, c, code, work, q)
+                correlate(gram, c, code, work, q)
             count, largest = _survey(q, code, work, weight, positive)
             gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         gaps[i] = gap if gap != gap else max(gap, zero)
+        if certified:
+            tries, claimed = 0, gap <= tol
+            while True:
+                objectives[i], gaps[i] = certify(
+                    x[i], atoms, code, q, target[i], constants[0], constants[1], constants[2], positive, constants[3],
+                    wide, work,
+                )  # fmt: skip
+                if not (claimed and gaps[i] > tol and tries < TRIES and sweeps < max_sweeps):
+                    break
+                r, exact = wide[0][: x.shape[1]], wide[1][:n_code]
+                for j in range(n_code):  # without the rounding that hid the rest of the gap
+                    q[j] = correlation(r, exact, atoms, target[i], constants[0], j)
+                count, largest = _survey(q, code, work, weight, positive)
+                for _ in range(min(SWEEPS, max_sweeps - sweeps)):
+                    _sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                    sweeps += 1
+                tries += 1
         sweeps_taken[i] = sweeps
 
 
@@ -251,17 +247,20 @@ def coordinate_descent(
     tol: float,
     max_sweeps: int,
     threads: int,
+    target: NDArray[Any] | None = None,
+    stiffness: float = 0.0,
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int64]]:
     """Minimise 1/2 |x|^2 - c.z + 1/2 z G z + weight |z|_1 + ridge / 2 |z|^2 per row, in place in `z`.
 
     Returns 1/2 |x - z D|^2 + weight |z|_1 + ridge / 2 |z|^2, gaps relative to `scale` (infinite where `half_square` underflows
-    and a code of zeros is not the optimum) and sweeps taken, each [n].
+    and a code of zeros is not the optimum; of float32 codes, too, in float64) and sweeps taken, each [n]. With a `target` [n, k],
+    G, c and `half_square` hold stiffness / 2 |z - target|^2, which the first of the three leaves out.
 
     `gram` G [k, k], `corr` c [n, k], `half_square` 1/2 |x|^2 [n], `scale` [n], `x` [n, f], `atoms` D [k, f],
     `z` [n, k]: C-contiguous, of one float dtype.
     """
     dtype, n_code = z.dtype, len(gram)
-    objectives, gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z), dtype), np.empty(len(z), np.int64)
+    objectives, gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z)), np.empty(len(z), np.int64)
     gram = aligned(gram.shape, dtype, gram)
     diag = np.ascontiguousarray(np.diag(gram))
     curved = diag + dtype.type(ridge)
@@ -269,18 +268,24 @@ def coordinate_descent(
     faint = half_square < np.finfo(dtype).tiny / np.finfo(dtype).eps
     scale = np.maximum(scale, np.finfo(dtype).tiny)
     knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
-    number = dtype.type
+    number, certified = dtype.type, dtype == np.float32
+    target = z if target is None else target
+    reach = ROUNDING * np.finfo(dtype).eps * float(np.sqrt(diag.max(initial=0), dtype=np.float64))
+    constants = np.array([stiffness, weight, ridge, reach])
 
     def solve(blocks: Iterable[slice]) -> None:
         floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
         residual = aligned((x.shape[1],), dtype)
         small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
+        wide = aligned((2, max(x.shape[1], n_code)), np.dtype(np.float64))
         for rows in blocks:
             _descend(
                 gram, diag, inverse, corr[rows], half_square[rows], scale[rows], z[rows], number(weight), number(ridge),
                 positive, number(tol), max_sweeps, knobs, gaps[rows], sweeps[rows], floats, ints, small,
+                certified, x[rows], atoms, target[rows], constants, objectives[rows], wide,
             )  # fmt: skip
-            _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)
+            if not certified:
+                _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
     if faint.any():  # squares have underflowed: only a code of zeros can be recognised as the optimum

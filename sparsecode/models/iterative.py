@@ -217,7 +217,8 @@ class IterativeModel(AbstractSparseModel):
     def gap(self, x: Tensor, z: Tensor) -> Tensor | None:
         if self.spec.link == "relu":  # nothing bounds the energy of pre-activations, and silent ones have no gradient
             return None
-        return self._energy(self.normalise(x), float(self.weight)).gap(z)
+        energy = self._energy(self.normalise(x), float(self.weight))
+        return energy.proven_gap(z) if isinstance(energy, QuadraticEnergy) else energy.gap(z)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         x = self.normalise(batch.x)

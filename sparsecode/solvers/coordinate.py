@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.penalties import L1, ElasticNet
-from sparsecode.solvers.energy import Energy, QuadraticEnergy
+from sparsecode.solvers.energy import Energy, QuadraticEnergy, rounded_up
 from sparsecode.specs import Spec
 from sparsecode.types import Solution
 
@@ -50,8 +50,10 @@ class CoordinateDescent(Spec, tag="coordinate_descent"):
             tol=tol,
             max_sweeps=max_steps,
             threads=torch.get_num_threads(),
+            target=None if energy.target is None else energy.target.detach().contiguous().numpy(),
+            stiffness=energy.stiffness,
         )
-        objective, gap = torch.from_numpy(objectives), torch.from_numpy(gaps)
+        objective, gap = torch.from_numpy(objectives), rounded_up(torch.from_numpy(gaps), z)
         if energy.target is not None:
             objective += energy.stiffness / 2 * (z - energy.target).square().sum(dim=1)
-        return Solution(z, objective, gap, torch.from_numpy(sweeps), gap <= tol)
+        return Solution(z, objective, gap, torch.from_numpy(sweeps), gap.double() <= tol)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import Convex, Penalty
 
-__all__ = ["Energy", "QuadraticEnergy", "duality_gap", "kkt_residual", "root_mean_square", "steps_of"]
+__all__ = ["Energy", "QuadraticEnergy", "duality_gap", "kkt_residual", "root_mean_square", "rounded_up", "steps_of"]
 
 
 ESTIMATED = 5  # power iterations behind a KKT residual whose solver had no steps
@@ -132,6 +132,14 @@ def duality_gap(
     return relative
 
 
+def rounded_up(bound: Float[Tensor, " b"], like: Tensor) -> Float[Tensor, " b"]:
+    """`bound` in the dtype and on the device of `like`, never below itself."""
+    near = bound.to(like.dtype)
+    return torch.where(near.to(bound.dtype) < bound, near.nextafter(torch.full_like(near, torch.inf)), near).to(
+        like.device
+    )
+
+
 class QuadraticEnergy:
     """1/2 |x - z D|^2 + weight * penalty(z), solved by the Gram matrix: steps do not touch the data.
 
@@ -191,8 +199,40 @@ class QuadraticEnergy:
         eta = z.new_full((len(z), 1), 1 / (self.lipschitz() or 1.0)) if eta is None else eta
         return root_mean_square(kkt_residual(self, z, eta))
 
+    def wide(self) -> QuadraticEnergy:
+        """The same energy in float64, on the CPU where the device has no float64."""
+        device = "cpu" if self.x.device.type == "mps" else self.x.device
+        x, atoms = (part.to(device, torch.float64) for part in (self.x, self.dictionary))
+        wide = QuadraticEnergy(x, atoms, self.penalty, self.weight)
+        return wide if self.target is None else wide.pulled_to(self.target.to(x), self.stiffness)
+
+    def proven_gap(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """`gap` in float64, whatever the dtype, from the residual x - z D; stored in the dtype of `z`, rounded up.
+
+        An upper bound on the relative suboptimality of `z` to rounding of float64, where `gap` in float32 is wrong by about
+        1e-7 |x| |D| / weight. For penalties that are not convex, and in float64, it is `gap`.
+        """
+        if not isinstance(self.penalty, Convex) or z.dtype == torch.float64:
+            return self.gap(z)
+        device = "cpu" if z.device.type == "mps" else z.device
+        x, atoms, code = (part.to(device, torch.float64) for part in (self.x, self.dictionary, z))
+        r = torch.addmm(x, code, atoms, alpha=-1)
+        u, x_dot_r, r_dot_r = r @ atoms.T, (x * r).sum(dim=1), r.square().sum(dim=1)
+        half_square = scale = x.square().sum(dim=1) / 2
+        if self.target is not None:
+            target = self.target.to(x)
+            half_square = scale + self.stiffness / 2 * target.square().sum(dim=1)
+            apart = target - code
+            u += self.stiffness * apart
+            x_dot_r += self.stiffness * (target * apart).sum(dim=1)
+            r_dot_r += self.stiffness * apart.square().sum(dim=1)
+        gap = duality_gap(code, u, x_dot_r, r_dot_r, half_square, self.penalty, self.bounded_weight, scale)
+        gap = rounded_up(gap, z)
+        faint = self.half_square < torch.finfo(z.dtype).tiny / torch.finfo(z.dtype).eps
+        return torch.where(faint, self.gap(z), gap) if bool(faint.any()) else gap
+
     def _duality_gap(self, z: Float[Tensor, "b k"], penalty: Convex) -> Float[Tensor, " b"]:
-        """See `duality_gap`. In float32 it cannot be told from 0 below about 1e-6."""
+        """See `duality_gap`. In float32 rounding may hide about 1e-7 |x| |D| / w of it: solvers stop by it and return `proven_gap`."""
         weight = self.bounded_weight
         u = torch.addmm(self.corr, z, self.gram, alpha=-1)
         explained = (z * self.corr).sum(dim=1)

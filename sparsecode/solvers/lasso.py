@@ -91,7 +91,7 @@ def sparse_encode(
     solver: default `CoordinateDescent()` for L1 and the elastic net on a CPU, `FISTA(restart=True)` for all else;
         or one of these and `ISTA()`.
     tol: a row stops when its duality gap is at most tol * 1/2 |x|^2 (for a penalty that is not convex: when the root
-        mean square of its KKT residual is at most tol). In float32, 1e-6 is about the least.
+        mean square of its KKT residual is at most tol). Codes stored in float32 reach about 1e-6, less near for small alpha.
     max_steps: bound on steps per row, default 10 000. Rows that reach it raise a ConvergenceWarning.
     z0: codes to start from [n, n_code], default zeros.
     out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too).
@@ -106,8 +106,9 @@ def sparse_encode(
     2^(a + b) alpha are 2^(a - b) times those of x and D (bit for bit from coordinate descent) as far as the dtype reaches. A code whose largest value
     overflows, or is no normal number of the dtype, has an infinite gap, is not `converged` and raises a ConvergenceWarning.
     `objective` is 0 or infinite where it leaves the range of the dtype.
-    Where alpha is below 2^-10 |x| |D|, gaps of float32 codes are computed in float64, and what rounding may hide in float64
-    is added: a gap is an upper bound, to rounding, or infinite.
+    Gaps of float32 codes are computed in float64, and codes that this finds further from the optimum than `tol` are refined in
+    float64; where alpha is below 2^-10 |x| |D|, what rounding may hide in float64 codes is added. A gap is an upper bound,
+    to rounding of float64, or infinite, and `converged` says that it is at most tol.
 
     Raises
     ------
