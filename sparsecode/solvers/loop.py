@@ -58,8 +58,9 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
         found = solver.complete(energy, z0, max_steps=max_steps, tol=tol)
     else:
         found = _iterate(energy, solver, z0, max_steps, tol)
-    quadratic = isinstance(energy, QuadraticEnergy) and isinstance(energy.penalty, Convex)
-    if not quadratic or z0.dtype == torch.float64 or not len(z0):
+    if not isinstance(energy, QuadraticEnergy) or not isinstance(energy.penalty, Convex):
+        return found
+    if z0.dtype == torch.float64 or not len(z0):
         return found
     if not isinstance(solver, CoordinateDescent):  # whose gaps are proven
         gap = energy.proven_gap(found.z)
