@@ -17,10 +17,7 @@ __all__ = ["TOLERANCE", "TargetL0", "TargetL0Module", "remedy"]
 
 TOLERANCE = 0.05  # of the wanted L0
 SLEW = 0.05  # largest integral part per step, so that the weight does not run away before the encoder has responded
-FASTEST = 0.05  # largest rate of the integral part per step: encoders need some 20 steps to respond
-SHARE = 6.0  # and the largest rate in units of 1 / arrival, so that long trainings are led as gently
-LOW = 2.0  # factor on the integral part below the target, where codes that are never active stop learning
-EARLIEST = 130  # steps until arrival at least: encoders' codes stay dense for some 70 steps whatever the weight
+RESPONSE = 30  # steps that an encoder needs to respond
 UNPLANNED = 300  # steps left, where the length of the training is not known
 LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down
 
@@ -45,22 +42,18 @@ class TargetL0(Spec, tag="target_l0"):
         log weight <- log weight + rate * e + damping * (change of e).
 
     Without a fixed `rate`, rate = damping / (steps left until `arrival`), so that e falls to about 0 by that time whatever the
-    length of the training, but at most 6 / arrival and 0.05, since encoders need some 20 steps to respond at usual learning
-    rates. An `arrival` before step 130 counts as 130: the codes of fresh encoders stay dense for some 70 steps whatever the
-    weight, and one that has grown too large by then leaves too few. For e < 0 the rate is twice as large, so that codes do
-    not stay inactive for long; rate * e is clipped to [-0.05, 0.05]. The weight stays within a factor of 10^6.
+    length of the training. The steps left count as at least a quarter of `arrival`, and as 30, which encoders need to
+    respond at usual learning rates; rate * e is clipped to [-0.05, 0.05]. The weight stays within a factor of 10^6.
     """
 
     l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
     rate: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="per step; default: damping / steps left until arrival")
     ] = None
-    damping: NonNegative = 0.8
-    memory: Annotated[Positive, Meta(description="steps")] = 5.0
+    damping: NonNegative = 1.5
+    memory: Annotated[Positive, Meta(description="steps")] = 10.0
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
-    arrival: Annotated[
-        Positive, Meta(description="when L0 should be there, without a fixed rate; 130 steps or more")
-    ] = 0.2
+    arrival: Annotated[Positive, Meta(description="when L0 should be there, without a fixed rate")] = 0.2
     unit: Annotated[Unit, Meta(description="of arrival")] = "fraction"
 
     def __post_init__(self) -> None:
@@ -73,18 +66,14 @@ class TargetL0(Spec, tag="target_l0"):
             )
 
     def integral(self, step: int, level: float) -> float:
-        """The integral part of a change of log weight, rate * e, for `level` = e at `step`.
+        """The integral part of a change of log weight, for `level` = e at `step`.
 
         Without a planned training, in which fractions and epochs have a length in steps, the steps left count as 300.
         """
         if self.rate is not None:
             return self.rate * level
-        arrival = max(self.arrival, EARLIEST)
-        left = max(arrival - step, 1)
-        if self.unit != "step":
-            arrival = left = UNPLANNED
-        rate = min(self.damping / left, SHARE / arrival, FASTEST) * (LOW if level < 0 else 1)
-        return min(max(rate * level, -SLEW), SLEW)
+        left = max(self.arrival - step, self.arrival / 4, RESPONSE) if self.unit == "step" else UNPLANNED
+        return min(max(self.damping / left * level, -SLEW), SLEW)
 
     def build(self) -> TargetL0Module:
         return TargetL0Module(self)

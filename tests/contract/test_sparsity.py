@@ -97,13 +97,9 @@ def test_the_controller_finds_the_weight_that_gives_the_wanted_count() -> None:
 
 @pytest.mark.parametrize("steps", [520, 2000])
 @pytest.mark.parametrize("wanted", [32.0, 100.0])
-@pytest.mark.parametrize(
-    ("delay", "lag", "settled", "lowest"), [(1, 1, 0.38, 0.95), (5, 40, 0.45, 0.8), (10, 20, 0.34, 0.9)]
-)
-def test_the_controller_arrives_with_little_overshoot(
-    steps: int, wanted: float, delay: int, lag: int, settled: float, lowest: float
-) -> None:
-    """Codes that respond some steps late, and with a time constant: L -> 800 / (1 + w)^1.5; slow ones overshoot in 520."""
+@pytest.mark.parametrize(("delay", "lag"), [(1, 1), (5, 40), (10, 20)])
+def test_the_controller_arrives_without_overshoot(steps: int, wanted: float, delay: int, lag: int) -> None:
+    """Codes that respond some steps late, and with a time constant: L -> 800 / (1 + w)^1.5."""
     control = resolve(TargetL0(l0=wanted), Clock(10, steps)).build()
     weights = [0.0] * delay
     log_l0, course = math.log(800), list[float]()
@@ -112,14 +108,14 @@ def test_the_controller_arrives_with_little_overshoot(
         log_l0 += (math.log(800 / (1 + weights[-delay]) ** 1.5) - log_l0) / lag
         control.move_(math.exp(log_l0))
         course.append(math.exp(log_l0) / wanted)
-    assert max(course[round((settled if steps < 1000 else 0.34) * steps) :]) < 1.1
-    assert min(course) > (lowest if steps < 1000 else 0.95)
-    assert min(course[round(0.5 * steps) :]) > 0.93
+    late = course[round((0.45 if steps < 1000 else 0.35) * steps) :]
+    assert max(late) < 1.1
+    assert min(course) > 0.95
     assert math.isclose(course[-1], 1, rel_tol=1e-3)
 
 
 def test_a_fixed_rate_and_its_state_are_those_of_earlier_versions() -> None:
-    control = TargetL0(l0=20, rate=0.01, damping=3.0, memory=10.0).build()
+    control = TargetL0(l0=20, rate=0.01, damping=3.0).build()
     control.load_state_dict(
         {"log_factor": torch.tensor(0.3).double(), "level": torch.tensor(2.0).double(), "seen": torch.tensor(7)}
     )
@@ -128,7 +124,7 @@ def test_a_fixed_rate_and_its_state_are_those_of_earlier_versions() -> None:
     assert math.isclose(float(control.log_factor), float(torch.tensor(0.3)) + 0.01 * level + 3 * (level - 2.0))
     assert int(control.seen) == 8
     old = b'{"type": "target_l0", "l0": 32.0, "rate": 0.01, "damping": 3.0, "memory": 10.0, "theta": 0.0}'
-    assert msgspec.json.decode(old, type=TargetL0) == TargetL0(l0=32.0, rate=0.01, damping=3.0, memory=10.0)
+    assert msgspec.json.decode(old, type=TargetL0) == TargetL0(l0=32.0, rate=0.01, damping=3.0)
 
 
 @pytest.mark.parametrize(
