@@ -33,14 +33,14 @@ import torch
 from common import RESULTS, save, show
 from torch import Tensor
 
-from sparsecode.losses import L0, AuxK
+from sparsecode.losses import AuxK, Sparsity
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.sparse_step import Arithmetic
 from sparsecode.nn.activations import JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.ops.sparse_codes import select_top
 from sparsecode.ops.streams import Stream
-from sparsecode.penalties import L1
+from sparsecode.penalties import L0, L1
 from sparsecode.train.fit import launch
 from sparsecode.train.optim import Adam, Clip, Optim, build
 from sparsecode.train.steps import Plain
@@ -66,17 +66,17 @@ def activations(d: int) -> list[Tensor]:
 
 def spec(kind: str, m: int, arithmetic: Arithmetic) -> Amortised:
     """Our model."""
-    parts: dict[str, Any] = {
-        "topk": {"activation": TopK(k=K)},
-        "l1": {"activation": ReLU(), "penalty": L1(positive=True), "weight": 0.1},
-        "jumprelu": {"activation": JumpReLU(), "penalty": L0(), "weight": 0.1},
+    activation, *terms = {
+        "topk": (TopK(k=K),),
+        "l1": (ReLU(), Sparsity(L1(positive=True), weight=0.1)),
+        "jumprelu": (JumpReLU(), Sparsity(L0(), weight=0.1)),
     }[kind]
     return Amortised(
         n_code=m,
-        revival=AuxK(dead_after=10_000_000),
+        activation=activation,
+        terms=(*terms, AuxK(dead_after=10_000_000)),
         decoder=BiasedDictionary(bias="zero"),
         arithmetic=arithmetic,
-        **parts,
     )
 
 

@@ -152,8 +152,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         "L1 in place of noise",
         "their L1 leaves the norms free, so that codes shrink and values grow; here values have norm 1.",
         "noise-mnist-l1",
-        over=("model.weight=0.1,0.3,1,3",),
-        x="model.weight",
+        over=("model.terms.sparsity.weight=0.1,0.3,1,3",),
+        x="model.terms.sparsity.weight",
         y="scores.encode.active_fraction",
     ),
     "noise-mnist-sgd": _units(
@@ -245,10 +245,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         "L1 in place of noise",
         "weights .1 to .0000001 on the mean over features, so 256 times that here, 2000 epochs; norms are free, as theirs.",
         "noise-latents",
-        over=("model.weight=25.6,2.56,0.256,0.0256,0.00256,0.000256,0.0000256",),
-        x="model.weight",
+        over=("model.terms.sparsity.weight=25.6,2.56,0.256,0.0256,0.00256,0.000256,0.0000256",),
+        x="model.terms.sparsity.weight",
         y="scores.encode.active_fraction",
-        fixed=(f"{SIGMA}=0", 'model.penalty={"type":"l1","positive":true}', "train.epochs=2000"),
+        fixed=(
+            f"{SIGMA}=0",
+            'model.terms.l1={"type":"sparsity","penalty":{"type":"l1","positive":true}}',
+            "train.epochs=2000",
+        ),
     ),
     "noise-latents-competition": _units(
         "Top-K variants at one noise",

@@ -25,8 +25,29 @@ def _journal_with_sites(raw: dict[str, Any]) -> dict[str, Any]:
     return rest | {"shapes": {"x": raw["shape"]}, "spans": {} if raw.get("span") is None else {"x": raw["span"]}}
 
 
+def _terms(model: dict[str, Any]) -> dict[str, Any]:
+    """Autoencoders had one penalty with fields beside it; what a loss adds to the fidelity is a list of terms now."""
+    raw = {**model}
+    penalty, revival, matryoshka = (raw.pop(name, None) for name in ("penalty", "revival", "matryoshka"))
+    calibrate = raw.pop("calibrate", True)
+    weighted = {"weight": raw.pop("weight", 1.0), "target_l0": raw.pop("target_l0", None), "calibrate": calibrate}
+    norm_weighted = raw.pop("norm_weighted", False)
+    if isinstance(penalty, dict) and penalty.get("type") == "kl":
+        penalty = {**penalty, **weighted}
+    elif penalty is not None:
+        penalty = {"type": "sparsity", "penalty": penalty, "norm_weighted": norm_weighted, **weighted}
+    activation = raw.get("activation")
+    if isinstance(activation, dict) and activation.get("type") == "batch_topk":
+        raw["activation"] = {**activation, "calibrate": calibrate}
+    return {**raw, "terms": [term for term in (penalty, matryoshka, revival) if term is not None]}
+
+
 # From format 1: what has changed of the records with this `type`, wherever they stand in a file.
-FORMAT_2: dict[str, Migration] = {"shard_index": _with_sites, "shard_journal": _journal_with_sites}
+FORMAT_2: dict[str, Migration] = {
+    "amortised": _terms,
+    "shard_index": _with_sites,
+    "shard_journal": _journal_with_sites,
+}
 
 
 def to_format_2(raw: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""Changes to a config, given as text: what `--set` and sweeps understand."""
+"""Changes to a config, given as text: what `--set` and sweeps understand.
+
+A path goes through the names of fields, and through the names of records in a tuple (`model.terms.l1.weight`): their type, or
+that of the part they are named by. A record that is alone of its type also goes by that (`model.terms.sparsity.penalty`). A
+new name adds a record, null takes one out; a record that needs no more than the part it is named by may be given as that
+part (`model.terms.l1=l1`).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +20,20 @@ import msgspec
 from sparsecode.runs import Run
 from sparsecode.specs import Spec, converted, parsed
 
-__all__ = ["OverrideError", "assign", "members", "replaced", "to_run", "value_at", "variants", "variants_at"]
+__all__ = ["OverrideError", "assign", "item_of", "members", "replaced", "to_run", "value_at", "variants", "variants_at"]
 
 
 MEANT_AS_JSON = re.compile(r"[{\[]|-?(\d|NaN|Infinity)")
+
+
+class _Records(dict[str, Any]):
+    """The records of a tuple by name."""
+
+    def key(self, rest: str) -> str | None:
+        """Whose name, or type if it is alone of it, a path begins with."""
+        head = rest.partition(".")[0]
+        alike = [name for name, item in self.items() if item["type"] == head]
+        return head if head in self else alike[0] if len(alike) == 1 else None
 
 
 class OverrideError(ValueError):
@@ -52,19 +68,20 @@ def replaced(config: Run, values: dict[str, Any], option: str = "--set") -> Run:
     for path, value in values.items():
         place, last, hint = _find(raw, path, option, value)
         place[last] = copy.deepcopy(_by_name(value, hint, path, option))  # later paths may lie inside it
+        raw = _listed(raw)
     return to_run(raw)
 
 
 def value_at(config: Run, path: str, option: str = "--set") -> Any:
     """What stands at a dotted path, as plain JSON types; errors as `assign`."""
     place, last, _ = _find(msgspec.to_builtins(config), path, option)
-    return place[last]
+    return _listed(place[last])
 
 
 def variants_at(config: Run, path: str) -> dict[str, type[Spec]]:
     """The variants that may stand at a dotted path, by name; none where there is no such place, or no choice of variants."""
     try:
-        return variants(_find(msgspec.to_builtins(config), path, "")[2])
+        return _words(_find(msgspec.to_builtins(config), path, "", {})[2])
     except OverrideError:
         return {}
 
@@ -98,11 +115,15 @@ def _find(raw: dict[str, Any], path: str, option: str, value: Any = None) -> tup
     """
     place, rest, hint = raw, path, Run
     while rest not in place:
-        key = next((k for k, v in place.items() if rest.startswith(f"{k}.") and isinstance(v, dict)), None)
+        if isinstance(place, _Records) and (key := place.key(rest)):
+            if key != rest and "." not in rest:
+                return place, key, _declared(hint, place, key)
+            rest = rest.replace(rest.partition(".")[0], key, 1)
+        key = next((k for k in place if rest.startswith(f"{k}.") and _open(place, k, hint)), None)
         if key is None:
-            if "type" not in place and (isinstance(value, dict) or value in variants(_declared(hint, place, rest))):
+            if "type" not in place and (isinstance(value, dict) or value in _words(_declared(hint, place, rest))):
                 break
-            known = ", ".join(k for k in place if k != "type")
+            known = ", ".join(k for k in place if k != "type") or "nothing yet"
             variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
             raise OverrideError(f"{option} {path}: no such place in the config; there is {known}{variant}")
         hint = _declared(hint, place, key)
@@ -110,17 +131,57 @@ def _find(raw: dict[str, Any], path: str, option: str, value: Any = None) -> tup
     return place, rest, _declared(hint, place, rest)
 
 
+def _open(place: dict[str, Any], key: str, hint: Any) -> bool:
+    """Whether paths go on below an entry; the records of a tuple get their names."""
+    named = _by_names(place[key], _declared(hint, place, key))
+    if named is not None:
+        place[key] = named
+    return isinstance(place[key], dict)
+
+
 def _declared(hint: Any, place: dict[str, Any], key: str) -> Any:
     """The type of an entry of a config, or of a dictionary of them, whose own type is `hint`."""
     if "type" in place:
         kind = variants(hint).get(place["type"])
         return None if kind is None else typing.get_type_hints(kind, include_extras=True).get(key)
+    if isinstance(place, _Records):
+        return item_of(hint)
     return next((typing.get_args(m)[1] for m in members(hint) if typing.get_origin(m) is dict), None)
+
+
+def item_of(hint: Any) -> Any:
+    """The type of the items of a tuple of any length."""
+    return next((typing.get_args(m)[0] for m in members(hint) if typing.get_origin(m) is tuple), None)
+
+
+def _by_names(value: Any, hint: Any) -> _Records | None:
+    """The records of a tuple by name; None for anything else."""
+    kinds = variants(item_of(hint)) if isinstance(value, list | tuple) else {}
+    return _Records({_name(record, kinds): record for record in value}) if kinds else None
+
+
+def _name(record: dict[str, Any], kinds: dict[str, type[Spec]]) -> str:
+    """As `specs.name_of`, of a record in plain JSON types."""
+    part = record.get(getattr(kinds.get(record["type"]), "named_by", ""))
+    return part["type"] if isinstance(part, dict) else record["type"]
+
+
+def _listed(raw: Any) -> Any:
+    """Plain JSON types again, records in lists."""
+    if isinstance(raw, _Records):
+        return [_listed(record) for record in raw.values() if record is not None]
+    return {key: _listed(value) for key, value in raw.items()} if isinstance(raw, dict) else raw
 
 
 def _by_name(value: Any, hint: Any, path: str, option: str) -> Any:
     """A variant named by a word, or as JSON, with all its fields; the rest as it is. Raises OverrideError for words that name none."""
+    if isinstance(value, list) and variants(item_of(hint)):
+        return [_by_name(item, item_of(hint), path, option) for item in value]
     known = variants(hint)
+    named = value.get("type") if isinstance(value, dict) else value
+    if isinstance(named, str) and named not in known and (kind := _parts(known).get(named)):
+        part = value if isinstance(value, dict) else {"type": value}
+        value = {"type": kind.__struct_config__.tag, getattr(kind, "named_by", ""): part}
     if isinstance(value, dict) and known:
         with suppress(ValueError):  # `to_run` says where it does not fit, unless a later path mends it
             return msgspec.to_builtins(converted(value, hint, path))
@@ -128,9 +189,8 @@ def _by_name(value: Any, hint: Any, path: str, option: str) -> Any:
         return value
     if value not in known:
         numbers = " or a number" if any(m in (int, float) for m in members(hint)) else ""
-        raise OverrideError(
-            f"{option} {path}: is {value!r}; expected {', '.join(known)}{numbers}, or a variant as JSON"
-        )
+        names = ", ".join(_words(hint))
+        raise OverrideError(f"{option} {path}: is {value!r}; expected {names}{numbers}, or a variant as JSON")
     needed = [field.encode_name for field in msgspec.structs.fields(known[value]) if field.required]
     if needed:
         inner = ",".join([f'"type":"{value}"', *(f'"{name}":...' for name in needed)])
@@ -138,6 +198,22 @@ def _by_name(value: Any, hint: Any, path: str, option: str) -> Any:
             f"{option} {path}: {value!r} needs {', '.join(needed)}; give it as JSON: --set {path}='{{{inner}}}'"
         )
     return msgspec.to_builtins(known[value]())
+
+
+def _words(hint: Any) -> dict[str, type[Spec]]:
+    """What may name a variant: its type, or that of the part it is named by."""
+    known = variants(hint)
+    return {**_parts(known), **known}
+
+
+def _parts(known: dict[str, type[Spec]]) -> dict[str, type[Spec]]:
+    """Which record a part alone may stand for, by the part's name."""
+    found: dict[str, type[Spec]] = {}
+    for kind in known.values():
+        field = getattr(kind, "named_by", None)
+        if field is not None:
+            found |= dict.fromkeys(variants(typing.get_type_hints(kind, include_extras=True)[field]), kind)
+    return found
 
 
 def _takes_words(hint: Any) -> bool:

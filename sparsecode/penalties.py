@@ -1,15 +1,22 @@
-"""Shapes of sparsity penalties: weightless functions of the code; the model holds the weight.
+"""Sparsity penalties: functions of the code without weights or state; who uses one holds its weight.
 
-The contract of a penalty p, used with a weight w and a quadratic or other smooth part:
+The contract of a penalty p. Training terms (`Sparsity`) need `value` alone:
 
 - `value(z)` [B]: p(z), where z is in its domain;
-- `prox(v, t)`: argmin_z 1/2 |z - v|^2 + t p(z); with t = 0 the projection to the domain;
-- `dual_scale(u, w)` [B]: the largest s >= 0 for which (w p)*(s u) is finite;
-- `conjugate(u, w)` [B]: (w p)*(u) = sup_z u.z - w p(z), for u within that scale;
-- `rescaled(e)`: the penalty q with p(2^e z) = 2^e q(z), for problems in other units;
-- `positive`: whether codes are held to z >= 0.
+- `separable`: p(z) is a sum over codes, so that zeros can be left out (optional; False without it);
+- `counts`: `value` takes the 0/1 indicator of activity in place of the codes, which an activation must estimate the
+  derivative of (optional; False without it).
 
-Penalties that are not convex lack the two dual methods, and so have no duality gap.
+Solvers (`Proximal`) need more, beside a weight w and a quadratic or other smooth part:
+
+- `prox(v, t)`: argmin_z 1/2 |z - v|^2 + t p(z); with t = 0 the projection to the domain;
+- `rescaled(e)`: the penalty q with p(2^e z) = 2^e q(z), for problems in other units;
+- `positive`: whether codes are held to z >= 0;
+
+and, where p is convex (`Convex`), for the duality gap:
+
+- `dual_scale(u, w)` [B]: the largest s >= 0 for which (w p)*(s u) is finite;
+- `conjugate(u, w)` [B]: (w p)*(u) = sup_z u.z - w p(z), for u within that scale.
 """
 
 from __future__ import annotations
@@ -25,7 +32,32 @@ from torch import Tensor
 from sparsecode.ops.prox import soft_threshold
 from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["L1", "Convex", "ElasticNet", "GroupL2", "LogSum", "Penalty"]
+__all__ = [
+    "L0",
+    "L1",
+    "Convex",
+    "ElasticNet",
+    "GroupL2",
+    "Hoyer",
+    "LogSum",
+    "Penalty",
+    "Proximal",
+    "Tanh",
+]
+
+
+@runtime_checkable
+class Proximal(Protocol):
+    """What solvers need of a penalty."""
+
+    @property
+    def positive(self) -> bool: ...
+
+    def value(self, z: Tensor) -> Tensor: ...
+
+    def prox(self, v: Tensor, t: float | Tensor) -> Tensor: ...
+
+    def rescaled(self, exponent: int) -> Proximal: ...
 
 
 @runtime_checkable
@@ -45,6 +77,7 @@ class L1(Spec, tag="l1"):
     """|z|_1 = sum_j |z_j|; with `positive`, codes are also held to z >= 0."""
 
     positive: bool = False
+    separable = True
 
     def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return z.abs().sum(dim=1)
@@ -69,6 +102,7 @@ class ElasticNet(Spec, tag="elastic_net"):
 
     ratio: NonNegative = 1.0
     positive: bool = False
+    separable = True
 
     def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return z.abs().sum(dim=1) + self.ratio / 2 * z.square().sum(dim=1)
@@ -136,6 +170,7 @@ class LogSum(Spec, tag="log_sum"):
 
     scale: Positive = 1.0
     positive: bool = False
+    separable = True
 
     def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self._value(z).sum(dim=1)
@@ -165,10 +200,48 @@ class LogSum(Spec, tag="log_sum"):
         return self.scale * torch.log1p(z.abs() / self.scale)
 
 
+class Tanh(Spec, tag="tanh"):
+    """sum_j tanh(|z_j| / scale): |z_j| / scale for small codes, 1 for large ones, so that it does not shrink those.
+
+    Source: Jermyn et al., "Tanh penalty in dictionary learning", Transformer Circuits, February 2024.
+    """
+
+    scale: Positive = 1.0
+    separable = True
+
+    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return torch.tanh(z.abs() / self.scale).sum(dim=1)
+
+
+class Hoyer(Spec, tag="hoyer"):
+    """(sum_j |z_j|)^2 / sum_j z_j^2: the number of active codes, were they all of one size; 0 for a code of zeros.
+
+    Between 1 and n_code, and the same for c z: it asks for few codes, not for small ones.
+    Source: Hoyer, JMLR 2004; as a penalty, Yang, Wen & Li, ICLR 2020.
+    """
+
+    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        square = z.square().sum(dim=1)
+        return z.abs().sum(dim=1).square() / square.clamp(min=torch.finfo(z.dtype).tiny)
+
+
+class L0(Spec, tag="l0"):
+    """The number of active codes, with the activation's estimate of its derivative: for `JumpReLU`.
+
+    Source: Rajamanoharan et al., "Jumping Ahead", 2024, equation 9.
+    """
+
+    separable = True
+    counts = True
+
+    def value(self, active: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        return active.sum(dim=1)
+
+
 def _times_power(value: float, exponent: int, most: int) -> float:
     """2^exponent value, brought to between 2^-most and 2^most unless it is 0."""
     part, own = math.frexp(value)
     return math.ldexp(part, min(max(own + exponent, -most), most))
 
 
-Penalty = L1 | ElasticNet | GroupL2 | LogSum
+Penalty = L1 | ElasticNet | GroupL2 | LogSum | Tanh | Hoyer | L0

@@ -17,7 +17,7 @@ from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import Positive, Spec, converted, from_json, parsed, to_json
+from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
 from sparsecode.train.observers import Record, read_metrics
 from sparsecode.train.optim import Optim
@@ -61,10 +61,16 @@ class Run(Spec, tag="run"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        moving = [n for n in self.model.__struct_fields__ if isinstance(getattr(self.model, n), (*MOVING, TargetL0))]
+        parts = {"model": self.model} | {f"model.terms.{name_of(t)}": t for t in getattr(self.model, "terms", ())}
+        moving = [
+            f"{path}.{name}"
+            for path, part in parts.items()
+            for name in getattr(part, "__struct_fields__", ())
+            if isinstance(getattr(part, name), (*MOVING, TargetL0))
+        ]
         if moving and self.train.select.endswith("objective"):
             raise ValueError(
-                f"Run: train.select is {self.train.select!r} while model.{moving[0]} moves, so that objectives of different "
+                f"Run: train.select is {self.train.select!r} while {moving[0]} moves, so that objectives of different "
                 "steps cannot be compared; choose another value, or `last` for the latest model"
             )
 

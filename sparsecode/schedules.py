@@ -148,6 +148,8 @@ def resolve(spec: T, clock: Clock) -> T:
     """A copy in which every schedule, and whatever else has times and their `unit`, however deep, counts in optimiser steps."""
     if isinstance(spec, dict):
         return cast(T, {key: resolve(item, clock) for key, item in cast(dict[str, Any], spec).items()})
+    if isinstance(spec, tuple):
+        return cast(T, tuple(resolve(item, clock) for item in cast(tuple[Any, ...], spec)))
     if not isinstance(spec, Spec):
         return spec
     fields: dict[str, Any] = {name: resolve(getattr(spec, name), clock) for name in spec.__struct_fields__}

@@ -21,6 +21,7 @@ __all__ = [
     "converted",
     "differences",
     "from_json",
+    "name_of",
     "pack",
     "parsed",
     "to_json",
@@ -216,15 +217,28 @@ def from_json(data: bytes, kind: type[S], source: str = "config") -> S:
     return unpack(parsed(data, source), kind, source)
 
 
+def name_of(record: Any) -> str:
+    """What a record is called among others in one field: its type, or that of its part `named_by`."""
+    part = getattr(record, "named_by", None)
+    if part is not None:
+        return name_of(getattr(record, part))
+    return str(record.__struct_config__.tag) if isinstance(record, Spec) else type(record).__name__.lower()
+
+
 def differences(old: Spec, new: Spec) -> list[str]:
-    """Lines `path: old -> new` for every leaf in which two configs differ."""
+    """Lines `path: old -> new` for every leaf in which two configs differ; records of a tuple have their names in the path."""
 
     def flat(value: Any, path: str) -> dict[str, Any]:
+        if isinstance(value, Spec):
+            fields = {name: getattr(value, name) for name in value.__struct_fields__}
+            value = {"type": value.__struct_config__.tag, **fields}
+        elif isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):
+            value = {name_of(item): item for item in value}
         if isinstance(value, dict):
             return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}".lstrip(".")).items()}
-        return {path: value}
+        return {path: msgspec.to_builtins(value)}
 
-    a, b = flat(msgspec.to_builtins(old), ""), flat(msgspec.to_builtins(new), "")
+    a, b = flat(old, ""), flat(new, "")
     absent = "(absent)"
     return [
         f"{path}: {a.get(path, absent)} -> {b.get(path, absent)}"

@@ -15,21 +15,23 @@ from sparsecode.cli.main import main
 from sparsecode.data import Digits
 from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.restore import restore
-from sparsecode.losses import KL, L0, AuxK, Hoyer, Matryoshka, Resample, Revival, Tanh, TargetL0
+from sparsecode.losses import KL, AuxK, Classify, Matryoshka, Resample, Sparsity, TargetL0
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.corruptions import Half
 from sparsecode.nn.encoders import LISTA
+from sparsecode.nn.perceptron import Perceptron
 from sparsecode.ops.streams import Stream
-from sparsecode.penalties import L1, LogSum
+from sparsecode.penalties import L0, L1, GroupL2, Hoyer, LogSum, Tanh
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import Run
 from sparsecode.types import Batch
 
 SHAPE = (1, 8, 8)
+PLAIN = Affine(centred=False, start="uniform")
 
 
 def images(n: int = 200) -> torch.Tensor:
@@ -63,7 +65,7 @@ def trained(spec: Amortised, steps: int, rate: float = 3e-3) -> tuple[Any, list[
 def test_every_penalty_is_led_to_the_wanted_count(penalty: Any) -> None:
     weight = 1.0 if isinstance(penalty, Hoyer) else 0.1
     target = TargetL0(l0=12, rate=0.02, damping=3.0)  # the rule of constant rate, with the damping that it was made for
-    spec = Amortised(n_code=96, activation=ReLU(), penalty=penalty, weight=weight, target_l0=target)
+    spec = Amortised(n_code=96, activation=ReLU(), terms=(Sparsity(penalty, weight=weight, target_l0=target),))
     _, seen = trained(spec, 700)
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
 
@@ -72,9 +74,7 @@ def test_thresholds_are_led_to_the_wanted_count() -> None:
     spec = Amortised(
         n_code=96,
         activation=JumpReLU(threshold=0.1, bandwidth=0.2),
-        penalty=L0(),
-        weight=0.01,
-        target_l0=TargetL0(l0=12),
+        terms=(Sparsity(L0(), weight=0.01, target_l0=TargetL0(l0=12)),),
     )
     _, seen = trained(spec, 700)
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
@@ -85,16 +85,16 @@ def test_kl_is_led_to_the_wanted_count_above_a_level() -> None:
     spec = Amortised(
         n_code=96,
         activation=Sigmoid(),
-        penalty=KL(),
-        weight=0.1,
-        target_l0=TargetL0(l0=8, theta=0.2, rate=0.02, damping=1),
+        terms=(KL(weight=0.1, target_l0=TargetL0(l0=8, theta=0.2, rate=0.02, damping=1)),),
     )
     _, seen = trained(spec, 700)
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(8, rel=0.1)
 
 
 def test_narrow_windows_are_reported_as_saturation() -> None:
-    spec = Amortised(n_code=96, activation=JumpReLU(threshold=0.1, bandwidth=1e-6), penalty=L0(), weight=0.01)
+    spec = Amortised(
+        n_code=96, activation=JumpReLU(threshold=0.1, bandwidth=1e-6), terms=(Sparsity(L0(), weight=0.01),)
+    )
     model, _ = trained(spec, 5)
     (warning,) = model.warnings(images())
     assert "the weight of 'l0' is saturated" in warning
@@ -125,20 +125,18 @@ def test_solved_codes_are_led_to_the_wanted_count(tmp_path: Path) -> None:
     ],
     ids=lambda a: type(a).__name__,
 )
-def test_dead_codes_are_revived(activation: Any, revival: Revival) -> None:
-    penalty = L1() if isinstance(activation, Gated) else None
+def test_dead_codes_are_revived(activation: Any, revival: AuxK | Resample) -> None:
+    penalties = (Sparsity(L1(), weight=1e-3),) if isinstance(activation, Gated) else ()
     spec = Amortised(
         n_code=48,
         activation=activation,
-        penalty=penalty,
-        weight=1e-3,
-        revival=revival,
+        terms=(*penalties, revival),
         encoder=Affine(bias=not isinstance(activation, Gated)),
     )
     x, dead = images(), slice(0, 10)
 
     def use(revived: bool) -> int:
-        model = (spec if revived else msgspec.structs.replace(spec, revival=None)).build((8, 8), 0)
+        model = (spec if revived else msgspec.structs.replace(spec, terms=penalties)).build((8, 8), 0)
         model.initialise_(x)
         with torch.no_grad():
             encoder: Any = model.encoder
@@ -163,7 +161,7 @@ def test_dead_codes_are_revived(activation: Any, revival: Revival) -> None:
 
 def test_prefixes_reconstruct_by_themselves() -> None:
     plain = Amortised(n_code=48, activation=TopK(6))
-    nested = msgspec.structs.replace(plain, matryoshka=Matryoshka(sizes=(8, 16)))
+    nested = msgspec.structs.replace(plain, terms=(Matryoshka(sizes=(8, 16)),))
     x, errors = images(), list[float]()
     for spec in (plain, nested):
         model, _ = trained(spec, 150)
@@ -174,7 +172,7 @@ def test_prefixes_reconstruct_by_themselves() -> None:
 
 
 def test_the_nested_error_is_the_mean_over_prefixes() -> None:
-    model = Amortised(n_code=12, activation=ReLU(), matryoshka=Matryoshka(sizes=(3, 7))).build((8, 8), 0)
+    model = Amortised(n_code=12, activation=ReLU(), terms=(Matryoshka(sizes=(3, 7)),)).build((8, 8), 0)
     x = images(20)
     loss = model.eval().loss(Batch(x), 0, Stream(0, 0))
     z, target = model.encode(x), model.normalise(x)
@@ -222,21 +220,68 @@ def test_satlin_with_kl_stays_finite_for_every_seed(seed: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"activation": TopK(4), "penalty": L0()}, "derivative for 'jumprelu' alone"),
-        ({"activation": ReLU(), "penalty": KL()}, r"codes in \[0, 1\]; choose activation"),
-        ({"activation": Sigmoid(), "penalty": KL(), "norm_weighted": True}, "do not know sizes"),
-        ({"activation": ReLU(), "target_l0": TargetL0(l0=3)}, "there is no penalty"),
-        ({"activation": Sigmoid(), "penalty": KL(), "target_l0": TargetL0(l0=3)}, "set theta"),
-        ({"activation": Gated()}, "'affine' with bias false"),
-        ({"activation": TopK(4), "encoder": LISTA()}, "rectified already"),
-        ({"activation": ReLU(), "encoder": LISTA(), "revival": AuxK()}, "leave revival out"),
-        ({"activation": TopK(4), "matryoshka": Matryoshka((8, 32))}, "expected below n_code, 32"),
-        ({"activation": TopK(4), "revival": AuxK(), "decoder": BiasedDictionary(output="tanh")}, "need a linear one"),
+        (
+            {"activation": TopK(4), "terms": (Sparsity(L0()),)},
+            "terms.l0 needs a count of active codes that has a derivative, and activation is 'topk'; choose activation 'jumprelu', "
+            "or leave terms.l0 out",
+        ),
+        (
+            {"activation": ReLU(), "terms": (KL(),)},
+            r"terms.kl needs codes in \[0, 1\], and activation is 'relu'; choose activation 'sigmoid' or 'satlin'",
+        ),
+        ({"activation": Sigmoid(), "terms": (KL(target_l0=TargetL0(l0=3)),)}, "set target_l0.theta to the level"),
+        (
+            {"activation": Gated()},
+            "activation 'gated' needs an encoder without biases, and encoder.bias is True; choose encoder 'affine' with bias false",
+        ),
+        (
+            {"activation": TopK(4), "encoder": LISTA()},
+            "encoder 'lista' needs .* and activation is 'topk'; choose activation",
+        ),
+        (
+            {"activation": ReLU(), "encoder": LISTA(positive=False)},
+            "choose encoder.positive true with activation 'relu'",
+        ),
+        (
+            {"activation": ReLU(), "encoder": LISTA(), "terms": (AuxK(),)},
+            "encoder is 'lista'; choose encoder 'affine', or leave",
+        ),
+        (
+            {"activation": TopK(4), "terms": (Matryoshka((8, 32)),)},
+            "terms.matryoshka.sizes ends at 32; expected below n_code, 32",
+        ),
+        (
+            {"activation": TopK(4), "terms": (AuxK(),), "decoder": BiasedDictionary(output="tanh")},
+            "terms.auxk needs a linear dictionary, and decoder.output is 'tanh'; choose",
+        ),
+        (
+            {"activation": TopK(4), "decoder": Perceptron()},
+            "encoder.centred needs atoms in data space, and decoder is 'perceptron'; choose decoder 'biased_dictionary', or change",
+        ),
+        (
+            {
+                "activation": ReLU(),
+                "terms": (Sparsity(L1(), norm_weighted=True),),
+                "task": Classify(3),
+                "encoder": PLAIN,
+            },
+            "terms.l1.norm_weighted needs a reconstruction of the sample, and task is 'classify'; choose task 'reconstruct'",
+        ),
+        ({"activation": ReLU(), "terms": (Sparsity(L1()), Sparsity(L1(), weight=2.0))}, "terms has 'l1' 2 times"),
+        (
+            {"activation": ReLU(), "terms": (Sparsity(GroupL2(size=5)),)},
+            "terms.group_l2.penalty.size is 5 and n_code 32",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Amortised(n_code=32, **fields)
+
+
+def test_counts_of_codes_do_not_know_the_norms_of_atoms() -> None:
+    with pytest.raises(ValueError, match="penalty 'l0' counts codes of any size; leave norm_weighted out"):
+        Sparsity(L0(), norm_weighted=True)
 
 
 def test_data_beyond_the_output_are_refused() -> None:
@@ -252,7 +297,8 @@ def test_data_beyond_the_output_are_refused() -> None:
 def jumprelu_run(folder: Path, steps: int) -> Run:
     config = toy("acts-jumprelu", folder, steps=steps)
     assert isinstance(config.model, Amortised)
-    model = msgspec.structs.replace(config.model, target_l0=TargetL0(l0=3), revival=None)
+    terms = (Sparsity(L0(), weight=0.5, target_l0=TargetL0(l0=3)),)
+    model = msgspec.structs.replace(config.model, terms=terms)
     return msgspec.structs.replace(config, model=model)
 
 

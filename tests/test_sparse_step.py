@@ -7,27 +7,26 @@ import torch
 from torch import Tensor
 
 from sparsecode.data import Photos
-from sparsecode.losses import L0, AuxK, Tanh
+from sparsecode.losses import AuxK, Sparsity
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.sparse_step import Arithmetic, sparse_step
 from sparsecode.nn.activations import BatchTopK, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.ops.streams import Stream
-from sparsecode.penalties import L1
+from sparsecode.penalties import L0, L1, Tanh
 from sparsecode.types import Batch
 
 KINDS: dict[str, dict[str, Any]] = {
-    "topk": {"activation": TopK(k=9), "revival": AuxK(dead_after=300)},
+    "topk": {"activation": TopK(k=9), "terms": (AuxK(dead_after=300),)},
     "batch_topk": {"activation": BatchTopK(k=9)},
-    "relu": {"activation": ReLU(), "penalty": L1(positive=True), "weight": 0.1},
+    "relu": {"activation": ReLU(), "terms": (Sparsity(L1(positive=True), weight=0.1),)},
     "weighted": {
         "activation": ReLU(),
-        "penalty": Tanh(),
-        "norm_weighted": True,
+        "terms": (Sparsity(Tanh(), norm_weighted=True),),
         "decoder": BiasedDictionary(constraint=Free()),
     },
-    "jumprelu": {"activation": JumpReLU(threshold=0.5, bandwidth=0.2), "penalty": L0(), "weight": 0.01},
+    "jumprelu": {"activation": JumpReLU(threshold=0.5, bandwidth=0.2), "terms": (Sparsity(L0(), weight=0.01),)},
 }
 LEVELS = {"relu": -0.8, "weighted": -0.8}
 
@@ -109,8 +108,8 @@ def test_sparse_codes_are_in_fact_used_and_not_where_they_would_be_many(kind: st
 
     def step(x: Tensor, arithmetic: Arithmetic = "exact") -> object:
         return sparse_step(
-            built.encoder, built.activation, decoder, built.penalty, x, 0,
-            moving=False, arithmetic=arithmetic, norm_weighted=False, theta=0.0,
+            built.encoder, built.activation, decoder, built.terms, x, x, 0,
+            training=False, arithmetic=arithmetic,
         )  # fmt: skip
 
     x = built.normalise(patches())

@@ -18,23 +18,24 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_set_takes_a_name_and_later_paths_lie_inside_it() -> None:
-    config = assign(RECIPES["noise-digits"](), ("model.penalty=l1", "model.penalty.positive=true"))
-    assert value_at(config, "model.penalty") == {"type": "l1", "positive": True}
+    config = assign(RECIPES["noise-digits"](), ("model.terms.l1=l1", "model.terms.l1.penalty.positive=true"))
+    assert value_at(config, "model.terms.l1.penalty") == {"type": "l1", "positive": True}
 
 
 def test_over_takes_names(tmp_path: Path) -> None:
-    jobs = jobs_of(["noise-digits"], [Axis.parse("model.penalty=l1,hoyer")], (), tmp_path)
-    assert [value_at(job.config, "model.penalty.type") for job in jobs] == ["l1", "hoyer"]
+    jobs = jobs_of(["noise-digits"], [Axis.parse("model.terms.sparsity=l1,hoyer")], (), tmp_path)
+    assert [value_at(job.config, "model.terms.sparsity.penalty.type") for job in jobs] == ["l1", "hoyer"]
     assert [job.folder.name.rpartition("_")[0] for job in jobs] == [
-        "noise-digits_penalty=l1",
-        "noise-digits_penalty=hoyer",
+        "noise-digits_sparsity=l1",
+        "noise-digits_sparsity=hoyer",
     ]
 
 
 @pytest.mark.parametrize(
     ("recipe", "option", "assignment"),
     [
-        ("noise-digits", ["--model.penalty", "l1"], "model.penalty=l1"),  # where there is none
+        ("noise-digits", ["--model.terms.l1", "l1"], "model.terms.l1=l1"),  # where there is none
+        ("digits-topk", ["--model.terms.auxk", "None"], "model.terms.auxk=null"),
         ("digits-sdl", ["--model.penalty", "elastic_net"], "model.penalty=elastic_net"),  # in place of another one
         ("digits-sdl", ["--optim.groups.decoder=sgd"], "optim.groups.decoder=sgd"),
         ("digits-sdl", ["--data", "photos"], "data=photos"),

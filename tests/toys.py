@@ -22,7 +22,7 @@ from sparsecode.data import (
     Photos,
     Shapes,
 )
-from sparsecode.losses import Matryoshka
+from sparsecode.losses import AuxK, Matryoshka, Term
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
@@ -63,7 +63,8 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
     if isinstance(model, Variational):
         spike = model.posterior.spike if isinstance(model.posterior, SpikeSlab) else None
         return spike, type(model.prior), type(model.net)
-    parts = type(model.activation), model.matryoshka is None, type(model.encoder)
+    nested = any(isinstance(term, Matryoshka) for term in model.terms)
+    parts = type(model.activation), not nested, type(model.encoder)
     return (*parts, type(model.decoder), type(model.task))
 
 
@@ -146,6 +147,11 @@ def _small(model: Amortised | Variational) -> Amortised | Variational:
         model,
         n_code=24,
         activation=replace(activation, k=4) if isinstance(activation, TopK | BatchTopK) else activation,
-        revival=model.revival and replace(model.revival, dead_after=40),
-        matryoshka=model.matryoshka and Matryoshka(sizes=(6, 12)),
+        terms=tuple(_smaller(term) for term in model.terms),
     )
+
+
+def _smaller(term: Term) -> Term:
+    if isinstance(term, Matryoshka):
+        return Matryoshka(sizes=(6, 12))
+    return replace(term, dead_after=40) if isinstance(term, AuxK) else term

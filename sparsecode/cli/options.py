@@ -12,9 +12,9 @@ from msgspec import Meta
 
 from sparsecode.cli.arguments import UsageError
 from sparsecode.cli.arguments.recipes import Option, Table
-from sparsecode.overrides import members, to_run, value_at, variants, variants_at
+from sparsecode.overrides import OverrideError, item_of, members, to_run, value_at, variants, variants_at
 from sparsecode.runs import Run
-from sparsecode.specs import Spec
+from sparsecode.specs import Spec, name_of
 
 __all__ = ["UsageError", "named_variants", "table_of", "with_options"]
 
@@ -28,6 +28,8 @@ def with_options(config: Run, options: Any) -> Run:
     """`config` with the values of an instance of `dataclass_of(table_of(config))`."""
 
     def merge(raw: Any, given: Any) -> Any:
+        if dataclasses.is_dataclass(given) and isinstance(raw, list | tuple):  # of records, in their order
+            return [merge(item, getattr(given, f.name)) for item, f in zip(raw, dataclasses.fields(given), strict=True)]
         if dataclasses.is_dataclass(given):
             changed = {f.name: merge(raw[f.name], getattr(given, f.name)) for f in dataclasses.fields(given)}
             return {**raw, **changed}
@@ -37,7 +39,7 @@ def with_options(config: Run, options: Any) -> Run:
 
 
 def named_variants(config: Run, argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """`argv` without the options that choose a whole variant (`--model.penalty l1`, or its JSON), and these as for `--set`.
+    """`argv` without the options that choose a whole variant (`--model.encoder lista`, or its JSON), and these as for `--set`.
 
     They are read before all others, because a variant decides which options there are.
     """
@@ -52,11 +54,18 @@ def named_variants(config: Run, argv: Sequence[str]) -> tuple[list[str], list[st
             rest.append(word)
             continue
         value = value if equals else next(words, "")
-        if value in known or value.startswith("{") or isinstance(value_at(config, path), dict):
+        if value in known or value.startswith("{") or _is_record(config, path):
             chosen.append(f"{path}={'null' if value == 'None' else value}")
         else:
             rest += [word] if equals or not value else [word, value]
     return rest, chosen
+
+
+def _is_record(config: Run, path: str) -> bool:
+    try:
+        return isinstance(value_at(config, path), dict)
+    except OverrideError:  # a name that could be added
+        return False
 
 
 def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
@@ -69,7 +78,10 @@ def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
     for key, item, hint in items:
         if key == "extensions":  # a record of what was done
             continue
-        if isinstance(item, Spec | dict):
+        if isinstance(item, tuple) and (kinds := variants(item_of(hint))):
+            about = f"by name; --set adds one, or takes it out with null: {', '.join(kinds)}"
+            fields[key] = Table(about, _fields({name_of(record): record for record in item}))
+        elif isinstance(item, Spec | dict):
             about = "" if isinstance(item, dict) else (type(item).__doc__ or "").split("\n")[0].rstrip(".")
             if len(known := variants(hint)) > 1:
                 about = f"{about} (other variants by their name or --set: {', '.join(known)})"

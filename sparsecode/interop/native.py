@@ -17,6 +17,7 @@ from sparsecode.interop.folding import cast, fold_affine, zero_bias
 from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, load_model, save_model
@@ -175,7 +176,7 @@ def _affine(normaliser: NormaliserModule) -> tuple[Tensor, Tensor, Tensor]:
 def _activation(model: AmortisedModel) -> Activation:
     state = {name: value.detach().cpu().clone() for name, value in model.activation.state_dict().items()}
     spec, n_code = model.spec, model.spec.n_code
-    sizes = () if spec.matryoshka is None else spec.matryoshka.sizes
+    sizes = next((term.sizes for term in spec.terms if isinstance(term, Matryoshka)), ())
     edges = (0, *sizes, n_code)
     groups = tuple(last - first for first, last in itertools.pairwise(edges)) if sizes else ()
     match spec.activation:

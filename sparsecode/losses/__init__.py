@@ -1,30 +1,35 @@
-"""Terms of training objectives and of batch energies."""
+"""Terms of training objectives and of batch energies.
+
+`Term` is the union of the terms that `Amortised.terms` may list from JSON and the command line.
+"""
 
 from sparsecode.losses.control import TargetL0, TargetL0Module
+from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
-from sparsecode.losses.revival import AuxK, Resample, Revival, RevivalModule
-from sparsecode.losses.sparsity import KL, L0, Hoyer, Sparsity, SparsityModule, Tanh, kl_divergence
+from sparsecode.losses.revival import AuxK, Resample
+from sparsecode.losses.sparsity import Sparsity
 from sparsecode.losses.task import Classify, Reconstruct, Task
+from sparsecode.losses.term import Forward, TermModule, TrainingTerm
 from sparsecode.losses.variance import BatchVariance, squared_error
 
 __all__ = [
     "KL",
-    "L0",
     "AuxK",
     "BatchVariance",
     "Classify",
-    "Hoyer",
+    "Forward",
     "Matryoshka",
     "Reconstruct",
     "Resample",
-    "Revival",
-    "RevivalModule",
     "Sparsity",
-    "SparsityModule",
-    "Tanh",
     "TargetL0",
     "TargetL0Module",
     "Task",
+    "Term",
+    "TermModule",
+    "TrainingTerm",
     "kl_divergence",
     "squared_error",
 ]
+
+Term = Sparsity | KL | AuxK | Resample | Matryoshka

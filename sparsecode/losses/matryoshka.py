@@ -1,4 +1,4 @@
-"""Errors of reconstructions from nested prefixes of the codes."""
+"""A term: errors of reconstructions from nested prefixes of the codes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.losses.term import Forward, TermModule, TrainingTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.nn.affine import BiasedDictionaryModule
-from sparsecode.specs import Spec
 
-__all__ = ["Matryoshka"]
+__all__ = ["Matryoshka", "MatryoshkaTerm"]
 
 
-class Matryoshka(Spec, tag="matryoshka"):
+class Matryoshka(TrainingTerm, tag="matryoshka"):
     """Reconstruct from the first `sizes[0]` codes alone, from the first `sizes[1]`, and so on, and from all.
 
     The fidelity is the mean of all these errors, so that early codes learn what is general.
@@ -31,11 +31,33 @@ class Matryoshka(Spec, tag="matryoshka"):
         if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
             raise ValueError(f"Matryoshka.sizes is {self.sizes}; expected strictly rising numbers from 1")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("atoms", "reconstruction")
+
+    def problems(self, n_code: int) -> list[str]:
+        last = self.sizes[-1]
+        return [f"sizes ends at {last}; expected below n_code, {n_code}"] if last >= n_code else []
+
+    def build(self, n_code: int) -> MatryoshkaTerm:  # noqa: ARG002 - the contract
+        return MatryoshkaTerm(self)
+
+
+class MatryoshkaTerm(TermModule):
+    """Of a `Matryoshka`: it adds nothing beside the fidelity, which it computes."""
+
+    def __init__(self, spec: Matryoshka) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def value(self, forward: Forward) -> None:
+        """Nothing."""
+
     def fidelity(
         self, z: Float[Tensor, "b k"], decoder: BiasedDictionaryModule, target: Float[Tensor, "b f"]
     ) -> tuple[Float[Tensor, "b f"], Float[Tensor, " b"]]:
         """The reconstruction from all codes, and the mean of the errors from all prefixes, per sample."""
-        edges = (0, *self.sizes, z.shape[1])
+        edges = (0, *self.spec.sizes, z.shape[1])
         linear, errors = decoder.bias.expand_as(target), list[Tensor]()
         out = linear
         for first, last in itertools.pairwise(edges):

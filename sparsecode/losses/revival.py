@@ -1,23 +1,26 @@
-"""Bringing back codes that have stopped firing."""
+"""Terms that bring back codes that have stopped firing."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.losses.term import Forward, Sums, TermModule, TrainingTerm
+from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks, world_size
-from sparsecode.specs import Count, NonNegative, Positive, Spec
+from sparsecode.specs import Count, NonNegative, Positive
+from sparsecode.types import Code, SparseCode
 
-__all__ = ["AuxK", "Resample", "Revival", "RevivalModule", "auxiliary_error", "depth", "directions"]
+__all__ = ["AuxK", "Resample", "Revival", "auxiliary_error", "depth", "directions"]
 
 DeadAfter = Annotated[Count, Meta(description="a code is dead after this many samples without firing")]
 
 
-class AuxK(Spec, tag="auxk"):
+class AuxK(TrainingTerm, tag="auxk"):
     """weight |e - z_dead D_dead|^2, e the error, held fixed: dead codes learn to explain what the others leave.
 
     z_dead is the k largest positive pre-activations of dead codes in each sample. Those of codes without a positive one
@@ -29,8 +32,15 @@ class AuxK(Spec, tag="auxk"):
     weight: Annotated[Positive, Meta(description="beside |x - decode(z)|^2")] = 1 / 32
     dead_after: DeadAfter = 1_000_000
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("rows", "atoms", "linear", "reconstruction")
 
-class Resample(Spec, tag="resample"):
+    def build(self, n_code: int) -> AuxKTerm:
+        return AuxKTerm(self, n_code)
+
+
+class Resample(TrainingTerm, tag="resample"):
     """Every `every` steps dead codes start anew on the errors of badly reconstructed samples.
 
     Samples are drawn with probability proportional to their squared error's square; atoms become the normalised errors,
@@ -41,30 +51,83 @@ class Resample(Spec, tag="resample"):
     scale: NonNegative = 0.2
     dead_after: DeadAfter = 1_000_000
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("rows", "atoms", "reconstruction")
 
-Revival = AuxK | Resample
+    def build(self, n_code: int) -> ResampleTerm:
+        return ResampleTerm(self, n_code)
 
 
-class RevivalModule(nn.Module):
-    """State of a `Revival`: for how many samples each code has been `silent` [n_code]."""
+class Revival(TermModule):
+    """For how many samples each code has been `silent` [n_code]."""
 
-    def __init__(self, spec: Revival, n_code: int) -> None:
+    reads = (Code, SparseCode, Sums)  # none of which it looks at
+
+    def __init__(self, dead_after: int, n_code: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.dead_after = dead_after
         self.register_buffer("silent", torch.zeros(n_code, dtype=torch.long))
         self.silent: Tensor
 
     @property
     def dead(self) -> Bool[Tensor, " k"]:
         """Which codes count as dead."""
-        return self.silent >= self.spec.dead_after
+        return self.silent >= self.dead_after
 
     @torch.no_grad()
-    def observe_(self, fired: Bool[Tensor, " k"], n: int) -> None:
-        """Take in which codes fired on the n samples of this process's share of a batch."""
-        total = sum_over_ranks(fired.long())
-        self.silent += n * world_size()
+    def observe_(self, forward: Forward) -> None:
+        """Take in which codes fired on this process's share of a batch."""
+        total = sum_over_ranks(forward.fired.long())
+        self.silent += len(forward.x) * world_size()
         self.silent.masked_fill_(total > 0, 0)
+
+    def stats(self) -> dict[str, Tensor]:
+        return {"dead": self.dead.double().sum()}
+
+
+class AuxKTerm(Revival):
+    """State of an `AuxK`."""
+
+    def __init__(self, spec: AuxK, n_code: int) -> None:
+        super().__init__(spec.dead_after, n_code)
+        self.spec = spec
+
+    def value(self, forward: Forward) -> Tensor:
+        dead = self.dead.nonzero()[:, 0]
+        if not len(dead):
+            return forward.out.new_zeros(())
+        error = (forward.target - forward.out).detach()
+        pre = forward.activation.drive(forward.encoder.some(forward.x, forward.decoder, dead), dead)
+        k = self.spec.k or max(1, forward.target.shape[1] // 2)
+        explained = auxiliary_error(error, pre, forward.atoms[dead], k).mean()
+        raised = depth(pre) * torch.linalg.vector_norm(error, dim=1).mean()
+        return self.spec.weight * (explained + raised)
+
+
+class ResampleTerm(Revival):
+    """State of a `Resample`."""
+
+    def __init__(self, spec: Resample, n_code: int) -> None:
+        super().__init__(spec.dead_after, n_code)
+        self.spec = spec
+        self._renewed: tuple[Tensor, Tensor] | None = None  # dead codes and their new atoms, until the step is done
+
+    def value(self, forward: Forward) -> None:
+        dead = self.dead.nonzero()[:, 0]
+        if forward.training and forward.step % self.spec.every == self.spec.every - 1 and len(dead):
+            error = (forward.target - forward.out).detach()
+            self._renewed = dead, directions(error, dead, forward.rng("resample"))
+
+    def after_step_(self, encoder: Any, activation: ActivationModule, decoder: Any) -> None:
+        if self._renewed is None:
+            return
+        rows, atoms = self._renewed
+        decoder.atoms[rows] = atoms
+        encoder.renew_(rows, atoms, self.spec.scale)
+        activation.revive_(rows)
+        self.silent[rows] = 0
+        self._renewed = None
 
 
 def auxiliary_error(

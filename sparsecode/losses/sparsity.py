@@ -1,155 +1,144 @@
-"""Penalties that make an encoder's codes sparse: functions of a training step's `Code`.
-
-`build(n_code)` gives a module whose `forward(code, moving)` is the penalty of each sample [B], or one number for the
-batch (KL); it moves its state, if it has any, only if `moving`.
-"""
+"""A sparsity penalty on an encoder's codes, as a term of the training objective."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
-from torch import Tensor, nn
+from torch import Tensor
 
-from sparsecode.ops.collective import mean_over_ranks, world_size
-from sparsecode.penalties import L1, LogSum
-from sparsecode.specs import Positive, Spec
-from sparsecode.types import Code
+from sparsecode.losses.term import Forward, Sums
+from sparsecode.losses.weighted import Weighted, WeightedTerm
+from sparsecode.nn.activations import ActivationModule, JumpReLUModule
+from sparsecode.nn.affine import BiasedDictionaryModule
+from sparsecode.nn.constraints import UnitNorm
+from sparsecode.penalties import L1, GroupL2, Penalty
+from sparsecode.specs import name_of
+from sparsecode.types import Code, SparseCode
 
-__all__ = ["KL", "L0", "Hoyer", "Sparsity", "SparsityModule", "Tanh", "build_sparsity", "kl_divergence"]
+__all__ = ["Sparsity", "SparsityTerm", "norms"]
 
-TINY = 1e-6  # mean activations are kept this far from 0 and 1, where the KL divergence is infinite
+SATURATED = 0.01  # of the active codes, near enough to their threshold for a derivative
 
 
-class Tanh(Spec, tag="tanh"):
-    """sum_j tanh(|z_j| / scale): |z_j| / scale for small codes, 1 for large ones, so that it does not shrink those.
+class Sparsity(Weighted, tag="sparsity"):
+    """weight * penalty(z), the mean over the batch; of the gate in place of z where the activation keeps one apart.
 
-    Source: Jermyn et al., "Tanh penalty in dictionary learning", Transformer Circuits, February 2024.
+    With `norm_weighted` the penalty sees z_j |d_j|, d_j the atoms, so that small codes with long atoms do not escape it.
+    With `target_l0` the weight moves until that many codes are active. Codes of data not seen in training have other counts:
+    thresholds (of `jumprelu` and `gated`) are therefore moved at the end, together, until validation samples have the
+    wanted one, unless `calibrate` is off. Among the terms of a model it has the penalty's name: `terms.l1.weight`.
     """
 
-    scale: Positive = 1.0
-
-    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        return torch.tanh(z.abs() / self.scale).sum(dim=1)
-
-
-class Hoyer(Spec, tag="hoyer"):
-    """(sum_j |z_j|)^2 / sum_j z_j^2: the number of active codes, were they all of one size; 0 for a code of zeros.
-
-    Between 1 and n_code, and the same for c z: it asks for few codes, not for small ones.
-    Source: Hoyer, JMLR 2004; as a penalty, Yang, Wen & Li, ICLR 2020.
-    """
-
-    def value(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        square = z.square().sum(dim=1)
-        return z.abs().sum(dim=1).square() / square.clamp(min=torch.finfo(z.dtype).tiny)
-
-
-class L0(Spec, tag="l0"):
-    """The number of active codes, with the activation's estimate of its derivative: for `JumpReLU`.
-
-    Source: Rajamanoharan et al., "Jumping Ahead", 2024, equation 9.
-    """
-
-
-class KL(Spec, tag="kl"):
-    """sum_j KL(rho | rho_j) = sum_j rho log(rho / rho_j) + (1 - rho) log((1 - rho) / (1 - rho_j)), rho_j = mean of z_j.
-
-    For codes in [0, 1]; 0 where every code's mean is rho, which many small activations meet as well as few large ones.
-    rho_j is the batch's mean; with `decay` a running mean of batches; with `window` the mean over the last whole window
-    of that many samples (the training set's size: the whole set). Then the value is that of the longer memory, and the
-    gradient flows through the batch, in full size. Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011.
-    """
-
-    rho: Annotated[float, Meta(gt=0, lt=1, description="wanted mean of every code")] = 0.05
-    decay: Annotated[float, Meta(ge=0, lt=1, description="of the running mean, per step; 0: the batch alone")] = 0.0
-    window: Annotated[int, Meta(ge=0, description="samples behind the mean; 0: see decay")] = 0
+    penalty: Penalty
+    norm_weighted: Annotated[bool, Meta(description="penalise z_j |atom_j|")] = False
+    named_by = "penalty"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.decay and self.window:
-            raise ValueError(f"KL: decay is {self.decay} and window {self.window}; expected one of them")
-
-
-def kl_divergence(rho: float, mean: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """KL(rho | mean_j) of two Bernoulli variables in nats, mean kept within [1e-6, 1 - 1e-6] so that it is finite."""
-    inside = mean.clamp(TINY, 1 - TINY)
-    return rho * (math.log(rho) - inside.log()) + (1 - rho) * (math.log(1 - rho) - torch.log1p(-inside))
-
-
-class SparsityModule(nn.Module):
-    """A penalty without state: its `value` of the gate, if there is one, else of the code."""
-
-    def __init__(self, spec: L1 | LogSum | Tanh | Hoyer) -> None:
-        super().__init__()
-        self.spec = spec
-
-    def forward(self, code: Code, moving: bool) -> Tensor:  # noqa: ARG002 - the contract
-        return self.spec.value(code.z if code.gate is None else code.gate)
-
-
-class L0Module(nn.Module):
-    """Of an `L0`."""
-
-    def forward(self, code: Code, moving: bool) -> Tensor:  # noqa: ARG002 - the contract
-        if code.active is None:
+        if self.norm_weighted and self._counts:
             raise ValueError(
-                "penalty is 'l0', and the activation gives no derivative of its count; expected 'jumprelu'"
+                f"Sparsity: norm_weighted is set, and penalty {name_of(self.penalty)!r} counts codes of any size; leave "
+                "norm_weighted out"
             )
-        return code.active.sum(dim=1)
+
+    @property
+    def _counts(self) -> bool:
+        return getattr(self.penalty, "counts", False)
+
+    @property
+    def needs(self) -> dict[str, str]:
+        atoms = dict.fromkeys(("atoms", "reconstruction"), "norm_weighted") if self.norm_weighted else {}
+        return {**super().needs, **({"indicator": ""} if self._counts else {}), **atoms}
+
+    @property
+    def objective(self) -> str:
+        return "weight * penalty(z)"
+
+    def problems(self, n_code: int) -> list[str]:
+        size = self.penalty.size if isinstance(self.penalty, GroupL2) else 1
+        return [f"penalty.size is {size} and n_code {n_code}; expected whole groups"] if n_code % size else []
+
+    def build(self, n_code: int) -> SparsityTerm:  # noqa: ARG002 - the contract
+        return SparsityTerm(self)
+
+    def obstacle(self) -> str | None:
+        if self.target_l0 is not None:
+            return "has a target_l0"
+        if self._counts or self.norm_weighted:
+            return "sees more than the codes"
+        return None
 
 
-class KLModule(nn.Module):
-    """State of a `KL`: `mean` [n_code] of earlier batches, sums of the window under way."""
+class SparsityTerm(WeightedTerm):
+    """Of a `Sparsity`."""
 
-    def __init__(self, spec: KL, n_code: int) -> None:
-        super().__init__()
-        self.spec = spec
-        self.register_buffer("mean", torch.full((n_code,), spec.rho))
-        self.register_buffer("total", torch.zeros(n_code, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros((), dtype=torch.long))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
-        self.mean: Tensor
-        self.total: Tensor
-        self.count: Tensor
-        self.seen: Tensor
+    spec: Sparsity
 
-    def forward(self, code: Code, moving: bool) -> Tensor:
-        batch = code.z.mean(dim=0)
-        with torch.no_grad():
-            mean = mean_over_ranks(batch.detach())
-            if self.spec.decay:
-                decay = self.spec.decay if int(self.seen) else 0.0
-                mean = decay * self.mean + (1 - decay) * mean
-            elif self.spec.window and int(self.seen):
-                mean = self.mean.clone()
-            if moving:
-                self._remember_(batch, mean, len(code.z) * world_size())
-        # its value, with the batch's derivative
-        return kl_divergence(self.spec.rho, mean + batch - batch.detach()).sum()
+    def __init__(self, spec: Sparsity) -> None:
+        super().__init__(spec)
+        self.norm_weighted = spec.norm_weighted
+        self._counts = getattr(spec.penalty, "counts", False)
+        forms: tuple[type, ...] = (Code,)
+        if getattr(spec.penalty, "separable", False):
+            forms += (SparseCode,)
+        if self._counts or isinstance(spec.penalty, L1):
+            forms += (Sums,)
+        self.reads = forms
 
-    def _remember_(self, batch: Tensor, mean: Tensor, n: int) -> None:
-        if not self.spec.window:
-            self.mean.copy_(mean)
-            self.seen += 1
-            return
-        self.total += mean_over_ranks(batch.detach()).double() * n
-        self.count += n
-        if int(self.count) >= self.spec.window:
-            self.mean.copy_(self.total / self.count)
-            self.total.zero_()
-            self.count.zero_()
-            self.seen += 1
+    def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """The penalty of codes as they are."""
+        return self.spec.penalty.value(z)
+
+    def cost(self, forward: Forward) -> Tensor:
+        return self.mean(forward.code, forward.decoder)
+
+    def mean(self, code: Code | SparseCode | Sums, decoder: Any) -> Tensor:
+        """The mean over a batch of the penalty."""
+        if isinstance(code, Sums):
+            return (code.active if self._counts else code.size).mean()
+        if isinstance(code, SparseCode):
+            return self._sparse(code, decoder) / (len(code.offsets) - 1)
+        if self._counts:
+            assert code.active is not None
+            return self.per_sample(code.active).mean()
+        z = code.z if code.gate is None else code.gate
+        return self.per_sample(self._lengthened(z, decoder)).mean()
+
+    def _sparse(self, code: SparseCode, decoder: BiasedDictionaryModule) -> Tensor:
+        if self._counts:
+            assert code.active is not None
+            return code.active.sum()
+        values = code.values
+        if self.norm_weighted:
+            values = values * norms(decoder)[code.indices]
+        return self.per_sample(values[:, None]).sum()
+
+    def energy(self, z: Tensor, decoder: Any) -> Tensor:
+        seen = (z != 0).to(z.dtype) if self._counts else self._lengthened(z, decoder)
+        return float(self.weight) * self.per_sample(seen)
+
+    def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:
+        found = super().warnings(z, pre, activation)
+        if isinstance(activation, JumpReLUModule) and self._counts:
+            near = activation.near(pre)
+            if near < SATURATED * max(float((z != 0).sum(dim=1).double().mean()), 1.0):
+                found.append(
+                    f"the weight of 'l0' is saturated: {near:.2g} codes per sample are within activation.bandwidth of their "
+                    "threshold, so that it moves nothing; widen the bandwidth"
+                )
+        return found
+
+    def _lengthened(self, z: Tensor, decoder: Any) -> Tensor:
+        """Codes times the norms of their atoms, where those count."""
+        return z * torch.linalg.vector_norm(decoder.atoms, dim=1) if self.norm_weighted else z
 
 
-Sparsity = L1 | LogSum | Tanh | Hoyer | L0 | KL
-
-
-def build_sparsity(spec: Sparsity, n_code: int) -> nn.Module:
-    """The penalty's module."""
-    if isinstance(spec, KL):
-        return KLModule(spec, n_code)
-    return L0Module() if isinstance(spec, L0) else SparsityModule(spec)
+def norms(decoder: BiasedDictionaryModule) -> Float[Tensor, " k"]:
+    """The norms of the atoms, held fixed where a constraint fixes them."""
+    constraint = decoder.spec.constraint
+    if isinstance(constraint, UnitNorm):  # known, and the derivative along an atom is taken out anyway
+        return decoder.atoms.new_full((len(decoder.atoms),), constraint.radius)
+    return torch.linalg.vector_norm(decoder.atoms, dim=1)

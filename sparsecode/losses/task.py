@@ -14,11 +14,14 @@ __all__ = ["Classify", "Reconstruct", "Task"]
 class Reconstruct(Spec, tag="reconstruct"):
     """The clean sample: |x - decode(z)|^2, summed over features."""
 
+    provides = ("reconstruction",)
+
 
 class Classify(Spec, tag="classify"):
     """The label, from logits decode(z) [B, n_classes]: -log softmax(decode(z))_label."""
 
     n_classes: Count
+    needs = ("unbounded",)
 
     def error(self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"] | None) -> Float[Tensor, " b"]:
         """The cross-entropy per sample, in nats. Raises ValueError without labels, or for labels out of range."""

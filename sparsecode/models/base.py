@@ -131,6 +131,10 @@ class AbstractSparseModel(nn.Module, ABC):
         """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""
         return []
 
+    def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a file of this model, of an earlier format too, by the names of its state."""
+        return tensors
+
     def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
         """Data-dependent start from training samples [n, *F] and their targets [n, *G]: once, never on resume."""
 

@@ -18,7 +18,7 @@ from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.streams import Stream, generator
-from sparsecode.penalties import L1, GroupL2, Penalty
+from sparsecode.penalties import L1, GroupL2, Penalty, Proximal
 from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
@@ -26,7 +26,7 @@ from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, solve
 from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.solvers.scaling import solve_in_any_units
-from sparsecode.specs import Spec
+from sparsecode.specs import Spec, name_of
 from sparsecode.types import Batch, Loss, Solution
 
 __all__ = ["Inference", "Iterative", "IterativeModel"]
@@ -101,7 +101,8 @@ class Iterative(Spec, tag="iterative"):
         least = min(self.weight.extremes()) if isinstance(self.weight, Schedule) else self.weight
         if self.link == "identity" and not least:
             raise ValueError("Iterative: weight is 0, which makes no code sparse; expected more than 0, or link 'relu'")
-        if self.link == "relu" and (self.penalty.positive or self.variance is not None or self.inference.compat):
+        penalty = self.proximal
+        if self.link == "relu" and (penalty.positive or self.variance is not None or self.inference.compat):
             raise ValueError(
                 "Iterative: link is 'relu', so that pre-activations of either sign are solved for; expected penalty.positive "
                 "false, no variance and no compat"
@@ -112,15 +113,24 @@ class Iterative(Spec, tag="iterative"):
                 raise ValueError(
                     f"Iterative: {wrong}, and there is no encoder; expected one, or proximity 0 and start 'zero'"
                 )
-        elif self.encoder.positive != self.penalty.positive:
+        elif self.encoder.positive != penalty.positive:
             raise ValueError(
                 f"Iterative: encoder.positive is {self.encoder.positive} and penalty.positive is "
-                f"{self.penalty.positive}; expected the same sign rule, or the encoder cannot predict the codes"
+                f"{penalty.positive}; expected the same sign rule, or the encoder cannot predict the codes"
             )
-        if isinstance(self.penalty, GroupL2) and self.n_code % self.penalty.size:
+        if isinstance(penalty, GroupL2) and self.n_code % penalty.size:
             raise ValueError(
-                f"Iterative: n_code is {self.n_code} and penalty.size {self.penalty.size}; expected whole groups"
+                f"Iterative: n_code is {self.n_code} and penalty.size {penalty.size}; expected whole groups"
             )
+
+    @property
+    def proximal(self) -> Proximal:
+        """The penalty. Raises ValueError for one without a proximal step, which solvers need."""
+        if isinstance(self.penalty, Proximal):
+            return self.penalty
+        raise ValueError(
+            f"Iterative: penalty is {name_of(self.penalty)!r}, which has no proximal step; choose one with `prox`, such as 'l1'"
+        )
 
     @property
     def objective(self) -> str:
@@ -274,7 +284,7 @@ class IterativeModel(AbstractSparseModel):
 
     def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy | DecoderEnergy:
         decoder = Rectified(self.decoder) if self.spec.link == "relu" else self.decoder
-        return energy_of(decoder, x, self.spec.penalty, weight)
+        return energy_of(decoder, x, self.spec.proximal, weight)
 
     def _linked(self, u: Tensor) -> Tensor:
         return torch.relu(u) if self.spec.link == "relu" else u

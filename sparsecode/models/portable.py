@@ -157,6 +157,7 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
     spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))
     tensors = read_tensors(folder / WEIGHTS).tensors
     model = build_model(spec, shape, seed=0)
+    tensors = model.renamed(tensors)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}
     if given != expected:

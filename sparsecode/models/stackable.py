@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsecode.losses.sparsity import Hoyer
-from sparsecode.losses.sparsity import Tanh as TanhPenalty
+from sparsecode.losses.weighted import Weighted
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
 from sparsecode.nn.affine import Affine, BiasedDictionary
-from sparsecode.penalties import L1, LogSum
-from sparsecode.specs import Spec
+from sparsecode.specs import Spec, name_of
 
 __all__ = ["OWN", "obstacle", "shared"]
 
 ACTIVATIONS = (ReLU, GELU, ELU, Tanh, Sigmoid, Satlin)  # entry by entry, without weights
-PENALTIES = (L1, LogSum, TanhPenalty, Hoyer)  # sums over codes, without state
-OWN = ("weight", "corruption", "calibrate")  # what members may each have their own of
-CHECKED = ("n_code", "activation", "penalty", "normaliser", "encoder", "decoder", "arithmetic", *OWN)
+OWN = ("corruption", "the weights of terms")  # what members may each have their own of
+CHECKED = ("n_code", "activation", "normaliser", "encoder", "decoder", "arithmetic", "terms", "corruption")
 
 
 def obstacle(spec: Spec) -> str | None:
@@ -26,8 +23,10 @@ def obstacle(spec: Spec) -> str | None:
         return f"model is {type(spec).__name__}, and only Amortised stacks"
     if not isinstance(spec.activation, ACTIVATIONS):
         return f"model.activation is {_tag(spec.activation)}, which is not a plain function of each pre-activation"
-    if spec.penalty is not None and not isinstance(spec.penalty, PENALTIES):
-        return f"model.penalty is {_tag(spec.penalty)}, which is not a sum over single samples"
+    for term in spec.terms:
+        reason = term.obstacle() if isinstance(term, Weighted) else "is computed for one model at a time"
+        if reason:
+            return f"model.terms.{name_of(term)} {reason}"
     encoder, decoder = spec.encoder, spec.decoder
     if not isinstance(encoder, Affine):
         return f"model.encoder is {_tag(encoder)}"
@@ -45,7 +44,8 @@ def obstacle(spec: Spec) -> str | None:
 
 def shared(spec: Amortised) -> tuple[Any, ...]:
     """What members of one stack must have in common."""
-    return tuple(getattr(spec, name) for name in CHECKED if name not in OWN)
+    fields = [getattr(spec, name) for name in CHECKED if name not in ("terms", "corruption")]
+    return (*fields, *(term.common() if isinstance(term, Weighted) else term for term in spec.terms))
 
 
 def _tag(spec: Spec) -> str:

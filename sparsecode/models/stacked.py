@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecode.losses.sparsity import SparsityModule
+from sparsecode.losses.sparsity import SparsityTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.sparse_step import Step, sparse_step
@@ -23,8 +23,8 @@ from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.products import onednn_is_faster, product
 from sparsecode.ops.sparse_codes import bf16_is_fast
 from sparsecode.ops.streams import Stream
-from sparsecode.schedules import at
-from sparsecode.types import Batch, Code, Loss
+from sparsecode.specs import name_of
+from sparsecode.types import Batch, Loss
 
 __all__ = ["WIDE", "Drawn", "Stacked"]
 
@@ -88,26 +88,23 @@ class Stacked:
         Different members may learn in different threads at once.
         """
         member = self.members[i]
-        weight = at(member.spec.weight, step)
-        if member.penalty is not None:
-            member.weight.fill_(weight)
+        weights = [term.weigh_(step) for term in _terms(member)]
         if (
             (self._sparse[i] or step % AGAIN == 0)
             and member.spec.n_code >= WIDE
             and isinstance(member.spec.activation, ReLU)
         ):
             target, x = self._inputs(i, drawn, step, rng)
-            taken = self._sparse_step(member, x, step)
-            self._sparse[i] = taken is not None
-            if taken is not None:
-                return self._autograd(member, taken, target, weight)
-        return self._dense_step(member, *self._turned_inputs(i, drawn, step, rng), weight, watched)
+            made = self._sparse_step(member, x, target, step)
+            self._sparse[i] = made is not None
+            if made is not None:
+                return self._autograd(member, made, weights)
+        return self._dense_step(member, *self._turned_inputs(i, drawn, step, rng), weights, watched)
 
     def losses(self, drawn: Sequence[Drawn], step: int, streams: Sequence[Stream]) -> list[Loss]:
         """The losses of all members, their gradients put in place, by batched products: for GPUs, and the reference."""
         inputs = [self._inputs(i, d, step, rng) for i, (d, rng) in enumerate(zip(drawn, streams, strict=True))]
         target, x = torch.stack([t for t, _ in inputs]), torch.stack([x for _, x in inputs])
-        weights = [at(member.spec.weight, step) for member in self.members]
         first = self.members[0]
         assert isinstance(first.decoder, BiasedDictionaryModule)
         leaf = {name: tensor.detach().requires_grad_() for name, tensor in self.tensors.items()}
@@ -118,11 +115,10 @@ class Stacked:
         out = first.decoder.output(torch.baddbmm(shift, z, leaf["decoder.atoms"]))
         fidelity = squared_error(out.flatten(0, 1), target.flatten(0, 1)).view(len(x), -1).mean(dim=1)
         parts = {"fidelity": fidelity}
-        if first.penalty is not None:
-            for member, weight in zip(self.members, weights, strict=True):
-                member.weight.fill_(weight)
-            penalty = first.penalty(Code(z.flatten(0, 1)), moving=False).view(len(x), -1).mean(dim=1)
-            parts["penalty"] = torch.tensor(weights, dtype=torch.float64).to(penalty) * penalty
+        for terms in zip(*(_terms(member) for member in self.members), strict=True):  # one of all members at a time
+            penalty = terms[0].per_sample(z.flatten(0, 1)).view(len(x), -1).mean(dim=1)
+            weights = [term.weigh_(step) for term in terms]
+            parts[_name(parts, terms[0])] = torch.tensor(weights, dtype=torch.float64).to(penalty) * penalty
         total = torch.stack(list(parts.values())).sum(dim=0)
         names = list(leaf)
         for name, grad in zip(names, torch.autograd.grad(total.sum(), [leaf[n] for n in names]), strict=True):
@@ -165,36 +161,37 @@ class Stacked:
         x = self._scratch("noisy", drawn.turned.dtype, tuple(drawn.turned.shape))
         return drawn.turned, torch.add(drawn.turned, drawn.turned_normal, alpha=how.sigma, out=x)
 
-    def _sparse_step(self, member: AmortisedModel, x: Tensor, step: int) -> Step | None:
+    def _sparse_step(self, member: AmortisedModel, x: Tensor, target: Tensor, step: int) -> Step | None:
         assert isinstance(member.decoder, BiasedDictionaryModule)
         return sparse_step(
             member.encoder,
             member.activation,
             member.decoder,
-            member.penalty,
+            member.terms,
             x,
+            target,
             step,
-            moving=True,
+            training=True,
             arithmetic=member.spec.arithmetic,
-            norm_weighted=False,
-            theta=0.0,
             wide=WIDE,
             crowded=False,
         )
 
-    def _autograd(self, member: AmortisedModel, taken: Step, target: Tensor, weight: float) -> Loss:
-        parts = {"fidelity": squared_error(taken.out, target).mean()}
-        if taken.penalty is not None:
-            parts["penalty"] = weight * taken.penalty
+    def _autograd(self, member: AmortisedModel, made: Step, weights: list[float]) -> Loss:
+        parts = {"fidelity": made.fidelity.mean()}
+        for term, weight in zip(_terms(member), weights, strict=True):
+            parts[_name(parts, term)] = weight * term.mean(made.code, member.decoder)
         total = torch.stack(list(parts.values())).sum()
         params = list(member.parameters())
         for param, grad in zip(params, torch.autograd.grad(total, params), strict=True):
             assert param.grad is not None
             param.grad.copy_(grad)
-        return Loss(total.detach(), {name: part.detach() for name, part in parts.items()}, {"l0": taken.l0})
+        return Loss(total.detach(), {name: part.detach() for name, part in parts.items()}, {"l0": made.l0})
 
     @torch.no_grad()
-    def _dense_step(self, member: AmortisedModel, target: Tensor, x: Tensor, weight: float, watched: bool) -> Loss:
+    def _dense_step(
+        self, member: AmortisedModel, target: Tensor, x: Tensor, weights: list[float], watched: bool
+    ) -> Loss:
         """Samples stand in columns, so that every product has factors whose rows lie in a piece."""
         encoder, decoder = member.encoder, member.decoder
         assert isinstance(encoder, AffineModule)
@@ -206,17 +203,18 @@ class Stacked:
         centred = self._as(kind, "x", x - decoder.bias[:, None] if encoder.spec.centred else x)
         pre = self._product(w, centred.T, self._scratch("pre", kind, (len(w), n)))
         lean = _passes() if len(w) >= WIDE else None
-        rectified, penalty, by_penalty = isinstance(member.spec.activation, ReLU), None, None
+        rectified, terms = isinstance(member.spec.activation, ReLU), _terms(member)
         if lean and rectified:
             lean.rectify(numbers(pre), numbers(encoder.bias))
             z = pre
         else:
             z = member.activation.shape(pre.add_(encoder.bias.to(kind)[:, None]).T).T.contiguous()
-        if isinstance(member.penalty, SparsityModule):
+        penalties: list[tuple[Tensor, Tensor]] = []  # each with its derivative by the codes
+        for term in terms:
             with torch.enable_grad():
                 leaf = z.to(x.dtype).requires_grad_()
-                penalty = member.penalty(Code(leaf.T), moving=False).mean()
-                (by_penalty,) = torch.autograd.grad(penalty, leaf)
+                penalty = term.per_sample(leaf.T).mean()
+                penalties.append((penalty, torch.autograd.grad(penalty, leaf)[0]))
         turned = self._scratch("turned", kind, (len(x), len(atoms))).copy_(atoms.T)
         linear = self._product(turned, z.T, self._scratch("out", kind, tuple(x.shape)))
         grads = {name: _grad_of(param) for name, param in member.named_parameters()}
@@ -230,8 +228,8 @@ class Stacked:
             right = self._as(kind, "right", by_out)
             torch.sum(by_out, dim=1, out=by_shift)
         slope = self._product(atoms, right.T, self._scratch("slope", kind, tuple(pre.shape)))
-        if by_penalty is not None:
-            slope.add_(by_penalty.to(kind), alpha=weight)
+        for (_, by_code), weight in zip(penalties, weights, strict=True):
+            slope.add_(by_code.to(kind), alpha=weight)
         if lean and rectified:
             lean.gate(*map(numbers, (slope, z, by_bias)))
         else:
@@ -243,7 +241,9 @@ class Stacked:
         self._into(grads["decoder.atoms"], z, right)
         if encoder.spec.centred:
             by_shift.sub_(by_bias @ encoder.weight)
-        parts = {"fidelity": fidelity} if penalty is None else {"fidelity": fidelity, "penalty": weight * penalty}
+        parts = {"fidelity": fidelity}
+        for term, (penalty, _), weight in zip(terms, penalties, weights, strict=True):
+            parts[_name(parts, term)] = weight * penalty
         stats = {"l0": (z != 0).sum(dim=0).double().mean()} if watched else dict[str, Tensor]()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
@@ -267,6 +267,14 @@ class Stacked:
         if name not in kept or kept[name].shape != shape or kept[name].dtype != kind:
             kept[name] = torch.empty(shape, dtype=kind)
         return kept[name]
+
+
+def _terms(member: AmortisedModel) -> list[SparsityTerm]:
+    return [term for term in member.terms.each() if isinstance(term, SparsityTerm)]
+
+
+def _name(parts: dict[str, Tensor], term: SparsityTerm) -> str:
+    return term.part if term.part not in parts else name_of(term.spec)
 
 
 def _passes() -> ModuleType:

@@ -67,6 +67,10 @@ class BiasedDictionary(Spec, tag="biased_dictionary"):
     start: Annotated[Literal["directions", "uniform", "samples"], Meta(description="the first atoms")] = "directions"
     frozen: Annotated[bool, Meta(description="atoms and bias are not trained")] = False
 
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("atoms", "linear", "unbounded") if self.output == "linear" else ("atoms",)
+
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> BiasedDictionaryModule:
         return BiasedDictionaryModule(self, n_code, math.prod(shape), rng)
 
@@ -156,6 +160,17 @@ class Affine(Spec, tag="affine"):
         super().__post_init__()
         if self.tied and self.positive:
             raise ValueError("Affine: tied and positive are both set; choose decoder.constraint with positive instead")
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return ("rows",) if self.bias else ("rows", "no_bias")
+
+    @property
+    def needs(self) -> dict[str, str]:
+        """By the field that asks for a dictionary of data."""
+        asks = {"centred": self.centred, "tied": self.tied, "start": self.start == "atoms"}
+        field = next((name for name, asked in asks.items() if asked), None)
+        return {} if field is None else {"atoms": field, "reconstruction": field}
 
     def build(
         self,

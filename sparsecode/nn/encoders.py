@@ -28,6 +28,11 @@ class LISTA(Spec, tag="lista"):
     n_iter: Annotated[int, Meta(ge=1, le=1000)] = 3
     positive: bool = True
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The activation behind it must change nothing: its codes are rectified, or shrunk, already."""
+        return ("rectified",) if self.positive else ("signed",)
+
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> LISTAModule:
         return LISTAModule(self, n_code, math.prod(shape), rng)
 

@@ -35,6 +35,7 @@ class Perceptron(Spec, tag="perceptron"):
 
     hidden: Annotated[tuple[Count, ...], Meta(description="units of each hidden layer; () for one affine map")] = (400,)
     activation: ShapeName = "relu"
+    provides = ("unbounded",)
 
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> PerceptronModule:
         return PerceptronModule(self, n_code, math.prod(shape), rng)

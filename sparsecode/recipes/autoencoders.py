@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import LCN, MNIST, Digits, MiniLM, Patches
-from sparsecode.losses import KL, L0, AuxK, Matryoshka, TargetL0
+from sparsecode.losses import KL, AuxK, Matryoshka, Sparsity, TargetL0, Term
 from sparsecode.models import Amortised
 from sparsecode.nn import (
     LISTA,
@@ -33,7 +33,7 @@ from sparsecode.nn import (
     Standardise,
     TopK,
 )
-from sparsecode.penalties import L1
+from sparsecode.penalties import L0, L1
 from sparsecode.schedules import Linear
 from sparsecode.train import Adam, Clip, Group, Optim, Train
 
@@ -73,8 +73,7 @@ def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
         model=Amortised(
             n_code=n_code,
             activation=Sigmoid(),
-            penalty=KL(rho=0.05),
-            weight=PIXELS / n_code,
+            terms=(KL(rho=0.05, weight=PIXELS / n_code),),
             corruption=corruption,
             normaliser=Standardise(mean=0.5, std=0.5),
             encoder=PLAIN,
@@ -143,7 +142,7 @@ def digits_satlin() -> Run:
 
     Satlin and a linear output, after the MATLAB names; seconds on a laptop, no download.
     """
-    return _digits(Amortised(n_code=100, activation=Satlin(), penalty=KL(), weight=0.2, encoder=PLAIN, decoder=DENSE))
+    return _digits(Amortised(n_code=100, activation=Satlin(), terms=(KL(weight=0.2),), encoder=PLAIN, decoder=DENSE))
 
 
 def digits_dae() -> Run:
@@ -167,7 +166,7 @@ def digits_topk() -> Run:
 
     Gao et al., "Scaling and evaluating sparse autoencoders", 2024, in small.
     """
-    return _digits(Amortised(n_code=128, activation=TopK(k=8), revival=AuxK(dead_after=5000)), epochs=100)
+    return _digits(Amortised(n_code=128, activation=TopK(k=8), terms=(AuxK(dead_after=5000),)), epochs=100)
 
 
 def digits_lista() -> Run:
@@ -179,9 +178,7 @@ def digits_lista() -> Run:
         Amortised(
             n_code=128,
             activation=ReLU(),
-            penalty=L1(positive=True),
-            weight=0.1,
-            target_l0=TargetL0(l0=8),
+            terms=(Sparsity(L1(positive=True), weight=0.1, target_l0=TargetL0(l0=8)),),
             encoder=LISTA(n_iter=3),
             decoder=BiasedDictionary(bias="zero"),
         ),
@@ -196,7 +193,7 @@ def patches_topk() -> Run:
     """
     return Run(
         data=Patches(preprocess=LCN(), size=16, n_train=50_000, n_valid=5_000, n_test=5_000, seed=31),
-        model=Amortised(n_code=512, activation=TopK(k=32), revival=AuxK(dead_after=100_000)),
+        model=Amortised(n_code=512, activation=TopK(k=32), terms=(AuxK(dead_after=100_000),)),
         optim=Optim(groups=_groups(Adam(lr=1e-3)), clip=Clip(norm=1.0)),
         train=Train(epochs=20, batch_size=500, select="last"),
         evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input"),
@@ -207,16 +204,16 @@ def patches_topk() -> Run:
 ACTS_L0 = 32
 
 
-def _acts(activation: Activation, learned: float | None = None, **settings: object) -> Run:
-    """`learned`: the learning rate of the activation's own weights."""
+def _acts(activation: Activation, *terms: Term, learned: float | None = None, encoder: Affine | None = None) -> Run:
+    """With AuxK beside the `terms`; `learned`: the learning rate of the activation's own weights."""
     n_code = 1536
     model = Amortised(
         n_code=n_code,
         activation=activation,
-        revival=AuxK(dead_after=50_000),
+        terms=(*terms, AuxK(dead_after=50_000)),
         normaliser=Centre(),
+        encoder=encoder or Affine(),
         decoder=BiasedDictionary(bias="zero"),
-        **settings,  # pyright: ignore[reportArgumentType] - checked by the spec
     )
 
     def adam(rate: float) -> Adam:
@@ -255,10 +252,8 @@ def acts_jumprelu() -> Run:
     """
     return _acts(
         JumpReLU(threshold=0.5, bandwidth=0.5),
+        Sparsity(L0(), weight=0.5, target_l0=TargetL0(l0=ACTS_L0)),
         learned=1e-2,  # thresholds are learned as logarithms, which have far to go
-        penalty=L0(),
-        weight=0.5,
-        target_l0=TargetL0(l0=ACTS_L0),
     )
 
 
@@ -269,10 +264,8 @@ def acts_gated() -> Run:
     """
     return _acts(
         Gated(),
+        Sparsity(L1(positive=True), target_l0=TargetL0(l0=ACTS_L0)),
         learned=1e-3,
-        penalty=L1(positive=True),
-        weight=1.0,
-        target_l0=TargetL0(l0=ACTS_L0),
         encoder=Affine(bias=False),
     )
 
@@ -283,7 +276,7 @@ def acts_l1() -> Run:
     Bricken et al., "Towards monosemanticity", 2023; the norm-weighted penalty of Conerly et al., April 2024, comes to
     the same here, where atoms have norm 1.
     """
-    return _acts(ReLU(), penalty=L1(positive=True), weight=1.0, target_l0=TargetL0(l0=ACTS_L0))
+    return _acts(ReLU(), Sparsity(L1(positive=True), target_l0=TargetL0(l0=ACTS_L0)))
 
 
 def acts_matryoshka() -> Run:
@@ -291,4 +284,4 @@ def acts_matryoshka() -> Run:
 
     Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", ICML 2025.
     """
-    return _acts(BatchTopK(k=ACTS_L0), matryoshka=Matryoshka(sizes=(96, 192, 384, 768)))
+    return _acts(BatchTopK(k=ACTS_L0), Matryoshka(sizes=(96, 192, 384, 768)))

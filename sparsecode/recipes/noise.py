@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import MNIST, ClassTasks, Data, Digits, Labelled
-from sparsecode.losses import Classify, Reconstruct, Task
+from sparsecode.losses import Classify, Reconstruct, Sparsity, Task
 from sparsecode.models import Amortised, Inference, Iterative
 from sparsecode.nn import (
     Activation,
@@ -231,8 +231,7 @@ def noise_mnist_l1() -> Run:
     model = Amortised(
         n_code=1000,
         activation=ReLU(),
-        penalty=L1(positive=True),
-        weight=0.5,
+        terms=(Sparsity(L1(positive=True), weight=0.5),),
         encoder=PLAIN,
         decoder=BiasedDictionary(bias="zero"),
         arithmetic="exact",

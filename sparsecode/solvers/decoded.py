@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsecode.penalties import Convex, Penalty
+from sparsecode.penalties import Convex, Proximal
 from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, duality_gap, kkt_residual, root_mean_square, steps_of
 
 __all__ = ["DecoderEnergy", "Rectified", "energy_of"]
@@ -59,7 +59,7 @@ class DecoderEnergy:
 
     coupled = False
 
-    def __init__(self, x: Float[Tensor, "b f"], decoder: Decodes, penalty: Penalty, weight: float) -> None:
+    def __init__(self, x: Float[Tensor, "b f"], decoder: Decodes, penalty: Proximal, weight: float) -> None:
         self.x, self.decoder, self.penalty, self.weight = x, decoder, penalty, weight
         self.scale = x.square().sum(dim=1) / 2
         self.target: Tensor | None = None
@@ -164,7 +164,7 @@ class Rectified:
 
 
 def energy_of(
-    decoder: Decodes, x: Float[Tensor, "b f"], penalty: Penalty, weight: float
+    decoder: Decodes, x: Float[Tensor, "b f"], penalty: Proximal, weight: float
 ) -> QuadraticEnergy | DecoderEnergy:
     """The energy of codes under a decoder: quadratic where it is linear."""
     if isinstance(decoder, Linear):

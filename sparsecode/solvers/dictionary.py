@@ -14,7 +14,7 @@ from sparsecode.nn.constraints import Bounded, UnitNorm
 from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
 from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.streams import generator
-from sparsecode.penalties import L1, GroupL2, Penalty
+from sparsecode.penalties import L1, GroupL2, Proximal
 from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
@@ -49,7 +49,7 @@ def learn_dictionary(
     alpha: float,
     *,
     positive: bool = False,
-    penalty: Penalty | None = None,
+    penalty: Proximal | None = None,
     batch_size: int = 512,
     epochs: float | None = None,
     max_steps: int | None = None,

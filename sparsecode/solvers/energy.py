@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
-from sparsecode.penalties import Convex, Penalty
+from sparsecode.penalties import Convex, Proximal
 
 __all__ = ["Energy", "QuadraticEnergy", "duality_gap", "kkt_residual", "root_mean_square", "rounded_up", "steps_of"]
 
@@ -153,7 +153,7 @@ class QuadraticEnergy:
         self,
         x: Float[Tensor, "b f"],
         dictionary: Float[Tensor, "k f"],
-        penalty: Penalty,
+        penalty: Proximal,
         weight: float,
         gram: Float[Tensor, "k k"] | None = None,
         bound: float | None = None,

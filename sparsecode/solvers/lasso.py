@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
-from sparsecode.penalties import L1, Convex, ElasticNet, Penalty
+from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
 from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_like, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
@@ -33,7 +33,7 @@ def sparse_encode(
     alpha: float,
     *,
     positive: bool = ...,
-    penalty: Penalty | None = ...,
+    penalty: Proximal | None = ...,
     solver: Solver | None = ...,
     tol: float = ...,
     max_steps: int | None = ...,
@@ -50,7 +50,7 @@ def sparse_encode(
     alpha: float,
     *,
     positive: bool = ...,
-    penalty: Penalty | None = ...,
+    penalty: Proximal | None = ...,
     solver: Solver | None = ...,
     tol: float = ...,
     max_steps: int | None = ...,

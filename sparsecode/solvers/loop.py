@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.ops.collective import any_rank
-from sparsecode.penalties import Convex, Penalty
+from sparsecode.penalties import Convex, Proximal
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy
@@ -34,9 +34,9 @@ def checked_solver(solver: Any) -> Solver | None:
     return solver
 
 
-def checked_penalty(penalty: Any) -> Penalty | None:
+def checked_penalty(penalty: Any) -> Proximal | None:
     """`penalty`; TypeError if it is something else than a penalty or None."""
-    if penalty is not None and not isinstance(penalty, Penalty):
+    if penalty is not None and not isinstance(penalty, Proximal):
         raise TypeError(f"penalty is {penalty!r}; expected one of sparsecode.penalties, such as ElasticNet(ratio=0.5)")
     return penalty
 

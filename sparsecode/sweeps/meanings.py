@@ -46,6 +46,7 @@ def meaning_of(config: Run, result: SweepResult, place: str) -> str:
         return f"{gates}{likelihood} likelihood of {data}{space}"
     if quantity == "objective":
         parts = [named(name, model[name], {}) for name in OBJECTIVE if model.get(name) is not None]
+        parts += [named("terms", term, {}) for term in model.get("terms", ()) if "penalty" in term]
         return ", ".join([f"objective of {data}", *parts])
     if quantity in ("psnr", "margin"):
         return f"data range {next(iter(result.scores.values())).data_range:.3g}"

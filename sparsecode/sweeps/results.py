@@ -15,6 +15,7 @@ from sparsecode.evaluate.score import Score
 from sparsecode.files import locked, require_own, write_atomic
 from sparsecode.runs import Evaluation, RunFolder
 from sparsecode.specs import Spec, converted, differences, parsed
+from sparsecode.sweeps.earlier import current
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 
 __all__ = ["RESULTS", "SweepResult", "read_results", "sweep"]
@@ -99,7 +100,9 @@ def read_results(root: Path) -> list[SweepResult]:
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
         where = f"{path}, line {number}"
         try:
-            found.append(converted(parsed(line, where, "delete that line"), SweepResult, where))
+            result: SweepResult = converted(parsed(line, where, "delete that line"), SweepResult, where)
         except ValueError as error:
             raise ValueError(f"{error}: the table is made anew from the runs") from None
+        overrides, fixed = (current(changes, root / result.run) for changes in (result.overrides, result.fixed))
+        found.append(msgspec.structs.replace(result, overrides=overrides, fixed=fixed))
     return found

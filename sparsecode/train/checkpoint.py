@@ -99,6 +99,7 @@ def restore(
             "put the old config back, or train with the new one in another folder"
         )
     weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    weights = model.renamed(weights)
     _check_kinds(weights, model.state_dict(), path)
     model.load_state_dict(weights)
     for group in groups:

@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparsecode.losses import KL, Hoyer, Tanh, TargetL0, kl_divergence
+from sparsecode.losses import KL, TargetL0, kl_divergence
 from sparsecode.losses.revival import auxiliary_error, depth
-from sparsecode.losses.sparsity import build_sparsity
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
 from sparsecode.nn.corruptions import Corruption, Corruptor, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
 from sparsecode.nn.noises import GaussianNoise
 from sparsecode.ops.medians import geometric_median
+from sparsecode.penalties import Hoyer, Tanh
 from sparsecode.schedules import Clock, resolve
-from sparsecode.types import Code
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -45,9 +44,10 @@ def test_kl_has_the_derivative_of_the_formula() -> None:
 
 def test_kl_depends_on_the_codes_alone_and_not_on_their_order() -> None:
     z = torch.rand(40, 6, generator=rng(), dtype=torch.float64)
-    penalty = build_sparsity(KL(), 6).double()
+    penalty = KL().build(6).double()
     assert torch.allclose(
-        penalty(Code(z), moving=False), penalty(Code(z[torch.randperm(40, generator=rng())]), moving=False)
+        penalty.divergence(z, training=False),
+        penalty.divergence(z[torch.randperm(40, generator=rng())], training=False),
     )
 
 
@@ -55,18 +55,18 @@ def test_a_window_gives_the_mean_of_the_whole_set_whatever_the_batches() -> None
     z = torch.rand(60, 6, generator=rng(), dtype=torch.float64)
     whole = kl_divergence(0.05, z.mean(dim=0)).sum()
     for size in (10, 20, 30):
-        penalty = build_sparsity(KL(window=60), 6).double()
+        penalty = KL(window=60).build(6).double()
         for batch in z.split(size):
-            penalty(Code(batch), moving=True)
-        torch.testing.assert_close(penalty(Code(z[:size]), moving=False), whole)
+            penalty.divergence(batch, training=True)
+        torch.testing.assert_close(penalty.divergence(z[:size], training=False), whole)
 
 
 @pytest.mark.parametrize("spec", [KL(), KL(decay=0.9), KL(window=20)])
 def test_whatever_is_remembered_the_gradient_is_that_of_the_batch(spec: KL) -> None:
     z = torch.rand(20, 6, generator=rng(), dtype=torch.float64).requires_grad_()
-    penalty = build_sparsity(spec, 6).double()
-    penalty(Code(z.detach()), moving=True)  # the mean is the batch's now, and stays so
-    value = penalty(Code(z), moving=False)
+    penalty = spec.build(6).double()
+    penalty.divergence(z.detach(), training=True)  # the mean is the batch's now, and stays so
+    value = penalty.divergence(z, training=False)
     (found,) = torch.autograd.grad(value, z)
     (plain,) = torch.autograd.grad(kl_divergence(0.05, z.mean(dim=0)).sum(), z)
     torch.testing.assert_close(found, plain)

@@ -76,7 +76,7 @@ def test_there_and_back(kind: activations.Activation, normaliser: Normaliser, di
 
 
 def test_groups_and_k_of_batch_top_k(digits: Tensor) -> None:
-    spec = Amortised(n_code=N_CODE, activation=activations.BatchTopK(6), matryoshka=Matryoshka((16, 48)))
+    spec = Amortised(n_code=N_CODE, activation=activations.BatchTopK(6), terms=(Matryoshka((16, 48)),))
     found = from_model(model_like_a_trained_one(spec, digits)).activation
     assert isinstance(found, JumpReLU)
     assert (found.k, found.groups) == (6, (16, 32, 48))

@@ -44,6 +44,11 @@ class ActivationModule(nn.Module):
         """What decides whether these codes fire: positive ones are, or are nearest to, active."""
         return pre
 
+    @property
+    def wanted(self) -> float | None:
+        """The mean number of active codes that thresholds are to be moved to after training, if there is one."""
+        return None
+
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:  # noqa: ARG002 - the contract
         """Move thresholds so that l0 of these pre-activations per sample are active on average; whether there are thresholds."""
         return False

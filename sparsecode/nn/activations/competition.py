@@ -158,6 +158,7 @@ class SampledK(Spec, tag="sampled_k"):
 
     start: Annotated[float, Meta(ge=1, description="k at the mean of log k, at the start")] = 400.0
     deviation: Annotated[float, Meta(gt=0, description="of log k at the start")] = 0.5
+    provides = ("zeros", "logp")
 
     def build(self, n_code: int) -> SampledKModule:
         return SampledKModule(self, n_code)

@@ -23,6 +23,8 @@ __all__ = ["Gated", "JumpReLU", "JumpReLUModule", "ReLU", "Satlin", "Sigmoid"]
 class ReLU(Spec, tag="relu"):
     """z = max(pre, 0)."""
 
+    provides = ("zeros", "rectified")
+
     def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
         return ReLUModule()
 
@@ -46,6 +48,8 @@ class ReLUModule(ActivationModule):
 class Sigmoid(Spec, tag="sigmoid"):
     """z = 1 / (1 + exp(-pre)): never zero, so that counts of active codes need a level `theta`."""
 
+    provides = ("bounded",)
+
     def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
         return SigmoidModule()
 
@@ -59,6 +63,8 @@ class SigmoidModule(ActivationModule):
 
 class Satlin(Spec, tag="satlin"):
     """z = min(max(pre, 0), 1): true zeros, and no gradient outside [0, 1]. The name is MATLAB's."""
+
+    provides = ("zeros", "bounded")
 
     def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
         return SatlinModule()
@@ -80,6 +86,7 @@ class JumpReLU(Spec, tag="jumprelu"):
 
     threshold: Annotated[float, Meta(gt=0, description="at the start")] = 0.01
     bandwidth: Annotated[float, Meta(gt=0, description="in units of the pre-activations")] = 0.05
+    provides = ("zeros", "indicator")
 
     def build(self, n_code: int) -> JumpReLUModule:
         return JumpReLUModule(self, n_code)
@@ -143,6 +150,9 @@ class Gated(Spec, tag="gated"):
     fixed, so that the gate learns. The encoder has no bias of its own. Source: Rajamanoharan et al., "Improving
     dictionary learning with gated sparse autoencoders", 2024, sections 3.2 and 3.3.
     """
+
+    provides = ("zeros", "gate")
+    needs = ("no_bias", "atoms", "linear", "reconstruction")
 
     def build(self, n_code: int) -> GatedModule:
         return GatedModule(n_code)

@@ -87,6 +87,9 @@ class BatchTopK(Spec, tag="batch_topk"):
 
     k: K
     decay: Annotated[float, Meta(ge=0, lt=1, description="of the threshold's running mean, per step")] = 0.99
+    calibrate: Annotated[
+        bool, Meta(description="after training, move the threshold until validation samples have k active codes")
+    ] = True
 
     def build(self, n_code: int) -> BatchTopKModule:
         return BatchTopKModule(self, n_code)
@@ -106,6 +109,10 @@ class BatchTopKModule(ActivationModule):
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre * (pre > self.threshold)
+
+    @property
+    def wanted(self) -> float | None:
+        return self.spec.k if self.spec.calibrate and isinstance(self.spec.k, float) else None
 
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
         self.threshold.fill_(max(level_of(pre, l0), 0.0))

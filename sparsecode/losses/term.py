@@ -1,0 +1,220 @@
+"""What a term of a training objective is: the contract, its defaults, and what it may see of a training step.
+
+A term is a config (or any object) with a method `value(forward)`: its share of the loss of a batch, weight included, as one
+number or per sample [B], of which the mean counts. What it needs of the model it names in `needs`, words of
+`sparsecode.models.needs`. A term with state builds a `TermModule`, whose buffers are saved with the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sparsecode.nn.activations import ActivationModule
+from sparsecode.ops.streams import Stream
+from sparsecode.specs import Spec, name_of
+from sparsecode.types import Code, SparseCode
+
+__all__ = ["Forward", "Sums", "TermModule", "Terms", "TrainingTerm"]
+
+
+class Sums(NamedTuple):
+    """All that is left of codes that were not kept: per sample [B] the sum of their magnitudes `size` and of `Code.active`."""
+
+    size: Tensor
+    active: Tensor
+
+
+class Forward(NamedTuple):
+    """A training step before its terms: what was computed, by which modules, and the step's number and random streams.
+
+    `x` [B, n] what the encoder got, `target` and its reconstruction `out` [B, f], all in model space; `fidelity` [B]; `code`
+    the codes, in a form that every term of the model `reads`; which codes `fired` [k], their mean count `l0`. State may change
+    only if `training`.
+    """
+
+    code: Code | SparseCode | Sums
+    out: Float[Tensor, "b f"]
+    fidelity: Float[Tensor, " b"]
+    fired: Bool[Tensor, " k"]
+    l0: Tensor
+    x: Float[Tensor, "b n"]
+    target: Float[Tensor, "b f"]
+    encoder: Any
+    activation: ActivationModule
+    decoder: Any
+    step: int
+    rng: Stream
+    training: bool
+
+    @property
+    def dense(self) -> Code:
+        """The codes with their zeros, for terms that read `Code` alone."""
+        assert isinstance(self.code, Code), "a term gets codes in a form that it reads"
+        return self.code
+
+    @property
+    def z(self) -> Float[Tensor, "b k"]:
+        """The codes."""
+        return self.dense.z
+
+    @property
+    def gate(self) -> Float[Tensor, "b k"]:
+        """What decides whether codes are active, where the activation keeps it apart (need "gate")."""
+        return _there(self.dense.gate, "gate")
+
+    @property
+    def indicator(self) -> Float[Tensor, "b k"]:
+        """1 where a code is active, else 0, with an estimate of its derivative (need "indicator")."""
+        return _there(self.dense.active, "indicator")
+
+    @property
+    def logp(self) -> Float[Tensor, " b"]:
+        """The log density of what the activation drew, up to a constant (need "logp")."""
+        return _there(self.dense.logp, "logp")
+
+    @property
+    def atoms(self) -> Float[Tensor, "k f"]:
+        """The atoms, in model space (need "atoms")."""
+        return self.decoder.atoms
+
+
+def _there(value: Tensor | None, need: str) -> Tensor:
+    if value is None:
+        raise ValueError(
+            f"a term used forward.{need}, which this activation does not give; name {need!r} in its `needs`"
+        )
+    return value
+
+
+class TermModule(nn.Module):
+    """A term of one model; its buffers are saved, its parameters trained as the group `terms.NAME`.
+
+    `reads`: the forms of codes that `value` works on. A term that reads `Code` alone makes every step compute all codes,
+    zeros too. `theta`: above which magnitude it wants codes to count as active. `wanted`: the mean number of active codes that
+    thresholds are to be moved to after training, if it wants one.
+    """
+
+    reads: ClassVar[tuple[type, ...]] | tuple[type, ...] = (Code,)
+    theta: float = 0.0
+    norm_weighted: bool = False
+
+    @property
+    def part(self) -> str | None:
+        """What its value is called in metrics; default: the term's name."""
+        return None
+
+    @property
+    def wanted(self) -> float | None:
+        return None
+
+    def value(self, forward: Forward) -> Tensor | None:
+        """Its share of the loss: a number or [B]; None if there is nothing to add at this step."""
+        raise NotImplementedError
+
+    def fidelity(self, z: Tensor, decoder: Any, target: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002 - the contract
+        """In place of decode(z) [B, f] and its error [B], for terms that compute both otherwise; one term per model may."""
+        return None
+
+    def observe_(self, forward: Forward) -> None:
+        """Change state by what a training step showed, after the values of all terms."""
+
+    def stats(self) -> dict[str, Tensor]:
+        """What to watch beside the loss."""
+        return {}
+
+    def after_step_(self, encoder: Any, activation: ActivationModule, decoder: Any) -> None:
+        """Change weights after the optimiser's step."""
+
+    def energy(self, z: Tensor, decoder: Any) -> Tensor | None:  # noqa: ARG002 - the contract
+        """What it adds to the energy of single codes [B]; None for terms that are not functions of one code."""
+        return None
+
+    def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
+        """What a user of the trained model should know, from codes and pre-activations of samples."""
+        return []
+
+
+class TrainingTerm(Spec):
+    """The defaults of a term's config: a subclass needs `value`, or `build` if it has state."""
+
+    @property
+    def needs(self) -> tuple[str, ...] | dict[str, str]:
+        """What it needs of the model, in words of `sparsecode.models.needs`; or each word with the field that asks for it."""
+        return ()
+
+    @property
+    def objective(self) -> str | None:
+        """What it adds to `energy`, in words."""
+        return None
+
+    def problems(self, n_code: int) -> list[str]:  # noqa: ARG002 - the contract
+        """What is wrong with it in a model of so many codes."""
+        return []
+
+    def value(self, forward: Forward) -> Tensor | None:
+        """Its share of the loss: see `TermModule.value`."""
+        raise NotImplementedError
+
+    def build(self, n_code: int) -> TermModule:  # noqa: ARG002 - the contract
+        """The term of one model."""
+        return PlainTerm(self)
+
+
+class PlainTerm(TermModule):
+    """A term without state: its config's `value`."""
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def value(self, forward: Forward) -> Tensor | None:
+        return self.spec.value(forward)
+
+
+class Terms(nn.ModuleDict):
+    """The terms of one model by name: `first`, which no config names, and those of `specs`, objects without `build` by their `value`.
+
+    Raises ValueError if two compute the fidelity.
+    """
+
+    def __init__(self, specs: tuple[Any, ...], first: Sequence[TermModule], n_code: int) -> None:
+        terms = {str(term.part): term for term in first}
+        terms |= {name_of(spec): spec.build(n_code) if hasattr(spec, "build") else PlainTerm(spec) for spec in specs}
+        super().__init__(terms)
+        double = [name for name, term in self.all() if type(term).fidelity is not TermModule.fidelity]
+        if len(double) > 1:
+            raise ValueError(f"terms {' and '.join(double)} both compute the fidelity; expected one of them")
+
+    def all(self) -> list[tuple[str, TermModule]]:
+        """Names and terms."""
+        return [(name, term) for name, term in self.items() if isinstance(term, TermModule)]
+
+    def each(self) -> list[TermModule]:
+        return [term for _, term in self.all()]
+
+    @property
+    def theta(self) -> float:
+        """Above which magnitude codes count as active."""
+        return max((term.theta for term in self.each()), default=0.0)
+
+    def of(self, forward: Forward) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The parts of the loss beside the fidelity, and what to watch; in training, state changes."""
+        parts, stats = dict[str, Tensor](), dict[str, Tensor]()
+        for name, term in self.all():
+            value = term.value(forward)
+            if value is not None:
+                parts[_free(parts, term.part or name, name)] = value if value.ndim == 0 else value.mean()
+        for name, term in self.all():
+            if forward.training:
+                term.observe_(forward)
+            stats |= {_free(stats, what, f"{name}.{what}"): value for what, value in term.stats().items()}
+        return parts, stats
+
+
+def _free(known: dict[str, Tensor], wanted: str, other: str) -> str:
+    """A name that is not in use yet."""
+    return other if wanted in known else wanted

@@ -1,0 +1,29 @@
+"""Names of tensors in files of earlier formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+__all__ = ["renamed"]
+
+
+def renamed(tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of an autoencoder of format 1 by the `names` that they have now; those of later formats as they are.
+
+    Format 1 had one penalty (its state `penalty.*`), one `weight`, whether used or not, one controller (`control.*`) and one
+    way to revive codes (`revival.silent`); these are state of terms now.
+    """
+    if "weight" not in tensors:
+        return tensors
+    before = {_before(name): name for name in names if name.startswith("terms.")}
+    return {before.get(name, name): value for name, value in tensors.items() if name in before or name != "weight"}
+
+
+def _before(name: str) -> str:
+    """What a tensor of a term was called in format 1."""
+    own = name.split(".", 2)[2]
+    if own == "weight" or own.startswith("control."):
+        return own
+    return f"revival.{own}" if own == "silent" else f"penalty.{own}"

@@ -1,0 +1,101 @@
+"""What parts of an autoencoder need of each other, and the one check that they get it.
+
+A part (activation, encoder, decoder, task, or a term) may have `provides`, the words here that hold for it, and `needs`, the
+words that must hold for the model: a tuple, or a mapping from words to the field that asks for them. An activation without
+`provides` counts as one whose codes can be 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sparsecode.specs import name_of
+
+if TYPE_CHECKING:
+    from sparsecode.models.amortised import Amortised
+
+__all__ = ["NEEDS", "Need", "problems", "provided"]
+
+PARTS = ("activation", "encoder", "decoder", "task")
+
+
+class Need(NamedTuple):
+    """What a word means, the field that decides whether it holds, and what to choose there."""
+
+    meaning: str
+    field: str
+    choose: str
+
+
+NEEDS = {
+    "zeros": Need(
+        "codes that can be 0",
+        "activation",
+        "another activation, or set target_l0.theta to the level that counts as active",
+    ),
+    "bounded": Need("codes in [0, 1]", "activation", "activation 'sigmoid' or 'satlin'"),
+    "indicator": Need("a count of active codes that has a derivative", "activation", "activation 'jumprelu'"),
+    "gate": Need("a gate apart from the codes", "activation", "activation 'gated'"),
+    "logp": Need("the density of what the activation draws", "activation", "activation 'sampled_k'"),
+    "rectified": Need("an activation that changes no code above 0", "activation", "activation 'relu'"),
+    "signed": Need("an activation that changes no code", "activation", "encoder.positive true with activation 'relu'"),
+    "rows": Need("an encoder with weights of its own for each code", "encoder", "encoder 'affine'"),
+    "no_bias": Need("an encoder without biases", "encoder.bias", "encoder 'affine' with bias false"),
+    "atoms": Need("atoms in data space", "decoder", "decoder 'biased_dictionary'"),
+    "linear": Need("a linear dictionary", "decoder.output", "decoder 'biased_dictionary' with output 'linear'"),
+    "unbounded": Need("outputs without bounds", "decoder.output", "decoder.output 'linear'"),
+    "reconstruction": Need("a reconstruction of the sample", "task", "task 'reconstruct'"),
+}
+
+
+def provided(spec: Amortised) -> frozenset[str]:
+    """The words that hold for a model."""
+    found: set[str] = set()
+    for field in PARTS:
+        found |= set(getattr(getattr(spec, field), "provides", ("zeros",) if field == "activation" else ()))
+    return frozenset(found)
+
+
+def problems(spec: Amortised) -> list[str]:
+    """What does not go together: each line names the fields, what they are, and what to choose instead."""
+    names = [name_of(term) for term in spec.terms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    found = [f"terms has {name!r} {names.count(name)} times; expected one term of each name" for name in twice]
+    for name, term in zip(names, spec.terms, strict=True):
+        found += [f"terms.{name}.{line}" for line in (term.problems(spec.n_code) if hasattr(term, "problems") else ())]
+    have = provided(spec)
+    found += [_unmet(spec, place, need, instead) for place, need, instead in _needs(spec, names) if need not in have]
+    return found
+
+
+def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:
+    """The place that asks, the word, and what else can be done there."""
+    parts: dict[str, Any] = {part: getattr(spec, part) for part in PARTS}
+    parts |= {f"terms.{name}": term for name, term in zip(names, spec.terms, strict=True)}
+    for place, part in parts.items():
+        needs: Any = getattr(part, "needs", ())
+        asked: Mapping[str, str] = needs if isinstance(needs, Mapping) else dict.fromkeys(needs, "")
+        for need, field in asked.items():
+            if field:
+                yield f"{place}.{field}", need, f", or change {place}.{field}"
+            else:
+                yield place, need, f", or leave {place} out" if place.startswith("terms.") else ""
+
+
+def _unmet(spec: Amortised, place: str, need: str, instead: str) -> str:
+    """In words: who needs what, what is there, and what to do."""
+    if need not in NEEDS:
+        return f"{place} needs {need!r}, which no part gives; there is {', '.join(NEEDS)}"
+    meaning, field, choose = NEEDS[need]
+    where = place if instead else f"{place} {_given(spec, place)[1]}"
+    there, value = _given(spec, field)
+    return f"{where} needs {meaning}, and {there} is {value}; choose {choose}{instead}"
+
+
+def _given(spec: Amortised, place: str) -> tuple[str, str]:
+    """A dotted place, or the part that has no such field, and what is there."""
+    part, rest = getattr(spec, place.partition(".")[0]), place.partition(".")[2]
+    if rest and hasattr(part, rest):
+        return place, repr(getattr(part, rest))
+    return place.partition(".")[0], repr(name_of(part))
