@@ -25,6 +25,8 @@ from .constraints import UnitNorm as UnitNorm
 from .convnet import ConvDecoder as ConvDecoder
 from .convnet import ConvEncoder as ConvEncoder
 from .convnet import ConvNet as ConvNet
+from .convolutional import ConvolutionalDictionary as ConvolutionalDictionary
+from .convolutional import ConvolutionalLISTA as ConvolutionalLISTA
 from .corruptions import Corruption as Corruption
 from .corruptions import Half as Half
 from .corruptions import MaskBlock as MaskBlock
@@ -88,6 +90,8 @@ __all__ = [
     "ConvEncoder",
     "ConvMixer",
     "ConvNet",
+    "ConvolutionalDictionary",
+    "ConvolutionalLISTA",
     "Corruption",
     "Decoder",
     "Encoder",

@@ -12,6 +12,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.constraints import Constraint, UnitNorm
+from sparsecode.nn.convolutional import ConvolutionalDictionary
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.nn.online import OnlineDictionary
 from sparsecode.ops.norms import largest_eigenvalue_bound
@@ -110,4 +111,4 @@ class OneHiddenModule(nn.Module):
         self.spec.constraint.apply_(self.out)
 
 
-Decoder = LinearDictionary | OneHidden | OnlineDictionary
+Decoder = LinearDictionary | OneHidden | OnlineDictionary | ConvolutionalDictionary

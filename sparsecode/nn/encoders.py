@@ -10,6 +10,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.nn.convolutional import ConvolutionalLISTA
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.specs import Spec
 
@@ -101,4 +102,4 @@ class LinearEncoderModule(nn.Module):
         return {"weight": [self.weight], "bias": [self.bias]}
 
 
-Encoder = LISTA | LinearEncoder
+Encoder = LISTA | LinearEncoder | ConvolutionalLISTA

@@ -32,6 +32,7 @@ class Recipe(NamedTuple):
 RECIPES: dict[str, Recipe] = {
     "digits-sdl": Recipe("sparse_coding", "digits_sdl"),
     "photos-sdl": Recipe("sparse_coding", "photos_sdl"),
+    "photos-csc": Recipe("sparse_coding", "photos_csc"),
     "photos-olshausen-field": Recipe("dictionary", "photos_olshausen_field"),
     "digits-topk": Recipe("autoencoders", "digits_topk"),
     "digits-lista": Recipe("autoencoders", "digits_lista"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from sparsecode import Evaluate, Run
 from sparsecode.data import Digits, Photos
 from sparsecode.models import Inference, Iterative
-from sparsecode.nn import LISTA, Standardise, Whiten
+from sparsecode.nn import LISTA, ConvolutionalDictionary, ConvolutionalLISTA, Standardise, Whiten
 from sparsecode.penalties import L1
 from sparsecode.schedules import Cosine
 from sparsecode.train import Adam, Optim, Train
 
-__all__ = ["digits_sdl", "photos_sdl"]
+__all__ = ["digits_sdl", "photos_csc", "photos_sdl"]
 
 
 def digits_sdl() -> Run:
@@ -58,6 +58,35 @@ def photos_sdl() -> Run:
             }
         ),
         train=Train(epochs=8, batch_size=250, select="solver/objective"),
+        evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
+        seed=0,
+    )
+
+
+def photos_csc() -> Run:
+    """Convolutional sparse coding of whitened 20x20 patches of two photographs: 16 atoms of 7x7 pixels at each of 14x14 places.
+
+    One atom serves all places, so that 16 of them do what takes a dictionary of patches hundreds.
+    """
+    n_atoms, size, patch = 16, 7, 20
+    return Run(
+        data=Photos(size=patch, min_std=0.05, n_train=4000, n_valid=500, n_test=500),
+        model=Iterative(
+            n_code=n_atoms * (patch - size + 1) ** 2,
+            weight=0.4,
+            normaliser=Whiten(floor=1.0),
+            encoder=ConvolutionalLISTA(size=size, positive=False),
+            decoder=ConvolutionalDictionary(size=size),
+            penalty=L1(positive=False),
+            inference=Inference(tol=1e-2),
+        ),
+        optim=Optim(
+            groups={
+                "encoder": Adam(lr=1e-3),
+                "decoder": Adam(lr=Cosine(start=1e-2, stop=1e-4, length=1.0, unit="fraction")),
+            }
+        ),
+        train=Train(epochs=6, batch_size=50, select="solver/objective"),
         evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
         seed=0,
     )

@@ -85,11 +85,24 @@ def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, 
 
 @torch.no_grad()
 def most_used_first(model: AbstractSparseModel, split: Split, atoms: torch.Tensor) -> torch.Tensor:
-    """The order of atoms [n_code, n_features] by mean z_j^2 |d_j|^2, for the first coder on up to 2000 samples."""
+    """The order of atoms [n, n_features] by mean z_j^2 |d_j|^2, for the first coder on up to 2000 samples.
+
+    Atoms that stand at several places have as many codes each, one atom's after the other's.
+    """
     weights, split = next(model.parameters()), split.take(slice(COUNTED))
     coder = next(iter(model.coders().values()))
     power = torch.stack([coder(x.to(weights)).square().sum(dim=0) for x in split.x.split(CHUNK)]).sum(dim=0)
+    power = power.reshape(len(atoms), -1).sum(dim=1)
     return (power * atoms.square().sum(dim=1)).argsort(descending=True, stable=True)
+
+
+def _atoms(model: AbstractSparseModel) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Atoms as rows, and the shape of one: filters where the decoder has them, else what each code adds."""
+    filters = getattr(getattr(model, "decoder", None), "filters", None)
+    if filters is not None:
+        return filters.flatten(1), tuple(filters.shape[-2:])
+    codes = torch.eye(model.n_code).to(next(model.parameters()))
+    return model.decode(codes) - model.decode(torch.zeros_like(codes)), model.shape
 
 
 @torch.no_grad()
@@ -105,11 +118,10 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
         return pixels(model.denormalise(model.decode(coder(samples))))
 
     clean = {"test sample": pixels(shown.x), **{f"by {c}": through(f, shown.x) for c, f in coders.items()}}
-    codes = torch.eye(config.model.n_code).to(weights)
-    atoms = model.decode(codes) - model.decode(torch.zeros_like(codes))
+    atoms, shape = _atoms(model)
     atoms = atoms[most_used_first(model, splits.test, atoms)]
     figures = {
-        "atoms": atoms_mosaic(_array(atoms), model.shape, title=f"{name}: learned atoms, most used first"),
+        "atoms": atoms_mosaic(_array(atoms), shape, title=f"{name}: learned atoms, most used first"),
         "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
     }
     made = corrupted(model, shown.x, generator(config.seed, "picture"))
