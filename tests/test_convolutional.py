@@ -45,7 +45,9 @@ def test_it_is_a_dictionary_of_shifted_atoms(shape: tuple[int, ...], boundary: s
 
 @pytest.mark.parametrize("penalty", [L1(), L1(positive=True), ElasticNet(ratio=0.3)], ids=str)
 @pytest.mark.parametrize(("shape", "boundary", "n_atoms"), CASES[:2])
-def test_codes_and_their_gap_are_those_of_the_matrix(shape: tuple[int, ...], boundary: str, n_atoms: int, penalty: L1) -> None:
+def test_codes_and_their_gap_are_those_of_the_matrix(
+    shape: tuple[int, ...], boundary: str, n_atoms: int, penalty: L1
+) -> None:
     module, D = built(shape, boundary, n_atoms)
     x = torch.randn(4, D.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     start = torch.zeros(4, len(D), dtype=torch.float64)

@@ -79,6 +79,15 @@ class Places:
         images = images[:, :, :height] + F.pad(images[:, :, height:], (0, 0, 0, height - over))
         return (images[..., :width] + F.pad(images[..., width:], (0, width - over))).flatten(1)
 
+    def curvature_bound(self, filters: Float[Tensor, "m c s s"]) -> float:
+        """The largest eigenvalue of D D^T, exact for circular boundaries, else a bound.
+
+        max over frequencies of |A^H A|_2, A [n_atoms, channels] the discrete Fourier transforms of the filters there.
+        """
+        spectrum = torch.fft.rfft2(filters.double(), s=self.image[1:])
+        grams = torch.einsum("mchw,mdhw->hwcd", spectrum.conj(), spectrum)
+        return float(torch.linalg.eigvalsh(grams).amax()) * (1 + 1e-6)  # no less, whatever is rounded
+
 
 class ConvolutionalDictionary(Spec, tag="convolutional"):
     """x = sum_m z_m * d_m: atoms d_m of `size` by `size` pixels at every place of an image, without bias.
@@ -119,12 +128,7 @@ class ConvolutionalDictionaryModule(nn.Module):
         return self.mean(z), lambda r: self.places.correlate(r, self.filters.detach())
 
     def curvature_bound(self) -> float:
-        """The largest eigenvalue, exact for circular boundaries: max over frequencies of |A^H A|_2, A [n_atoms, channels]
-        the atoms' discrete Fourier transforms there.
-        """
-        spectrum = torch.fft.rfft2(self.filters.detach().double(), s=self.places.image[1:])
-        grams = torch.einsum("mchw,mdhw->hwcd", spectrum.conj(), spectrum)
-        return float(torch.linalg.eigvalsh(grams).amax()) * (1 + 1e-6)  # whatever is rounded, no less
+        return self.places.curvature_bound(self.filters.detach())
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"weight": [self.filters]}
@@ -157,8 +161,10 @@ class ConvolutionalLISTAModule(nn.Module):
         self.spec = spec
         self.places = Places(n_code, shape, spec.size, spec.boundary)
         size = (self.places.n_atoms, self.places.channels, spec.size, spec.size)
-        self.weight = nn.Parameter(uniform_fan_in(size, math.prod(size[1:]), rng))
-        self.back = nn.Parameter(uniform_fan_in(size, size[0] * spec.size**2, rng))
+        atoms = uniform_fan_in(size, math.prod(size[1:]), rng)
+        UnitNorm().apply_(atoms.flatten(1))
+        self.back = nn.Parameter(atoms)
+        self.weight = nn.Parameter(atoms / self.places.curvature_bound(atoms))  # steps of ISTA, which do not diverge
         self.bias = nn.Parameter(torch.zeros(size[0]))
 
     def _shrink(self, u: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:

@@ -83,7 +83,7 @@ def photos_csc() -> Run:
         optim=Optim(
             groups={
                 "encoder": Adam(lr=1e-3),
-                "decoder": Adam(lr=Cosine(start=1e-2, stop=1e-4, length=1.0, unit="fraction")),
+                "decoder": Adam(lr=Cosine(start=2e-2, stop=2e-4, length=1.0, unit="fraction")),
             }
         ),
         train=Train(epochs=6, batch_size=50, select="solver/objective"),

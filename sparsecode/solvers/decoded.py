@@ -11,7 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sparsecode.penalties import Convex, Proximal
-from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, duality_gap, kkt_residual, root_mean_square, steps_of
+from sparsecode.solvers.energy import (
+    ESTIMATED,
+    QuadraticEnergy,
+    duality_gap,
+    kkt_residual,
+    root_mean_square,
+    rounded_up,
+    steps_of,
+)
 
 __all__ = ["DecoderEnergy", "Rectified", "energy_of"]
 
@@ -128,7 +136,7 @@ class DecoderEnergy:
             x_dot_r += self.stiffness * (target * left).sum(dim=1)
             r_dot_r += self.stiffness * left.square().sum(dim=1)
             half_square = half_square + self.stiffness / 2 * target.square().sum(dim=1)
-        return duality_gap(code, u, x_dot_r, r_dot_r, half_square, penalty, self.weight, scale).to(z)
+        return rounded_up(duality_gap(code, u, x_dot_r, r_dot_r, half_square, penalty, self.weight, scale), z)
 
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
         """This energy plus stiffness / 2 |z - target|^2."""
