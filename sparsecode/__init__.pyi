@@ -12,6 +12,9 @@ from . import schedules as schedules
 from . import solvers as solvers
 from . import sweeps as sweeps
 from . import train as train
+from .fitting import Fitted as Fitted
+from .fitting import fit as fit
+from .init_from import InitFrom as InitFrom
 from .models.portable import load_model as load_model
 from .recipes import RECIPES as RECIPES
 from .runner import run as run
@@ -26,11 +29,14 @@ from .version import __version__ as __version__
 __all__ = [
     "RECIPES",
     "Evaluate",
+    "Fitted",
+    "InitFrom",
     "Run",
     "RunFolder",
     "__version__",
     "data",
     "evaluate",
+    "fit",
     "interop",
     "learn_dictionary",
     "load_model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import torch
 
-from sparsecode.data import Splits
+from sparsecode.data import InMemory, Splits
 from sparsecode.evaluate.calibration import calibrated_
 from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, validated
 from sparsecode.extending import extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import build_model, save_model
+from sparsecode.models.portable import build_model
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
-from sparsecode.runs import Run, RunFolder, loaded_from, moved_to
+from sparsecode.runs import Run, RunFolder, Store, loaded_from, moved_to
 from sparsecode.schedules import resolve
 from sparsecode.specs import differences
 from sparsecode.train.checkpoint import FitState
-from sparsecode.train.observers import MetricsFile, Observer
+from sparsecode.train.observers import Observer
 from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
@@ -37,12 +37,14 @@ __all__ = [
     "Prepared",
     "Result",
     "RunConflictError",
+    "Trained",
     "draw",
     "enter",
     "finished",
     "prepare",
     "refuse_what_is_there",
     "run",
+    "train_one",
 ]
 
 CALIBRATED = 10_000  # validation samples behind thresholds
@@ -59,6 +61,18 @@ class Result(NamedTuple):
     state: FitState
     evaluation: Evaluation | None
     figures: list[Path]
+
+
+class Trained(NamedTuple):
+    """What training has come to, wherever that is kept; `evaluation` is there once it has finished.
+
+    `model` is the best one then, and as it stands if training was stopped; None if nothing was left to do.
+    """
+
+    state: FitState
+    evaluation: Evaluation | None = None
+    figures: Sequence[Path] = ()
+    model: AbstractSparseModel | None = None
 
 
 def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
@@ -98,28 +112,60 @@ def run(
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
-    from sparsecode.train.fit import launch, train_alone  # here, because Fabric is slow to import
-
     folder = RunFolder(out)
     if extend is not None:
         config = extendable(config, folder, extend)
+
+    def splits() -> Splits:
+        return loaded_from(config.data if moved is None else moved_to(config.data, moved))
+
+    trained = train_one(
+        config,
+        folder,
+        splits,
+        observers=observers,
+        accelerator=accelerator,
+        devices=devices,
+        figures=figures,
+        extend=extend,
+    )
+    return Result(folder, trained.state, trained.evaluation, [*trained.figures])
+
+
+def train_one(
+    config: Run,
+    store: Store,
+    load: Callable[[], Splits],
+    *,
+    observers: Sequence[Observer],
+    accelerator: str,
+    devices: int = 1,
+    figures: bool = True,
+    extend: float | None = None,
+) -> Trained:
+    """`run` with its samples and with what keeps its results, a folder or memory."""
+    from sparsecode.train.fit import launch, train_alone  # here, because Fabric is slow to import
+
     fabric = launch(config.train.precision, accelerator, devices)
     threads = torch.get_num_threads()
     with ExitStack() as held:
-        enter(config, folder, held, fabric)
-        if extend is None and (done := finished(folder)):
-            return done
-        splits = loaded_from(config.data if moved is None else moved_to(config.data, moved))
-        if extend is not None:
-            config = extended(config, folder, extend, splits.training.n, fabric)
-        prepared = prepare(config, folder, splits, splits.fingerprint(), fabric.world_size, fabric.is_global_zero)
+        if isinstance(store, RunFolder):
+            enter(config, store, held, fabric)
+            if extend is None and (done := finished(store)):
+                return done
+        splits = load()
+        if extend is not None and isinstance(store, RunFolder):
+            config = extended(config, store, extend, splits.training.n, fabric)
+        data = config.data.fingerprint if isinstance(config.data, InMemory) else splits.fingerprint()
+        prepared = prepare(config, store, splits, data, fabric.world_size, fabric.is_global_zero)
         try:
             state = train_alone(prepared.session(fabric, observers))
         finally:
             torch.set_num_threads(threads)
         if state.stopped_by or not fabric.is_global_zero:
-            return Result(folder, state, None, [])
-        return prepared.concluded(state, *prepared.scored(), figures=figures)
+            return Trained(state, model=prepared.model)
+        best, evaluation = prepared.scored()
+        return Trained(state, evaluation, prepared.conclude(best, evaluation, figures=figures), best)
 
 
 def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> None:
@@ -135,12 +181,12 @@ def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> N
         raise problem or RunConflictError(f"{folder.path}: refused by the first process")
 
 
-def finished(folder: RunFolder) -> Result | None:
+def finished(folder: RunFolder) -> Trained | None:
     """What a run came to that needs nothing more, None for others."""
     state, evaluation = folder.state(), folder.evaluation()
     if state is None or not state.finished or evaluation is None:
         return None
-    return Result(folder, state, evaluation, sorted(folder.figures.glob("*.png")))
+    return Trained(state, evaluation, sorted(folder.figures.glob("*.png")))
 
 
 class Prepared(NamedTuple):
@@ -148,7 +194,7 @@ class Prepared(NamedTuple):
 
     config: Run
     planned: Run
-    folder: RunFolder
+    folder: Store
     model: AbstractSparseModel
     splits: Splits
     provenance: dict[str, Any]
@@ -165,7 +211,7 @@ class Prepared(NamedTuple):
             self.config.train,
             self.config.seed,
             fabric=fabric,
-            observers=[MetricsFile(self.folder.metrics_file), *observers],
+            observers=[self.folder.observer, *observers],
             evaluate=lambda model: validation(model, valid, self.splits.data_range, self.config.evaluate),
             on_best=self.keep,
             higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
@@ -187,36 +233,37 @@ class Prepared(NamedTuple):
 
     def keep(self, model: AbstractSparseModel) -> None:
         """Write it to the folder as the best one so far."""
-        save_model(model, self.folder.model, self.provenance)
+        self.folder.keep(model, self.provenance)
 
     def scored(self) -> tuple[AbstractSparseModel, Evaluation]:
         """After training: the best model, calibrated, and its scores on the test split."""
         weights = next(self.model.parameters())
         best = self.folder.best_model().to(weights.device)
         # of a run that was stopped after it: the values before are not lost
-        known = self.folder.provenance().calibration
+        known = self.folder.calibration()
         samples = self.splits.valid.take(slice(CALIBRATED)).to(weights.device, weights.dtype)
         start = self.config.init_from
         calibration = None if start is not None and start.freezes_thresholds else calibrated_(best, samples)
         if calibration is not None:
             calibration = known or calibration
             made = {**self.provenance, "calibration": msgspec.to_builtins(calibration)}
-            save_model(best, self.folder.model, made)
+            self.folder.keep(best, made)
+        split = "valid" if self.splits.test is self.splits.valid else "test"
         how = self.config.evaluate
-        return best, evaluate_model(best, self.splits, how, self.config.seed, calibration=calibration)
+        return best, evaluate_model(best, self.splits, how, self.config.seed, split, calibration)
 
-    def concluded(
-        self, state: FitState, best: AbstractSparseModel, evaluation: Evaluation, *, figures: bool = True
-    ) -> Result:
-        """The result of a training that has ended, once its figures and, last of all, its scores are in the folder."""
-        paths = draw(self.folder, best, self.splits, self.config) if figures else []
+    def conclude(self, best: AbstractSparseModel, evaluation: Evaluation, *, figures: bool = True) -> Sequence[Path]:
+        """After a training that has ended: draw figures in a folder and, last of all, write the scores down."""
+        paths = (
+            draw(self.folder, best, self.splits, self.config) if figures and isinstance(self.folder, RunFolder) else ()
+        )
         self.folder.write_evaluation(evaluation)
-        return Result(self.folder, state, evaluation, paths)
+        return paths
 
 
 def prepare(
     config: Run,
-    folder: RunFolder,
+    folder: Store,
     splits: Splits,
     fingerprint: str,
     world: int = 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -15,11 +15,11 @@ from sparsecode.files import printable, write_atomic
 from sparsecode.init_from import InitFrom
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model
+from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, to_json
 from sparsecode.train.checkpoint import FitState, read_state
-from sparsecode.train.observers import Record, read_metrics
+from sparsecode.train.observers import MetricsFile, Observer, Record, read_metrics
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
@@ -31,6 +31,7 @@ __all__ = [
     "Provenance",
     "Run",
     "RunFolder",
+    "Store",
     "Summary",
     "labelled",
     "list_runs",
@@ -89,6 +90,21 @@ class Provenance(msgspec.Struct, frozen=True):
     data: str
     data_range: tuple[float, float]
     calibration: Calibration | None = None
+
+
+class Store(Protocol):
+    """What keeps a run: a `RunFolder`, or memory."""
+
+    @property
+    def resume(self) -> Path | None: ...
+    def state(self) -> FitState | None: ...
+    def write_config(self, run: Run) -> None: ...
+    @property
+    def observer(self) -> Observer: ...
+    def keep(self, model: AbstractSparseModel, provenance: dict[str, Any]) -> None: ...
+    def best_model(self) -> AbstractSparseModel: ...
+    def calibration(self) -> Calibration | None: ...
+    def write_evaluation(self, evaluation: Evaluation) -> None: ...
 
 
 class RunFolder:
@@ -190,6 +206,19 @@ class RunFolder:
                 raise FileNotFoundError(f"{self.model}: the model of this finished run is gone; restore it from a copy")
             raise FileNotFoundError(f"{self.path}: no model yet; it is saved at the first validation")
         return load_model(self.model)
+
+    @property
+    def observer(self) -> Observer:
+        """What writes down the metrics."""
+        return MetricsFile(self.metrics_file)
+
+    def keep(self, model: AbstractSparseModel, provenance: dict[str, Any]) -> None:
+        """Write the model as the best one so far."""
+        save_model(model, self.model, provenance)
+
+    def calibration(self) -> Calibration | None:
+        """How the thresholds of the best model were set after training."""
+        return self.provenance().calibration
 
     def evaluation(self) -> Evaluation | None:
         if not self.eval_file.exists():

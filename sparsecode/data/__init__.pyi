@@ -10,6 +10,7 @@ from .faces import Olivetti as Olivetti
 from .idx import MNIST as MNIST
 from .idx import FashionMNIST as FashionMNIST
 from .images import ImageFolder as ImageFolder
+from .in_memory import InMemory as InMemory
 from .latents import CIFAR10Latents as CIFAR10Latents
 from .minilm import MiniLM as MiniLM
 from .patches import Patches as Patches
@@ -43,6 +44,7 @@ __all__ = [
     "FashionMNIST",
     "Firing",
     "ImageFolder",
+    "InMemory",
     "Labelled",
     "MiniLM",
     "Olivetti",

@@ -9,6 +9,7 @@ from sparsecode.data.embedded import Digits, Photos
 from sparsecode.data.faces import Olivetti
 from sparsecode.data.idx import MNIST, FashionMNIST
 from sparsecode.data.images import ImageFolder
+from sparsecode.data.in_memory import InMemory
 from sparsecode.data.latents import CIFAR10Latents
 from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
@@ -36,4 +37,5 @@ Data = (
     | Arrays
     | Shards
     | ClassTasks
+    | InMemory
 )

@@ -24,7 +24,7 @@ from sparsecode.reports.codes import subject_of
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Record
 
-__all__ = ["FIGURES", "counts_apart", "draw", "most_used_first"]
+__all__ = ["FIGURES", "counts_apart", "draw", "figures_of", "most_used_first"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
@@ -33,8 +33,18 @@ FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
     """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
-    name = folder.label
-    records = counts_apart(folder.metrics(), model, config.evaluate.theta)
+    paths: list[Path] = []
+    for title, figure in figures_of(folder.label, folder.metrics(), model, splits, config).items():
+        paths.append(folder.figures / f"{title}.png")
+        save_figure(paths[-1], figure)
+    return paths
+
+
+def figures_of(
+    name: str, metrics: list[Record], model: AbstractSparseModel, splits: Splits, config: Run
+) -> dict[str, Figure]:
+    """The figures of a run called `name`, by the names of their files."""
+    records = counts_apart(metrics, model, config.evaluate.theta)
     figures = {"curves": training_curves(records, name)} if records else {}
     figures["usage"] = code_usage(
         _usage(model, splits.test, config.evaluate.theta),
@@ -45,11 +55,7 @@ def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: 
     if isinstance(model, VariationalModel) and is_picture(model.shape):
         subject = subject_of(model, splits, name)
         figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
-    paths: list[Path] = []
-    for title, figure in figures.items():
-        paths.append(folder.figures / f"{title}.png")
-        save_figure(paths[-1], figure)
-    return paths
+    return figures
 
 
 def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float) -> list[dict[str, Any]]:

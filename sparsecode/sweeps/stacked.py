@@ -116,11 +116,11 @@ def _concluded(members: Sequence[_Member], threads: int) -> Iterator[Outcome]:
         ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,)) as pool,
     ):
         scored = [(member, pool.submit(member.prepared.scored)) for member in members]
-        for (job, prepared, session), future in scored:
+        for (job, prepared, _), future in scored:
             try:
-                outcome = Outcome(
-                    job, prepared.concluded(session.state, *future.result(), figures=job.figures).evaluation
-                )
+                best, evaluation = future.result()
+                prepared.conclude(best, evaluation, figures=job.figures)
+                outcome = Outcome(job, evaluation)
             except Exception as error:
                 outcome = Outcome(job, problem=_words(error))
             yield outcome
