@@ -106,7 +106,9 @@ def test_samples_of_their_own_and_labels_reach_the_splits() -> None:
     for split in (splits.train, splits.test):
         assert split.label is not None
         assert [where[row.tobytes()] for row in split.x.numpy()] == split.label.tolist()
-    classifier = Amortised(n_code=20, activation=ReLU(), encoder=Affine(centred=False, start="uniform"), task=Classify(n_classes=3))
+    classifier = Amortised(
+        n_code=20, activation=ReLU(), encoder=Affine(centred=False, start="uniform"), task=Classify(n_classes=3)
+    )
     fitted = sc.fit(classifier, X, labels=labels, **QUICK)
     assert fitted.scores is not None
     assert fitted.scores.scores["encode"].accuracy is not None

@@ -106,7 +106,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone(splits: Splits) -> N
     model, after_one = SPEC.build(splits.shape, seed=0), SPEC.build(splits.shape, seed=0)
     fabric, optim = launch("32-true", "cpu"), Optim({"*": Adam()})
     fit(after_one, splits, optim, replace(TRAIN, epochs=0.1), 0, fabric=fabric)
-    model.initialise_ = lambda sample: None  # pyright: ignore[reportAttributeAccessIssue] - it would refuse such data
+    model.initialise_ = lambda *_: None  # pyright: ignore[reportAttributeAccessIssue] - it would refuse such data
     with pytest.raises(NonFiniteLossError, match="step 1: the loss is not finite"):
         fit(model, broken, optim, TRAIN, 0, fabric=fabric)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), after_one.parameters(), strict=True))
