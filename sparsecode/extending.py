@@ -46,10 +46,11 @@ def extended(config: Run, folder: RunFolder, epochs: float, n: int, fabric: Devi
     """
     state = folder.state()
     begun = state is not None and state.step == reached(config, n, fabric.world_size)
+    last = config.extensions[-1] if config.extensions else None
+    asked = last is not None and math.isclose(config.train.epochs, last.reached + epochs)
+    if asked and (state is None or not state.finished or begun or folder.evaluation() is None):
+        return config
     if state is None or not state.finished or begun:
-        last = config.extensions[-1] if config.extensions else None
-        if last is not None and math.isclose(config.train.epochs, last.reached + epochs):
-            return config
         where = folder.unfinished or "not begun"
         raise ValueError(
             f"extend is {epochs:g} epochs, and {folder.path} is not finished ({where}); go on with it first, without `extend`"

@@ -61,6 +61,7 @@ class Case(NamedTuple):
 COMMANDS = {
     **{f"train-{name}": Case(TRAIN[name]) for name in ("sdl", "topk", "vsc")},
     "train-jumprelu": Case(("train", "acts-jumprelu", "--out", "run", "--set", "data={\"type\":\"digits\"}", *SHORT, "--evaluate.sigmas", "0.5", "--model.n-code", "32")),
+    "train-extend": Case(("train", "--resume", "topk", "--accelerator", "cpu", "--no-figures", "--extend", "0.2"), ("topk",)),
     "train-config": Case(("train", "--resume", "tasks"), ("tasks",)),
     "train-tensorboard": Case(("train", "digits-topk", "--out", "run", "--tensorboard", *SHORT)),
     "train-patches": Case(("train", "patches-topk", "--out", "run", *SHORT, "--train.epochs", "0.02", "--data.n-train", "300", "--data.n-valid", "50", "--data.n-test", "50", "--model.n-code", "64", "--evaluate.sigmas", "0.5")),
@@ -199,7 +200,8 @@ def campaign(name: str, inputs: Path, place: Path) -> tuple[int, list[str]]:
     writes = done(call(argv, root)).writes
     expected = files(root)
     problems = [f"left over: {path}" for path in expected if "partial" in path]
-    for number in range(1, len(writes) + 2):
+    last = len(writes) + ("--extend" not in argv)  # once it has finished, a run is extended further
+    for number in range(1, last + 1):
         fresh()
         killed = call(argv, root, number)
         again = call(argv, root)
