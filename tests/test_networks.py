@@ -108,7 +108,10 @@ def test_layers_behind_the_code_decode_it() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"decoder": Perceptron(), "encoder": Affine()}, r"encoder.centred needs atoms in data space, and decoder is 'perceptron'"),
+        (
+            {"decoder": Perceptron(), "encoder": Affine()},
+            r"encoder.centred needs atoms in data space, and decoder is 'perceptron'",
+        ),
         ({"encoder": Affine(tied=True, centred=False), "decoder": Perceptron()}, "encoder.tied needs atoms"),
     ],
 )

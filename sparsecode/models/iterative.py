@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from msgspec import Meta
@@ -128,8 +128,9 @@ class Iterative(Spec, tag="iterative"):
         """The penalty. Raises ValueError for one without a proximal step, which solvers need."""
         if isinstance(self.penalty, Proximal):
             return self.penalty
+        known = [str(kind.__struct_config__.tag) for kind in get_args(Penalty) if hasattr(kind, "prox")]
         raise ValueError(
-            f"Iterative: penalty is {name_of(self.penalty)!r}, which has no proximal step; choose one with `prox`, such as 'l1'"
+            f"Iterative: penalty is {name_of(self.penalty)!r}, which solvers have no proximal step for; choose from {', '.join(known)}"
         )
 
     @property
