@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sparsecode.cli.main import _plain_warnings
 from sparsecode.losses import KL, AuxK, Forward, Matryoshka, Resample, Sparsity, TargetL0, TrainingTerm
 from sparsecode.losses.term import Terms
 from sparsecode.models import Amortised, AmortisedModel, ModelSpec, load_model, save_model
@@ -96,6 +97,13 @@ def test_a_term_that_reads_all_codes_says_once_that_steps_are_dense(terms: Any) 
         loss_of(model, 1)
         for other in ({"arithmetic": "dense"}, {"activation": Sigmoid()}, {"n_code": 500}, {"terms": (AuxK(),)}):
             loss_of(msgspec.structs.replace(model.spec, **other).build((8, 8), 0))
+
+
+def test_the_command_line_shows_warnings_as_lines() -> None:
+    before = warnings.formatwarning
+    with _plain_warnings():
+        assert warnings.formatwarning("steps are dense", UserWarning, "amortised.py", 1) == "warning: steps are dense\n"
+    assert warnings.formatwarning is before
 
 
 def test_paths_go_by_the_names_of_terms() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NamedTuple
@@ -82,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.print(f"sparsecode: no command {name!r}; there is {', '.join(COMMANDS)}", highlight=False, markup=False)
         return USAGE
     try:
-        return _run(name, rest)
+        with _plain_warnings():
+            return _run(name, rest)
     except SystemExit as wanted:  # tyro has printed the help (0) or the error (2)
         return wanted.code if isinstance(wanted.code, int) else USAGE
     except KeyboardInterrupt:
@@ -115,6 +118,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             said = printable(said)
         error.print(f"sparsecode {name}: {said}", highlight=False)
         return code
+
+
+@contextmanager
+def _plain_warnings() -> Generator[None]:
+    """Warnings of the library as lines without the place in its source."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _code_of(problem: Exception) -> int | None:
