@@ -272,7 +272,7 @@ def prepare(
     """Build the model of a run and, in the `first` process, write its config. Raises ValueError for configs that cannot be run."""
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
-    model = build_model(planned.model, splits.shape, config.seed)
+    model = build_model(planned.model, splits.shape, config.seed, splits.target_shape)
     if config.init_from is not None and folder.state() is None:
         config.init_from.apply_(model)  # here, too, so that what does not fit is refused before anything is written
     for name in () if config.init_from is None else config.init_from.frozen_in(model):

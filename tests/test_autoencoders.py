@@ -265,7 +265,7 @@ def test_satlin_with_kl_stays_finite_for_every_seed(seed: int) -> None:
                 "task": Classify(3),
                 "encoder": PLAIN,
             },
-            "terms.l1.norm_weighted needs a reconstruction of the sample, and task is 'classify'; choose task 'reconstruct'",
+            "terms.l1.norm_weighted needs an error of numbers, not of classes, and task is 'classify'; choose task 'reconstruct'",
         ),
         ({"activation": ReLU(), "terms": (Sparsity(L1()), Sparsity(L1(), weight=2.0))}, "terms has 'l1' 2 times"),
         (

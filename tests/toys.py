@@ -23,7 +23,7 @@ from sparsecode.data import (
     Shapes,
 )
 from sparsecode.losses import AuxK, Matryoshka, Term
-from sparsecode.losses.task import Classify
+from sparsecode.losses.task import Classify, Predict
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.variational import Variational
@@ -65,7 +65,9 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
         return spike, type(model.prior), type(model.net)
     nested = any(isinstance(term, Matryoshka) for term in model.terms)
     parts = type(model.activation), not nested, type(model.encoder)
-    return (*parts, type(model.decoder), type(model.task))
+    skip = isinstance(model.task, Predict) and model.task.skip
+    sites = isinstance(model.decoder, BiasedDictionary) and model.decoder.sites
+    return (*parts, type(model.decoder), type(model.task), skip, sites)
 
 
 # One recipe for each combination of parts: what takes long need not be done for others that differ in numbers alone.
@@ -92,11 +94,22 @@ def big_digits(folder: Path) -> Path:
     return path
 
 
+def halves(folder: Path, predict: bool) -> Arrays:
+    """Digits as two sites [2, 32], their upper and lower halves, or the lower ones to be predicted from the upper ones."""
+    path = folder / "halves.npz"
+    if not path.exists():
+        x = Digits().load().train.x[:300].reshape(-1, 2, 32).numpy()
+        np.savez(path, both=x, upper=x[:, 0], lower=x[:, 1])
+    return Arrays(path=str(path), key="upper" if predict else "both", target_key="lower" if predict else None)
+
+
 def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
     """Recipe `name` for a few steps of 20 samples with 24 atoms; every step is logged."""
     run = RECIPES[name]()
     data = run.data
     labelled = isinstance(run.model, Amortised) and isinstance(run.model.task, Classify)
+    if isinstance(data, MiniLM) and data.window > 1:
+        data = halves(folder, data.predict)
     if isinstance(data, MiniLM | CIFAR10 | CIFAR10Latents) or labelled:
         data = Digits()
     if isinstance(run.data, ClassTasks):

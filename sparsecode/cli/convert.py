@@ -16,7 +16,7 @@ from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.formats import Converted, convert, detect, locate, read, refuse_what_is_there
-from sparsecode.interop.record import Plain
+from sparsecode.interop.record import AffineSAE, Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder, labelled
@@ -38,10 +38,8 @@ def convert_command(asked: using.Convert) -> None:
         raise UsageError(f"--like {like}: only for --to sparsecode; a {to} file has no place for it")
     config = None if like is None else _config_of(like)
     splits = None if config is None else config.data.load()
-    if splits is not None and math.prod(splits.shape) != (wanted := read(src, ignore=ignore).d_in):
-        raise ValueError(
-            f"{src}: takes {wanted} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
-        )
+    if splits is not None and like is not None:
+        _check_data(src, read(src, ignore=ignore), splits, like)
 
     def complete(folder: Path) -> None:
         if config is not None and splits is not None:
@@ -55,6 +53,21 @@ def convert_command(asked: using.Convert) -> None:
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 
+def _check_data(src: Path, sae: AffineSAE, splits: Splits, like: str) -> None:
+    """Raise ValueError unless samples and targets are of the sizes that a model takes and gives."""
+    if math.prod(splits.shape) != sae.d_in:
+        raise ValueError(
+            f"{src}: takes {sae.d_in} numbers, and samples of {like} are {splits.shape}; choose data that it was made for"
+        )
+    given = None if splits.target_shape is None else math.prod(splits.target_shape)
+    wanted = None if sae.reconstructs else sae.d_out
+    if given != wanted:
+        raise ValueError(
+            f"{src}: {'reconstructs its input' if wanted is None else f'predicts {wanted} numbers'}, and samples of {like} have "
+            f"{'no target' if given is None else f'targets of {given}'}; choose data that it was made for"
+        )
+
+
 def _config_of(like: str) -> Run:
     return RECIPES[like]() if like in RECIPES else RunFolder(like).config()
 
@@ -65,6 +78,8 @@ def _make_run(folder: RunFolder, config: Run, splits: Splits) -> None:
     stored = read_json(file)
     own = stored["metadata"]["sparsecode"]
     own["shape"] = list(splits.shape)
+    if splits.target_shape is not None:
+        own["target_shape"] = list(splits.target_shape)
     own["provenance"] |= {"data": splits.fingerprint(), "data_range": list(splits.span())}
     write_json(file, stored)
     folder.write_config(msgspec.structs.replace(config, model=load_model(folder.model).spec))

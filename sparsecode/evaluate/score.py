@@ -108,8 +108,6 @@ def score(
         use = CodeUse(z.shape[1], theta) if use is None else use
         use.update(z)
         objective += float(model.energy(x, z).double().sum())
-        error = model.task_error(Batch(x, part.target, part.label), z)
-        objective += 0.0 if error is None else float(error.double().sum())
         if model.n_classes is None:
             y, wanted = model.output(x, z), wanted_of(model, part)
             variance.update(wanted, y)
@@ -118,12 +116,13 @@ def score(
             alike += float(ssim(*seen, data_range).sum()) if images else 0.0
         else:
             task, out = Classify(model.n_classes), model.decode(z)
-            objective += float(task.error(out, part.label).double().sum())
             if part.label is not None:
                 right = task.hits(out, part.label).cpu().double()
                 hits += torch.zeros(2, model.n_classes, dtype=torch.float64).index_add_(
                     1, part.label.cpu(), torch.stack([right, torch.ones_like(right)])
                 )
+        error = model.task_error(Batch(x, part.target, part.label), z)
+        objective += 0.0 if error is None else float(error.double().sum())
         active = l0(z, theta)
         count += float(active.double().sum())
         silent += int((active == 0).sum())

@@ -37,24 +37,32 @@ def fold_affine(
     sae: AffineSAE,
     mean: Float[Tensor, " d"],
     matrix: Float[Tensor, "d d"],
-    inverse: Float[Tensor, "d d"],
+    inverse: Float[Tensor, "p p"],
+    undone: Float[Tensor, " p"] | None = None,
 ) -> AffineSAE:
-    """For inputs x, the autoencoder that `sae` is for (x - mean) matrix, its outputs mapped back by y inverse + mean.
+    """For inputs x, the autoencoder that `sae` is for (x - mean) matrix, its outputs y mapped to y inverse + undone.
 
     W_enc <- W_enc matrix^T, b_enc <- b_enc - W_enc c - (W_enc matrix^T) mean with c = b_dec if it was centred;
-    W_dec <- W_dec inverse, b_dec <- b_dec inverse + mean. It is not centred any more: the centre is in b_enc, so that
-    nothing rests on `inverse` being exact.
+    W_dec <- W_dec inverse, b_dec <- b_dec inverse + undone (by default the mean). It is not centred any more: the centre is in
+    b_enc, so that nothing rests on `inverse` being exact. W_skip <- inverse^T W_skip matrix^T, and b_dec loses its share of the
+    mean, (inverse^T W_skip matrix^T) mean.
     """
     _refuse_row_norms(sae, "an affine normalisation of its inputs")
-    if sae.W_skip is not None:
-        raise CannotExpressError("an affine normalisation of inputs is not folded into a skip connection")
     mean, matrix, inverse = mean.double(), matrix.double(), inverse.double()
+    shift = mean if undone is None else undone.double()
 
     def fold(s: AffineSAE) -> AffineSAE:
         s = _uncentred(s)
         weight = s.W_enc @ matrix.T
+        skip = None if s.W_skip is None else inverse.T @ s.W_skip @ matrix.T
+        bias = s.b_dec @ inverse + shift
         return replace(
-            s, W_enc=weight, b_enc=s.b_enc - weight @ mean, W_dec=s.W_dec @ inverse, b_dec=s.b_dec @ inverse + mean
+            s,
+            W_enc=weight,
+            b_enc=s.b_enc - weight @ mean,
+            W_dec=s.W_dec @ inverse,
+            b_dec=bias if skip is None else bias - skip @ mean,
+            W_skip=skip,
         )
 
     return _in_double(sae, fold)

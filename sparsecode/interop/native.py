@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsecode.interop.folding import cast, fold_affine, zero_bias
+from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
 from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
 from sparsecode.losses.matryoshka import Matryoshka
+from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, load_model, save_model
 from sparsecode.nn import activations
-from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary
+from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
 from sparsecode.schedules import at
@@ -45,8 +46,8 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
             "has a place in other libraries' files. Train an Amortised model with an affine encoder, or write the codes "
             "themselves with sparsecode encode"
         )
-    decoder = model.dictionary
-    if decoder is None:
+    decoder, predict = model.decoder, model.predict
+    if model.n_classes or not isinstance(decoder, BiasedDictionaryModule):
         raise CannotExpressError(
             "this model classifies, or decodes through hidden layers; other libraries' decoders are linear"
         )
@@ -60,38 +61,54 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
         )
     weight, bias, _ = model.encoder.map(decoder)
     weight, bias, atoms, out = (value.detach().cpu().clone() for value in (weight, bias, decoder.atoms, decoder.bias))
-    sae = AffineSAE(weight, bias, atoms, out, _activation(model), model.encoder.spec.centred)
+    skip = None if predict is None or predict.skip is None else predict.skip.detach().cpu().clone()
+    sae = AffineSAE(
+        weight,
+        bias,
+        atoms,
+        out,
+        _activation(model),
+        model.encoder.spec.centred,
+        W_skip=skip,
+        transcoder=predict is not None,
+    )
     wide = torch.promote_types(weight.dtype, torch.float32)
     shift, matrix, inverse = _affine(model.normaliser)
-    unit = torch.eye(len(shift), dtype=torch.float64)
-    if torch.equal(matrix, unit) and torch.equal(inverse, unit) and not bool(shift.any()):
+    undone = shift
+    if predict is not None:
+        undone, _, inverse = _affine(predict.normaliser)
+    units = (torch.equal(value, torch.eye(len(value), dtype=torch.float64)) for value in (matrix, inverse))
+    if all(units) and not bool(shift.any() | undone.any()):
         return cast(sae, wide)
-    return cast(fold_affine(cast(sae, torch.float64), shift, matrix, inverse), wide)
+    return cast(fold_affine(cast(sae, torch.float64), shift, matrix, inverse, undone), wide)
 
 
 def to_model(sae: AffineSAE) -> AmortisedModel:
     """A model of ours that computes the same, for data as it is, with free atoms.
 
-    Raises CannotExpressError for normalised rows, skip connections and transcoders, which our models do not have.
+    A transcoder, or an autoencoder with a skip connection, becomes a model that predicts a target (`Predict`).
+    Raises CannotExpressError for normalised rows, which our models do not have.
     """
     if not isinstance(sae.normaliser, Plain):
         raise CannotExpressError(
             f"sparsecode has no normalisation of each row ({type(sae.normaliser).__name__}), only affine ones of all; choose --to "
             "saelens, or normalise the rows yourself and re-save the file without it"
         )
-    if not sae.reconstructs:
-        raise CannotExpressError(
-            "sparsecode's models reconstruct their input: no transcoder, no skip connection; choose --to saelens or sparsify"
-        )
-    sae = zero_bias(sae)
+    predicts = not sae.reconstructs
+    sae = zero_bias(uncentre(sae) if predicts else sae)
     kind = _kind(sae.activation)
     spec = Amortised(
         n_code=sae.n_code,
         activation=kind,
-        encoder=Affine(centred=sae.centred, bias=not isinstance(kind, activations.Gated)),
+        encoder=Affine(
+            centred=sae.centred,
+            bias=not isinstance(kind, activations.Gated),
+            start="uniform" if predicts else "atoms",
+        ),
         decoder=BiasedDictionary(constraint=Free(), bias="zero"),
+        task=Predict(skip=sae.W_skip is not None) if predicts else Reconstruct(),
     )
-    model = spec.build((sae.d_in,), seed=0)
+    model = spec.build((sae.d_in,), 0, (sae.d_out,) if predicts else None)
     state: dict[str, Tensor] = {
         **model.state_dict(),
         "encoder.weight": sae.W_enc,
@@ -99,10 +116,12 @@ def to_model(sae: AffineSAE) -> AmortisedModel:
         "decoder.bias": sae.b_dec,
         **{f"activation.{name}": value for name, value in _state(sae.activation, kind).items()},
     }
+    if sae.W_skip is not None:
+        state["predict.skip"] = sae.W_skip
     if spec.encoder.bias:  # pyright: ignore[reportAttributeAccessIssue] - it is the Affine above
         state["encoder.bias"] = sae.b_enc
     for name, value in state.items():
-        if name.startswith("normaliser."):
+        if "normaliser." in name:
             state[name] = value.to(sae.dtype)
     model.load_state_dict({name: value.clone().contiguous() for name, value in state.items()}, assign=True)
     return model.eval()
@@ -126,8 +145,9 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
 
     @torch.no_grad()
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        z = model.encode(x.reshape(-1, *model.shape))
-        return z, model.denormalise(model.decode(z)).flatten(1)
+        x = x.reshape(-1, *model.shape)
+        z = model.encode(x)
+        return z, model.output(x, z).flatten(1)
 
     return run
 

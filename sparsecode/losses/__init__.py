@@ -8,7 +8,7 @@ from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.revival import AuxK, Resample
 from sparsecode.losses.sparsity import Sparsity
-from sparsecode.losses.task import Classify, Reconstruct, Task
+from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, TermModule, TrainingTerm
 from sparsecode.losses.variance import BatchVariance, squared_error
 
@@ -19,6 +19,7 @@ __all__ = [
     "Classify",
     "Forward",
     "Matryoshka",
+    "Predict",
     "Reconstruct",
     "Resample",
     "Sparsity",

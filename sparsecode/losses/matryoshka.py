@@ -33,7 +33,7 @@ class Matryoshka(TrainingTerm, tag="matryoshka"):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ("atoms", "reconstruction")
+        return ("atoms", "regression")
 
     def problems(self, n_code: int) -> list[str]:
         last = self.sizes[-1]

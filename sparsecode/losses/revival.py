@@ -34,7 +34,7 @@ class AuxK(TrainingTerm, tag="auxk"):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ("rows", "atoms", "linear", "reconstruction")
+        return ("rows", "atoms", "linear", "regression")
 
     def build(self, n_code: int) -> AuxKTerm:
         return AuxKTerm(self, n_code)

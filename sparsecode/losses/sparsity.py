@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
@@ -50,7 +49,7 @@ class Sparsity(Weighted, tag="sparsity"):
 
     @property
     def needs(self) -> dict[str, str]:
-        atoms = dict.fromkeys(("atoms", "reconstruction"), "norm_weighted") if self.norm_weighted else {}
+        atoms = dict.fromkeys(("atoms", "regression"), "norm_weighted") if self.norm_weighted else {}
         return {**super().needs, **({"indicator": ""} if self._counts else {}), **atoms}
 
     @property
@@ -133,12 +132,12 @@ class SparsityTerm(WeightedTerm):
 
     def _lengthened(self, z: Tensor, decoder: Any) -> Tensor:
         """Codes times the norms of their atoms, where those count."""
-        return z * torch.linalg.vector_norm(decoder.atoms, dim=1) if self.norm_weighted else z
+        return z * decoder.norms() if self.norm_weighted else z
 
 
 def norms(decoder: BiasedDictionaryModule) -> Float[Tensor, " k"]:
     """The norms of the atoms, held fixed where a constraint fixes them."""
     constraint = decoder.spec.constraint
-    if isinstance(constraint, UnitNorm):  # known, and the derivative along an atom is taken out anyway
-        return decoder.atoms.new_full((len(decoder.atoms),), constraint.radius)
-    return torch.linalg.vector_norm(decoder.atoms, dim=1)
+    if isinstance(constraint, UnitNorm) and decoder.n_sites == 1:
+        return decoder.atoms.new_full((len(decoder.atoms),), constraint.radius)  # its derivative is taken out anyway
+    return decoder.norms()

@@ -1,20 +1,91 @@
-"""What a network is trained to give: its clean input, or a label."""
+"""What a network is trained to give: its clean input, something else that the data hold beside it, or a label."""
 
 from __future__ import annotations
 
+import math
+from typing import Annotated
+
 import torch
 from jaxtyping import Float, Int
+from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.losses.variance import squared_error
+from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.specs import Count, Spec
 
-__all__ = ["Classify", "Reconstruct", "Task"]
+__all__ = ["Classify", "Predict", "PredictModule", "Reconstruct", "Task"]
+
+
+NO_TARGET = "task is 'predict', and the samples have no target; choose data that have one, or 'reconstruct'"
 
 
 class Reconstruct(Spec, tag="reconstruct"):
     """The clean sample: |x - decode(z)|^2, summed over features."""
 
-    provides = ("reconstruction",)
+    provides = ("reconstruction", "regression")
+
+
+class Predict(Spec, tag="predict"):
+    """The data's target y [B, *G]: |y - decode(z) - x S^T|^2, summed over features; of a transcoder, say.
+
+    x is in the model's space, y in one of its own, by a `normaliser` for it. With a `skip` connection the matrix S [g, f] is
+    trained, starting at 0, so that codes have to explain only what is not linear in x; without, it is 0.
+    Sources: Dunefsky, Chlenski & Nanda, "Transcoders find interpretable LLM feature circuits", NeurIPS 2024; the skip
+    connection: Paulo, Shabalin & Belrose, "Transcoders beat sparse autoencoders for interpretability", 2025.
+    """
+
+    normaliser: Annotated[Normaliser, Meta(description="of the target")] = Identity()
+    skip: Annotated[bool, Meta(description="a trained linear map from the sample to the prediction")] = False
+    provides = ("regression",)
+
+    @property
+    def error_words(self) -> str:
+        """The error, in words."""
+        return "|y - decode(z) - x S^T|^2" if self.skip else "|y - decode(z)|^2"
+
+    def build(self, shape: tuple[int, ...], target: tuple[int, ...] | None) -> PredictModule:
+        """For samples of `shape` and targets of shape `target`. Raises ValueError if the data have none."""
+        if target is None:
+            raise ValueError(NO_TARGET)
+        return PredictModule(self, shape, target)
+
+
+class PredictModule(nn.Module):
+    """State of a `Predict`: the target's `normaliser`, and the `skip` connection S."""
+
+    def __init__(self, spec: Predict, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = target
+        self.normaliser = spec.normaliser.build(target)
+        self.skip = nn.Parameter(torch.zeros(math.prod(target), math.prod(shape))) if spec.skip else None
+
+    def wanted(self, target: Tensor | None) -> Float[Tensor, "b g"]:
+        """Targets [B, *G] of a batch in model space. Raises ValueError without them, or for another shape."""
+        if target is None:
+            raise ValueError(NO_TARGET)
+        if tuple(target.shape[1:]) != self.shape:
+            raise ValueError(
+                f"target has shape {tuple(target.shape[1:])}; expected {self.shape}, which the model predicts"
+            )
+        return self.normaliser(target.flatten(1))
+
+    def linear(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b g"] | float:
+        """The skip connection's share of a prediction, from what the encoder gets."""
+        return 0.0 if self.skip is None else x @ self.skip.T
+
+    def output(self, decoded: Float[Tensor, "b g"], x: Float[Tensor, "b f"]) -> Tensor:
+        """The prediction [B, *G] in data space, of what is decoded, and of what the encoder gets."""
+        return self.normaliser.undo(decoded + self.linear(x)).reshape(len(x), *self.shape)
+
+    def error(
+        self, decoded: Float[Tensor, "b g"], x: Float[Tensor, "b f"], target: Tensor | None
+    ) -> Float[Tensor, " b"]:
+        """The squared error in model space, summed over features."""
+        return squared_error(decoded + self.linear(x), self.wanted(target))
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {} if self.skip is None else {"weight": [self.skip]}
 
 
 class Classify(Spec, tag="classify"):
@@ -41,4 +112,4 @@ class Classify(Spec, tag="classify"):
         return (logits.argmax(dim=1) == label).to(logits.dtype)
 
 
-Task = Reconstruct | Classify
+Task = Reconstruct | Predict | Classify

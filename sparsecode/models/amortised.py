@@ -13,7 +13,7 @@ from sparsecode.losses import Term
 from sparsecode.losses.control import TargetL0Module
 from sparsecode.losses.gate_fidelity import GateFidelity
 from sparsecode.losses.reinforce import Reinforce
-from sparsecode.losses.task import Classify, Reconstruct, Task
+from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.base import AbstractSparseModel
@@ -59,7 +59,7 @@ class Amortised(Spec, tag="amortised"):
         BiasedDictionary | Perceptron, Meta(description="with hidden layers, all but the first, which is the code")
     ] = BiasedDictionary()
     task: Annotated[
-        Task, Meta(description="what decode(z) is to give: the clean sample, or the logits of its label")
+        Task, Meta(description="what decode(z) is to give: the clean sample, its target, or the logits of its label")
     ] = Reconstruct()
     projection: Annotated[Projection | None, Meta(description="a linear map of the input")] = None
     arithmetic: Annotated[
@@ -79,26 +79,30 @@ class Amortised(Spec, tag="amortised"):
         words = "".join(f" + {term}" for term in dict.fromkeys(added))
         if isinstance(self.task, Classify):
             return f"cross-entropy in nats{words}"
-        return f"|x - decode(z)|^2{words} in model space"
+        error = self.task.error_words if isinstance(self.task, Predict) else "|x - decode(z)|^2"
+        return f"{error}{words} in model space"
 
-    def build(self, shape: tuple[int, ...], seed: int) -> AmortisedModel:
-        """A fresh model for samples of `shape`; weights are a function of the seed."""
-        return AmortisedModel(self, shape, seed)
+    def build(self, shape: tuple[int, ...], seed: int, target: tuple[int, ...] | None = None) -> AmortisedModel:
+        """A fresh model for samples of `shape`, with targets of shape `target`; weights are a function of the seed."""
+        return AmortisedModel(self, shape, seed, target)
 
 
 class AmortisedModel(AbstractSparseModel):
     """The weights of an `Amortised`."""
 
-    def __init__(self, spec: Amortised, shape: tuple[int, ...], seed: int) -> None:
+    def __init__(self, spec: Amortised, shape: tuple[int, ...], seed: int, target: tuple[int, ...] | None) -> None:
         super().__init__()
         self._spec = spec
-        self.shape = shape
+        self.shape, out = shape, shape
+        self.predict = None
         if isinstance(spec.task, Classify):
             self.n_classes = spec.task.n_classes
+            out = (self.n_classes,)
+        elif isinstance(spec.task, Predict):
+            self.predict = spec.task.build(shape, target)
+            self.target_shape = out = self.predict.shape
         self.normaliser = spec.normaliser.build(shape)
-        self.decoder = spec.decoder.build(
-            spec.n_code, (self.n_classes,) if self.n_classes else shape, generator(seed, "decoder")
-        )
+        self.decoder = spec.decoder.build(spec.n_code, out, generator(seed, "decoder"))
         rng = generator(seed, "encoder")
         self.encoder = (
             spec.encoder.build(spec.n_code, shape, rng, self.dictionary)
@@ -122,7 +126,12 @@ class AmortisedModel(AbstractSparseModel):
 
     @property
     def dictionary(self) -> BiasedDictionaryModule | None:
-        """The decoder, where it is a dictionary of data."""
+        """The decoder, where it is a dictionary of samples."""
+        return self._atoms if self.reconstructs else None
+
+    @property
+    def _atoms(self) -> BiasedDictionaryModule | None:
+        """The decoder, where it is a dictionary of samples or targets."""
         return self.decoder if isinstance(self.decoder, BiasedDictionaryModule) and not self.n_classes else None
 
     @property
@@ -137,6 +146,10 @@ class AmortisedModel(AbstractSparseModel):
     def denormalise(self, x: Tensor) -> Tensor:
         return self.normaliser.undo(x).reshape(len(x), *self.shape)
 
+    def output(self, x: Tensor, z: Tensor) -> Tensor:
+        out = self._decode(z)
+        return self.denormalise(out) if self.predict is None else self.predict.output(out, self._inputs(x))
+
     def _encode(self, x: Tensor) -> Tensor:
         return self.activation.infer(self._pre_activations(x))
 
@@ -146,8 +159,12 @@ class AmortisedModel(AbstractSparseModel):
         return self._pre_activations(x)
 
     def _pre_activations(self, x: Tensor) -> Tensor:
+        return self._pre(self._inputs(x))
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """What the encoder gets for clean samples x [B, *F] in data space."""
         rows = self.normalise(x)
-        return self._pre(rows if self.projection is None else self.projection(rows))
+        return rows if self.projection is None else self.projection(rows)
 
     def respond(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """decode(z) [B, n_out] of samples x [B, *F], differentiable by x; with the noise of training's end if there is an rng."""
@@ -166,13 +183,20 @@ class AmortisedModel(AbstractSparseModel):
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
         """|x - decode(z)|^2 [B] in model space, plus what the terms add for single samples' codes.
 
-        0 in place of the error for models that classify: it would take labels.
+        0 in place of the error for models that classify or predict: `task_error` is what takes labels or targets.
         """
-        energy = z.new_zeros(len(z)) if self.n_classes else squared_error(self.decoder.mean(z), self.normalise(x))
+        energy = squared_error(self.decoder.mean(z), self.normalise(x)) if self.reconstructs else z.new_zeros(len(z))
         for term in self.terms.each():
             added = term.energy(z, self.decoder)
             energy = energy if added is None else energy + added
         return energy
+
+    @torch.no_grad()
+    def task_error(self, batch: Batch, z: Tensor) -> Tensor | None:
+        if isinstance(self.spec.task, Classify):
+            return self.spec.task.error(self.decoder.mean(z), batch.label)
+        how, z = self.predict, self.decoder.mean(z)
+        return None if how is None else how.error(z, self._inputs(batch.x), batch.target)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         forward = self._forward(batch, step, rng)
@@ -184,13 +208,15 @@ class AmortisedModel(AbstractSparseModel):
 
     def _forward(self, batch: Batch, step: int, rng: Stream) -> Forward:
         """A step's codes and reconstruction, by sparse codes where the arithmetic and all terms allow them."""
-        target = self.normalise(batch.x)
+        clean = self.normalise(batch.x)
         if self.corruption is not None and self.training:
             self.corruption.advance_(step)
-        x = self._projected(target, before_noise=True)
+        x = self._projected(clean, before_noise=True)
         corrupted = self.corrupt(x, rng("corruption"))
         x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
-        made = None if self.dictionary is None else self._sparse_step(self.dictionary, x, target, step)
+        # what codes are to explain: a skip connection's share is no matter of theirs
+        target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)
+        made = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
         if made is None:
             made = dense_step(
                 self._pre(x), self.activation, self.decoder, self.terms, target, batch.label, step, rng,
@@ -201,13 +227,17 @@ class AmortisedModel(AbstractSparseModel):
             step=step, rng=rng, training=self.training,
         )  # fmt: skip
 
-    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:  # noqa: ARG002 - the contract
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
         self.normaliser.initialise_(sample.flatten(1))
         rows = self.normalise(sample)
         if self.corruption is not None:
             self.corruption.initialise_(rows)
-        if self.dictionary is not None:
-            self.dictionary.initialise_(rows)
+        if self.predict is not None:
+            if target is not None:
+                self.predict.normaliser.initialise_(target.flatten(1))
+            rows = self.predict.wanted(target)
+        if self._atoms is not None:
+            self._atoms.initialise_(rows)
 
     @torch.no_grad()
     def calibrate_(self, x: Tensor) -> float | None:
@@ -244,6 +274,7 @@ class AmortisedModel(AbstractSparseModel):
             "activation": self.activation,
             "decoder": self.decoder,
             "projection": self.projection,
+            "skip": self.predict,
         }
         groups = {part: {} if leaf is None else leaf.param_groups() for part, leaf in parts.items()}
         return {f"{part}.{name}": params for part, leaf in groups.items() for name, params in leaf.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.losses.task import Classify, Reconstruct
+from sparsecode.losses.task import Classify, Task
 from sparsecode.losses.term import Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.sparse_step import Step
@@ -28,7 +28,7 @@ def dense_step(
     rng: Stream,
     *,
     training: bool,
-    task: Classify | Reconstruct,
+    task: Task,
 ) -> Step:
     """The step's parts from pre-activations; `label` is what a task of classification needs."""
     code = activation.train_code(pre, step, training, rng)

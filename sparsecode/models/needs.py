@@ -45,6 +45,7 @@ NEEDS = {
     "atoms": Need("atoms in data space", "decoder", "decoder 'biased_dictionary'"),
     "linear": Need("a linear dictionary", "decoder.output", "decoder 'biased_dictionary' with output 'linear'"),
     "unbounded": Need("outputs without bounds", "decoder.output", "decoder.output 'linear'"),
+    "regression": Need("an error of numbers, not of classes", "task", "task 'reconstruct' or 'predict'"),
     "reconstruction": Need("a reconstruction of the sample", "task", "task 'reconstruct'"),
 }
 

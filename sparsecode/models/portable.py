@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sparsecode.files import write_atomic
+from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative
@@ -43,12 +44,24 @@ ModelSpec = Iterative | Amortised | Variational  # the union of all model config
 CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
 
 
-def build_model(spec: ModelSpec, shape: tuple[int, ...], seed: int) -> AbstractSparseModel:
-    """A fresh model for samples of `shape`. Raises ValueError if its weights are more than this machine's memory."""
+def build_model(
+    spec: ModelSpec, shape: tuple[int, ...], seed: int, target: tuple[int, ...] | None = None
+) -> AbstractSparseModel:
+    """A fresh model for samples of `shape` with targets of shape `target`.
+
+    Raises ValueError if its weights are more than this machine's memory, for targets that the model would leave unused, and
+    without those that it needs.
+    """
+    predicts = isinstance(spec, Amortised) and isinstance(spec.task, Predict)
+    if target is not None and not predicts:
+        raise ValueError(
+            f"the data have targets of shape {target}, and the model makes no use of them; expected an amortised model with "
+            "task 'predict', or data without a target"
+        )
     what = f"model.n_code is {spec.n_code}: a model for samples of {shape}"
     with AllocationsFit(what, "choose smaller sizes"):
         try:
-            return spec.build(shape, seed)
+            return spec.build(shape, seed, target) if isinstance(spec, Amortised) else spec.build(shape, seed)
         except RuntimeError as error:  # torch has no error of its own for it on the CPU
             if "allocate" not in str(error):
                 raise
@@ -63,12 +76,15 @@ def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, Any]) -> None:
     """Write the model to `folder`, each file whole or not at all."""
     packed = pack(model.spec)
+    own = {**packed, "shape": model.shape, "provenance": provenance}
+    if model.target_shape is not None:
+        own["target_shape"] = model.target_shape
     config = {
         "architecture": f"sparsecode_{packed['spec']['type']}",
         "d_in": math.prod(model.shape),
         "d_sae": packed["spec"]["n_code"],
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "metadata": {"sparsecode": {**packed, "shape": model.shape, "provenance": provenance}},
+        "metadata": {"sparsecode": own},
     }
     write_atomic(folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     write_tensors(folder / WEIGHTS, tensors_of(model))
@@ -150,13 +166,14 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
     try:
         own = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]
         shape = converted(own["shape"], tuple[Count, ...], "shape")
+        target = converted(own.get("target_shape"), tuple[Count, ...] | None, "target_shape")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
     spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))
     tensors = read_tensors(folder / WEIGHTS).tensors
-    model = build_model(spec, shape, seed=0)
+    model = build_model(spec, shape, 0, target)
     tensors = model.renamed(tensors)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in tensors.items()}

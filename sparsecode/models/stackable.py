@@ -35,6 +35,8 @@ def obstacle(spec: Spec) -> str | None:
         return f"model.encoder has {changed[0] if changed else 'no bias'}"
     if not isinstance(decoder, BiasedDictionary) or decoder.frozen:
         return f"model.decoder is {_tag(decoder)}" + (" and frozen" if isinstance(decoder, BiasedDictionary) else "")
+    if decoder.sites:
+        return "model.decoder has sites"
     defaults = Amortised(n_code=spec.n_code, activation=spec.activation)
     for name in spec.__struct_fields__:  # fields to come are obstacles until somebody has thought about them
         if name not in CHECKED and getattr(spec, name) != getattr(defaults, name):

@@ -66,13 +66,21 @@ class BiasedDictionary(Spec, tag="biased_dictionary"):
     ] = "geometric_median"
     start: Annotated[Literal["directions", "uniform", "samples"], Meta(description="the first atoms")] = "directions"
     frozen: Annotated[bool, Meta(description="atoms and bias are not trained")] = False
+    sites: Annotated[
+        bool, Meta(description="samples are [sites, ...]: the norm of an atom is the sum of its norms at the sites")
+    ] = False
 
     @property
     def provides(self) -> tuple[str, ...]:
         return ("atoms", "linear", "unbounded") if self.output == "linear" else ("atoms",)
 
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> BiasedDictionaryModule:
-        return BiasedDictionaryModule(self, n_code, math.prod(shape), rng)
+        """Raises ValueError for sites where samples have none."""
+        if self.sites and len(shape) < 2:
+            raise ValueError(
+                f"decoder has sites, and samples have shape {shape}; expected [sites, ...]: leave sites false"
+            )
+        return BiasedDictionaryModule(self, n_code, math.prod(shape), rng, shape[0] if self.sites else 1)
 
 
 OUTPUTS = {"linear": lambda x: x, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -82,9 +90,12 @@ RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 class BiasedDictionaryModule(nn.Module):
     """The weights of a `BiasedDictionary`: `atoms` D, `bias` b."""
 
-    def __init__(self, spec: BiasedDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
+    def __init__(
+        self, spec: BiasedDictionary, n_code: int, n_features: int, rng: torch.Generator, n_sites: int = 1
+    ) -> None:
         super().__init__()
         self.spec = spec
+        self.n_sites = n_sites
         if spec.start == "uniform":
             atoms = uniform_fan_in((n_code, n_features), n_code, rng)
         else:
@@ -97,6 +108,16 @@ class BiasedDictionaryModule(nn.Module):
 
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
         return self.output(torch.addmm(self.bias, z, self.atoms))
+
+    def norms(self) -> Float[Tensor, " k"]:
+        """The norms of the atoms; of atoms for several sites, the sums of their norms there."""
+        if self.n_sites == 1:
+            return torch.linalg.vector_norm(self.atoms, dim=1)
+        return torch.linalg.vector_norm(self.by_site(), dim=2).sum(dim=1)
+
+    def by_site(self) -> Float[Tensor, "k s f"]:
+        """The atoms' parts at each site."""
+        return self.atoms.reshape(len(self.atoms), self.n_sites, -1)
 
     def output(self, linear: Float[Tensor, "*b f"]) -> Float[Tensor, "*b f"]:
         """f of what the dictionary and the bias sum up to."""

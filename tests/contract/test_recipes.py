@@ -16,7 +16,7 @@ from toys import EACH_KIND, SELDOM, toy
 
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import load_model, save_model
+from sparsecode.models.portable import build_model, load_model, save_model
 from sparsecode.models.variational import Variational
 from sparsecode.ops.streams import Stream
 from sparsecode.recipes import RECIPES
@@ -56,10 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(config: Run) -> tuple[AbstractSparseModel, Batch]:
     splits = config.data.load()
-    model = resolve(config, clock(config.train, splits.training.n)).model.build(splits.shape, config.seed)
-    model.initialise_(splits.train.x)
-    label = splits.train.label
-    return model, Batch(splits.train.x[:20], label=None if label is None else label[:20])
+    planned = resolve(config, clock(config.train, splits.training.n))
+    model = build_model(planned.model, splits.shape, config.seed, splits.target_shape)
+    model.initialise_(splits.train.x, splits.train.target)
+    return model, Batch(*splits.train.take(slice(20))[:3])
 
 
 @every_recipe
@@ -125,7 +125,7 @@ def test_loss_outside_training_changes_no_state(name: str, folder: Path) -> None
 def test_reconstruction_lives_in_data_space(name: str, folder: Path) -> None:
     model, batch = started(toy(name, folder))
     if model.n_classes is None:
-        assert model.reconstruct(batch.x).shape == batch.x.shape
+        assert model.reconstruct(batch.x).shape == (batch.x if batch.target is None else batch.target).shape
     else:
         assert model.decode(model.encode(batch.x)).shape == (20, model.n_classes)
         with pytest.raises(ValueError, match="this model classifies"):
@@ -145,8 +145,9 @@ def test_global_random_state_is_left_alone(name: str, folder: Path) -> None:
 @each_kind
 def test_the_seed_decides_the_weights(name: str, folder: Path) -> None:
     config = toy(name, folder)
-    shape = config.data.load().shape
-    one, same, other = (config.model.build(shape, seed).state_dict() for seed in (0, 0, 1))
+    splits = config.data.load()
+    models = (build_model(config.model, splits.shape, seed, splits.target_shape) for seed in (0, 0, 1))
+    one, same, other = (model.state_dict() for model in models)
     assert all(torch.equal(one[k], same[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)
 

@@ -25,9 +25,14 @@ from sparsecode.interop import (
 )
 from sparsecode.interop.record import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
 from sparsecode.models.amortised import Amortised
-from sparsecode.models.portable import save_model
+from sparsecode.models.portable import load_model, save_model
 from sparsecode.nn.activations import TopK as TopKSpec
 from sparsecode.nn.normalisers import Centre
+from sparsecode.ops.streams import Stream
+from sparsecode.overrides import replaced
+from sparsecode.recipes import RECIPES
+from sparsecode.runs import RunFolder
+from sparsecode.types import Batch
 
 WRITTEN = ("saelens", "dictionary_learning", "sparsify", "openai", "sparsecode")
 
@@ -41,7 +46,7 @@ def can(sae: AffineSAE, name: str) -> bool:
         "dictionary_learning": plain and not skip,
         "sparsify": plain and kind is TopK,
         "openai": not skip and ((kind is ReLU and plain) or (kind is TopK and isinstance(sae.normaliser, LayerNorm))),
-        "sparsecode": plain and not skip,
+        "sparsecode": plain,
     }[name]
 
 
@@ -62,9 +67,14 @@ def test_same_codes_or_a_refusal(case: Case, tmp_path: Path) -> None:
         write(sae, out, name)
         assert detect(out) == name
         again = read(out)
-        assert again.transcoder == (sae.transcoder or (name == "saelens" and sae.W_skip is not None))
+        assert again.transcoder == (sae.transcoder or (name in ("saelens", "sparsecode") and sae.W_skip is not None))
         size = float(codes.abs().max()), float(outputs.abs().max())
         torch.testing.assert_close(again.encode(x), codes, rtol=0, atol=2e-6 * size[0])
+        if name == "sparsecode":
+            model = load_model(out)
+            assert model.target_shape == (None if sae.reconstructs else (sae.d_out,))
+            torch.testing.assert_close(model.encode(x), codes, rtol=0, atol=2e-6 * size[0])
+            torch.testing.assert_close(model.reconstruct(x), outputs, rtol=0, atol=2e-6 * size[1])
         torch.testing.assert_close(again.reconstruct(x), outputs, rtol=0, atol=2e-6 * size[1])
         assert again.metadata.items() >= {k: v for k, v in sae.metadata.items() if name == "saelens"}.items()
 
@@ -97,10 +107,9 @@ MESSAGES = [
     ("openai/topk", "sparsecode", "no normalisation of each row"),
     ("sparsify/transcode_skip", "saelens", "no transcoder with topk codes"),
     ("sparsify/transcode", "saelens", "no transcoder with topk codes"),
-    ("sparsify/transcode", "sparsecode", "reconstruct their input"),
     ("saelens/transcoder", "openai", "no transcoder"),
     ("sparsify/skip", "dictionary_learning", "no skip connection"),
-    ("gemma_scope_2/transcoder_skip", "sparsecode", "no skip connection"),
+    ("gemma_scope_2/transcoder_skip", "dictionary_learning", "no skip connection"),
 ]
 
 
@@ -232,6 +241,34 @@ class TestCommand:
             assert 4.5 < float((found["z"] != 0).sum(axis=1).mean()) <= 5
         assert main(["convert", str(run), str(tmp_path / "sae"), "--to", "saelens"]) == 0
         assert main([*to_ours, "--like", "digits-topk", "--force"]) == 0
+
+    def test_a_foreign_transcoder_as_a_run_that_is_scored_and_trained_on(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        case = Case("sparsify", "transcode_skip")
+        sae = read(case.path)
+        x = torch.randn(400, sae.d_in, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            y = sae.reconstruct(x) + 0.01 * torch.randn(400, sae.d_out, generator=torch.Generator().manual_seed(1))
+        np.savez(tmp_path / "sites.npz", x=x.numpy(), y=y.numpy())
+        data = {"type": "arrays", "path": str(tmp_path / "sites.npz"), "key": "x", "target_key": "y"}
+        like, run, plain = tmp_path / "like", tmp_path / "run", tmp_path / "plain"
+        for folder, recipe, changes in ((like, "acts-skip-transcoder", {}), (plain, "acts-topk", {"target_key": None})):
+            RunFolder(folder).write_config(replaced(RECIPES[recipe](), {"data": data | changes}))
+        asked = ["convert", str(case.path), str(run), "--to", "sparsecode", "--like"]
+        assert main([*asked, str(plain)]) == 1
+        assert f"predicts {sae.d_out} numbers, and samples of" in " ".join(capsys.readouterr().err.split())
+        assert main([*asked, str(like)]) == 0
+        assert main(["eval", str(run)]) == 0
+        model = RunFolder(run).best_model()
+        start = model.reconstruct(x)
+        torch.testing.assert_close(start, sae.reconstruct(x))
+        loss = model.train().loss(Batch(x, y), 0, Stream(0, 0))
+        loss.total.backward()
+        assert all(param.grad is not None for param in model.parameters())
+        assert float(loss.parts["fidelity"].detach()) == pytest.approx(
+            float((y - start.detach()).square().sum(dim=1).mean()), rel=1e-3
+        )
 
     def test_like_needs_data_that_fit(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "run"

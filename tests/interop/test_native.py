@@ -10,6 +10,7 @@ from torch import Tensor
 from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, from_model, read, to_model, write
 from sparsecode.interop.record import JumpReLU
 from sparsecode.losses import Matryoshka
+from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.portable import load_model
@@ -41,8 +42,8 @@ def name(value: object) -> str:
 
 def model_like_a_trained_one(spec: Amortised, digits: Tensor) -> AmortisedModel:
     """Started from digits, then every weight, bias and threshold moved, so that none is zero, in float64."""
-    model = spec.build((64,), seed=0).double()
-    model.initialise_(digits)
+    model = spec.build((64,), 0, (9,) if isinstance(spec.task, Predict) else None).double()
+    model.initialise_(digits, digits[:, 20:29] * 3 - 1)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for value in model.parameters():
@@ -52,6 +53,7 @@ def model_like_a_trained_one(spec: Amortised, digits: Tensor) -> AmortisedModel:
     return model.eval()
 
 
+@torch.no_grad()
 def assert_same(model: AmortisedModel, sae: AffineSAE, x: Tensor) -> None:
     codes, scale = model.encode(x), float(x.abs().max())
     assert 0 < float((codes > 0).double().mean()) < 0.95
@@ -73,6 +75,29 @@ def test_there_and_back(kind: activations.Activation, normaliser: Normaliser, di
         assert_same(again, sae, digits)
         assert_same(again, from_model(again), digits)
         assert type(again.spec.activation) is type(kind)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("kind", KINDS, ids=name)
+def test_transcoders_there_and_back(kind: activations.Activation, skip: bool, digits: Tensor) -> None:
+    """The normalisers of both sides are folded, into the skip connection, too."""
+    encoder = Affine(centred=False, start="uniform", bias=not isinstance(kind, activations.Gated))
+    for ours, theirs in (
+        (Identity(), Identity()),
+        (Centre(), Standardise()),
+        (Whiten(), Centre()),
+        (Identity(), Whiten()),
+    ):
+        task = Predict(normaliser=theirs, skip=skip)
+        spec = Amortised(n_code=N_CODE, activation=kind, normaliser=ours, encoder=encoder, task=task)
+        model = model_like_a_trained_one(spec, digits)
+        sae = from_model(model)
+        assert (sae.d_in, sae.d_out, sae.transcoder, sae.W_skip is not None) == (64, 9, True, skip)
+        assert_same(model, sae, digits)
+        again = to_model(sae)
+        assert again.target_shape == (9,)
+        assert_same(again, sae, digits)
+        assert_same(again, from_model(again), digits)
 
 
 def test_groups_and_k_of_batch_top_k(digits: Tensor) -> None:

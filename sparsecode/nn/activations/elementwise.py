@@ -152,7 +152,7 @@ class Gated(Spec, tag="gated"):
     """
 
     provides = ("zeros", "gate")
-    needs = ("no_bias", "atoms", "linear", "reconstruction")
+    needs = ("no_bias", "atoms", "linear", "regression")
 
     def build(self, n_code: int) -> GatedModule:
         return GatedModule(n_code)
