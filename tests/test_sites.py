@@ -98,8 +98,7 @@ def test_the_loss_is_the_error_of_the_target_in_its_own_space(skip: bool, upper_
     wanted = (y - predict.normaliser.shift) / predict.normaliser.scale
     torch.testing.assert_close(loss.parts["fidelity"], (wanted - made).square().sum(dim=1).mean())
     torch.testing.assert_close(model.reconstruct(part.x), made * predict.normaliser.scale + predict.normaliser.shift)
-    error = model.task_error(Batch(part.x, part.target), z)
-    assert error is not None
+    error = model.objective(Batch(part.x, part.target), z)
     torch.testing.assert_close(error.mean(), loss.parts["fidelity"])
     assert float(predict.normaliser.shift[0]) == pytest.approx(float(upper_to_lower.train.target.mean()), rel=1e-5)  # pyright: ignore - there
 
@@ -161,8 +160,7 @@ def test_scores_are_of_the_target(upper_to_lower: Splits) -> None:
     variance.update(wanted, made)
     assert found.explained_variance == pytest.approx(variance.result())
     assert found.objective_of == "|y - decode(z)|^2 in model space"
-    error = model.task_error(Batch(part.x, part.target), model.encode(part.x).detach())
-    assert error is not None
+    error = model.objective(Batch(part.x, part.target), model.encode(part.x).detach())
     assert found.objective == pytest.approx(float(error.mean()), rel=1e-5)
     with pytest.raises(ValueError, match=r"predicts targets of shape \(32,\), and the samples have none; choose"):
         score(model, model.encode, part._replace(target=None), 1.0)

@@ -107,7 +107,6 @@ def score(
         z = coder(x)
         use = CodeUse(z.shape[1], theta) if use is None else use
         use.update(z)
-        objective += float(model.energy(x, z).double().sum())
         if model.n_classes is None:
             y, wanted = model.output(x, z), wanted_of(model, part)
             variance.update(wanted, y)
@@ -121,8 +120,7 @@ def score(
                 hits += torch.zeros(2, model.n_classes, dtype=torch.float64).index_add_(
                     1, part.label.cpu(), torch.stack([right, torch.ones_like(right)])
                 )
-        error = model.task_error(Batch(x, part.target, part.label), z)
-        objective += 0.0 if error is None else float(error.double().sum())
+        objective += float(model.objective(Batch(x, part.target, part.label), z).double().sum())
         active = l0(z, theta)
         count += float(active.double().sum())
         silent += int((active == 0).sum())

@@ -183,7 +183,7 @@ class AmortisedModel(AbstractSparseModel):
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
         """|x - decode(z)|^2 [B] in model space, plus what the terms add for single samples' codes.
 
-        0 in place of the error for models that classify or predict: `task_error` is what takes labels or targets.
+        0 in place of the error for models that classify or predict: `objective` is what takes labels or targets.
         """
         energy = squared_error(self.decoder.mean(z), self.normalise(x)) if self.reconstructs else z.new_zeros(len(z))
         for term in self.terms.each():
@@ -192,11 +192,13 @@ class AmortisedModel(AbstractSparseModel):
         return energy
 
     @torch.no_grad()
-    def task_error(self, batch: Batch, z: Tensor) -> Tensor | None:
+    def objective(self, batch: Batch, z: Tensor) -> Tensor:
+        energy = self.energy(batch.x, z).double()
         if isinstance(self.spec.task, Classify):
-            return self.spec.task.error(self.decoder.mean(z), batch.label)
-        how, z = self.predict, self.decoder.mean(z)
-        return None if how is None else how.error(z, self._inputs(batch.x), batch.target)
+            return energy + self.spec.task.error(self.decoder.mean(z), batch.label)
+        if self.predict is not None:
+            return energy + self.predict.error(self.decoder.mean(z), self._inputs(batch.x), batch.target)
+        return energy
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         forward = self._forward(batch, step, rng)

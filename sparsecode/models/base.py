@@ -68,9 +68,9 @@ class AbstractSparseModel(nn.Module, ABC):
             raise ValueError("reconstruct: this model classifies; decode(encode(x)) are its logits")
         return self.output(x, self._encode(x))
 
-    def output(self, x: Tensor, z: Tensor) -> Tensor:  # noqa: ARG002 - the contract
+    def output(self, x: Tensor, z: Tensor) -> Tensor:
         """What the model gives [B, *F] in data space for codes z [B, n_code] of x: decode(z), and what else depends on x."""
-        return self.denormalise(self._decode(z))
+        return self.denormalise(self._decode(z)).reshape(len(x), *self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """`reconstruct`."""
@@ -100,9 +100,9 @@ class AbstractSparseModel(nn.Module, ABC):
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
         """What a code of x is judged by [B]: the objective that inference minimises."""
 
-    def task_error(self, batch: Batch, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
-        """The error [B] of codes z of a batch that takes targets, which `energy` leaves out; None without one."""
-        return None
+    def objective(self, batch: Batch, z: Tensor) -> Tensor:
+        """What scores report of codes z of a batch [B]: `energy`, and the error that takes labels or targets."""
+        return self.energy(batch.x, z)
 
     def gap(self, x: Tensor, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
         """A bound on how far `energy` at z is from its least value, relative to that at 0 [B]; None without one."""

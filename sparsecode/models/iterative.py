@@ -265,7 +265,8 @@ class IterativeModel(AbstractSparseModel):
     def warnings(self, x: Tensor) -> list[str]:
         return [] if self.control is None else self.control.warnings(self.encode(x))
 
-    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:  # noqa: ARG002 - the contract
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
+        super().initialise_(sample, target)
         self.normaliser.initialise_(sample.flatten(1))
         if self.corruption is not None:
             self.corruption.initialise_(self.normalise(sample))

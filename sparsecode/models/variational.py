@@ -186,7 +186,8 @@ class VariationalModel(AbstractSparseModel):
             self.latest.fill_(step)
         return self.likelihood.observed(self.normalise(batch.x), rng)
 
-    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:  # noqa: ARG002 - the contract
+    def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
+        super().initialise_(sample, target)
         self.normaliser.initialise_(sample.flatten(1))
         rows = self.normalise(sample)
         low, high = float(rows.amin()), float(rows.amax())
