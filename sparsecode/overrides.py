@@ -125,7 +125,9 @@ def _find(raw: dict[str, Any], path: str, option: str, value: Any = None) -> tup
                 break
             known = ", ".join(k for k in place if k != "type") or "nothing yet"
             variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
-            raise OverrideError(f"{option} {path}: no such place in the config; there is {known}{variant}")
+            raise OverrideError(
+                f"{option} {path}: no such place in the config; there is {known}{variant}{_inside(place, rest, hint)}"
+            )
         hint = _declared(hint, place, key)
         place, rest = place[key], rest.removeprefix(f"{key}.")
     return place, rest, _declared(hint, place, rest)
@@ -137,6 +139,18 @@ def _open(place: dict[str, Any], key: str, hint: Any) -> bool:
     if named is not None:
         place[key] = named
     return isinstance(place[key], dict)
+
+
+def _inside(place: dict[str, Any], rest: str, hint: Any) -> str:
+    """Where a field of this name is, if records of a tuple here have it."""
+    head = rest.partition(".")[0]
+    found = [
+        f"{key}.{name}.{head}"
+        for key in place
+        for name, record in (_by_names(place[key], _declared(hint, place, key)) or {}).items()
+        if head in record
+    ]
+    return f"; did you mean {', '.join(found)}?" if found else ""
 
 
 def _declared(hint: Any, place: dict[str, Any], key: str) -> Any:
@@ -175,8 +189,9 @@ def _listed(raw: Any) -> Any:
 
 def _by_name(value: Any, hint: Any, path: str, option: str) -> Any:
     """A variant named by a word, or as JSON, with all its fields; the rest as it is. Raises OverrideError for words that name none."""
-    if isinstance(value, list) and variants(item_of(hint)):
-        return [_by_name(item, item_of(hint), path, option) for item in value]
+    if variants(item_of(hint)) and value is not None:  # one record without brackets is a tuple of one
+        records = value if isinstance(value, list | tuple) else [value]
+        return [_by_name(item, item_of(hint), path, option) for item in records]
     known = variants(hint)
     named = value.get("type") if isinstance(value, dict) else value
     if isinstance(named, str) and named not in known and (kind := _parts(known).get(named)):

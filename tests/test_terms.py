@@ -118,6 +118,11 @@ def test_paths_go_by_the_names_of_terms() -> None:
     assert added.model.terms[1:] == (Resample(every=7, scale=0.5),)
     with pytest.raises(OverrideError, match="no such place in the config; there is tanh, resample"):
         assign(added, ("model.terms.l1.weight=1",))
+    with pytest.raises(OverrideError, match=r"did you mean terms\.l1\.weight, terms\.auxk\.weight\?"):
+        assign(config, ("model.weight=1",))
+    one = assign(config, ("model.terms=auxk",))
+    assert isinstance(one.model, Amortised)
+    assert one.model.terms == (AuxK(),)
     whole = assign(config, ('model.terms=[{"type":"auxk"}]', "model.terms.auxk.k=3"))
     assert isinstance(whole.model, Amortised)
     assert whole.model.terms == (AuxK(k=3),)
