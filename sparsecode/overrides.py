@@ -126,7 +126,7 @@ def _find(raw: dict[str, Any], path: str, option: str, value: Any = None) -> tup
             known = ", ".join(k for k in place if k != "type") or "nothing yet"
             variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
             raise OverrideError(
-                f"{option} {path}: no such place in the config; there is {known}{variant}{_inside(place, rest, hint)}"
+                f"{option} {path}: no such place in the config; there is {known}{variant}{_inside(place, path, rest, hint)}"
             )
         hint = _declared(hint, place, key)
         place, rest = place[key], rest.removeprefix(f"{key}.")
@@ -141,11 +141,11 @@ def _open(place: dict[str, Any], key: str, hint: Any) -> bool:
     return isinstance(place[key], dict)
 
 
-def _inside(place: dict[str, Any], rest: str, hint: Any) -> str:
+def _inside(place: dict[str, Any], path: str, rest: str, hint: Any) -> str:
     """Where a field of this name is, if records of a tuple here have it."""
     head = rest.partition(".")[0]
     found = [
-        f"{key}.{name}.{head}"
+        f"{path.removesuffix(rest)}{key}.{name}.{head}"
         for key in place
         for name, record in (_by_names(place[key], _declared(hint, place, key)) or {}).items()
         if head in record

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sparsecode.cli.main import _plain_warnings
-from sparsecode.losses import KL, AuxK, Forward, Matryoshka, Resample, Sparsity, TargetL0, TrainingTerm
+from sparsecode.losses import KL, AuxK, Forward, Matryoshka, Resample, Sparsity, TargetL0, TermModule, TrainingTerm
 from sparsecode.losses.term import Terms
 from sparsecode.models import Amortised, AmortisedModel, ModelSpec, load_model, save_model
 from sparsecode.models.needs import NEEDS, problems
@@ -61,6 +61,26 @@ def test_a_term_of_a_value_alone_adds_it_to_the_loss() -> None:
     model.terms.pop("plain")
     z = model.activation.infer(model.pre_activations(X))
     torch.testing.assert_close(loss_of(model)["smooth"], 0.5 * z.diff(dim=1).square().sum(dim=1).mean())
+
+
+class Scale(TermModule):
+    """A term with a weight of its own, which sees pre-activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+    def value(self, forward: Forward) -> Tensor:
+        return self.scale * forward.pre_activations.square().mean()
+
+
+def test_weights_of_terms_are_trained_as_groups_of_their_own() -> None:
+    model = Amortised(n_code=12, activation=ReLU(), terms=(AuxK(),)).build((8, 8), 0)
+    model.terms["scale"] = Scale()
+    (weight,) = model.param_groups()["terms.scale"]
+    (grad,) = torch.autograd.grad(model.train().loss(Batch(X), 0, Stream(0, 0)).total, weight)
+    torch.testing.assert_close(grad, model.pre_activations(X).square().mean())
+    assert not [name for name in model.param_groups() if name.startswith("terms.") and name != "terms.scale"]
 
 
 def test_a_need_that_is_not_met_is_told_whoever_has_it() -> None:
@@ -118,7 +138,7 @@ def test_paths_go_by_the_names_of_terms() -> None:
     assert added.model.terms[1:] == (Resample(every=7, scale=0.5),)
     with pytest.raises(OverrideError, match="no such place in the config; there is tanh, resample"):
         assign(added, ("model.terms.l1.weight=1",))
-    with pytest.raises(OverrideError, match=r"did you mean terms\.l1\.weight, terms\.auxk\.weight\?"):
+    with pytest.raises(OverrideError, match=r"did you mean model\.terms\.l1\.weight, model\.terms\.auxk\.weight\?"):
         assign(config, ("model.weight=1",))
     one = assign(config, ("model.terms=auxk",))
     assert isinstance(one.model, Amortised)

@@ -41,6 +41,7 @@ class Forward(NamedTuple):
     fidelity: Float[Tensor, " b"]
     fired: Bool[Tensor, " k"]
     l0: Tensor
+    pre: Float[Tensor, "b k"] | None
     x: Float[Tensor, "b n"]
     target: Float[Tensor, "b f"]
     encoder: Any
@@ -75,6 +76,12 @@ class Forward(NamedTuple):
     def logp(self) -> Float[Tensor, " b"]:
         """The log density of what the activation drew, up to a constant (need "logp")."""
         return _there(self.dense.logp, "logp")
+
+    @property
+    def pre_activations(self) -> Float[Tensor, "b k"]:
+        """What the activation got, for terms that read `Code` alone."""
+        assert self.pre is not None, "sparse steps have no pre-activations; a term that needs them reads Code alone"
+        return self.pre
 
     @property
     def atoms(self) -> Float[Tensor, "k f"]:
@@ -192,6 +199,10 @@ class Terms(nn.ModuleDict):
     def all(self) -> list[tuple[str, TermModule]]:
         """Names and terms."""
         return [(name, term) for name, term in self.items() if isinstance(term, TermModule)]
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The weights of terms that have some."""
+        return {name: params for name, term in self.all() if (params := list(term.parameters()))}
 
     def each(self) -> list[TermModule]:
         return [term for _, term in self.all()]

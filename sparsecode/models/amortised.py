@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from sparsecode.losses import Term
 from sparsecode.losses.control import TargetL0Module
-from sparsecode.losses.gate_fidelity import GateFidelity
-from sparsecode.losses.reinforce import Reinforce
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
@@ -20,7 +18,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.dense_step import dense_step
 from sparsecode.models.earlier import renamed
 from sparsecode.models.inputs import takes_samples
-from sparsecode.models.needs import problems, provided
+from sparsecode.models.needs import brought, problems
 from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, sparse_step
 from sparsecode.nn.activations import Activation
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
@@ -35,8 +33,6 @@ from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
 
 __all__ = ["Amortised", "AmortisedModel"]
-
-BROUGHT = {"gate": GateFidelity, "logp": Reinforce}  # terms that come with what an activation provides
 
 
 class Amortised(Spec, tag="amortised"):
@@ -111,8 +107,7 @@ class AmortisedModel(AbstractSparseModel):
         )
         self.projection = spec.projection and spec.projection.build(shape, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)
-        brought = [term() for word, term in BROUGHT.items() if word in provided(spec)]
-        self.terms = Terms(spec.terms, brought, spec.n_code)
+        self.terms = Terms(spec.terms, brought(spec), spec.n_code)
         self.corruption = spec.corruption and Corruptor(spec.corruption, shape)
         self._said = False  # that terms make the steps dense
 
@@ -277,6 +272,7 @@ class AmortisedModel(AbstractSparseModel):
             "decoder": self.decoder,
             "projection": self.projection,
             "skip": self.predict,
+            "terms": self.terms,
         }
         groups = {part: {} if leaf is None else leaf.param_groups() for part, leaf in parts.items()}
         return {f"{part}.{name}": params for part, leaf in groups.items() for name, params in leaf.items()}

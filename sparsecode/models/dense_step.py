@@ -40,4 +40,4 @@ def dense_step(
         error = task.error(out, label) if isinstance(task, Classify) else squared_error(out, target)
         computed = out, error
     fired = code.z.detach().abs() > terms.theta
-    return Step(code, computed[0], computed[1], fired.any(dim=0), fired.sum(dim=1).double().mean())
+    return Step(code, computed[0], computed[1], fired.any(dim=0), fired.sum(dim=1).double().mean(), pre)

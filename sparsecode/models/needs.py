@@ -10,14 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sparsecode.losses.gate_fidelity import GateFidelity
+from sparsecode.losses.reinforce import Reinforce
+from sparsecode.losses.term import TermModule
 from sparsecode.specs import name_of
 
 if TYPE_CHECKING:
     from sparsecode.models.amortised import Amortised
 
-__all__ = ["NEEDS", "Need", "problems", "provided"]
+__all__ = ["NEEDS", "Need", "brought", "problems", "provided"]
 
 PARTS = ("activation", "encoder", "decoder", "task")
+
+
+BROUGHT = {"gate": GateFidelity, "logp": Reinforce}
 
 
 class Need(NamedTuple):
@@ -56,6 +62,12 @@ def provided(spec: Amortised) -> frozenset[str]:
     for field in PARTS:
         found |= set(getattr(getattr(spec, field), "provides", ("zeros",) if field == "activation" else ()))
     return frozenset(found)
+
+
+def brought(spec: Amortised) -> list[TermModule]:
+    """The terms that come with what the activation provides."""
+    have = provided(spec)
+    return [term() for word, term in BROUGHT.items() if word in have]
 
 
 def problems(spec: Amortised) -> list[str]:

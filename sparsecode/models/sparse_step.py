@@ -25,7 +25,7 @@ WIDE = 1024  # codes from which sparse ones pay
 
 class Step(NamedTuple):
     """What terms are computed from: the codes, the reconstruction `out` [B, f] and its `fidelity` [B], which codes `fired` [k],
-    the mean `l0`.
+    the mean `l0`, and pre-activations where all were computed.
     """
 
     code: Code | SparseCode | Sums
@@ -33,6 +33,7 @@ class Step(NamedTuple):
     fidelity: Tensor
     fired: Tensor
     l0: Tensor
+    pre: Tensor | None = None
 
 
 def sparse_step(
