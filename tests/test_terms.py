@@ -24,6 +24,7 @@ from sparsecode.penalties import L0, L1, Hoyer, Tanh
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import differences, unpack
+from sparsecode.sweeps import Axis, jobs_of
 from sparsecode.sweeps.earlier import current
 from sparsecode.types import Batch
 
@@ -146,6 +147,16 @@ def test_paths_go_by_the_names_of_terms() -> None:
     whole = assign(config, ('model.terms=[{"type":"auxk"}]', "model.terms.auxk.k=3"))
     assert isinstance(whole.model, Amortised)
     assert whole.model.terms == (AuxK(k=3),)
+
+
+def test_sweeps_take_out_terms_and_change_their_names(tmp_path: Path) -> None:
+    (job,) = jobs_of(["digits-topk"], [Axis.parse("seed=0")], ("model.terms.auxk=null",), tmp_path)
+    assert job.fixed == {"model.terms.auxk": None}
+    assert value_at(job.config, "model.terms") == []
+    (job,) = jobs_of(["digits-lista"], [Axis.parse("seed=0")], ("model.terms.l1.penalty=hoyer",), tmp_path)
+    assert job.fixed == {"model.terms.l1.penalty": "hoyer"}
+    jobs = jobs_of(["digits-lista"], [Axis.parse("model.terms.sparsity=l1,hoyer,tanh")], (), tmp_path)
+    assert [value_at(job.config, "model.terms.sparsity.penalty.type") for job in jobs] == ["l1", "hoyer", "tanh"]
 
 
 def test_differences_name_terms() -> None:

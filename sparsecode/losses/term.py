@@ -177,6 +177,7 @@ class PlainTerm(TermModule):
     def __init__(self, spec: Any) -> None:
         super().__init__()
         self.spec = spec
+        self.reads = getattr(spec, "reads", (Code,))
 
     def value(self, forward: Forward) -> Tensor | None:
         return self.spec.value(forward)

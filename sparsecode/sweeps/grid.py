@@ -76,7 +76,7 @@ def jobs_of(
     jobs: list[Job] = []
     for recipe in recipes:
         base = assign(RECIPES[recipe](), assignments)
-        fixed = {path: value_at(base, path) for path in (text.partition("=")[0] for text in assignments)}
+        fixed = dict(_fixed(base, text) for text in assignments)
         for values in itertools.product(*(axis.values for axis in axes)):
             overrides = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
             config = replaced(base, overrides, "--over")
@@ -88,6 +88,15 @@ def jobs_of(
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise OverrideError(f"two runs of this sweep would be the same: {twice[0]}")
     return jobs
+
+
+def _fixed(base: Run, assignment: str) -> tuple[str, Any]:
+    """A path and what it was set to; as the text says where that has taken the place itself away (null), or given it another name."""
+    path, _, text = assignment.partition("=")
+    try:
+        return path, value_at(base, path)
+    except OverrideError:
+        return path, _value(text)
 
 
 def _hash_of(folder: Path) -> str:
