@@ -17,15 +17,16 @@ from sparsecode.specs import Spec
 
 __all__ = ["InitFrom"]
 
-ALL = ("encoder", "decoder", "activation", "normaliser", "projection", "likelihood", "prior")
-STARTS = ("start", "scale", "bias", "constraint", "frozen")  # of a decoder: not what it computes
+PREDICT = "predict"
+ALL = ("encoder", "decoder", "activation", "normaliser", "projection", "likelihood", "prior", PREDICT)
+STARTS = ("start", "scale", "bias", "constraint", "frozen", "sites")  # of a decoder: not what it computes
 
 
 class InitFrom(Spec, tag="init_from"):
     """Weights to start from: those of some `parts` of a model on disk; the rest starts as usual.
 
     The model is that of a run, of a model folder, or of a file of another library that `interop` reads. `all` are its encoder,
-    decoder, activation and normaliser. What is `frozen` is not trained: it keeps its bits. Otherwise the constraints of the new
+    decoder, activation and normaliser, and of models that predict a target its normaliser and the skip connection. What is `frozen` is not trained: it keeps its bits. Otherwise the constraints of the new
     model hold from the first step on.
     """
 
@@ -57,17 +58,19 @@ class InitFrom(Spec, tag="init_from"):
         source = self._source()
         wanted = self._wanted
         for part in wanted:
-            ours, theirs = (_kind(getattr(spec, part, None)) for spec in (model.spec, source.spec))
+            ours, theirs = (_kind(_part(spec, part)) for spec in (model.spec, source.spec))
             if ours != theirs:
                 raise ValueError(
-                    f"init_from.run {self.run}: its {part} is {theirs}, and this model's {ours}; expected the same"
+                    f"init_from.run {self.run}: its {'task.normaliser' if part == PREDICT else part} is {theirs}, and this model's {ours}; expected the same"
                 )
         tied = getattr(getattr(model.spec, "encoder", None), "tied", False)
         if "encoder" in wanted and tied and "decoder" not in wanted:
             raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
         there, own = source.state_dict(), model.state_dict()
-        names = [name for name in own if name.split(".")[0] in wanted]
+        optional = f"{PREDICT}.skip"  # one that is not there starts at 0
+        names = [name for name in own if name.split(".")[0] in wanted and (name in there or name != optional)]
         wrong = [n for n in names if n not in there or there[n].shape != own[n].shape]
+        wrong += [optional] if PREDICT in wanted and optional in there and optional not in own else []
         if wrong or not names:
             what = wrong[0] if wrong else " or ".join(self.parts)
             sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
@@ -89,6 +92,11 @@ class InitFrom(Spec, tag="init_from"):
             return native.to_model(read(path)) if own is None else load_model(own)
         except ValueError as error:
             raise ValueError(f"init_from.run {error}") from None
+
+
+def _part(spec: Spec, part: str) -> Any:
+    """A part's spec; of what a model predicts the target's normaliser."""
+    return getattr(getattr(spec, "task", None), "normaliser", None) if part == PREDICT else getattr(spec, part, None)
 
 
 def _kind(part: Spec | None) -> Any:

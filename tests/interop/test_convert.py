@@ -31,6 +31,7 @@ from sparsecode.nn.normalisers import Centre
 from sparsecode.ops.streams import Stream
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
+from sparsecode.runner import run as start_run
 from sparsecode.runs import RunFolder
 from sparsecode.types import Batch
 
@@ -269,6 +270,25 @@ class TestCommand:
         assert float(loss.parts["fidelity"].detach()) == pytest.approx(
             float((y - start.detach()).square().sum(dim=1).mean()), rel=1e-3
         )
+
+        plain_space = {"model.normaliser": {"type": "identity"}, "model.task.normaliser": {"type": "identity"}}
+        start_here = {"init_from": {"type": "init_from", "run": str(case.path), "parts": ["all"]}}
+        sizes = {"model.n_code": 32, "model.activation.k": 4, "train.batch_size": 40, "train.epochs": 1, "data": data}
+        free = {"model.decoder": {"type": "biased_dictionary", "constraint": {"type": "free"}, "bias": "zero"}}
+        config = replaced(RECIPES["acts-skip-transcoder"](), {**sizes, **plain_space, **free, **start_here})
+        result = start_run(config, tmp_path / "on", accelerator="cpu", figures=False)
+        assert result.evaluation is not None
+        explained = result.evaluation.scores["encode"].explained_variance
+        assert explained is not None
+        assert explained > 0.99  # it began where the file's ends: from nothing, eight steps reach far less
+        without = {"model.task.skip": False, "optim": replaced(RECIPES["acts-transcoder"](), {}).optim}
+        with pytest.raises(ValueError, match=r"predict\.skip does not fit this model: \(12, 12\) there, missing here"):
+            start_run(replaced(config, without), tmp_path / "without", accelerator="cpu", figures=False)
+        other = replaced(config, {"model.task.normaliser": {"type": "centre"}})
+        with pytest.raises(
+            ValueError, match=r"its task\.normaliser is identity, and this model's centre; expected the same"
+        ):
+            start_run(other, tmp_path / "other", accelerator="cpu", figures=False)
 
     def test_like_needs_data_that_fit(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "run"
