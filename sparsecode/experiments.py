@@ -77,7 +77,7 @@ def _latents(*recipes: str, sizes: str) -> Experiment:
         recipes=recipes,
         over=(f"model.n_code={sizes}",),
         x="model.n_code",
-        y="bounds.hard|exact.elbo",
+        y="elbo.hard|exact.elbo",
     )
 
 

@@ -42,9 +42,35 @@ def _terms(model: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "terms": [term for term in (penalty, matryoshka, revival) if term is not None]}
 
 
+def _measures(raw: dict[str, Any]) -> dict[str, Any]:
+    """Results had a field for each kind; they are by measure and coder now."""
+    if "scores" not in raw:
+        return raw
+    rest = {**raw}
+    denoising = {
+        coder: {"type": "denoised_levels", "levels": levels}
+        for coder, levels in (rest.pop("denoising", None) or {}).items()
+        if levels
+    }
+    measures = {
+        "scores": rest.pop("scores"),
+        "denoising": denoising,
+        "restoration": _whole(rest.pop("restored", None)),
+        "elbo": rest.pop("bounds", None) or {},
+        "activity": _whole(rest.pop("activity", None)),
+    }
+    return {**rest, "measures": {name: parts for name, parts in measures.items() if parts}}
+
+
+def _whole(result: Any) -> dict[str, Any]:
+    return {} if result is None else {"model": result}
+
+
 # From format 1: what has changed of the records with this `type`, wherever they stand in a file.
 FORMAT_2: dict[str, Migration] = {
     "amortised": _terms,
+    "evaluation": _measures,
+    "sweep_result": _measures,
     "shard_index": _with_sites,
     "shard_journal": _journal_with_sites,
 }

@@ -161,5 +161,5 @@ def test_models_without_noise_have_none_unless_it_is_given() -> None:
 def test_every_noise_run_records_it() -> None:
     splits, how = digits(), RECIPES["noise-digits"]().evaluate
     recorded = evaluate_model(trained_network(), splits, how, 0)
-    assert recorded.activity == measured(trained_network())
-    assert evaluate_model(noisy_network(0, corruption=None), splits, how, 0).activity is None
+    assert recorded.of(Activity) == {"model": measured(trained_network())}
+    assert evaluate_model(noisy_network(0, corruption=None), splits, how, 0).of(Activity) == {}

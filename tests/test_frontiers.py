@@ -23,7 +23,7 @@ def result(recipe: str, l0: float, explained: float | None = 0.5, **overrides: o
         l0=l0, theta=0.0, active_fraction=0.1, dead=0, always_on=0, n_code=20,
     )  # fmt: skip
     name = "_".join([recipe, *(f"{path}={value}" for path, value in overrides.items())])
-    return SweepResult(name, recipe, dict(overrides), {"solver": score}, {})
+    return SweepResult({"scores": {"solver": score}}, name, recipe, dict(overrides))
 
 
 def test_seeds_come_together_and_values_rise_along_a_line() -> None:

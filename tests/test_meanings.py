@@ -33,7 +33,7 @@ def score(trained: Path) -> Score:
 
 def results_of(*recipes: str) -> tuple[list[SweepResult], dict[str, Run]]:
     results = [
-        SweepResult(f"{name}-{n}", name, {"model.n_code": n}, {}, {}, bounds=EXACT if name.endswith("vae") else GATED)
+        SweepResult({"elbo": EXACT if name.endswith("vae") else GATED}, f"{name}-{n}", name, {"model.n_code": n})
         for name in recipes
         for n in (2, 4)
     ]
@@ -65,23 +65,23 @@ def test_a_probability_and_a_density_are_two_panels(
 
 
 def test_bounds_of_one_likelihood_are_one_panel() -> None:
-    assert len(meanings("bounds.hard|exact.elbo", "mnist-vae", "mnist-vsc-50", "mnist-vsc-1")) == 1
+    assert len(meanings("elbo.hard|exact.elbo", "mnist-vae", "mnist-vsc-50", "mnist-vsc-1")) == 1
 
 
 def test_relaxed_gates_are_not_called_a_bound_and_stand_apart() -> None:
-    found = meanings("bounds.relaxed|exact.elbo", "mnist-vae", "mnist-vsc-1")
+    found = meanings("elbo.relaxed|exact.elbo", "mnist-vae", "mnist-vsc-1")
     assert [key.startswith("relaxed gates, which give no bound") for key in found] == [False, True]
     for name in ("digits-latents", "mnist-latents", "fashion-latents"):
         assert "relaxed" not in EXPERIMENTS[name].y
 
 
 def test_other_data_are_another_panel() -> None:
-    assert len(meanings("bounds.hard|exact.elbo", "mnist-vae", "fashion-vae")) == 2
+    assert len(meanings("elbo.hard|exact.elbo", "mnist-vae", "fashion-vae")) == 2
 
 
 def swept_weights(score: Score, y: str) -> dict[str, list[SweepResult]]:
     weights = (0.1, 0.2)
-    results = [SweepResult(f"w{w}", "digits-sdl", {"model.weight": w}, {"solver": score}, {}) for w in weights]
+    results = [SweepResult({"scores": {"solver": score}}, f"w{w}", "digits-sdl", {"model.weight": w}) for w in weights]
     configs = {f"w{w}": assign(RECIPES["digits-sdl"](), (f"model.weight={w}",)) for w in weights}
     return by_meaning(results, configs, "model.weight", y)
 
@@ -96,7 +96,7 @@ def test_objectives_of_different_weights_make_no_line(score: Score) -> None:
 def test_a_frontier_names_data_ranges_that_differ(score: Score) -> None:
     other = msgspec.structs.replace(score, data_range=16.0 * score.data_range)
     results = [
-        SweepResult(name, name, {}, {"solver": found}, {})
+        SweepResult({"scores": {"solver": found}}, name, name, {})
         for name, found in (("digits-sdl", score), ("photos-sdl", other))
     ]
     assert all("data range" in row.line for row in frontier_of(results).rows)

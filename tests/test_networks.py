@@ -12,6 +12,7 @@ import torch
 from toys import toy
 
 from sparsecode.data import Digits
+from sparsecode.evaluate.activity import Activity
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn.activations import ReLU, Softmax
@@ -159,8 +160,7 @@ def test_noise_silences_units_of_a_small_network(tmp_path: Path) -> None:
         noisy = replace(config, model=replace(config.model, corruption=GaussianNoise(sigma=sigma)))
         evaluation = run(noisy, tmp_path / f"{sigma}", accelerator="cpu", figures=False).evaluation
         assert evaluation is not None
-        assert evaluation.activity is not None
-        active.append(evaluation.activity.active_noisy)
+        active.append(evaluation.of(Activity)["model"].active_noisy)
     assert active[1] < 0.6 * active[0]
 
 
@@ -172,7 +172,7 @@ def test_on_mnist_units_fall_silent_with_noise_and_stay_silent_when_it_is_gone(t
     axes = [Axis.parse("model.corruption.sigma=0,0.05,0.1,0.3,0.8,3")]
     for outcome in sweep(jobs_of(experiment.recipes, axes, (), tmp_path), tmp_path, serial()):
         assert outcome.evaluation is not None
-        found[outcome.job.overrides["model.corruption.sigma"]] = outcome.evaluation.activity
+        found[outcome.job.overrides["model.corruption.sigma"]] = outcome.evaluation.of(Activity)["model"]
     noisy = [found[sigma].active_noisy for sigma in (0.05, 0.1, 0.3, 0.8)]
     assert noisy == sorted(noisy, reverse=True)
     clean = [found[sigma].active_clean for sigma in (0, 0.1, 0.3, 0.8, 3)]
@@ -182,6 +182,6 @@ def test_on_mnist_units_fall_silent_with_noise_and_stay_silent_when_it_is_gone(t
     assert found[3].norm_cv < found[0.3].norm_cv
     annealed = run(RECIPES["noise-mnist-anneal"](), tmp_path / "annealed").evaluation
     assert annealed is not None
-    assert annealed.activity is not None
-    assert annealed.activity.active_clean < 2.5 * found[0.3].active_noisy
-    assert annealed.activity.active_clean < 0.8 * found[0].active_clean
+    units = annealed.of(Activity)["model"]
+    assert units.active_clean < 2.5 * found[0.3].active_noisy
+    assert units.active_clean < 0.8 * found[0].active_clean

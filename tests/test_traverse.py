@@ -264,8 +264,8 @@ def test_bounds_of_models_with_and_without_gates_make_one_picture() -> None:
     both = {"hard": Bound(n=1, elbo=-3.0, **part), "relaxed": Bound(n=1, elbo=-2.0, **part)}
     without = {"exact": Bound(n=1, elbo=-1.0, **part)}
     results = [
-        SweepResult("a", "digits-vsc", {"model.n_code": 2}, {}, {}, bounds=both),
-        SweepResult("b", "digits-vae", {"model.n_code": 2}, {}, {}, bounds=without),
+        SweepResult({"elbo": both}, "a", "digits-vsc", {"model.n_code": 2}),
+        SweepResult({"elbo": without}, "b", "digits-vae", {"model.n_code": 2}),
     ]
     experiment = EXPERIMENTS["digits-latents"]
     found = curves_of(results, experiment.x, experiment.y)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsecode.data import Digits
-from sparsecode.evaluate.bounds import bounds, per_batch
+from sparsecode.evaluate.bounds import Bound, bounds, per_batch
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.models.portable import load_model, save_model
 from sparsecode.models.variational import Variational, VariationalModel
@@ -151,7 +151,7 @@ def test_a_bound_is_the_mean_loss_and_a_batchs_value_follows(digits: Tensor) -> 
         assert found[kind].elbo == pytest.approx(float(torch.stack(stats).mean()), rel=2e-3)
         total = found[kind].recon + found[kind].kl_slab + found[kind].kl_spike + found[kind].kl_choice
         assert found[kind].elbo == pytest.approx(-total)
-        assert evaluate_model(model, splits, Evaluate(sigmas=()), seed=3).bounds == found
+        assert evaluate_model(model, splits, Evaluate(sigmas=()), seed=3).of(Bound) == found
     assert per_batch(1.0, 10_000) == pytest.approx(10_000 / 313)
     assert per_batch(111.8, 10_000) == pytest.approx(31.949 * 111.8, rel=1e-4)
 

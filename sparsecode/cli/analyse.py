@@ -18,15 +18,16 @@ from sparsecode.cli.analysis_tables import (
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
-from sparsecode.cli.tables import scores_table
+from sparsecode.cli.tables import rich_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part
 from sparsecode.evaluate.analysis import Analysed, Analysis, analyse
+from sparsecode.evaluate.score import scores_table
 from sparsecode.evaluate.stability import Stability, stability
 from sparsecode.files import printable, write_atomic
 from sparsecode.plots import equal_l0, firing_density, matched_cosines
 from sparsecode.plots.saving import save_figure
-from sparsecode.runs import Evaluation, Run, RunFolder
+from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import Spec, to_json
 
 __all__ = ["AnalysisReport", "analyse_command"]
@@ -111,7 +112,8 @@ def _one(
     with console.status(f"{described(name)}: coding and solving"):
         done = analyse(model, splits, part, name=name, theta=level, samples=samples, seed=seed, source=config.data)
     report = done.report
-    console.print(scores_table(Evaluation(part, report.scores, {}), f"{name}:"))
+    table = scores_table(report.scores)
+    console.print(rich_table(table, f"{name}: {part} split, {table.title}"))
     for note in report.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     return done

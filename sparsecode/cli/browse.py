@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.tables import denoising_table, objectives, runs_table, scores_table
+from sparsecode.cli.tables import objectives, print_evaluation, runs_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder, labelled, list_runs
@@ -70,9 +70,7 @@ def _show(run: Path) -> None:
             )
     evaluation = folder.evaluation()
     if evaluation is not None:
-        console.print(scores_table(evaluation))
-        if any(evaluation.denoising.values()):
-            console.print(denoising_table(evaluation))
+        print_evaluation(console, evaluation, warn=False)
     for picture in sorted(folder.figures.glob("*.png")):
         console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
 

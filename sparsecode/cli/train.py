@@ -13,7 +13,7 @@ from sparsecode.cli.arguments.recipes import Place, Resume, arguments_of, keep
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
 from sparsecode.cli.processes import Terminated, is_first_process, terminable
-from sparsecode.cli.tables import denoising_table, restored_table, scores_table
+from sparsecode.cli.tables import print_evaluation
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe
 from sparsecode.runner import Result, RunConflictError, run
@@ -155,15 +155,7 @@ def _report(result: Result, console: Console) -> None:
     if evaluation is None:
         return
     best = f" (best of {state.step} steps: step {state.best.step})" if state.best else ""
-    console.print(scores_table(evaluation, f"{result.folder.path.name}{best}:"))
-    if any(evaluation.denoising.values()):
-        console.print(denoising_table(evaluation))
-    if evaluation.restored is not None:
-        console.print(restored_table(evaluation.restored))
-    if evaluation.calibration is not None and not evaluation.calibration.warnings():
-        console.print(evaluation.calibration.line(), highlight=False)
-    for warning in evaluation.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+    print_evaluation(console, evaluation, f"{result.folder.path.name}{best}:")
     for what, path in (("model", result.folder.model), ("scores", result.folder.eval_file)):
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
     for path in result.figures:

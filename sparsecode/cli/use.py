@@ -7,7 +7,7 @@ import msgspec
 from sparsecode.cli.arguments import UsageError, scoring, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
-from sparsecode.cli.tables import denoising_table, restored_table, scores_table
+from sparsecode.cli.tables import print_evaluation
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.files import write_atomic
 from sparsecode.runner import draw
@@ -33,15 +33,7 @@ def eval_command(asked: scoring.Eval) -> None:
     (label,) = run_labels((run,), console)
     calibration = folder.provenance().calibration
     evaluation = evaluate_model(model, splits, how, config.seed, split, calibration)
-    console.print(scores_table(evaluation, f"{label}:"))
-    if any(evaluation.denoising.values()):
-        console.print(denoising_table(evaluation))
-    if evaluation.restored is not None:
-        console.print(restored_table(evaluation.restored))
-    if evaluation.calibration is not None and not evaluation.calibration.warnings():
-        console.print(evaluation.calibration.line(), highlight=False)
-    for warning in evaluation.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+    print_evaluation(console, evaluation, f"{label}:")
     if json is not None:
         write_atomic(json, to_json(evaluation))
         console.print(f"scores {json}", highlight=False)

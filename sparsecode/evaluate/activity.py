@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import hoyer, treves_rolls
 from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
 from sparsecode.models.amortised import AmortisedModel
@@ -17,15 +20,16 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.affine import AffineModule
 from sparsecode.nn.noises import GaussianNoise, Noise
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Spec
+from sparsecode.specs import Count
 
-__all__ = ["Activity", "NoiseSource", "UnitUse", "activity", "noise_source", "with_noise"]
+__all__ = ["Activity", "NoiseSource", "UnitActivity", "UnitUse", "activity", "noise_source", "with_noise"]
 
 BLOCK = 250  # samples at a time, each block with noise of its own: numbers do not depend on how many there are
+PARTS = ("residual", "mean_shift", "variance", "covariance")  # of `NoiseTerms`
 PROBED = 500  # samples whose nearest neighbours are looked for
 
 
-class Activity(Spec, tag="activity"):
+class Activity(Result, tag="activity"):
     """Units of a one-layer network on `n` samples; `_noisy` with noise of standard deviation `sigma` in model space, `_clean` without.
 
     A unit is active on a sample if |h_j| > `theta`. None: not defined for this model, or at this sigma.
@@ -79,6 +83,17 @@ class Activity(Spec, tag="activity"):
     nearest_target_noisy: float | None
     terms: NoiseTerms | None
 
+    def means(self) -> dict[str, float]:
+        """All numbers but those that training does not change, and the parts of the noise's error as `noise_...`."""
+        fixed = ("n", "n_code", "theta", "n_probe")
+        parts = {} if self.terms is None else {f"noise_{name}": getattr(self.terms, name) for name in PARTS}
+        return {name: value for name, value in super().means().items() if name not in fixed} | parts
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, Activity]) -> Table | None:  # noqa: ARG003 - the contract
+        """None: `sparsecode units` shows them."""
+        return None
+
 
 class NoiseSource(NamedTuple):
     """A law of noise, and its standard deviation in model space."""
@@ -115,7 +130,7 @@ def with_noise(
 class UnitUse:
     """How units are used, summed over samples on the device of the codes, in float64, without waiting for any batch."""
 
-    class Result(NamedTuple):
+    class Use(NamedTuple):
         """Fields of `Activity` by their first names."""
 
         active: float
@@ -144,13 +159,13 @@ class UnitUse:
         self.uneven += uneven.nan_to_num(0.0).sum(dim=1)
         self.known += uneven.isfinite().sum(dim=1)
 
-    def result(self) -> Result:
+    def result(self) -> Use:
         n_code, counts = len(self.counts), self.counts.cpu()
         alive = counts[counts > 0]
         share = alive / alive.sum()
         (h, known), (population, _) = torch.stack([self.uneven, self.known], dim=1).tolist()
         lifetime = (1 - self.total.square() / self.squares / self.n) / (1 - 1 / max(self.n, 2))
-        return self.Result(
+        return self.Use(
             active=float(counts.sum()) / self.n / n_code,
             dead=n_code - len(alive),
             dead_share=1 - len(alive) / n_code,
@@ -257,3 +272,16 @@ def _mean(values: Tensor) -> float | None:
     """Of those that are finite; None if there are none."""
     sound = values[values.isfinite()]
     return float(sound.mean()) if len(sound) else None
+
+
+class UnitActivity(KnownMeasure, tag="activity"):
+    """The units of a one-layer network with its noise on and off, on the first `samples` of a split: `activity`."""
+
+    samples: Annotated[Count, Meta(description="samples that are looked at")] = 2000
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return noise_source(model) is not None
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Activity]:
+        found = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta)
+        return {} if found is None else {WHOLE: found}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.score import CHUNK
+from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
+from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Spec
 
-__all__ = ["Bound", "bound", "bounds", "per_batch"]
+__all__ = ["Bound", "Elbo", "bound", "bounds", "per_batch"]
 
 
-class Bound(Spec, tag="bound"):
+class Bound(Result, tag="bound"):
     """Means over the n samples of a split, in nats: `elbo` = -(recon + kl_slab + kl_spike + kl_choice), unweighted.
 
     `recon` is -log p(x | z) of one draw of z per sample. With hard gates the elbo is a bound on log p(x), where the
@@ -31,6 +32,22 @@ class Bound(Spec, tag="bound"):
     kl_slab: float
     kl_spike: float = 0.0
     kl_choice: float = 0.0
+
+    def means(self) -> dict[str, float]:
+        """All but n, in nats."""
+        return {name: value for name, value in super().means().items() if name != "n"}
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, Bound]) -> Table:  # noqa: ARG003 - the contract
+        """A row per kind of gate."""
+        names = ("elbo", "recon", "kl_slab", "kl_spike", "kl_choice")
+        shown = [n for n in names if n in names[:3] or any(getattr(b, n) for b in parts.values())]
+        rows = [(kind, *(f"{getattr(b, n):.2f}" for n in shown)) for kind, b in parts.items()]
+        header = ("gates", *(n.replace("_", " ") for n in shown))
+        caption = "one draw per sample" + (
+            "; relaxed gates, as in training, give no bound" if "relaxed" in parts else ""
+        )
+        return Table("elbo: nats per sample", header, rows, caption)
 
 
 @torch.no_grad()
@@ -62,3 +79,13 @@ def per_batch(nats: float, n: int, batch_size: int = 32) -> float:
     It is the negative of a bound: lower is better. 10 000 samples in batches of 32: 31.949 times as much.
     """
     return nats * n / math.ceil(n / batch_size)
+
+
+class Elbo(KnownMeasure, tag="elbo"):
+    """The evidence lower bound and its parts, by kind of gate: `bounds`."""
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return isinstance(model, VariationalModel)
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Bound]:  # noqa: ARG002 - the contract
+        return bounds(model, split, seed) if isinstance(model, VariationalModel) else {}

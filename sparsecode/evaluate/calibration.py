@@ -7,8 +7,9 @@ import math
 import torch
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.metrics import ExplainedVariance
-from sparsecode.evaluate.score import CHUNK, wanted_of
+from sparsecode.evaluate.score import wanted_of
 from sparsecode.losses.control import TOLERANCE, remedy
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import l0, psnr
-from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 
-__all__ = ["Denoised", "NoiseUnit", "add_noise", "coder_for", "denoise"]
+__all__ = ["Denoised", "DenoisedLevels", "Denoising", "NoiseUnit", "add_noise", "coder_for", "denoise"]
 
 
 class Denoised(Spec, tag="denoised"):
@@ -94,3 +94,46 @@ def coder_for(
         return model.coders()[coder]
     deviation = (model.normalise(noisy) - model.normalise(clean)).double().square().mean().sqrt()
     return model.coders_at(noise_weight * float(deviation))[coder]
+
+
+class DenoisedLevels(Result, tag="denoised_levels"):
+    """A coder's denoising at every noise level."""
+
+    levels: tuple[Denoised, ...]
+
+    def means(self) -> dict[str, float]:
+        """PSNR after denoising, by noise level."""
+        return {f"psnr_{level.sigma:.3g}": level.psnr for level in self.levels}
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, DenoisedLevels]) -> Table:
+        """A row per noise level: PSNR of the noisy input, and what each coder gains."""
+        columns = [part.levels for part in parts.values()]
+        words = {"input": "of the model's normalised input", "range": "as a fraction of the data range"}
+        rows = [
+            (
+                f"{levels[0].sigma:.3g}",
+                f"{levels[0].noisy_psnr:.2f}",
+                *(f"{level.psnr:.2f} ({level.margin:+.2f})" for level in levels),
+            )
+            for levels in zip(*columns, strict=True)
+        ]
+        factor = next((level.noise_weight for levels in columns for level in levels), 0.0)
+        caption = f"solver: penalty weight {factor:g} x noise (in model space);\nencoder: as trained" if factor else ""
+        title = f"{name}: PSNR in dB (gain); sigma {words[columns[0][0].unit]}"
+        return Table(title, ("sigma", "noisy input", *(f"by {part}" for part in parts)), rows, caption, named=False)
+
+
+class Denoising(KnownMeasure, tag="denoising"):
+    """What every coder makes of samples with Gaussian noise of each size in `How.sigmas`: `denoise`."""
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return model.reconstructs
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, DenoisedLevels]:
+        def levels(coder: str) -> tuple[Denoised, ...]:
+            return tuple(
+                denoise(model, coder, split, how.sigmas, how.unit, how.data_range, how.theta, seed, how.noise_weight)
+            )
+
+        return {coder: DenoisedLevels(levels(coder)) for coder in model.coders()} if how.sigmas else {}

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
+import torch
 from msgspec import Meta
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.activity import Activity, activity
-from sparsecode.evaluate.bounds import Bound, bounds
+from sparsecode.evaluate.base import WHOLE, How, Measure, OtherResult, Result
 from sparsecode.evaluate.calibration import Calibration
-from sparsecode.evaluate.denoise import Denoised, denoise
-from sparsecode.evaluate.gates import gate_use
-from sparsecode.evaluate.restore import Restored, restore
-from sparsecode.evaluate.score import Score, score, validated
+from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD, AnyMeasure, result_kinds
+from sparsecode.evaluate.score import Score
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.variational import VariationalModel
-from sparsecode.specs import NonNegative, Positive, Spec
+from sparsecode.specs import NonNegative, Positive, Spec, converted
 
-__all__ = ["Evaluate", "Evaluation", "evaluate_model", "validation"]
+__all__ = ["Evaluate", "Evaluation", "Measured", "evaluate_model", "records_of", "validation"]
 
-COUNTED = 2000  # samples behind the activity of the codes, and how gates are used during training
+R = TypeVar("R", bound=Result)
+
+SCORES = "scores"  # the measure by which coders are known: its numbers go by the coder's name alone
+COUNTED = 2000  # samples behind all other measures during training
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
 DOMINANT = 0.2  # a larger share of the variance in large features is worth a warning
@@ -44,45 +44,112 @@ class Evaluate(Spec, tag="evaluate"):
             "normalised space; 0: the weight of the training at every noise level"
         ),
     ] = 0.0
+    measures: Annotated[
+        tuple[AnyMeasure, ...], Meta(description="what is measured after training, where it applies to the model")
+    ] = STANDARD
+    validation: Annotated[
+        tuple[AnyMeasure, ...], Meta(description="what is measured at every validation, where it applies to the model")
+    ] = DURING_TRAINING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("measures", "validation"):
+            names = [measure.name for measure in getattr(self, field)]
+            if SCORES not in names or len({*names}) < len(names):
+                raise ValueError(
+                    f"Evaluate.{field} is {', '.join(names) or 'empty'}; expected scores, by which models are compared, "
+                    "and each measure once"
+                )
+
+    def how(self, data_range: float) -> How:
+        """What measures share, for data of this range."""
+        return How(data_range, self.theta, self.sigmas, self.unit, self.noise_weight)
 
 
-class Evaluation(Spec, tag="evaluation"):
-    """Scores of a trained model on one split: per coder, per coder and noise level, and at what it was trained to restore.
+class Measured(Spec):
+    """Results by measure and, of each, by coder (or kind of gate; `model` for what is not of one coder)."""
 
-    Variational models have their `bounds`, too, by kind of gate; models trained with noise the `activity` of their units;
-    models whose thresholds were moved after training the `calibration`.
-    """
+    measures: dict[str, dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for parts in self.measures.values():
+            parts.update({part: _record(result) for part, result in parts.items()})
+
+    def of(self, kind: type[R]) -> dict[str, R]:
+        """The results of one kind, by coder; none if nothing of it was measured."""
+        return records_of(self.measures, kind)
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """The scores of every coder."""
+        return self.of(Score)
+
+
+class Evaluation(Measured, tag="evaluation"):
+    """What was measured of a trained model on one split; of one whose thresholds were moved after training, `calibration` says how far."""
 
     split: str
-    scores: Annotated[dict[str, Score], Meta(min_length=1)]
-    denoising: dict[str, tuple[Denoised, ...]]
-    restored: Restored | None = None
     warnings: tuple[str, ...] = ()
-    bounds: dict[str, Bound] | None = None
-    activity: Activity | None = None
     calibration: Calibration | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scores:
+            raise ValueError(
+                f"Evaluation.measures has {', '.join(self.measures) or 'nothing'}; expected scores of a coder"
+            )
 
-def validation(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate) -> dict[str, float]:
-    """What validation during training reports of every coder, as `coder/quantity`; of gates, as `gates/quantity`."""
+
+def records_of(measures: Mapping[str, Mapping[str, Any]], kind: type[R]) -> dict[str, R]:
+    """The results of one kind in results by measure and coder, by coder."""
+    return {part: r for parts in measures.values() for part, r in parts.items() if isinstance(r, kind)}
+
+
+def _record(raw: Any) -> Result:
+    """A stored result as what it was; one of a measure that is not known here as its fields."""
+    if not isinstance(raw, dict):
+        return raw
+    tag = raw.get("type")
+    if tag == "other_result":
+        return OtherResult(raw.get("fields", {}))
+    return converted(raw, result_kinds()[tag], "result") if tag in result_kinds() else OtherResult(raw)
+
+
+def _measured(
+    measures: Sequence[Measure],
+    model: AbstractSparseModel,
+    samples: Callable[[Measure], Split],
+    how: How,
+    seed: int,
+) -> Iterator[tuple[str, dict[str, Result]]]:
+    """Results by measure, of those that apply to the model and give any."""
+    for measure in measures:
+        if not measure.applies(model):
+            continue
+        with torch.no_grad():
+            found = measure.measure(model, samples(measure), how, seed)
+        if found:
+            yield measure.name, dict(found)
+
+
+def validation(
+    model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate, measures: Sequence[Measure] = ()
+) -> dict[str, float]:
+    """The means of the measures that are named for validation: of scores as `coder/quantity`, of others as
+    `measure/quantity` or, where there are several results, `measure/part/quantity`.
+
+    Scores are of all samples of the split, all else of its first 2000. `measures` are further ones.
+    """
+    some = valid.take(slice(COUNTED))
     values: dict[str, float] = {}
-    for name, coder in model.coders().items():
-        scores = score(model, coder, valid, data_range, how.theta)
-        for quantity in validated(model):
-            value = getattr(scores, quantity)
-            values[f"{name}/{quantity}"] = math.nan if value is None else float(value)
-        for number, share in enumerate(scores.class_accuracy or ()):
-            values[f"{name}/class_{number}"] = share
-    if isinstance(model, VariationalModel):
-        use = gate_use(model, valid.take(slice(COUNTED)), data_range)
-        told = {
-            "always_on": use.always_on,
-            "active_units": use.active_units,
-            "selection": sum(use.selection) / use.n_code,
-            "hoyer": use.hoyer,
-            "hard_gap": use.hard_gap,
-        }
-        values |= {f"gates/{quantity}": float(value) for quantity, value in told.items() if value is not None}
+    chosen = _measured(
+        (*how.validation, *measures), model, lambda m: valid if m.name == SCORES else some, how.how(data_range), 0
+    )
+    for name, parts in chosen:
+        for part, result in parts.items():
+            prefix = part if name == SCORES else name if part == WHOLE else f"{name}/{part}"
+            values |= {f"{prefix}/{quantity}": value for quantity, value in result.means().items()}
     return values
 
 
@@ -93,38 +160,25 @@ def evaluate_model(
     seed: int,
     split: str = "test",
     calibration: Calibration | None = None,
+    measures: Sequence[Measure] = (),
 ) -> Evaluation:
-    """Scores and denoising of every coder of a model on one split; `calibration` is how its thresholds were set."""
+    """All that `how.measures` names, and further `measures`, of every coder of a model on one split; `calibration` is how its
+    thresholds were set.
+    """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
-    coders = model.coders()
-    scores = {name: score(model, coder, samples, splits.data_range, how.theta) for name, coder in coders.items()}
-    return Evaluation(
-        split=split,
-        scores=scores,
-        denoising={
-            name: tuple(
-                denoise(
-                    model, name, samples, how.sigmas, how.unit, splits.data_range, how.theta, seed, how.noise_weight
-                )
-            )
-            for name in coders
-            if model.reconstructs
-        },
-        restored=restore(model, samples, splits.data_range, seed) if model.reconstructs else None,
-        warnings=(
-            *(() if calibration is None else calibration.warnings()),
-            *model.warnings(samples.x[:WARNED]),
-            *_deaths(scores),
-            *_dominated(scores),
-        ),
-        calibration=calibration,
-        bounds=bounds(model, samples, seed) if isinstance(model, VariationalModel) else None,
-        activity=activity(model, samples.take(slice(COUNTED)), seed=seed, theta=how.theta),
+    found = dict(_measured((*how.measures, *measures), model, lambda _: samples, how.how(splits.data_range), seed))
+    scores = records_of(found, Score)
+    warnings = (
+        *(() if calibration is None else calibration.warnings()),
+        *model.warnings(samples.x[:WARNED]),
+        *_deaths(scores),
+        *(_dominated(scores) if scores else ()),
     )
+    return Evaluation(found, split, warnings, calibration)
 
 
-def _deaths(scores: dict[str, Score]) -> list[str]:
+def _deaths(scores: Mapping[str, Score]) -> list[str]:
     return [
         f"{s.dead} of {s.n_code} codes by {name} are dead: active on none of {s.n} samples"
         for name, s in scores.items()
@@ -132,7 +186,7 @@ def _deaths(scores: dict[str, Score]) -> list[str]:
     ]
 
 
-def _dominated(scores: dict[str, Score]) -> list[str]:
+def _dominated(scores: Mapping[str, Score]) -> list[str]:
     """Whether explained variance is that of a few features, whoever made the codes."""
     first = next(iter(scores.values()))
     if first.large_share is None or first.large_share <= DOMINANT or not first.large_features:

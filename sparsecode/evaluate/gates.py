@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result
 from sparsecode.evaluate.bounds import bound
 from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
-from sparsecode.evaluate.score import CHUNK
+from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
-from sparsecode.specs import Spec
 
-__all__ = ["ALWAYS", "DEAD", "GateUse", "gate_use"]
+__all__ = ["ALWAYS", "DEAD", "GateUse", "Gates", "gate_use"]
 
 ALWAYS, DEAD = 0.99, 0.001  # shares of the samples above and below which a code is always on, and dead
 UNIT = 0.01  # variance over samples above which a unit is called active; source: Burda et al., ICLR 2016
 
 
-class GateUse(Spec, tag="gate_use"):
+class GateUse(Result, tag="gate_use"):
     """Over the n samples of a split; a code is on where gamma > 1/2, and codes without a gate are on everywhere (gamma = 1).
 
     `active`: codes that are on, mean over samples; `expected`: sum of gamma. `usage`: share of samples on which each code
@@ -43,6 +43,17 @@ class GateUse(Spec, tag="gate_use"):
     usage: tuple[float, ...]
     selection: tuple[float, ...]
     ssim: float | None = None
+
+    def means(self) -> dict[str, float]:
+        """What the replication followed; `selection` is the mean over codes."""
+        values = {
+            "always_on": self.always_on,
+            "active_units": self.active_units,
+            "selection": sum(self.selection) / self.n_code,
+            "hoyer": self.hoyer,
+            "hard_gap": self.hard_gap,
+        }
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 @torch.no_grad()
@@ -85,3 +96,13 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
         usage=tuple(usage.tolist()),
         selection=tuple(gamma.var(dim=0, correction=0).tolist()),
     )
+
+
+class Gates(KnownMeasure, tag="gates"):
+    """How a variational model uses its codes: `gate_use`."""
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return isinstance(model, VariationalModel)
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, GateUse]:
+        return {WHOLE: gate_use(model, split, how.data_range, seed)} if isinstance(model, VariationalModel) else {}

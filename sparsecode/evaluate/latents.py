@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Factor, Split
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.bounds import Bound, bounds
 from sparsecode.evaluate.disentanglement import Disentanglement, disentanglement
 from sparsecode.evaluate.gates import GateUse, gate_use
 from sparsecode.evaluate.importance import Importance, importance_bound
-from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.variational import VariationalModel
 from sparsecode.specs import Spec
 

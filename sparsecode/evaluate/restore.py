@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import mean_squared_error, psnr
-from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.streams import generator
-from sparsecode.specs import Spec
 
-__all__ = ["Restored", "corrupted", "restore"]
+__all__ = ["Restoration", "Restored", "corrupted", "restore"]
 
 
-class Restored(Spec, tag="restored"):
+class Restored(Result, tag="restored"):
     """Errors against the clean samples, in data space: mean squared error per feature, mean PSNR in dB.
 
     `corrupted_mse` and `corrupted_psnr` are those of the input. `hidden_mse` is of the features that the corruption
@@ -29,6 +30,25 @@ class Restored(Spec, tag="restored"):
     psnr: float
     hidden_mse: float | None
     visible_mse: float | None
+
+    def means(self) -> dict[str, float]:
+        """PSNR and mean squared error of what was restored, and the latter by whether it was covered."""
+        values = {"psnr": self.psnr, "mse": self.mse, "hidden_mse": self.hidden_mse, "visible_mse": self.visible_mse}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, Restored]) -> Table:  # noqa: ARG003 - the contract
+        """Errors before and after, and on what the corruption covered."""
+        restored = next(iter(parts.values()))
+        header = ("", "PSNR", "mean squared error", "where covered", "elsewhere")
+        before = ("corrupted", f"{restored.corrupted_psnr:.2f}", _cell(restored.corrupted_mse), "", "")
+        errors = (restored.mse, restored.hidden_mse, restored.visible_mse)
+        after = ("restored", f"{restored.psnr:.2f}", *map(_cell, errors))
+        return Table(f"restoring {restored.n} samples corrupted as in training", header, [before, after])
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5f}"
 
 
 @torch.no_grad()
@@ -70,3 +90,14 @@ def restore(model: AbstractSparseModel, split: Split, data_range: float, seed: i
         hidden_mse=covered / n_covered if n_covered else None,
         visible_mse=uncovered / n_uncovered if n_uncovered else None,
     )
+
+
+class Restoration(KnownMeasure, tag="restoration"):
+    """What a model makes of samples corrupted as in its training, if they are: `restore`."""
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return model.reconstructs
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Restored]:
+        found = restore(model, split, how.data_range, seed)
+        return {} if found is None else {WHOLE: found}

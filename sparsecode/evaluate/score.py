@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.metrics import CodeUse, ExplainedVariance, hoyer, l0, psnr, sees_structure, ssim, treves_rolls
+from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.metrics import (
+    DENSE,
+    CodeUse,
+    ExplainedVariance,
+    hoyer,
+    l0,
+    psnr,
+    sees_structure,
+    ssim,
+    treves_rolls,
+)
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.variational import VariationalModel
-from sparsecode.specs import Spec
 from sparsecode.types import Batch
 
-__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "score", "validated", "wanted_of"]
+__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "Scores", "score", "validated", "wanted_of"]
 
-CHUNK = 1000  # samples coded together
 # What validation during training reports of each coder, and which of it is better when it is higher.
 VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")
 VALIDATED_CLASSIFIERS = ("objective", "accuracy", "l0", "dead")
@@ -26,13 +34,13 @@ HIGHER_IS_BETTER = ("psnr", "ssim", "explained_variance", "accuracy")
 
 
 def validated(model: AbstractSparseModel) -> tuple[str, ...]:
-    """What validation reports of a model."""
-    if isinstance(model, VariationalModel) and sees_structure(model.shape):
-        return (*VALIDATED, "ssim")
-    return VALIDATED if model.n_classes is None else VALIDATED_CLASSIFIERS
+    """What validation reports of each coder of a model."""
+    if model.n_classes is not None:
+        return VALIDATED_CLASSIFIERS
+    return (*VALIDATED, "ssim") if model.reconstructs and sees_structure(model.shape) else VALIDATED
 
 
-class Score(Spec, tag="score"):
+class Score(Result, tag="score"):
     """Means over the samples of a split; `theta` is the level above which a code counts as active.
 
     `explained_variance`, and `normalised_mse` = 1 - `explained_variance`, are None where the data do not vary. `gap_mean`
@@ -79,6 +87,20 @@ class Score(Spec, tag="score"):
     large_share: float | None = None
     explained_variance_rest: float | None = None
     objective_of: str | None = None
+
+    def means(self) -> dict[str, float]:
+        """As `validated`, and of classifiers `class_0`, ...: the accuracy on each class."""
+        names = VALIDATED if self.accuracy is None else VALIDATED_CLASSIFIERS
+        if self.ssim is not None:
+            names = (*names, "ssim")
+        values = {name: getattr(self, name) for name in names}
+        values |= {f"class_{number}": share for number, share in enumerate(self.class_accuracy or ())}
+        return {name: math.nan if value is None else float(value) for name, value in values.items()}
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, Score]) -> Table:  # noqa: ARG003 - the contract
+        """A row per coder."""
+        return scores_table(parts)
 
 
 @torch.no_grad()
@@ -188,3 +210,56 @@ def _mean(values: Tensor) -> float | None:
     """Of those that are finite; None if there are none."""
     sound = values[values.isfinite()]
     return float(sound.mean()) if len(sound) else None
+
+
+class Scores(KnownMeasure, tag="scores"):
+    """Reconstruction, sparsity and use of the codes of every coder: a `Score` each."""
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Score]:  # noqa: ARG002 - the contract
+        return {name: score(model, coder, split, how.data_range, how.theta) for name, coder in model.coders().items()}
+
+
+SILENT = 0.01  # a larger share of samples without an active code is worth a line
+
+
+def scores_table(scores: Mapping[str, Score]) -> Table:
+    """A row per coder; the caption says what the columns are."""
+    first = next(iter(scores.values()))
+    classifies = first.accuracy is not None
+    quality = ("accuracy", "cross-entropy") if classifies else ("PSNR", "EV", "objective", "gap")
+    rows = [
+        (
+            name,
+            *((f"{s.accuracy:.2%}", f"{s.objective:.4g}") if s.accuracy is not None else _reconstruction(s)),
+            f"{s.l0:.2f}",
+            str(s.dead),
+            "-" if s.dense is None else str(s.dense),
+            str(s.always_on),
+        )
+        for name, s in scores.items()
+    ]
+    what = (
+        "cross-entropy in nats; "
+        if classifies
+        else f"PSNR in dB for a data range of {first.data_range:.3g}; EV: explained variance;\ngap: the largest, relative; "
+    )
+    caption = (
+        f"{what}L0: mean count of |z| > {first.theta:g}; of {first.n_code} codes,\n"
+        f"dead: active on no sample, dense: on more than {DENSE:.0%}, on: on every one"
+    )
+    if first.objective_of and not classifies:
+        caption += f"\nobjective: {first.objective_of}, mean over samples"
+    if silent := {name: s.silent for name, s in scores.items() if s.silent and s.silent >= SILENT}:
+        shares = ", ".join(f"{share:.0%} by {name}" for name, share in silent.items())
+        caption += f"\nsamples without an active code: {shares}"
+    header = ("codes by", *quality, "L0", "dead", "dense", "on")
+    return Table(f"{first.n} samples", header, rows, caption)
+
+
+def _reconstruction(s: Score) -> tuple[str, ...]:
+    return (
+        "-" if s.psnr is None else f"{s.psnr:.2f}",
+        "-" if s.explained_variance is None else f"{s.explained_variance:.4f}",
+        f"{s.objective:.4g}",
+        "-" if s.gap_max is None else f"{s.gap_max:.1e}",
+    )

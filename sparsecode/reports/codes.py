@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.data.splits import Splits
-from sparsecode.evaluate.score import CHUNK
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.traversal import (
     between,
     between_supports,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.denoise import add_noise, coder_for
 from sparsecode.evaluate.restore import corrupted
-from sparsecode.evaluate.score import CHUNK
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.streams import generator

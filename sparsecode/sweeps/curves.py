@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from sparsecode.evaluate.base import WHOLE
 from sparsecode.sweeps.results import SweepResult
 
 __all__ = ["SEED", "curves_of", "named", "resolved"]
@@ -16,9 +17,9 @@ SEED = "seed"
 
 
 def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[Any, list[float]]]:
-    """The values of `y`, a dotted place in a result, over seeds, by value of the axis `x`; a line per recipe and further override.
+    """The values of `y`, a dotted place in a result (`measure.coder.quantity`), over seeds, by value of the axis `x`; a line per recipe and further override.
 
-    A step of `y` may name alternatives, of which the first that a result has counts: `bounds.hard|exact.elbo`.
+    A step of `y` may name alternatives, of which the first that a result has counts: `elbo.hard|exact.elbo`.
 
     Raises ValueError naming the run without such an axis, or such a number.
     """
@@ -52,9 +53,11 @@ def resolved(result: SweepResult, place: str) -> list[str]:
 
 def _followed(result: SweepResult, place: str) -> tuple[list[str], Any]:
     """The steps taken, and what is there."""
-    found: Any = msgspec.to_builtins(result)
+    found: Any = msgspec.to_builtins(result.measures)
     steps: list[str] = []
     for given in place.split("."):
+        if isinstance(found, dict) and given not in found and [*found] == [WHOLE]:
+            found = found[WHOLE]
         step = next((name for name in given.split("|") if isinstance(found, dict) and name in found), given)
         if not isinstance(found, dict) or step not in found:
             known = f"; there is {', '.join(found)}" if isinstance(found, dict) else ""

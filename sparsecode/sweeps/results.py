@@ -8,13 +8,11 @@ from typing import Any
 
 import msgspec
 
-from sparsecode.evaluate.activity import Activity
-from sparsecode.evaluate.bounds import Bound
-from sparsecode.evaluate.denoise import Denoised
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.evaluation import Evaluation, Measured
 from sparsecode.files import locked, require_own, write_atomic
-from sparsecode.runs import Evaluation, RunFolder
-from sparsecode.specs import Spec, converted, differences, parsed
+from sparsecode.migrations import to_format_2
+from sparsecode.runs import RunFolder
+from sparsecode.specs import converted, differences, parsed
 from sparsecode.sweeps.earlier import current
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 
@@ -23,17 +21,13 @@ __all__ = ["RESULTS", "SweepResult", "read_results", "sweep"]
 RESULTS = "results.jsonl"
 
 
-class SweepResult(Spec, tag="sweep_result"):
-    """A line of `results.jsonl`: a finished run, what was changed in its recipe (`fixed`: in all runs), and its scores on the test split."""
+class SweepResult(Measured, tag="sweep_result"):
+    """A line of `results.jsonl`: a finished run, what was changed in its recipe (`fixed`: in all runs), and what was measured on the test split."""
 
     run: str
     recipe: str
     overrides: dict[str, Any]
-    scores: dict[str, Score]
-    denoising: dict[str, tuple[Denoised, ...]]
     fixed: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-    activity: Activity | None = None
-    bounds: dict[str, Bound] | None = None
 
 
 def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome]:
@@ -77,16 +71,7 @@ def _finished(job: Job) -> Evaluation | None:
 
 
 def _result(job: Job, evaluation: Evaluation) -> SweepResult:
-    return SweepResult(
-        job.folder.name,
-        job.recipe,
-        job.overrides,
-        evaluation.scores,
-        evaluation.denoising,
-        job.fixed,
-        evaluation.activity,
-        evaluation.bounds,
-    )
+    return SweepResult(evaluation.measures, job.folder.name, job.recipe, job.overrides, job.fixed)
 
 
 def _write(root: Path, results: dict[str, SweepResult]) -> None:
@@ -100,9 +85,14 @@ def read_results(root: Path) -> list[SweepResult]:
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
         where = f"{path}, line {number}"
         try:
-            result: SweepResult = converted(parsed(line, where, "delete that line"), SweepResult, where)
+            result: SweepResult = converted(_current(parsed(line, where, "delete that line")), SweepResult, where)
         except ValueError as error:
             raise ValueError(f"{error}: the table is made anew from the runs") from None
         overrides, fixed = (current(changes, root / result.run) for changes in (result.overrides, result.fixed))
         found.append(msgspec.structs.replace(result, overrides=overrides, fixed=fixed))
     return found
+
+
+def _current(raw: Any) -> Any:
+    """A line of an earlier version, which has no format number, in words of the present one."""
+    return to_format_2(raw) if isinstance(raw, dict) and "measures" not in raw else raw

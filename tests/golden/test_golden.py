@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from toys import EACH_KIND, replace, toy
 
+from sparsecode.evaluate.denoise import DenoisedLevels
 from sparsecode.models.iterative import Iterative
 from sparsecode.nn.decoders import OneHidden
 from sparsecode.recipes import RECIPES
@@ -31,7 +32,7 @@ def numbers(name: str, folder: Path) -> dict[str, float]:
     assert result.evaluation is not None
     values = {f"{c}/{q}": getattr(s, q) for c, s in result.evaluation.scores.items() for q in WATCHED}
     scores = {name: float(value) for name, value in values.items() if value is not None}
-    return scores | {f"{c}/denoised psnr": d[0].psnr for c, d in result.evaluation.denoising.items() if d}
+    return scores | {f"{c}/denoised psnr": d.levels[0].psnr for c, d in result.evaluation.of(DenoisedLevels).items()}
 
 
 @pytest.mark.parametrize("name", EACH_KIND)

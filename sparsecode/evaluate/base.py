@@ -1,0 +1,101 @@
+"""What a measure is: something that is computed of a model and samples, its results by coder, and how they are shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from sparsecode.choices import NoiseUnit
+from sparsecode.data.splits import Split
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.specs import Spec
+
+__all__ = ["CHUNK", "WHOLE", "How", "KnownMeasure", "Measure", "OtherResult", "Result", "Table", "plain_table"]
+
+CHUNK = 1000  # samples coded together
+WHOLE = "model"  # the key of a result that is not of one coder
+
+
+class How(NamedTuple):
+    """What measures share: `theta`, the level above which a code is active, the range of the data, and the noise to remove."""
+
+    data_range: float = 1.0
+    theta: float = 0.0
+    sigmas: tuple[float, ...] = ()
+    unit: NoiseUnit = "input"
+    noise_weight: float = 0.0
+
+
+class Table(NamedTuple):
+    """Rows of text under a header, for any terminal or page; the first column is left-justified if `named`."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    caption: str = ""
+    named: bool = True
+
+
+class Result(Spec):
+    """What a measure gives: a record that is stored in `eval.json`. A subclass needs no more than fields."""
+
+    def means(self) -> dict[str, float]:
+        """The numbers worth following during training, by name; NaN where one is not defined. By default all numbers there are."""
+        raw = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: float(v) for name, v in raw.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+    @classmethod
+    def table(cls, name: str, parts: Mapping[str, Any]) -> Table | None:
+        """Results of one measure side by side, by coder; None for one that is too long to be printed by default."""
+        return plain_table(name, parts)
+
+
+class OtherResult(Result, tag="other_result"):
+    """The stored result of a measure that this process does not know: its fields as they were."""
+
+    fields: dict[str, Any]
+
+    def means(self) -> dict[str, float]:
+        return {k: float(v) for k, v in self.fields.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+class Measure(Protocol):
+    """`name` is its key in `eval.json`. `applies` says whether a model has what is measured; the only place where a kind of
+    model is asked for. `measure` gives a result for each coder, or one under the key `WHOLE`; none where nothing is defined.
+    Results are functions of model, samples and `seed`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def applies(self, model: AbstractSparseModel) -> bool: ...
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> Mapping[str, Result]: ...
+
+
+class KnownMeasure(Spec):
+    """A measure of this library: a record whose type is its name."""
+
+    @property
+    def name(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    def applies(self, model: AbstractSparseModel) -> bool:  # noqa: ARG002 - the contract
+        """All models by default."""
+        return True
+
+
+def plain_table(name: str, parts: Mapping[str, Result]) -> Table:
+    """A row for each number, a column for each coder."""
+    numbers = {part: result.means() for part, result in parts.items()}
+    quantities = list(dict.fromkeys(quantity for found in numbers.values() for quantity in found))
+    rows = [
+        (quantity.replace("_", " "), *(_cell(found.get(quantity, math.nan)) for found in numbers.values()))
+        for quantity in quantities
+    ]
+    return Table(name.replace("_", " "), ("", *numbers), rows)
+
+
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.5g}"

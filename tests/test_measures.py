@@ -1,0 +1,141 @@
+"""Measures: results by measure and coder, whoever defines them; results of earlier versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sparsecode.cli.console import Console
+from sparsecode.cli.tables import print_evaluation
+from sparsecode.data import Digits
+from sparsecode.data.splits import Split
+from sparsecode.evaluate.activity import Activity
+from sparsecode.evaluate.base import How, OtherResult, Result
+from sparsecode.evaluate.bounds import Bound
+from sparsecode.evaluate.denoise import DenoisedLevels
+from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
+from sparsecode.evaluate.measures import STANDARD
+from sparsecode.evaluate.restore import Restored
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.runs import RunFolder
+from sparsecode.specs import from_json, to_json
+from sparsecode.sweeps.results import read_results
+
+FROZEN = Path(__file__).parent / "frozen/format-1"
+RUNS = sorted(folder.name for folder in (FROZEN / "runs").iterdir())
+
+
+def same_results(found: Measured, before: dict[str, Any]) -> None:
+    def plain(results: Mapping[str, Result]) -> dict[str, dict[str, Any]]:
+        return {part: msgspec.to_builtins(r) for part, r in results.items()}
+
+    def within(old: object, new: object) -> None:
+        assert isinstance(old, dict)
+        assert isinstance(new, dict)
+        assert old.keys() <= new.keys()
+        assert {**new, **old} == new
+
+    for field, results in (("restored", plain(found.of(Restored))), ("activity", plain(found.of(Activity)))):
+        assert bool(results) == (before.get(field) is not None)
+        for one in results.values():
+            within(before[field], one)
+    assert plain(found.of(Bound)) == (before.get("bounds") or {})
+    for field, results in (("scores", plain(found.scores)), ("denoising", plain(found.of(DenoisedLevels)))):
+        old = before[field]
+        assert isinstance(old, dict)
+        for coder, values in old.items():
+            if field == "scores":
+                within(values, results[coder])
+            for level, new in (
+                zip(values, results[coder]["levels"], strict=True) if field != "scores" and values else ()
+            ):
+                within(level, new)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_evaluations_of_format_1_have_the_results_they_had(name: str) -> None:
+    folder = RunFolder(FROZEN / "runs" / name)
+    found = folder.evaluation()
+    assert found is not None
+    before = json.loads(folder.eval_file.read_bytes())["spec"]
+    same_results(found, before)
+    assert list(found.warnings) == before["warnings"]
+    assert from_json(to_json(found), Evaluation, "again") == found
+
+
+def test_lines_of_sweeps_of_format_1_have_the_results_they_had() -> None:
+    lines = (FROZEN / "sweep/results.jsonl").read_bytes().splitlines()
+    for result, line in zip(read_results(FROZEN / "sweep"), lines, strict=True):
+        same_results(result, json.loads(line))
+
+
+class Spread(Result, tag="spread"):
+    """Standard deviation of all codes."""
+
+    sd: float
+
+
+class CodeSpread:
+    """A measure from outside: no part of the library names it."""
+
+    name = "code_spread"
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return model.n_classes is None
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Spread]:
+        return {
+            coder: Spread(float(encode(split.x).std() + how.theta + seed)) for coder, encode in model.coders().items()
+        }
+
+
+def test_a_measure_from_outside_is_stored_tracked_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    model, splits = RunFolder(FROZEN / "runs/digits-topk").best_model(), Digits().load()
+    found = evaluate_model(model, splits, Evaluate(sigmas=()), 0, measures=[CodeSpread()])
+    expected = float(model.encode(splits.test.x).detach().std())
+    assert found.of(Spread) == {"encode": Spread(expected)}
+    tracked = validation(model, splits.valid, splits.data_range, Evaluate(), measures=[CodeSpread()])
+    assert tracked["code_spread/encode/sd"] == pytest.approx(float(model.encode(splits.valid.x).detach().std()))
+    print_evaluation(Console(), found)
+    assert f"{expected:.5g}" in capsys.readouterr().out
+    stored = from_json(to_json(found), Evaluation, "a file")  # as by somebody who does not have the class
+    (kept,) = stored.of(OtherResult).values()
+    assert kept.means() == {"sd": expected}
+    assert stored.scores == found.scores
+
+
+def test_what_was_trained_to_restore_is_validated_on_that() -> None:
+    splits = Digits().load()
+    values = {
+        name: validation(RunFolder(FROZEN / "runs" / name).best_model(), splits.valid, 1.0, Evaluate())
+        for name in ("noise-digits", "digits-topk")
+    }
+    assert values["noise-digits"]["restoration/psnr"] != values["noise-digits"]["encode/psnr"]
+    assert not [name for name in values["digits-topk"] if name.startswith("restoration")]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_validation_reports_by_the_names_it_had(name: str) -> None:
+    folder, splits = RunFolder(FROZEN / "runs" / name), Digits().load()
+    before = [record for record in folder.metrics() if record["kind"] == "evaluate"][-1]
+    model, config = folder.best_model(), folder.config()
+    values = validation(model, splits.valid, splits.data_range, config.evaluate)
+    assert before.keys() - {"kind", "step"} <= values.keys()
+    state = folder.state()
+    assert state is not None
+    if state.best is not None and state.best.step == before["step"] and name != "jumprelu":  # the model of that step
+        for quantity, value in before.items():
+            if quantity in values:
+                assert values[quantity] == pytest.approx(value, rel=5e-3, abs=1e-2), quantity
+
+
+def test_every_measure_once_and_scores_among_them() -> None:
+    with pytest.raises(ValueError, match=r"measures is denoising; expected scores"):
+        Evaluate(measures=(STANDARD[1],))
+    with pytest.raises(ValueError, match="each measure once"):
+        Evaluate(validation=(STANDARD[0], STANDARD[0]))
