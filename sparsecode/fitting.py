@@ -93,10 +93,10 @@ class _Memory:
     def keep(self, model: AbstractSparseModel, provenance: dict[str, Any]) -> None:
         del provenance  # which samples: the caller's
         tensors = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        spec, shape = cast("ModelSpec", model.spec), model.shape
+        spec, shape, target = cast("ModelSpec", model.spec), model.shape, model.target_shape
 
         def rebuild() -> AbstractSparseModel:
-            rebuilt = build_model(spec, shape, seed=0)
+            rebuilt = build_model(spec, shape, 0, target)
             rebuilt.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
             return rebuilt.eval()
 
@@ -162,7 +162,7 @@ def fit(
     given = {"epochs": epochs, "batch_size": batch_size, "select": select, "patience": patience}
     model = None
     if optim is None or (train is None and select is None):
-        model = build_model(spec, splits.shape, seed)
+        model = build_model(spec, splits.shape, seed, splits.target_shape)
     if optim is None and model is not None:
         optim = _optim(spec, model)
     if train is None:

@@ -16,7 +16,7 @@ import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Arrays, Digits, InMemory, Split, Splits
 from sparsecode.data.in_memory import splits_from
-from sparsecode.losses import Classify
+from sparsecode.losses import Classify, Predict
 from sparsecode.models import Amortised, Iterative, Variational
 from sparsecode.nn import Affine, ReLU, TopK
 from sparsecode.nn.perceptron import Perceptron
@@ -118,6 +118,24 @@ def test_samples_of_their_own_and_labels_reach_the_splits() -> None:
     assert with_targets.train.target is not None
     assert torch.equal(with_targets.train.target, 2 * with_targets.train.x)
     assert (with_targets.low, with_targets.high) == with_targets.target_span()
+
+
+def test_a_target_is_predicted(tmp_path: Path) -> None:
+    transcoder = Amortised(
+        n_code=20, activation=TopK(k=3), encoder=Affine(centred=False, start="uniform"), task=Predict()
+    )
+    y = X[:, :5] @ np.random.default_rng(1).normal(size=(5, 4)).astype(np.float32)
+    np.savez(tmp_path / "xy.npz", x=X, y=y)
+    fitted = sc.fit(transcoder, X, target=y, test=0.1, **QUICK)
+    assert fitted.model.target_shape == (4,)
+    data = Arrays(path=str(tmp_path / "xy.npz"), key="x", target_key="y")
+    result = sc.run(
+        msgspec.structs.replace(fitted.config, data=data), tmp_path / "run", accelerator="cpu", figures=False
+    )
+    assert same(fitted.model, result.folder.best_model())
+    assert fitted.scores == result.evaluation
+    with pytest.raises(ValueError, match="the data have targets of shape"):
+        sc.fit(SPEC, X, target=y, **QUICK)
 
 
 def test_a_memory_map_is_read_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,9 @@ def obstacle(spec: Spec) -> str | None:
     return None
 
 
-def shared(spec: Amortised) -> tuple[Any, ...]:
-    """What members of one stack must have in common."""
+def shared(spec: Spec) -> tuple[Any, ...]:
+    """What members of one stack must have in common, of models without an obstacle."""
+    assert isinstance(spec, Amortised)
     fields = [getattr(spec, name) for name in CHECKED if name not in ("terms", "corruption")]
     return (*fields, *(term.common() if isinstance(term, Weighted) else term for term in spec.terms))
 

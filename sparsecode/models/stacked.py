@@ -13,6 +13,7 @@ from torch import Tensor
 from sparsecode.losses.sparsity import SparsityTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.sparse_step import Step, sparse_step
 from sparsecode.models.stackable import OWN, obstacle, shared
 from sparsecode.nn.activations import ReLU
@@ -52,7 +53,7 @@ class Stacked:
     that do not stack.
     """
 
-    def __init__(self, members: Sequence[AmortisedModel]) -> None:
+    def __init__(self, members: Sequence[AbstractSparseModel]) -> None:
         if not members:
             raise ValueError("members is empty; expected at least one model")
         for member in members:
@@ -60,10 +61,10 @@ class Stacked:
                 raise ValueError(f"members: {reason}; train it by itself")
             if shared(member.spec) != shared(members[0].spec) or member.shape != members[0].shape:
                 raise ValueError(f"members differ in more than {', '.join(OWN)}; expected one kind of model")
-        self.members = tuple(members)
+        self.members = tuple(member for member in members if isinstance(member, AmortisedModel))  # all are
         self.tensors: dict[str, Tensor] = {}
         self.grads: dict[str, Tensor] = {}
-        own = [dict(member.named_parameters()) for member in members]
+        own = [dict(member.named_parameters()) for member in self.members]
         for name in own[0]:
             self.tensors[name] = torch.stack([params[name].detach() for params in own])
             self.grads[name] = torch.zeros_like(self.tensors[name])
@@ -72,7 +73,7 @@ class Stacked:
                 params[name].grad = self.grads[name][i]
         weights = self.tensors["encoder.weight"]
         plain = weights.device.type == "cpu" and weights.dtype == torch.float32
-        first = members[0].spec
+        first = self.members[0].spec
         self._rough = plain and first.arithmetic == "bf16" and first.n_code >= WIDE and bf16_is_fast()
         self._onednn = plain and not self._rough and onednn_is_faster()
         self._sparse = [False] * len(members)

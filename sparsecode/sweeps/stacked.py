@@ -12,7 +12,6 @@ import msgspec
 import torch
 
 from sparsecode import runner
-from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.stackable import obstacle, shared
 from sparsecode.models.stacked import Stacked
 from sparsecode.runs import RunFolder
@@ -32,7 +31,7 @@ def stacks_of(jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]
         reason = "init_from is frozen" if start is not None and start.frozen else obstacle(model)
         if reason:
             apart.setdefault(reason, []).append(job)
-        elif isinstance(model, Amortised):
+        else:
             key = msgspec.json.encode((job.config.data, job.config.train, shared(model)))
             stacks.setdefault(key, []).append(job)
     return list(stacks.values()), apart
@@ -95,7 +94,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
         if not members:
             return
         sessions = [member.session for member in members]
-        stack = Stacked([session.model for session in sessions if isinstance(session.model, AmortisedModel)])
+        stack = Stacked([session.model for session in sessions])
         try:
             failed = train_stacked(stack, sessions)
         finally:
