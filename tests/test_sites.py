@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.portable import build_model, load_model, save_model
 from sparsecode.models.sparse_step import sparse_step
+from sparsecode.models.stackable import obstacle
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
@@ -286,6 +286,11 @@ def test_models_without_sites_have_no_such_scores(upper_to_lower: Splits) -> Non
     assert sites(model, model.encode, upper_to_lower.test) is None
 
 
+def test_plain_crosscoders_are_not_stacked() -> None:
+    assert obstacle(crosscoder(terms=())) == "model.decoder has sites"
+    assert obstacle(transcoder(activation=ReLU())) == "model.task is set"
+
+
 def test_sites_are_an_axis_of_samples() -> None:
     with pytest.raises(
         ValueError, match=r"decoder has sites, and samples have shape \(64,\); expected \[sites, \.\.\.\]"
@@ -304,21 +309,28 @@ def test_crosscoders_learn_codes_in_common(both: Splits) -> None:
 # Recipes
 
 
-@pytest.mark.parametrize("name", ["acts-transcoder", "acts-crosscoder"])
+@pytest.mark.parametrize("name", [pytest.param("acts-transcoder", marks=pytest.mark.slow), "acts-crosscoder"])
 def test_the_command_trains_and_scores_one(
     name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = msgspec.json.encode(toy(name, folder).data).decode()
     out = str(tmp_path / name)
-    small = ["--model.n-code", "40", "--train.epochs", "2", "--train.batch-size", "20", "--no-figures"]
+    small = ["--model.n-code", "40", "--train.epochs", "2", "--train.batch-size", "20"]
     assert main(["train", name, "--out", out, "--set", f"data={data}", *small, "--accelerator", "cpu"]) == 0
     assert main(["eval", out]) == 0
     assert "EV" in capsys.readouterr().out
+    assert {p.stem for p in (tmp_path / name / "figures").iterdir()} == {"curves", "usage"}  # sites are no image
 
 
-def test_recipes_say_what_they_are() -> None:
+SEES = "model.terms.l1 has a target_l0"
+
+
+def test_they_are_configurations_that_train_one_at_a_time() -> None:
     for name in ("acts-transcoder", "acts-skip-transcoder", "acts-crosscoder"):
         model = RECIPES[name]().model
         assert isinstance(model, Amortised)
         assert isinstance(model.task, Predict) != (model.decoder == FREE)
-        assert math.isfinite(model.n_code)
+        assert obstacle(model) in (
+            "model.activation is 'topk', which is not a plain function of each pre-activation",
+            SEES,
+        )

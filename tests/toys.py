@@ -74,7 +74,7 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
 # Kinds whose parts have tests of their own and meet here in the slow tests alone; the first is large, whatever its size in codes.
 SELDOM = (
     "noise-cifar-resnet50", "noise-cifar-convmixer", "noise-digits-attention", "noise-mnist-deep", "noise-mnist-inhibition",
-    "mnist-conv-vsc", "mnist-vsc-2", "mnist-vsc-50", "mnist-vdl-nl",
+    "mnist-conv-vsc", "mnist-vsc-2", "mnist-vsc-50", "mnist-vdl-nl", "acts-skip-transcoder",
 )  # fmt: skip
 KINDS = [
     name

@@ -87,7 +87,7 @@ def pictured(
     seed: int,
 ) -> Pictured | str:
     """What can be seen of a run on pictures, or why there is nothing to see."""
-    if not is_picture(model.shape):
+    if not is_picture(model.shape) or model.n_sites > 1:
         return (
             f"samples have shape {model.shape}, which are no pictures: no receptive fields, queries or denoised samples"
         )

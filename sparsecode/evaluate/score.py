@@ -119,7 +119,7 @@ def score(
     variance = ExplainedVariance()
     use: CodeUse | None = None
     quality, alike, objective, count, silent = 0.0, 0.0, 0.0, 0.0, 0
-    images = model.reconstructs and sees_structure(model.shape)
+    images = model.reconstructs and model.n_sites == 1 and sees_structure(model.shape)
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []

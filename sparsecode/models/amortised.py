@@ -99,6 +99,7 @@ class AmortisedModel(AbstractSparseModel):
             self.target_shape = out = self.predict.shape
         self.normaliser = spec.normaliser.build(shape)
         self.decoder = spec.decoder.build(spec.n_code, out, generator(seed, "decoder"))
+        self.n_sites = self._atoms.n_sites if self._atoms is not None else 1
         rng = generator(seed, "encoder")
         self.encoder = (
             spec.encoder.build(spec.n_code, shape, rng, self.dictionary)

@@ -32,6 +32,8 @@ class AbstractSparseModel(nn.Module, ABC):
     """Where `decode` gives logits of so many classes instead of a mean in model space."""
     target_shape: tuple[int, ...] | None = None
     """Where the model predicts the data's target: the target's shape *G."""
+    n_sites: int = 1
+    """Where samples are [n_sites, ...], the same of several places, and no image."""
 
     @property
     @abstractmethod

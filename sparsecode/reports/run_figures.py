@@ -50,7 +50,7 @@ def figures_of(
         _usage(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
     )
-    if is_grey_image(model.shape) and model.reconstructs:
+    if is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1:
         figures |= _pictures(model, splits, config, name)
     if isinstance(model, VariationalModel) and is_picture(model.shape):
         subject = subject_of(model, splits, name)

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from toys import EACH_KIND, SELDOM, toy
 
-from sparsecode.losses.task import Classify
+from sparsecode.losses.task import Classify, Predict
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model, load_model, save_model
 from sparsecode.models.variational import Variational
@@ -30,7 +30,8 @@ from sparsecode.types import Batch, Event
 
 
 def figures_of(config: Run) -> frozenset[str]:
-    if isinstance(getattr(config.model, "task", None), Classify):
+    sites = getattr(getattr(config.model, "decoder", None), "sites", False)
+    if sites or isinstance(getattr(config.model, "task", None), Classify | Predict):
         return frozenset({"curves", "usage"})
     denoising = {"denoising"} if config.evaluate.sigmas else set[str]()
     corruption = getattr(config.model, "corruption", None)
