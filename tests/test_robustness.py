@@ -65,8 +65,8 @@ def test_the_command_writes_a_table_and_refuses_what_does_not_classify(
     assert [(r["attack"]["eps"], r["attack"]["draws"]) for r in rows] == [(0.1, 0), (0.1, 2), (0.3, 0), (0.3, 2)]
     assert "mean of 2" in capsys.readouterr().out
     run(toy("noise-digits", tmp_path), tmp_path / "other", accelerator="cpu", figures=False)
-    assert main(["attack", str(tmp_path / "other")]) == 1
-    assert "expected task 'classify'" in capsys.readouterr().err
+    assert main(["attack", str(tmp_path / "other")]) == 2
+    assert "expected a model that classifies (task 'classify')" in capsys.readouterr().err
 
 
 def test_networks_for_photographs_have_the_published_sizes() -> None:

@@ -10,7 +10,7 @@ from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.robustness import Attack, Robustness, robustness
 from sparsecode.files import write_atomic
-from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.capabilities import classifies
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec, to_json
 
@@ -38,8 +38,8 @@ def attack_command(asked: scoring.Attack) -> None:
     for name, path in zip(run_labels(paths, console), paths, strict=True):
         folder = RunFolder(path)
         model = folder.best_model()
-        if not isinstance(model, AmortisedModel):
-            raise UsageError(f"{path}: expected a model that classifies")
+        if not classifies(model):
+            raise UsageError(f"{path}: expected a model that classifies (task 'classify')")
         splits = folder.splits(moved)
         test: Split = splits.test.take(slice(samples)).to(
             next(model.parameters()).device, next(model.parameters()).dtype

@@ -12,7 +12,6 @@ from sparsecode.cli.outputs import run_names
 from sparsecode.data.tasks import ClassTasks
 from sparsecode.evaluate.forgetting import Forgetting, forgetting
 from sparsecode.losses.task import Classify
-from sparsecode.models.amortised import Amortised
 from sparsecode.plots.forgetting import forgetting_matrices
 from sparsecode.plots.saving import save_figure
 from sparsecode.runs import RunFolder
@@ -45,13 +44,10 @@ def read(path: Path) -> Forgetting:
     """From the validations of a run. Raises UsageError for runs of other data, tasks that are not finished or not validated."""
     folder = RunFolder(path)
     config = folder.config()
-    if not (
-        isinstance(config.data, ClassTasks)
-        and isinstance(config.model, Amortised)
-        and isinstance(config.model.task, Classify)
-    ):
+    task = getattr(config.model, "task", None)
+    if not isinstance(config.data, ClassTasks) or not isinstance(task, Classify):
         raise UsageError(f"{path}: expected a model that classifies on data of type class_tasks")
-    n_classes = config.model.task.n_classes
+    n_classes = task.n_classes
     tasks = config.data.tasks(n_classes)
     state = folder.state()
     if state is None:

@@ -15,6 +15,7 @@ from sparsecode.evaluate.bounds import per_batch
 from sparsecode.evaluate.gates import ALWAYS, DEAD
 from sparsecode.evaluate.latents import Latents, latents
 from sparsecode.files import printable, write_atomic
+from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec, to_json
@@ -62,7 +63,7 @@ def latents_command(asked: scoring.Latents) -> None:
 
 def _model(path: Path) -> VariationalModel:
     model = RunFolder(path).best_model()
-    if not isinstance(model, VariationalModel):
+    if not has_posterior(model):
         kind = type(model.spec).__struct_config__.tag
         raise UsageError(
             f"{path}: its model is {kind!r}; expected 'variational': `sparsecode eval` and `analyse` are for others"

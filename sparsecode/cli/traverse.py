@@ -12,7 +12,7 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_labels
 from sparsecode.files import write_atomic
-from sparsecode.models.variational import VariationalModel
+from sparsecode.models.capabilities import has_posterior
 from sparsecode.plots import is_picture
 from sparsecode.plots.saving import save_figure
 from sparsecode.reports import Subject, interactive_page, subject_of
@@ -36,7 +36,7 @@ def traverse_command(asked: using.Traverse) -> None:
         raise UsageError(f"--reach {reach}, --step {step}: expected numbers above 0")
     folder, console = RunFolder(run), Console()
     model = folder.best_model()
-    if not isinstance(model, VariationalModel):
+    if not has_posterior(model):
         raise UsageError(f"{run}: its model is no variational one; traversals need a prior (try sparsecode plot {run})")
     if not is_picture(model.shape):
         raise UsageError(f"{run}: its samples have shape {model.shape}; expected images [h, w], [1, h, w] or [3, h, w]")

@@ -21,6 +21,7 @@ from sparsecode.evaluate.activity import Activity, NoiseSource, activity, noise_
 from sparsecode.evaluate.receptive_fields import FieldsSummary
 from sparsecode.files import write_atomic
 from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.noises import Noise
 from sparsecode.plots import ablation_lines, active_over_epochs, pre_activation_densities
 from sparsecode.plots.saving import save_figure
@@ -135,7 +136,8 @@ def _open(
 ) -> _Opened:
     folder = RunFolder(path)
     config, model = folder.config(), folder.best_model()
-    if not isinstance(model, AmortisedModel) or noise_source(model, 0.0) is None:
+    layer = one_layer(model)
+    if layer is None or noise_source(model, 0.0) is None:
         raise ValueError(
             f"{path}: its code is not an activation of one affine map of the input, so that it has no keys to look at"
         )
@@ -146,7 +148,7 @@ def _open(
     weights, whole = next(model.parameters()), getattr(splits, part)
     samples = whole.take(slice(most)).to(weights.device, weights.dtype)
     level = config.evaluate.theta if theta is None else theta
-    return _Opened(folder, config, model, splits, samples, noise, level, config.seed if seed is None else seed)
+    return _Opened(folder, config, layer.model, splits, samples, noise, level, config.seed if seed is None else seed)
 
 
 def _strongest(one: _Opened) -> float:

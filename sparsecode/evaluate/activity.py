@@ -15,9 +15,8 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import hoyer, treves_rolls
 from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.nn.affine import AffineModule
+from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.noises import GaussianNoise, Noise
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Count
@@ -108,13 +107,10 @@ def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> Nois
     A model trained without noise has some only if sigma is given: Gaussian. None for models without an affine encoder, and for
     those with a projection, whose noise may be in another space than their input.
     """
-    if (
-        not isinstance(model, AmortisedModel)
-        or not isinstance(model.encoder, AffineModule)
-        or model.projection is not None
-    ):
+    layer = one_layer(model)
+    if layer is None or layer.model.projection is not None:
         return None
-    how = model.corruption
+    how = layer.model.corruption
     if how is not None and isinstance(how.spec, Noise):
         return NoiseSource(how.spec, how.sigma if sigma is None else sigma)
     return None if sigma is None else NoiseSource(GaussianNoise(sigma=sigma), sigma)
@@ -184,10 +180,11 @@ def activity(
 
     The noise is a function of the seed. None for models that `noise_source` knows no noise for.
     """
-    noise = noise_source(model, sigma)
-    if noise is None or not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+    noise, layer = noise_source(model, sigma), one_layer(model)
+    if noise is None or layer is None:
         return None
-    keys, bias, _ = (w.double() for w in model.encoder.map(model.decoder))
+    model, encoder = layer
+    keys, bias, _ = (w.double() for w in encoder.map(model.decoder))
     norms = torch.linalg.vector_norm(keys, dim=1)
     n_code, device = len(keys), keys.device
     noisy_use, clean_use = UnitUse(n_code, theta, device), UnitUse(n_code, theta, device)
@@ -230,9 +227,7 @@ def activity(
         hoyer_clean=off.hoyer,
         entropy_noisy=on.entropy,
         entropy_clean=off.entropy,
-        margin=_mean(distance / split.n / (noise.sigma * norms))
-        if noise.sigma and not model.encoder.spec.cosine
-        else None,
+        margin=_mean(distance / split.n / (noise.sigma * norms)) if noise.sigma and not encoder.spec.cosine else None,
         flips_noise=by_noise,
         flips_bias_up=up,
         flips_bias_down=down,
@@ -256,7 +251,7 @@ class _Nearest(NamedTuple):
     noisy: float
 
 
-def _nearest(model: AmortisedModel, split: Split, noise: NoiseSource, seed: int) -> _Nearest:
+def _nearest(model: AbstractSparseModel, split: Split, noise: NoiseSource, seed: int) -> _Nearest:
     """How many of the samples probed are their own reconstruction's, and their own noisy input's, nearest one."""
     n = min(split.n, PROBED)
     clean = model.normalise(split.take(torch.linspace(0, split.n - 1, n).long()).x)

@@ -10,6 +10,7 @@ import torch
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
 from sparsecode.ops.streams import generator
@@ -85,7 +86,7 @@ class Elbo(KnownMeasure, tag="elbo"):
     """The evidence lower bound and its parts, by kind of gate: `bounds`."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
-        return isinstance(model, VariationalModel)
+        return has_posterior(model)
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Bound]:  # noqa: ARG002 - the contract
-        return bounds(model, split, seed) if isinstance(model, VariationalModel) else {}
+        return bounds(model, split, seed) if has_posterior(model) else {}

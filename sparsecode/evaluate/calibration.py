@@ -11,8 +11,8 @@ from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.score import wanted_of
 from sparsecode.losses.control import TOLERANCE, remedy
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import trained_l0
 from sparsecode.specs import Spec
 
 __all__ = ["Calibration", "calibrated_"]
@@ -60,8 +60,7 @@ def calibrated_(model: AbstractSparseModel, split: Split) -> Calibration | None:
     if wanted is None:
         return None
     after = _measured(model, split)
-    control = model.control if isinstance(model, AmortisedModel) else None
-    return Calibration(split.n, wanted, before[0], after[0], before[1], after[1], control and control.reached)
+    return Calibration(split.n, wanted, before[0], after[0], before[1], after[1], trained_l0(model))
 
 
 def _measured(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:

@@ -9,6 +9,7 @@ from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result
 from sparsecode.evaluate.bounds import bound
 from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
 
@@ -102,7 +103,7 @@ class Gates(KnownMeasure, tag="gates"):
     """How a variational model uses its codes: `gate_use`."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
-        return isinstance(model, VariationalModel)
+        return has_posterior(model)
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, GateUse]:
-        return {WHOLE: gate_use(model, split, how.data_range, seed)} if isinstance(model, VariationalModel) else {}
+        return {WHOLE: gate_use(model, split, how.data_range, seed)} if has_posterior(model) else {}

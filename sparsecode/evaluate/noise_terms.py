@@ -23,10 +23,9 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from sparsecode.data.splits import Split
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.activations import ReLU
-from sparsecode.nn.affine import AffineModule
 from sparsecode.specs import Spec
 
 __all__ = [
@@ -186,14 +185,16 @@ def sample_terms(
 
 def rectified_network(model: AbstractSparseModel) -> Network | None:
     """A model's weights in float64 if it is affine, rectified, affine and reconstructs its input; else None."""
-    if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+    layer = one_layer(model)
+    if layer is None:
         return None
-    dictionary, how = model.dictionary, model.encoder.spec
+    model, encoder = layer
+    dictionary, how = model.dictionary, encoder.spec
     if dictionary is None or dictionary.spec.output != "linear" or not isinstance(model.spec.activation, ReLU):
         return None
     if how.cosine or how.positive or model.projection is not None:
         return None
-    keys, bias, centre = model.encoder.map(dictionary)
+    keys, bias, centre = encoder.map(dictionary)
     return Network(*(w.detach().double() for w in (keys, bias, centre, dictionary.atoms, dictionary.bias)))
 
 

@@ -15,8 +15,7 @@ from torch import Tensor
 from sparsecode.choices import Classifier
 from sparsecode.data.splits import Splits
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.variational import VariationalModel
-from sparsecode.nn.posteriors import Gaussian
+from sparsecode.models.capabilities import has_gates, has_posterior
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Count, Positive, Spec
 
@@ -175,7 +174,7 @@ class Task(NamedTuple):
 
 def representations(model: AbstractSparseModel) -> dict[str, Map]:
     """A model's coders; if its codes have gates, the mean of the slabs without them, too, as `mu`."""
-    if not isinstance(model, VariationalModel) or isinstance(model.spec.posterior, Gaussian):
+    if not has_posterior(model) or not has_gates(model):
         return dict(model.coders())
     return {"mu": lambda x: model.posterior(x).mu, **model.coders()}
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.score import CHUNK, wanted_of
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.affine import BiasedDictionaryModule
 from sparsecode.specs import Spec
@@ -47,7 +46,7 @@ class Linear(Spec, tag="linear"):
 @torch.no_grad()
 def sites(model: AbstractSparseModel, coder: Callable[[Tensor], Tensor], split: Split) -> tuple[Site, ...] | None:
     """Scores of each site of samples [N, sites, *F]; None for models whose decoder knows no sites."""
-    decoder = model.decoder if isinstance(model, AmortisedModel) else None
+    decoder = getattr(model, "decoder", None)
     if not isinstance(decoder, BiasedDictionaryModule) or decoder.n_sites == 1:
         return None
     scores = [ExplainedVariance() for _ in range(decoder.n_sites)]

@@ -21,9 +21,10 @@ from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import one_layer
 from sparsecode.models.portable import CONFIG, WEIGHTS, load_model, save_model
 from sparsecode.nn import activations
-from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
+from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
 from sparsecode.schedules import at
@@ -40,12 +41,14 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
     Raises CannotExpressError for codes found by a solver or through several layers, for sigmoid and satlin codes, and for
     outputs that are not linear.
     """
-    if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+    layer = one_layer(model)
+    if layer is None:
         raise CannotExpressError(
             f"{type(model).__name__.removesuffix('Model')}: its codes come from a solver or from several layers; only a single affine encoder "
             "has a place in other libraries' files. Train an Amortised model with an affine encoder, or write the codes "
             "themselves with sparsecode encode"
         )
+    model, encoder = layer
     decoder, predict = model.decoder, model.predict
     if model.n_classes or not isinstance(decoder, BiasedDictionaryModule):
         raise CannotExpressError(
@@ -55,11 +58,11 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
         raise CannotExpressError(
             f"decoder.output is {decoder.spec.output!r}; other libraries' decoders are linear. Train with decoder.output linear"
         )
-    if model.encoder.spec.cosine or model.encoder.spec.positive or model.projection is not None:
+    if encoder.spec.cosine or encoder.spec.positive or model.projection is not None:
         raise CannotExpressError(
             "inputs are normalised, rectified or projected before the affine encoder; choose a plain one"
         )
-    weight, bias, _ = model.encoder.map(decoder)
+    weight, bias, _ = encoder.map(decoder)
     weight, bias, atoms, out = (value.detach().cpu().clone() for value in (weight, bias, decoder.atoms, decoder.bias))
     skip = None if predict is None or predict.skip is None else predict.skip.detach().cpu().clone()
     sae = AffineSAE(
@@ -68,7 +71,7 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
         atoms,
         out,
         _activation(model),
-        model.encoder.spec.centred,
+        encoder.spec.centred,
         W_skip=skip,
         transcoder=predict is not None,
     )

@@ -16,7 +16,7 @@ from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.denoise import add_noise, coder_for
 from sparsecode.evaluate.restore import corrupted
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.variational import VariationalModel
+from sparsecode.models.capabilities import has_posterior
 from sparsecode.ops.streams import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
 from sparsecode.plots.saving import save_figure
@@ -52,7 +52,7 @@ def figures_of(
     )
     if is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1:
         figures |= _pictures(model, splits, config, name)
-    if isinstance(model, VariationalModel) and is_picture(model.shape):
+    if has_posterior(model) and is_picture(model.shape):
         subject = subject_of(model, splits, name)
         figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
     return figures
@@ -68,7 +68,7 @@ def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float
     counted = control.spec.theta if control is not None else 0.0
     if counted == theta:
         return list(records)
-    how = "open gates" if isinstance(model, VariationalModel) else f"|z| > {counted:g}"
+    how = "open gates" if has_posterior(model) else f"|z| > {counted:g}"
     names = {"train": f"L0 in training: {how}", "evaluate": f"L0 in validation: |z| > {theta:g}"}
 
     def renamed(name: str, kind: str) -> str:

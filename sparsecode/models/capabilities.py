@@ -1,0 +1,49 @@
+"""What a model can do beyond the contract, asked for by the capability: callers know no families."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeGuard
+
+from sparsecode.losses.task import Classify
+from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.variational import VariationalModel
+from sparsecode.nn.affine import AffineModule
+from sparsecode.nn.posteriors import Gaussian
+
+__all__ = ["OneLayer", "classifies", "has_gates", "has_posterior", "one_layer", "trained_l0"]
+
+
+class OneLayer(NamedTuple):
+    """A model whose codes are an activation of one affine map of its input, and that map."""
+
+    model: AmortisedModel
+    encoder: AffineModule
+
+
+def one_layer(model: AbstractSparseModel) -> OneLayer | None:
+    """None for codes that are solved for, sampled, or computed through several layers."""
+    if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
+        return None
+    return OneLayer(model, model.encoder)
+
+
+def has_posterior(model: AbstractSparseModel) -> TypeGuard[VariationalModel]:
+    """Whether codes have a distribution given x, and a prior: there is a bound on log p(x), and samples can be drawn."""
+    return isinstance(model, VariationalModel)
+
+
+def has_gates(model: AbstractSparseModel) -> bool:
+    """Whether that distribution has gates: a probability that a code is not 0."""
+    return isinstance(model, VariationalModel) and not isinstance(model.spec.posterior, Gaussian)
+
+
+def classifies(model: AbstractSparseModel) -> TypeGuard[AmortisedModel]:
+    """Whether `decode` gives logits."""
+    return isinstance(model, AmortisedModel) and isinstance(model.spec.task, Classify)
+
+
+def trained_l0(model: AbstractSparseModel) -> float | None:
+    """The running mean of L0 on training samples, of a model with a `target_l0`."""
+    control = getattr(model, "control", None)
+    return None if control is None else control.reached
