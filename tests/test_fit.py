@@ -90,6 +90,7 @@ def test_it_takes_the_same_samples_in_any_form(tmp_path: Path) -> None:
     assert expected.scores.split == "valid"  # without a test split
 
 
+@pytest.mark.slow
 def test_a_data_spec_is_the_data_of_the_config() -> None:
     fitted = sc.fit(SPEC, Digits(), batch_size=200, **QUICK)
     assert fitted.config.data == Digits()

@@ -48,7 +48,7 @@ def started(source: Path, out: Path, steps: int = 2, base: str = "digits-topk", 
     return config, out
 
 
-@pytest.mark.parametrize("kind", ["run", "model", "foreign"])
+@pytest.mark.parametrize("kind", ["model", "foreign", pytest.param("run", marks=pytest.mark.slow)])
 def test_all_parts_from_anywhere_are_taken_and_frozen_ones_keep_their_bits(
     kind: str, source: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +96,7 @@ def test_a_frozen_part_is_held_against_constraints_and_goes_on(source: Path, tmp
     assert torch.equal(ours["model/decoder.atoms"], theirs)
 
 
+@pytest.mark.slow
 def test_solved_codes_start_from_a_dictionary(tmp_path: Path) -> None:
     before = toy("digits-sdl", tmp_path, steps=2)
     run(before, tmp_path / "before", accelerator="cpu", figures=False)

@@ -47,7 +47,7 @@ def raising(event: Event) -> None:
         raise StopTraining("enough")
 
 
-@pytest.mark.parametrize("observer", [answering, raising])
+@pytest.mark.parametrize("observer", [raising, pytest.param(answering, marks=pytest.mark.slow)])
 def test_an_observer_stops_a_run_that_the_same_call_goes_on_with(observer: Observer, tmp_path: Path) -> None:
     result = run(config(tmp_path), tmp_path / "run", observers=[observer], accelerator="cpu", figures=False)
     assert (result.state.stopped_by, result.state.step, result.evaluation) == ("enough", 4, None)
@@ -97,7 +97,7 @@ def test_patience_needs_a_value_to_judge_by() -> None:
         Train(epochs=1, batch_size=2, select="last", patience=3)
 
 
-@pytest.mark.parametrize("stop_at", [None, 13])
+@pytest.mark.parametrize("stop_at", [13, pytest.param(None, marks=pytest.mark.slow)])
 def test_an_extended_run_ends_in_the_bits_of_one_planned_so_long(stop_at: int | None, tmp_path: Path) -> None:
     """As long as no schedule counts in fractions of the whole."""
     half, whole = config(tmp_path, 10), config(tmp_path, 20)
@@ -146,6 +146,7 @@ def test_a_run_that_ended_early_is_extended_from_where_it_stands(tmp_path: Path)
     assert (extension.planned, extension.reached) == (base.train.epochs, pytest.approx(base.train.epochs / 5))
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_new_checkpoint_an_extension_goes_on(tmp_path: Path) -> None:
     base, out = config(tmp_path, 10), tmp_path / "run"
     run(base, out, accelerator="cpu", figures=False)
