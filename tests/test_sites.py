@@ -15,9 +15,10 @@ from toys import halves, toy
 from sparsecode.cli import main
 from sparsecode.data import Digits, Splits
 from sparsecode.evaluate.analysis import analyse
+from sparsecode.evaluate.evaluation import Evaluate, evaluate_model
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.score import score
-from sparsecode.evaluate.sites import linear, sites
+from sparsecode.evaluate.sites import LinearBaseline, SiteScores, linear_map, site_scores
 from sparsecode.losses import AuxK, Matryoshka, Predict, Resample, Sparsity
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
@@ -32,6 +33,7 @@ from sparsecode.ops.streams import Stream
 from sparsecode.penalties import L1
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
+from sparsecode.runs import RunFolder
 from sparsecode.types import Batch
 
 PLAIN = Affine(centred=False, start="uniform")
@@ -172,14 +174,21 @@ def test_scores_are_of_the_target(upper_to_lower: Splits) -> None:
 
 def test_the_linear_baseline_is_least_squares(upper_to_lower: Splits) -> None:
     train, test = upper_to_lower.train, upper_to_lower.test
-    found = linear(train, test)
+    found = linear_map(train, test)
     assert found is not None
     theirs = LinearRegression().fit(train.x.numpy(), train.target.numpy()).predict(test.x.numpy())  # pyright: ignore - there
     assert found.mse == pytest.approx(
         float((torch.from_numpy(theirs) - target_of(upper_to_lower)).square().mean()), rel=0.02
     )
     assert (found.n, found.n_train) == (test.n, train.n)
-    assert linear(train._replace(target=None), test) is None
+    assert linear_map(train._replace(target=None), test) is None
+
+
+def test_a_transcoder_is_scored_beside_the_linear_map(upper_to_lower: Splits) -> None:
+    model = started(transcoder(), upper_to_lower).eval()
+    found = evaluate_model(model, upper_to_lower, Evaluate(), 0)
+    assert found.of(LinearBaseline) == {"model": linear_map(upper_to_lower.train, upper_to_lower.test)}
+    assert set(found.measures) == {"scores", "linear_map"}  # it is not there to restore or denoise
 
 
 def test_a_model_folder_keeps_the_shape_of_the_target(upper_to_lower: Splits, tmp_path: Path) -> None:
@@ -268,8 +277,7 @@ def test_scores_of_each_site(both: Splits) -> None:
     model = trained(started(crosscoder(), both), both, 30)
     assert isinstance(model.decoder, BiasedDictionaryModule)
     model.decoder.atoms.data[0, :32] = 0.0
-    found, made = sites(model, model.encode, both.test), model.reconstruct(both.test.x).detach()
-    assert found is not None
+    found, made = site_scores(model, model.encode, both.test).sites, model.reconstruct(both.test.x).detach()
     for site in (0, 1):
         variance = ExplainedVariance()
         variance.update(both.test.x[:, site], made[:, site])
@@ -283,7 +291,8 @@ def test_scores_of_each_site(both: Splits) -> None:
 
 def test_models_without_sites_have_no_such_scores(upper_to_lower: Splits) -> None:
     model = started(transcoder(), upper_to_lower)
-    assert sites(model, model.encode, upper_to_lower.test) is None
+    with pytest.raises(ValueError, match="the model has one site"):
+        site_scores(model, model.encode, upper_to_lower.test)
 
 
 def test_plain_crosscoders_are_not_stacked() -> None:
@@ -300,8 +309,7 @@ def test_sites_are_an_axis_of_samples() -> None:
 
 def test_crosscoders_learn_codes_in_common(both: Splits) -> None:
     model = trained(started(crosscoder(), both), both, 100)
-    found = sites(model, model.encode, both.test)
-    assert found is not None
+    found = site_scores(model, model.encode, both.test).sites
     assert min(site.explained_variance or 0 for site in found) > 0.4
     assert all(site.alone < 12 for site in found)
 
@@ -318,7 +326,16 @@ def test_the_command_trains_and_scores_one(
     small = ["--model.n-code", "40", "--train.epochs", "2", "--train.batch-size", "20"]
     assert main(["train", name, "--out", out, "--set", f"data={data}", *small, "--accelerator", "cpu"]) == 0
     assert main(["eval", out]) == 0
-    assert "EV" in capsys.readouterr().out
+    shown, kept = capsys.readouterr().out, RunFolder(tmp_path / name).evaluation()
+    assert kept is not None
+    if name == "acts-crosscoder":
+        (at,) = kept.of(SiteScores).values()
+        assert f"{at.sites[1].explained_variance:.4f}" in shown
+        validated = [r for r in RunFolder(tmp_path / name).metrics() if r["kind"] == "evaluate"]
+        assert {"sites/encode/explained_variance_0", "sites/encode/explained_variance_1"} <= validated[-1].keys()
+    else:
+        (baseline,) = kept.of(LinearBaseline).values()
+        assert f"{baseline.explained_variance:.4f}" in shown
     assert {p.stem for p in (tmp_path / name / "figures").iterdir()} == {"curves", "usage"}  # sites are no image
 
 

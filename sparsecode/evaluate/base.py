@@ -18,13 +18,16 @@ WHOLE = "model"  # the key of a result that is not of one coder
 
 
 class How(NamedTuple):
-    """What measures share: `theta`, the level above which a code is active, the range of the data, and the noise to remove."""
+    """What measures share: `theta`, the level above which a code is active, the range of the data, the noise to remove, and
+    training samples, for baselines that are fitted to them.
+    """
 
     data_range: float = 1.0
     theta: float = 0.0
     sigmas: tuple[float, ...] = ()
     unit: NoiseUnit = "input"
     noise_weight: float = 0.0
+    train: Split | None = None
 
 
 class Table(NamedTuple):

@@ -167,7 +167,8 @@ def evaluate_model(
     """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
-    found = dict(_measured((*how.measures, *measures), model, lambda _: samples, how.how(splits.data_range), seed))
+    shared = how.how(splits.data_range)._replace(train=splits.train)
+    found = dict(_measured((*how.measures, *measures), model, lambda _: samples, shared, seed))
     scores = records_of(found, Score)
     warnings = (
         *(() if calibration is None else calibration.warnings()),

@@ -13,13 +13,22 @@ from sparsecode.evaluate.denoise import Denoising
 from sparsecode.evaluate.gates import Gates
 from sparsecode.evaluate.restore import Restoration
 from sparsecode.evaluate.score import Scores
+from sparsecode.evaluate.sites import LinearMap, Sites
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]
 
-AnyMeasure = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity
+AnyMeasure = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap
 
-STANDARD: tuple[AnyMeasure, ...] = (Scores(), Denoising(), Restoration(), Elbo(), UnitActivity())
-DURING_TRAINING: tuple[AnyMeasure, ...] = (Scores(), Gates(), Restoration())
+STANDARD: tuple[AnyMeasure, ...] = (
+    Scores(),
+    Denoising(),
+    Restoration(),
+    Elbo(),
+    UnitActivity(),
+    Sites(),
+    LinearMap(),
+)
+DURING_TRAINING: tuple[AnyMeasure, ...] = (Scores(), Gates(), Restoration(), Sites())
 
 
 @cache
