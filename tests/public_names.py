@@ -20,6 +20,7 @@ from msgspec import structs
 FACES = (
     "sparsecode",
     "sparsecode.data",
+    "sparsecode.evaluate",
     "sparsecode.interop",
     "sparsecode.losses",
     "sparsecode.metrics",

@@ -22,6 +22,8 @@ from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evalu
 from sparsecode.evaluate.measures import STANDARD
 from sparsecode.evaluate.restore import Restored
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.portable import build_model
+from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json, to_json
 from sparsecode.sweeps.results import read_results
@@ -139,3 +141,15 @@ def test_every_measure_once_and_scores_among_them() -> None:
         Evaluate(measures=(STANDARD[1],))
     with pytest.raises(ValueError, match="each measure once"):
         Evaluate(validation=(STANDARD[0], STANDARD[0]))
+
+
+def test_recipes_follow_what_their_papers_follow() -> None:
+    splits = Digits().load()
+    for name, wanted in (
+        ("digits-satlin", {"codes/encode/mean_activation", "codes/encode/kl"}),
+        ("noise-digits", {"activity/active_noisy", "activity/dead_clean", "activity/key_value_cosine"}),
+        ("digits-vsc", {"gates/active_units", "gates/hoyer"}),
+    ):
+        config = RECIPES[name]()
+        model = build_model(config.model, splits.shape, 0).eval()
+        assert wanted <= validation(model, splits.valid, splits.data_range, config.evaluate).keys()

@@ -1,1 +1,8 @@
-"""Scores of trained models and codes. Nothing here trains a sparse model."""
+"""Scores of trained models and codes. Nothing here trains a sparse model.
+
+What is public stands in `__init__.pyi`, and is imported on first use.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

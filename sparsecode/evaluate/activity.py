@@ -174,11 +174,17 @@ class UnitUse:
 
 @torch.no_grad()
 def activity(
-    model: AbstractSparseModel, split: Split, sigma: float | None = None, seed: int = 0, theta: float = 0.0
+    model: AbstractSparseModel,
+    split: Split,
+    sigma: float | None = None,
+    seed: int = 0,
+    theta: float = 0.0,
+    *,
+    costs: bool = True,
 ) -> Activity | None:
     """`Activity` on all samples of a split, at the noise of training or at another `sigma` in model space.
 
-    The noise is a function of the seed. None for models that `noise_source` knows no noise for.
+    The noise is a function of the seed; `costs` are the `terms`. None for models that `noise_source` knows no noise for.
     """
     noise, layer = noise_source(model, sigma), one_layer(model)
     if noise is None or layer is None:
@@ -207,7 +213,7 @@ def activity(
         each = torch.nn.functional.cosine_similarity(keys, model.dictionary.atoms.double(), dim=1)
         cosine, weighted = float(each.mean()), _mean((noisy_use.counts @ each / noisy_use.counts.sum())[None])
     near = _nearest(model, split, noise, seed) if model.reconstructs else None
-    closed = isinstance(noise.law, GaussianNoise) and noise.sigma > 0
+    closed = costs and isinstance(noise.law, GaussianNoise) and noise.sigma > 0
     return Activity(
         n=split.n,
         n_code=n_code,
@@ -273,10 +279,13 @@ class UnitActivity(KnownMeasure, tag="activity"):
     """The units of a one-layer network with its noise on and off, on the first `samples` of a split: `activity`."""
 
     samples: Annotated[Count, Meta(description="samples that are looked at")] = 2000
+    costs: Annotated[
+        bool, Meta(description="whether what noise adds to the error is computed, at n_code^2 operations per sample")
+    ] = True
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return noise_source(model) is not None
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Activity]:
-        found = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta)
+        found = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta, costs=self.costs)
         return {} if found is None else {WHOLE: found}

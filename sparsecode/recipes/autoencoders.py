@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import LCN, MNIST, Digits, MiniLM, Patches
+from sparsecode.evaluate import DURING_TRAINING, Codes
 from sparsecode.losses import KL, AuxK, Matryoshka, Sparsity, TargetL0, Term
 from sparsecode.models import Amortised
 from sparsecode.nn import (
@@ -59,6 +60,7 @@ __all__ = [
 PIXELS = 28 * 28
 DENSE = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")  # an ordinary linear layer
 PLAIN = Affine(centred=False, start="uniform")
+FOLLOWED = (*DURING_TRAINING, Codes())  # mean activations and their divergence, too
 
 
 def _groups(encoder: Adam, activation: Adam | None = None) -> dict[str, Group]:
@@ -81,7 +83,7 @@ def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
         ),
         optim=Optim(groups=_groups(Adam(lr=1e-4, eps=1e-8 * PIXELS))),
         train=Train(epochs=50, batch_size=50, select="last", evaluate_every=5, log_every=100),
-        evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input", theta=0.5),
+        evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input", theta=0.5, validation=FOLLOWED),
         seed=0,
     )
 
@@ -132,7 +134,7 @@ def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
         model=model,
         optim=Optim(groups=_groups(Adam(lr=1e-3))),
         train=Train(epochs=epochs, batch_size=64, select="last", evaluate_every=20),
-        evaluate=Evaluate(sigmas=(0.1, 0.25, 0.5), unit="range", theta=theta),
+        evaluate=Evaluate(sigmas=(0.1, 0.25, 0.5), unit="range", theta=theta, validation=FOLLOWED),
         seed=0,
     )
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import MNIST, ClassTasks, Data, Digits, Labelled
+from sparsecode.evaluate import DURING_TRAINING, UnitActivity
 from sparsecode.losses import Classify, Reconstruct, Sparsity, Task
 from sparsecode.models import Amortised, Inference, Iterative
 from sparsecode.nn import (
@@ -113,7 +114,10 @@ def trained(
             checkpoint_every=max(1.0, epochs / 10),
             log_every=20,
         ),
-        evaluate=Evaluate(sigmas=sigmas),
+        evaluate=Evaluate(
+            sigmas=sigmas,
+            validation=(*DURING_TRAINING, UnitActivity(samples=500, costs=False)),  # what the paper follows
+        ),
         seed=0,
     )
 
