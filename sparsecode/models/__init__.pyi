@@ -1,7 +1,7 @@
 from .amortised import Amortised as Amortised
 from .amortised import AmortisedModel as AmortisedModel
 from .base import AbstractSparseModel as AbstractSparseModel
-from .iterative import Inference as Inference
+from .inference import Inference as Inference
 from .iterative import Iterative as Iterative
 from .iterative import IterativeModel as IterativeModel
 from .portable import ModelSpec as ModelSpec

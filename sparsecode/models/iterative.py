@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.inference import Inference
 from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.decoders import Decoder, LinearDictionary
@@ -23,42 +24,12 @@ from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.coupled import CoupledEnergy
 from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.loop import Solver, solve
-from sparsecode.solvers.original import OriginalFISTA
+from sparsecode.solvers.loop import solve
 from sparsecode.solvers.scaling import solve_in_any_units
 from sparsecode.specs import Spec, name_of
 from sparsecode.types import Batch, Loss, Solution
 
 __all__ = ["Inference", "Iterative", "IterativeModel"]
-
-
-class Inference(Spec, tag="inference"):
-    """How codes are solved for: algorithm, where it starts, when it stops.
-
-    With `compat` the `original` rule of the paper's code takes the solver's place, in training and after.
-    """
-
-    solver: Annotated[
-        Solver | None, Meta(description="default: coordinate descent for linear decoders on a CPU, else FISTA")
-    ] = None
-    start: Annotated[
-        Literal["encoder", "zero"] | Annotated[float, Meta(ge=0)],
-        Meta(description="start from the encoder's prediction, from zero, or from this value everywhere"),
-    ] = "encoder"
-    tol: Annotated[
-        float,
-        Meta(
-            gt=0, description="a code is done at this relative duality gap (KKT residual, if the decoder is not linear)"
-        ),
-    ] = 1e-3
-    max_steps: Annotated[int, Meta(ge=1, description="most steps per code")] = 200
-    original: Annotated[OriginalFISTA | None, Meta(description="the rule of the paper's code")] = None
-    compat: Annotated[bool, Meta(description="solve by the original's rule, to reproduce its numbers")] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.compat and self.original is None:
-            raise ValueError("Inference: compat is set and `original` is missing; expected the original's step and tau")
 
 
 class Iterative(Spec, tag="iterative"):

@@ -1,0 +1,42 @@
+"""How codes are solved for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from sparsecode.solvers.loop import Solver
+from sparsecode.solvers.original import OriginalFISTA
+from sparsecode.specs import Spec
+
+__all__ = ["Inference"]
+
+
+class Inference(Spec, tag="inference"):
+    """How codes are solved for: algorithm, where it starts, when it stops.
+
+    With `compat` the `original` rule of the paper's code takes the solver's place, in training and after.
+    """
+
+    solver: Annotated[
+        Solver | None, Meta(description="default: coordinate descent for linear decoders on a CPU, else FISTA")
+    ] = None
+    start: Annotated[
+        Literal["encoder", "zero"] | Annotated[float, Meta(ge=0)],
+        Meta(description="start from the encoder's prediction, from zero, or from this value everywhere"),
+    ] = "encoder"
+    tol: Annotated[
+        float,
+        Meta(
+            gt=0, description="a code is done at this relative duality gap (KKT residual, if the decoder is not linear)"
+        ),
+    ] = 1e-3
+    max_steps: Annotated[int, Meta(ge=1, description="most steps per code")] = 200
+    original: Annotated[OriginalFISTA | None, Meta(description="the rule of the paper's code")] = None
+    compat: Annotated[bool, Meta(description="solve by the original's rule, to reproduce its numbers")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compat and self.original is None:
+            raise ValueError("Inference: compat is set and `original` is missing; expected the original's step and tau")
