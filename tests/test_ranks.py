@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from toys import IN_FLOAT64, KINDS, big_digits, toy
 
+from sparsecode.models.portable import build_model
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
 
@@ -82,8 +83,8 @@ def test_two_ranks_equal_one(folders: tuple[Path, Path], tmp_path: Path, name: s
     run(config, tmp_path / "one", accelerator="cpu", figures=False)
     state = "resume/state.safetensors"
     one, other = load_file(tmp_path / "one" / state), load_file(two / name / state)
-    shape = config.data.load().shape
-    start = config.model.build(shape, config.seed).state_dict()
+    splits = config.data.load()
+    start = build_model(config.model, splits.shape, config.seed, splits.target_shape).state_dict()
     assert one.keys() == other.keys()
     for key, value in one.items():
         if key.startswith("model/") and value.is_floating_point():
