@@ -15,6 +15,7 @@ from sparsecode.data.in_memory import splits_from
 from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.init_from import InitFrom
+from sparsecode.leaves import tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, build_model
 from sparsecode.reports.run_figures import figures_of
@@ -174,7 +175,7 @@ def fit(
     config = Run(
         data=data, model=spec, optim=optim, train=train, evaluate=evaluate or Evaluate(), seed=seed, init_from=init_from
     )
-    if model is not None and select is None and train.select == "last" and _tag(spec) in SELECTED:
+    if model is not None and select is None and train.select == "last" and tag_of(spec) in SELECTED:
         config = _selecting(config, f"{next(iter(model.coders()))}/objective")
     store = _Memory() if out is None else RunFolder(out)
     watching = [ProgressBar(Console()), *observers] if progress else observers
@@ -206,11 +207,11 @@ def _given(x: Any, target: Any, labels: Any, valid: Any, test: Any) -> tuple[Dat
 
 def _optim(spec: ModelSpec, model: AbstractSparseModel) -> Optim:
     """The default optimisers of the groups that the model has."""
-    kinds = OPTIMISERS.get(_tag(spec), {})
+    kinds = OPTIMISERS.get(tag_of(spec), {})
     parts = dict.fromkeys(name.partition(".")[0] for name in model.param_groups())
     if not any(part in kinds for part in parts):
-        return Optim({"*": ADAM} if parts else {}, CLIPPED.get(_tag(spec)))
-    return Optim({part: kinds.get(part, ADAM) for part in parts}, CLIPPED.get(_tag(spec)))
+        return Optim({"*": ADAM} if parts else {}, CLIPPED.get(tag_of(spec)))
+    return Optim({part: kinds.get(part, ADAM) for part in parts}, CLIPPED.get(tag_of(spec)))
 
 
 def _selecting(config: Run, select: str) -> Run:
@@ -219,7 +220,3 @@ def _selecting(config: Run, select: str) -> Run:
         return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, select=select))
     except ValueError:
         return config
-
-
-def _tag(spec: ModelSpec) -> str:
-    return str(spec.__struct_config__.tag)

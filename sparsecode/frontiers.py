@@ -16,7 +16,7 @@ from sparsecode.evaluate.geometry import dictionary_of
 from sparsecode.evaluate.references import ReferencePoint, by_pursuit, reference_scores, references
 from sparsecode.evaluate.score import Score
 from sparsecode.runs import RunFolder
-from sparsecode.specs import Spec
+from sparsecode.specs import Spec, plain
 from sparsecode.sweeps import SEED, SweepResult, named
 
 __all__ = ["SEED", "Frontier", "FrontierRow", "frontier_of", "reference_curves"]
@@ -140,7 +140,7 @@ def reference_curves(frontier: Frontier, root: Path, seed: int = 0) -> dict[str,
     """
     names = list(dict.fromkeys(run for row in frontier.rows for run in row.runs))
     configs = [RunFolder(root / name).config() for name in names]
-    if len({msgspec.json.encode(config.data) for config in configs}) > 1:
+    if len({msgspec.json.encode(plain(config.data)) for config in configs}) > 1:
         raise ValueError(
             "runs have different data, so that no reference stands for all; sweep one data source at a time"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from sparsecode.interop import native
 from sparsecode.interop.formats import read
+from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import load_model
 from sparsecode.nn.affine import Affine, BiasedDictionary
@@ -55,7 +57,7 @@ class InitFrom(Spec, tag="init_from"):
 
         Raises FileNotFoundError if there is no such model, ValueError if its weights do not fit or are no encoder's own.
         """
-        source = self._source()
+        source = self._source(foreign_types(model.spec))
         wanted = self._wanted
         for part in wanted:
             ours, theirs = (_kind(_part(spec, part)) for spec in (model.spec, source.spec))
@@ -81,7 +83,7 @@ class InitFrom(Spec, tag="init_from"):
     def _wanted(self) -> tuple[str, ...]:
         return ALL if "all" in self.parts else self.parts
 
-    def _source(self) -> AbstractSparseModel:
+    def _source(self, leaves: Sequence[type]) -> AbstractSparseModel:
         path = Path(self.run)
         if not path.exists():
             raise FileNotFoundError(
@@ -89,7 +91,7 @@ class InitFrom(Spec, tag="init_from"):
             )
         try:
             own = native.model_folder(path)
-            return native.to_model(read(path)) if own is None else load_model(own)
+            return native.to_model(read(path)) if own is None else load_model(own, leaves)
         except ValueError as error:
             raise ValueError(f"init_from.run {error}") from None
 
@@ -99,9 +101,9 @@ def _part(spec: Spec, part: str) -> Any:
     return getattr(getattr(spec, "task", None), "normaliser", None) if part == PREDICT else getattr(spec, part, None)
 
 
-def _kind(part: Spec | None) -> Any:
+def _kind(part: Any) -> Any:
     """What an affine encoder or decoder computes, less how it starts; the kind of anything else."""
     if not isinstance(part, Affine | BiasedDictionary):
-        return None if part is None else part.__struct_config__.tag
+        return part and tag_of(part)
     without = ("start", "scale") if isinstance(part, Affine) else STARTS
     return {name: value for name, value in msgspec.to_builtins(part).items() if name not in without}

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import copy
 import re
-import types
 import typing
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from sparsecode.leaves import foreign_types, members
 from sparsecode.runs import Run
-from sparsecode.specs import Spec, converted, parsed
+from sparsecode.specs import Spec, converted, parsed, plain
 
 __all__ = ["OverrideError", "assign", "item_of", "members", "replaced", "to_run", "value_at", "variants", "variants_at"]
 
@@ -64,43 +65,34 @@ def assign(config: Run, assignments: tuple[str, ...], option: str = "--set") -> 
 
 def replaced(config: Run, values: dict[str, Any], option: str = "--set") -> Run:
     """`config` with each value put in place of what the dotted path means; errors as `assign`."""
-    raw = msgspec.to_builtins(config)
+    raw = plain(config)
     for path, value in values.items():
         place, last, hint = _find(raw, path, option, value)
         place[last] = copy.deepcopy(_by_name(value, hint, path, option))  # later paths may lie inside it
         raw = _listed(raw)
-    return to_run(raw)
+    return to_run(raw, foreign_types(config))
 
 
 def value_at(config: Run, path: str, option: str = "--set") -> Any:
     """What stands at a dotted path, as plain JSON types; errors as `assign`."""
-    place, last, _ = _find(msgspec.to_builtins(config), path, option)
+    place, last, _ = _find(plain(config), path, option)
     return _listed(place[last])
 
 
 def variants_at(config: Run, path: str) -> dict[str, type[Spec]]:
     """The variants that may stand at a dotted path, by name; none where there is no such place, or no choice of variants."""
     try:
-        return _words(_find(msgspec.to_builtins(config), path, "", {})[2])
+        return _words(_find(plain(config), path, "", {})[2])
     except OverrideError:
         return {}
 
 
-def to_run(raw: Any) -> Run:
-    """A config from plain JSON types. Raises OverrideError naming the place of a value that does not fit."""
+def to_run(raw: Any, leaves: Sequence[type] = ()) -> Run:
+    """A config from plain JSON types; `leaves` are the classes of parts that are not this library's. Raises OverrideError naming the place of a value that does not fit."""
     try:
-        return converted(raw, Run, "config")
+        return converted(raw, Run, "config", leaves)
     except ValueError as error:
         raise OverrideError(str(error)) from None
-
-
-def members(hint: Any) -> list[Any]:
-    """The alternatives of a type, unions and Annotated taken apart."""
-    if typing.get_origin(hint) is Annotated:
-        return members(typing.get_args(hint)[0])
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return [m for part in typing.get_args(hint) for m in members(part)]
-    return [hint]
 
 
 def variants(hint: Any) -> dict[str, type[Spec]]:

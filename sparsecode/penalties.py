@@ -10,7 +10,7 @@ The contract of a penalty p. Training terms (`Sparsity`) need `value` alone:
 Solvers (`Proximal`) need more, beside a weight w and a quadratic or other smooth part:
 
 - `prox(v, t)`: argmin_z 1/2 |z - v|^2 + t p(z); with t = 0 the projection to the domain;
-- `rescaled(e)`: the penalty q with p(2^e z) = 2^e q(z), for problems in other units;
+- `rescaled(e)`: the penalty q with p(2^e z) = 2^e q(z), for problems beyond the range of their dtype (optional);
 - `positive`: whether codes are held to z >= 0;
 
 and, where p is convex (`Convex`), for the duality gap:
@@ -22,13 +22,14 @@ and, where p is convex (`Convex`), for the duality gap:
 from __future__ import annotations
 
 import math
-from typing import Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.leaves import opened
 from sparsecode.ops.prox import soft_threshold
 from sparsecode.specs import NonNegative, Positive, Spec
 
@@ -41,7 +42,9 @@ __all__ = [
     "Hoyer",
     "LogSum",
     "Penalty",
+    "PenaltyLike",
     "Proximal",
+    "Rescales",
     "Tanh",
 ]
 
@@ -57,7 +60,19 @@ class Proximal(Protocol):
 
     def prox(self, v: Tensor, t: float | Tensor) -> Tensor: ...
 
+
+@runtime_checkable
+class Rescales(Proximal, Protocol):
+    """What problems beyond the range of their dtype need of a penalty."""
+
     def rescaled(self, exponent: int) -> Proximal: ...
+
+
+@runtime_checkable
+class PenaltyLike(Protocol):
+    """What a penalty must have; for `Iterative` also what is in `Proximal`."""
+
+    def value(self, z: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
@@ -244,4 +259,8 @@ def _times_power(value: float, exponent: int, most: int) -> float:
     return math.ldexp(part, min(max(own + exponent, -most), most))
 
 
-Penalty = L1 | ElasticNet | GroupL2 | LogSum | Tanh | Hoyer | L0
+Known = L1 | ElasticNet | GroupL2 | LogSum | Tanh | Hoyer | L0
+if TYPE_CHECKING:
+    Penalty = Known | PenaltyLike
+else:
+    Penalty = opened(Known, PenaltyLike)

@@ -17,6 +17,7 @@ from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validatio
 from sparsecode.evaluate.score import HIGHER_IS_BETTER, validated
 from sparsecode.extending import extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
+from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model
 from sparsecode.ops.collective import any_rank
@@ -112,7 +113,7 @@ def run(
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
     """
-    folder = RunFolder(out)
+    folder = RunFolder(out, foreign_types(config))
     if extend is not None:
         config = extendable(config, folder, extend)
 

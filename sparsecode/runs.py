@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -13,11 +14,12 @@ from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.files import printable, write_atomic
 from sparsecode.init_from import InitFrom
+from sparsecode.leaves import tag_of
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, to_json
+from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, plain, to_json
 from sparsecode.train.checkpoint import FitState, read_state
 from sparsecode.train.observers import MetricsFile, Observer, Record, read_metrics
 from sparsecode.train.optim import Optim
@@ -108,10 +110,13 @@ class Store(Protocol):
 
 
 class RunFolder:
-    """runs/<name>: config.json, model/, resume/, metrics.jsonl, eval.json, figures/."""
+    """runs/<name>: config.json, model/, resume/, metrics.jsonl, eval.json, figures/.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    `leaves` are the classes of parts of its config that are not this library's: code is never imported because a file names it.
+    """
+
+    def __init__(self, path: str | Path, leaves: Sequence[type] = ()) -> None:
+        self.path, self.leaves = Path(path), tuple(leaves)
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.eval_file = self.path / "eval.json"
@@ -141,7 +146,7 @@ class RunFolder:
         files that moved, ValueError if the source has no files or the samples are others.
         """
         data = self.config().data if moved is None else moved_to(self.config().data, moved)
-        key, known = msgspec.json.encode(data), {} if loaded is None else loaded
+        key, known = msgspec.json.encode(plain(data)), {} if loaded is None else loaded
         if key not in known:
             known[key] = loaded_from(data)
         self.check_data(known[key])
@@ -171,7 +176,7 @@ class RunFolder:
         """The stored config. Raises FileNotFoundError if this is no run, ValueError if the file is damaged."""
         if not self.exists:
             raise FileNotFoundError(f"{self.path}: not a run folder (no config.json in it)")
-        return from_json(self.config_file.read_bytes(), Run, str(self.config_file))
+        return from_json(self.config_file.read_bytes(), Run, str(self.config_file), self.leaves)
 
     def write_config(self, run: Run) -> None:
         write_atomic(self.config_file, to_json(run))
@@ -205,7 +210,7 @@ class RunFolder:
             if state is not None and state.finished:
                 raise FileNotFoundError(f"{self.model}: the model of this finished run is gone; restore it from a copy")
             raise FileNotFoundError(f"{self.path}: no model yet; it is saved at the first validation")
-        return load_model(self.model)
+        return load_model(self.model, self.leaves)
 
     @property
     def observer(self) -> Observer:
@@ -241,12 +246,13 @@ def labelled(name: str, folder: RunFolder) -> str:
 def moved_to(data: Data, path: Path) -> Data:
     """The same data source with its files at `path`. Raises ValueError if it has none that can be elsewhere."""
     for name in ("path", "images"):
-        if getattr(data, name, None) is not None:
+        if isinstance(data, Spec) and getattr(data, name, None) is not None:
             return msgspec.structs.replace(data, **{name: str(path)})
     if isinstance(data, ClassTasks):
         return msgspec.structs.replace(data, source=moved_to(data.source, path))
-    kind = type(data).__struct_config__.tag
-    raise ValueError(f"--data.path {path}: data of type {kind} have no path in the config; leave the option out")
+    raise ValueError(
+        f"--data.path {path}: data of type {tag_of(data)} have no path in the config; leave the option out"
+    )
 
 
 def loaded_from(data: Data) -> Splits:
@@ -286,7 +292,7 @@ def _summary(folder: RunFolder) -> Summary | None:
         if not folder.exists:
             return None
         config, state = folder.config(), folder.state()
-        data = msgspec.to_builtins(config.data)["type"]
+        data = tag_of(config.data)
         stands = f"{state.step} of {state.total_steps}" if state else folder.unfinished
         if not stands:
             stands = "converted" if (folder.model / "cfg.json").is_file() else "not begun"

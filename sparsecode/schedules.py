@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    runtime_checkable,
+)
 
 import msgspec
 from msgspec import Meta
 
+from sparsecode.leaves import opened
 from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["Clock", "Constant", "Cosine", "Exponential", "Linear", "Piecewise", "Schedule", "Unit", "at", "resolve"]
+__all__ = [
+    "Clock",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Linear",
+    "Piecewise",
+    "Schedule",
+    "ScheduleLike",
+    "Unit",
+    "at",
+    "resolve",
+]
 
 Unit = Literal["step", "epoch", "fraction"]
 T = TypeVar("T")
@@ -25,6 +49,15 @@ class Clock(NamedTuple):
     def steps(self, amount: float, unit: Unit) -> float:
         steps = amount * {"step": 1, "epoch": self.steps_per_epoch, "fraction": self.total_steps}[unit]
         return float(round(steps)) if abs(steps - round(steps)) < 1e-6 else steps  # 0.55 of 100 steps is step 55
+
+
+@runtime_checkable
+class ScheduleLike(Protocol):
+    """What a schedule must have: its value at a step, and the numbers between which it stays."""
+
+    def __call__(self, step: int) -> float: ...
+
+    def extremes(self) -> tuple[float, ...]: ...
 
 
 class Constant(Spec, tag="constant"):
@@ -122,7 +155,11 @@ class Piecewise(Spec, tag="piecewise"):
         return self.values
 
 
-Schedule = Constant | Linear | Cosine | Exponential | Piecewise
+Known = Constant | Linear | Cosine | Exponential | Piecewise
+if TYPE_CHECKING:
+    Schedule = Known | ScheduleLike
+else:
+    Schedule = opened(Known, ScheduleLike)
 
 
 def _in_steps(schedule: Linear | Cosine | Exponential | Piecewise, amount: float) -> float:

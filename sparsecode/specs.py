@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 from msgspec import Meta
 
+from sparsecode.leaves import admitted, built, is_foreign, plain, unknown_tag
 from sparsecode.migrations import MIGRATIONS, Migration
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "name_of",
     "pack",
     "parsed",
+    "plain",
     "to_json",
     "unpack",
 ]
@@ -57,9 +59,9 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
         for name in self.__struct_fields__:
             given, hint = getattr(self, name), _hints(type(self))[name]
             where = f"{type(self).__name__}.{name}"
-            value = _converted(given, hint, f"{where}: got {given!r}")
+            value = _admitted(given, hint, where)
             # a schedule must keep to the field's range all the way; protocols are slow to ask, and states are made at every step
-            if isinstance(value, Spec) and isinstance(value, Extremes):
+            if (isinstance(value, Spec) or is_foreign(value)) and isinstance(value, Extremes):
                 for number in value.extremes():
                     _converted(number, hint, f"{where}: the schedule reaches {number:g}")
             for number in value if isinstance(value, tuple) else (value,):
@@ -98,15 +100,33 @@ def _converted(value: Any, hint: Any, context: str) -> Any:
         raise ValueError(f"{context}; {error}") from None
 
 
+def _admitted(given: Any, hint: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(given, hint)
+    except msgspec.ValidationError as error:
+        problem = error
+    try:
+        return admitted(given, hint, where)
+    except msgspec.ValidationError:
+        raise ValueError(f"{where}: got {given!r}; {problem}") from None
+
+
 def pack(spec: Spec) -> dict[str, Any]:
     """The spec as plain JSON types, under its format number: {"format": n, "spec": {...}}."""
-    return {"format": FORMAT, "spec": msgspec.to_builtins(spec)}
+    return {"format": FORMAT, "spec": plain(spec, type(spec))}
 
 
-def unpack(raw: Any, kind: type[S] | UnionType, source: str, migrations: Sequence[Migration] = MIGRATIONS) -> S:
+def unpack(
+    raw: Any,
+    kind: type[S] | UnionType,
+    source: str,
+    migrations: Sequence[Migration] = MIGRATIONS,
+    leaves: Sequence[type] = (),
+) -> S:
     """The spec, of this kind or one of these, that `pack` wrote, older formats migrated first.
 
-    Raises ValueError naming `source` (a file) if the format is unknown or newer than this version's,
+    Leaves that are not part of this library are made from the classes in `leaves`, and from no others: a file's word imports
+    nothing. Raises ValueError naming `source` (a file) if the format is unknown or newer than this version's,
     or if a field is missing, unknown or out of range (with its path).
     """
     newest = len(migrations) + 1
@@ -121,21 +141,24 @@ def unpack(raw: Any, kind: type[S] | UnionType, source: str, migrations: Sequenc
     body = raw["spec"]
     for migrate in migrations[number - 1 :] if isinstance(body, dict) else ():
         body = migrate(body)
-    return converted(body, kind, source)
+    return converted(body, kind, source, leaves)
 
 
-def converted(raw: Any, kind: Any, source: str) -> Any:
+def converted(raw: Any, kind: Any, source: str, leaves: Sequence[type] = ()) -> Any:
     """Plain JSON types as `kind`; 4.0 counts as 4 where a whole number is expected, as other languages write it.
 
     Raises ValueError naming `source` (a file) and the place of a value that does not fit.
     """
     try:
-        return msgspec.convert(raw, kind)
+        return built(raw, kind, leaves)
     except msgspec.ValidationError as error:
-        try:
-            return msgspec.convert(_with_whole_numbers(raw), kind)
-        except msgspec.ValidationError:
-            raise ValueError(f"{source}: {error}") from None
+        problem = error
+    except ValueError as error:  # a leaf's own, or one that is not in `leaves`
+        raise ValueError(f"{source}: {error}") from None
+    try:
+        return built(_with_whole_numbers(raw), kind, leaves)
+    except ValueError:  # that of msgspec is one
+        raise ValueError(f"{source}: {unknown_tag(raw, kind) or problem}") from None
 
 
 def _with_whole_numbers(raw: Any) -> Any:
@@ -212,9 +235,9 @@ def to_json(spec: Spec) -> bytes:
     return msgspec.json.format(msgspec.json.encode(pack(spec)), indent=2) + b"\n"
 
 
-def from_json(data: bytes, kind: type[S], source: str = "config") -> S:
-    """The inverse of `to_json`; errors as `unpack`."""
-    return unpack(parsed(data, source), kind, source)
+def from_json(data: bytes, kind: type[S], source: str = "config", leaves: Sequence[type] = ()) -> S:
+    """The inverse of `to_json`; `leaves` and errors as `unpack`."""
+    return unpack(parsed(data, source), kind, source, leaves=leaves)
 
 
 def name_of(record: Any) -> str:
@@ -225,7 +248,7 @@ def name_of(record: Any) -> str:
     return str(record.__struct_config__.tag) if isinstance(record, Spec) else type(record).__name__.lower()
 
 
-def differences(old: Spec, new: Spec) -> list[str]:
+def differences(old: Any, new: Any) -> list[str]:
     """Lines `path: old -> new` for every leaf in which two configs differ; records of a tuple have their names in the path."""
 
     def flat(value: Any, path: str) -> dict[str, Any]:
@@ -236,7 +259,7 @@ def differences(old: Spec, new: Spec) -> list[str]:
             value = {name_of(item): item for item in value}
         if isinstance(value, dict):
             return {k: v for key, item in value.items() for k, v in flat(item, f"{path}.{key}".lstrip(".")).items()}
-        return {path: msgspec.to_builtins(value)}
+        return {path: plain(value)}
 
     a, b = flat(old, ""), flat(new, "")
     absent = "(absent)"

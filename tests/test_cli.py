@@ -79,7 +79,7 @@ def test_options_and_variants_reach_the_config(tmp_path: Path) -> None:
         (["--model.weight", "-1"], "$.model.weight"),
         (["--train.batch-size", "0"], "$.train.batch_size"),
         (["--set", "model.penalty.nothing=1"], "model.penalty.nothing: no such place in the config; there is positive"),
-        (["--set", 'model.penalty={"type":"l7"}'], "$.model.penalty"),
+        (["--set", 'model.penalty={"type":"l7"}'], "model.penalty.type is 'l7'; expected l1, elastic_net"),
         (["--set", "model.penalty.positive=false"], "encoder.positive is True and penalty.positive is False"),
         (["--train.epochs", "many"], "many"),
     ],

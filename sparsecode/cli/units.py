@@ -22,7 +22,6 @@ from sparsecode.evaluate.receptive_fields import FieldsSummary
 from sparsecode.files import write_atomic
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.capabilities import one_layer
-from sparsecode.nn.noises import Noise
 from sparsecode.plots import ablation_lines, active_over_epochs, pre_activation_densities
 from sparsecode.plots.saving import save_figure
 from sparsecode.runs import Run, RunFolder
@@ -154,7 +153,7 @@ def _open(
 def _strongest(one: _Opened) -> float:
     """The noise of training, where it was annealed the most there was."""
     how = one.model.corruption
-    return one.noise.sigma if how is None or not isinstance(how.spec, Noise) else how.strongest
+    return one.noise.sigma if how is None or how.noise is None else how.strongest
 
 
 def _print(reports: Mapping[str, Units], console: Console) -> None:

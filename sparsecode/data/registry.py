@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
 from sparsecode.data.arrays import Arrays
 from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.dsprites import DSprites
@@ -15,12 +17,22 @@ from sparsecode.data.minilm import MiniLM
 from sparsecode.data.patches import Patches
 from sparsecode.data.shapes import Shapes
 from sparsecode.data.shards import Shards
+from sparsecode.data.splits import Splits
 from sparsecode.data.synthetic import Synthetic
 from sparsecode.data.tasks import ClassTasks
+from sparsecode.leaves import opened
 
-__all__ = ["Data"]
+__all__ = ["Data", "DataLike"]
 
-Data = (
+
+@runtime_checkable
+class DataLike(Protocol):
+    """What a data source must have: `load` gives its samples, the same at every call."""
+
+    def load(self) -> Splits: ...
+
+
+Known = (
     Digits
     | Photos
     | MNIST
@@ -39,3 +51,7 @@ Data = (
     | ClassTasks
     | InMemory
 )
+if TYPE_CHECKING:
+    Data = Known | DataLike
+else:
+    Data = opened(Known, DataLike)

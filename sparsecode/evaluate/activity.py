@@ -111,8 +111,8 @@ def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> Nois
     if layer is None or layer.model.projection is not None:
         return None
     how = layer.model.corruption
-    if how is not None and isinstance(how.spec, Noise):
-        return NoiseSource(how.spec, how.sigma if sigma is None else sigma)
+    if how is not None and how.noise is not None:
+        return NoiseSource(how.noise, how.sigma if sigma is None else sigma)
     return None if sigma is None else NoiseSource(GaussianNoise(sigma=sigma), sigma)
 
 

@@ -3,13 +3,16 @@
 `Term` is the union of the terms that `Amortised.terms` may list from JSON and the command line.
 """
 
+from typing import TYPE_CHECKING
+
+from sparsecode.leaves import opened
 from sparsecode.losses.control import TargetL0, TargetL0Module
 from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.revival import AuxK, Resample
 from sparsecode.losses.sparsity import Sparsity
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
-from sparsecode.losses.term import Forward, TermModule, TrainingTerm
+from sparsecode.losses.term import Forward, TermLike, TermModule, TrainingTerm
 from sparsecode.losses.variance import BatchVariance, squared_error
 
 __all__ = [
@@ -27,10 +30,15 @@ __all__ = [
     "TargetL0Module",
     "Task",
     "Term",
+    "TermLike",
     "TermModule",
     "TrainingTerm",
     "kl_divergence",
     "squared_error",
 ]
 
-Term = Sparsity | KL | AuxK | Resample | Matryoshka
+Known = Sparsity | KL | AuxK | Resample | Matryoshka
+if TYPE_CHECKING:
+    Term = Known | TermLike
+else:
+    Term = opened(Known, TermLike)

@@ -8,7 +8,7 @@ number or per sample [B], of which the mean counts. What it needs of the model i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec, name_of
 from sparsecode.types import Code, SparseCode
 
-__all__ = ["Forward", "Sums", "TermModule", "Terms", "TrainingTerm"]
+__all__ = ["Forward", "Sums", "TermLike", "TermModule", "Terms", "TrainingTerm"]
 
 
 class Sums(NamedTuple):
@@ -143,6 +143,13 @@ class TermModule(nn.Module):
     def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
         """What a user of the trained model should know, from codes and pre-activations of samples."""
         return []
+
+
+@runtime_checkable
+class TermLike(Protocol):
+    """What a term must have: its share of the loss, a scalar. `TrainingTerm` has the defaults of all else."""
+
+    def value(self, forward: Forward) -> Tensor | None: ...
 
 
 class TrainingTerm(Spec):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.leaves import opened
 from sparsecode.losses import Term
 from sparsecode.losses.control import TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
@@ -23,7 +24,8 @@ from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, spars
 from sparsecode.nn.activations import Activation
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
-from sparsecode.nn.encoders import LISTA
+from sparsecode.nn.decoders import DecoderLike
+from sparsecode.nn.encoders import LISTA, EncoderLike
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
@@ -33,6 +35,16 @@ from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
 
 __all__ = ["Amortised", "AmortisedModel"]
+
+
+KnownEncoder = Affine | LISTA | ConvMixer | ResNet50
+KnownDecoder = BiasedDictionary | Perceptron
+if TYPE_CHECKING:
+    Encoder = KnownEncoder | EncoderLike
+    Decoder = KnownDecoder | DecoderLike
+else:
+    Encoder = opened(KnownEncoder, EncoderLike)
+    Decoder = opened(KnownDecoder, DecoderLike)
 
 
 class Amortised(Spec, tag="amortised"):
@@ -50,10 +62,10 @@ class Amortised(Spec, tag="amortised"):
     terms: Annotated[tuple[Term, ...], Meta(description="what the loss adds to the fidelity")] = ()
     corruption: Annotated[Corruption | None, Meta(description="of training inputs; targets stay clean")] = None
     normaliser: Normaliser = Identity()
-    encoder: Affine | LISTA | ConvMixer | ResNet50 = Affine()
-    decoder: Annotated[
-        BiasedDictionary | Perceptron, Meta(description="with hidden layers, all but the first, which is the code")
-    ] = BiasedDictionary()
+    encoder: Encoder = Affine()
+    decoder: Annotated[Decoder, Meta(description="with hidden layers, all but the first, which is the code")] = (
+        BiasedDictionary()
+    )
     task: Annotated[
         Task, Meta(description="what decode(z) is to give: the clean sample, its target, or the logits of its label")
     ] = Reconstruct()
@@ -109,7 +121,7 @@ class AmortisedModel(AbstractSparseModel):
         self.projection = spec.projection and spec.projection.build(shape, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)
         self.terms = Terms(spec.terms, brought(spec), spec.n_code)
-        self.corruption = spec.corruption and Corruptor(spec.corruption, shape)
+        self.corruption = None if spec.corruption is None else Corruptor(spec.corruption, shape)
         self._said = False  # that terms make the steps dense
 
     @property

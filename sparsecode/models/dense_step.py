@@ -11,6 +11,7 @@ from sparsecode.losses.variance import squared_error
 from sparsecode.models.sparse_step import Step
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import BiasedDictionaryModule
+from sparsecode.nn.decoders import DecoderModule
 from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.ops.streams import Stream
 
@@ -20,7 +21,7 @@ __all__ = ["dense_step"]
 def dense_step(
     pre: Float[Tensor, "b k"],
     activation: ActivationModule,
-    decoder: BiasedDictionaryModule | PerceptronModule,
+    decoder: BiasedDictionaryModule | PerceptronModule | DecoderModule,
     terms: Terms,
     target: Float[Tensor, "b f"],
     label: Tensor | None,

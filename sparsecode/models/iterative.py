@@ -69,7 +69,7 @@ class Iterative(Spec, tag="iterative"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = min(self.weight.extremes()) if isinstance(self.weight, Schedule) else self.weight
+        least = self.weight if isinstance(self.weight, int | float) else min(self.weight.extremes())
         if self.link == "identity" and not least:
             raise ValueError("Iterative: weight is 0, which makes no code sparse; expected more than 0, or link 'relu'")
         penalty = self.proximal
@@ -131,11 +131,11 @@ class IterativeModel(AbstractSparseModel):
         self.normaliser = spec.normaliser.build(shape)
         self.decoder = spec.decoder.build(spec.n_code, shape, generator(seed, "decoder"))
         encoder = spec.encoder
-        self.encoder = encoder and encoder.build(spec.n_code, shape, generator(seed, "encoder"))
+        self.encoder = None if encoder is None else encoder.build(spec.n_code, shape, generator(seed, "encoder"))
         self.register_buffer("weight", torch.tensor(at(spec.weight, 0), dtype=torch.float64))
         self.weight: Tensor
         self.control = spec.target_l0 and spec.target_l0.build()
-        self.corruption = spec.corruption and Corruptor(spec.corruption, shape)
+        self.corruption = None if spec.corruption is None else Corruptor(spec.corruption, shape)
 
     @property
     def spec(self) -> Iterative:

@@ -76,10 +76,14 @@ def problems(spec: Amortised) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     found = [f"terms has {name!r} {names.count(name)} times; expected one term of each name" for name in twice]
     for name, term in zip(names, spec.terms, strict=True):
-        found += [f"terms.{name}.{line}" for line in (term.problems(spec.n_code) if hasattr(term, "problems") else ())]
+        found += [f"terms.{name}.{line}" for line in _problems(term, spec.n_code)]
     have = provided(spec)
     found += [_unmet(spec, place, need, instead) for place, need, instead in _needs(spec, names) if need not in have]
     return found
+
+
+def _problems(term: Any, n_code: int) -> list[str]:
+    return term.problems(n_code) if hasattr(term, "problems") else []
 
 
 def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:

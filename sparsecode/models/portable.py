@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,10 +153,10 @@ def _checksum(file: TensorFile) -> str:
     return hasher.hexdigest()
 
 
-def load_model(folder: str | Path) -> AbstractSparseModel:
+def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
     """The model saved in `folder`, on the CPU, in evaluation mode.
 
-    Raises FileNotFoundError if a file is missing and ValueError if one is damaged or of another kind.
+    `leaves` are the classes of its parts that are not this library's. Raises FileNotFoundError if a file is missing and ValueError if one is damaged, of another kind, or needs a class that is not in `leaves`.
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
@@ -171,7 +172,7 @@ def load_model(folder: str | Path) -> AbstractSparseModel:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
-    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG))
+    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG), leaves=leaves)
     tensors = read_tensors(folder / WEIGHTS).tensors
     model = build_model(spec, shape, 0, target)
     tensors = model.renamed(tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparsecode.leaves import tag_of
 from sparsecode.losses.weighted import Weighted
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
@@ -51,5 +52,5 @@ def shared(spec: Spec) -> tuple[Any, ...]:
     return (*fields, *(term.common() if isinstance(term, Weighted) else term for term in spec.terms))
 
 
-def _tag(spec: Spec) -> str:
-    return repr(spec.__struct_config__.tag)
+def _tag(spec: object) -> str:
+    return repr(tag_of(spec))

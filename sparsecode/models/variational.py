@@ -10,6 +10,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.leaves import tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.fused_bound import fuses
 from sparsecode.models.inputs import takes_samples
@@ -55,7 +56,7 @@ class Variational(Spec, tag="variational"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.posterior, Gaussian) != isinstance(self.prior, StandardNormal):
-            given = f"posterior is {_tag(self.posterior)!r} and prior {_tag(self.prior)!r}"
+            given = f"posterior is {tag_of(self.posterior)!r} and prior {tag_of(self.prior)!r}"
             raise ValueError(
                 f"Variational: {given}; expected 'gaussian' with 'standard_normal', or 'spike_slab' with 'spike_slab' or "
                 "'pseudo_inputs': the divergence of one that has spikes from one that has none is infinite"
@@ -69,10 +70,6 @@ class Variational(Spec, tag="variational"):
     def build(self, shape: tuple[int, ...], seed: int) -> VariationalModel:
         """A fresh model for samples of `shape`; weights are a function of the seed."""
         return VariationalModel(self, shape, seed)
-
-
-def _tag(spec: Spec) -> str:
-    return str(spec.__struct_config__.tag)
 
 
 class VariationalModel(AbstractSparseModel):
@@ -193,7 +190,7 @@ class VariationalModel(AbstractSparseModel):
         low, high = float(rows.amin()), float(rows.amax())
         if self.likelihood.unit_interval and (low < 0 or high > 1):
             raise ValueError(
-                f"likelihood is {_tag(self.spec.likelihood)!r}, and samples span {low:.3g} to {high:.3g} in model space; expected "
+                f"likelihood is {tag_of(self.spec.likelihood)!r}, and samples span {low:.3g} to {high:.3g} in model space; expected "
                 "[0, 1]: choose likelihood 'normal', or a normaliser that brings them there"
             )
         self.prior.initialise_(rows)

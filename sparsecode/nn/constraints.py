@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.leaves import opened
 from sparsecode.specs import Positive, Spec
 
-__all__ = ["Bounded", "Constraint", "Free", "UnitBall", "UnitNorm"]
+__all__ = ["Bounded", "Constraint", "ConstraintLike", "Free", "UnitBall", "UnitNorm"]
+
+
+@runtime_checkable
+class ConstraintLike(Protocol):
+    """What a constraint must have: `apply_` moves weights [k, f] to its set, row by row, in place."""
+
+    def apply_(self, atoms: Tensor) -> None: ...
 
 
 class UnitNorm(Spec, tag="unit_norm"):
@@ -55,7 +65,11 @@ class Free(Spec, tag="free"):
 
 
 Bounded = UnitNorm | UnitBall  # a penalty on codes needs atoms that cannot grow
-Constraint = UnitNorm | UnitBall | Free
+Known = UnitNorm | UnitBall | Free
+if TYPE_CHECKING:
+    Constraint = Known | ConstraintLike
+else:
+    Constraint = opened(Known, ConstraintLike)
 
 
 def _project_(atoms: Tensor, constraint: Bounded) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from msgspec import Meta
-from msgspec.structs import replace
 from torch import Tensor, nn
 
-from sparsecode.nn.noises import Noise, amount
+from sparsecode.leaves import opened
+from sparsecode.nn.noises import Noise
 from sparsecode.ops.streams import drawn_rows
-from sparsecode.schedules import Schedule
+from sparsecode.schedules import at
 from sparsecode.specs import Count, Spec
 
-__all__ = ["Corrupted", "Corruption", "Corruptor", "Half", "MaskBlock", "MaskPixels", "SaltAndPepper", "Span"]
+__all__ = [
+    "Corrupted",
+    "Corruption",
+    "Corruptor",
+    "CoverLike",
+    "Half",
+    "MaskBlock",
+    "MaskPixels",
+    "SaltAndPepper",
+    "Span",
+]
 
 Share = Annotated[float, Meta(gt=0, le=1, description="of the features")]
 Fill = Annotated[
@@ -40,6 +50,13 @@ class Corrupted(NamedTuple):
 
     x: Tensor
     hidden: Tensor | None
+
+
+@runtime_checkable
+class CoverLike(Protocol):
+    """What another corruption must have: `apply` changes samples x [B, f] of `shape`, and says what it has put out of sight."""
+
+    def apply(self, x: Tensor, shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted: ...
 
 
 class SaltAndPepper(Spec, tag="salt_and_pepper"):
@@ -103,7 +120,11 @@ class Half(Spec, tag="half"):
         return _covered(x, _every_channel(block, shape).expand(x.shape), span, self.fill)
 
 
-Cover = SaltAndPepper | MaskPixels | MaskBlock | Half
+Known = SaltAndPepper | MaskPixels | MaskBlock | Half
+if TYPE_CHECKING:
+    Cover = Known | CoverLike
+else:
+    Cover = opened(Known, CoverLike)
 Corruption = Noise | Cover
 
 
@@ -113,7 +134,8 @@ class Corruptor(nn.Module):
     def __init__(self, spec: Corruption, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.spec, self.shape = spec, shape
-        self._anneals = isinstance(spec, Noise) and isinstance(spec.sigma, Schedule)
+        self.noise: Noise | None = None if isinstance(spec, CoverLike) else spec
+        self._anneals = self.noise is not None and not isinstance(self.noise.sigma, int | float)
         self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
         self.span: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -121,7 +143,7 @@ class Corruptor(nn.Module):
 
     def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Corrupted:
         """x as it is corrupted at a step of training; after it, as the next step would."""
-        if isinstance(self.spec, Cover):
+        if isinstance(self.spec, CoverLike):
             low, high = self.span.tolist()
             return self.spec.apply(x, self.shape, Span(low, high), rng)
         sigma = self.sigma
@@ -137,19 +159,20 @@ class Corruptor(nn.Module):
 
     def sigma_at(self, step: int) -> float:
         """The standard deviation of noise at a step, in model space; 0 for other corruptions."""
-        if not isinstance(self.spec, Noise):
-            return 0.0
-        # a GPU would have to be waited for
-        low, high = self.span.tolist() if self.spec.unit == "range" else (0.0, 1.0)
-        return amount(self.spec, low, high, step)
+        return 0.0 if self.noise is None else self._in_model_space(at(self.noise.sigma, step))
 
     @property
     def strongest(self) -> float:
         """The largest standard deviation that its schedule comes to."""
-        if not isinstance(self.spec, Noise) or not isinstance(self.spec.sigma, Schedule):
+        if self.noise is None or isinstance(self.noise.sigma, int | float):
             return self.sigma
+        return self._in_model_space(max(self.noise.sigma.extremes()))
+
+    def _in_model_space(self, sigma: float) -> float:
+        if self.noise is None or self.noise.unit != "range":
+            return sigma  # a GPU would have to be waited for
         low, high = self.span.tolist()
-        return amount(replace(self.spec, sigma=max(self.spec.sigma.extremes())), low, high, 0)
+        return sigma * (high - low)
 
     def advance_(self, step: int) -> None:
         """Training has come to a step."""

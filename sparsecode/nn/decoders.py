@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.leaves import opened
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.convolutional import ConvolutionalDictionary
 from sparsecode.nn.initial import uniform_fan_in
@@ -18,7 +19,45 @@ from sparsecode.nn.online import OnlineDictionary
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.specs import Spec
 
-__all__ = ["Decoder", "LinearDictionary", "LinearDictionaryModule", "OneHidden", "OneHiddenModule"]
+__all__ = [
+    "Decoder",
+    "DecoderLike",
+    "DecoderModule",
+    "LinearDictionary",
+    "LinearDictionaryModule",
+    "OneHidden",
+    "OneHiddenModule",
+]
+
+
+class DecoderModule(nn.Module):
+    """What a decoder builds: `mean(z)` gives data [B, f] in model space for codes z [B, n_code], differentiable in z.
+
+    One that is z D has `atoms` D, too, so that codes are solved for by the faster ways of quadratic energies.
+    """
+
+    def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
+        raise NotImplementedError
+
+    def curvature_bound(self) -> float:
+        """An upper bound on |J|_2^2 of the Jacobian J of `mean`, for solvers with a constant step. Raises ValueError without one."""
+        raise ValueError(
+            f"{type(self).__name__} has no curvature_bound; expected a solver that needs none: choose FISTA(step_size='backtracking')"
+        )
+
+    def constrain_(self) -> None:
+        """Keep weights within their range, after each optimiser step."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All weights by name, for the optimiser's patterns."""
+        return {"weight": list(self.parameters())}
+
+
+@runtime_checkable
+class DecoderLike(Protocol):
+    """What a decoder must have."""
+
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> DecoderModule: ...
 
 
 class LinearDictionary(Spec, tag="linear_dictionary"):
@@ -33,7 +72,7 @@ class LinearDictionary(Spec, tag="linear_dictionary"):
         return LinearDictionaryModule(self, n_code, math.prod(shape), rng)
 
 
-class LinearDictionaryModule(nn.Module):
+class LinearDictionaryModule(DecoderModule):
     """The weights of a `LinearDictionary`: `atoms` D."""
 
     def __init__(self, spec: LinearDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
@@ -69,7 +108,7 @@ class OneHidden(Spec, tag="one_hidden"):
         return OneHiddenModule(self, n_code, math.prod(shape), rng)
 
 
-class OneHiddenModule(nn.Module):
+class OneHiddenModule(DecoderModule):
     """The weights of a `OneHidden`: `hidden` H, `bias` b, `out` O."""
 
     def __init__(self, spec: OneHidden, n_code: int, n_features: int, rng: torch.Generator) -> None:
@@ -111,4 +150,8 @@ class OneHiddenModule(nn.Module):
         self.spec.constraint.apply_(self.out)
 
 
-Decoder = LinearDictionary | OneHidden | OnlineDictionary | ConvolutionalDictionary
+Known = LinearDictionary | OneHidden | OnlineDictionary | ConvolutionalDictionary
+if TYPE_CHECKING:
+    Decoder = Known | DecoderLike
+else:
+    Decoder = opened(Known, DecoderLike)

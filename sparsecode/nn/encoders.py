@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.leaves import opened
 from sparsecode.nn.convolutional import ConvolutionalLISTA
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.specs import Spec
 
-__all__ = ["LISTA", "Encoder", "LISTAModule", "LinearEncoder"]
+__all__ = ["LISTA", "Encoder", "EncoderLike", "EncoderModule", "LISTAModule", "LinearEncoder"]
+
+
+class EncoderModule(nn.Module):
+    """What an encoder builds: a module whose `forward` gives codes [B, n_code] of samples x [B, f] in model space."""
+
+    def constrain_(self) -> None:
+        """Keep weights within their range, after each optimiser step."""
+
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """All weights by name, for the optimiser's patterns."""
+        return {"weight": list(self.parameters())}
+
+
+@runtime_checkable
+class EncoderLike(Protocol):
+    """What an encoder must have: whether its codes are >= 0, and `build`."""
+
+    @property
+    def positive(self) -> bool: ...
+
+    def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> EncoderModule: ...
 
 
 class LISTA(Spec, tag="lista"):
@@ -38,7 +60,7 @@ class LISTA(Spec, tag="lista"):
         return LISTAModule(self, n_code, math.prod(shape), rng)
 
 
-class LISTAModule(nn.Module):
+class LISTAModule(EncoderModule):
     """The weights of a `LISTA`: `weight` W, `lateral` S, `bias` b (for signed codes: -theta)."""
 
     def __init__(self, spec: LISTA, n_code: int, n_features: int, rng: torch.Generator) -> None:
@@ -84,7 +106,7 @@ class LinearEncoder(Spec, tag="linear"):
         return LinearEncoderModule(n_code, math.prod(shape), rng)
 
 
-class LinearEncoderModule(nn.Module):
+class LinearEncoderModule(EncoderModule):
     """The weights of a `LinearEncoder`."""
 
     def __init__(self, n_code: int, n_features: int, rng: torch.Generator) -> None:
@@ -95,11 +117,12 @@ class LinearEncoderModule(nn.Module):
     def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
         return nn.functional.linear(x, self.weight, self.bias)
 
-    def constrain_(self) -> None:
-        """Nothing to keep."""
-
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"weight": [self.weight], "bias": [self.bias]}
 
 
-Encoder = LISTA | LinearEncoder | ConvolutionalLISTA
+Known = LISTA | LinearEncoder | ConvolutionalLISTA
+if TYPE_CHECKING:
+    Encoder = Known | EncoderLike
+else:
+    Encoder = opened(Known, EncoderLike)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
+from sparsecode.leaves import opened
 from sparsecode.ops.collective import rank, world_size
 from sparsecode.ops.streams import drawn_rows
-from sparsecode.schedules import Schedule, at
+from sparsecode.schedules import Schedule
 from sparsecode.specs import Spec
 
-__all__ = ["ExponentialNoise", "GaussianNoise", "LaplaceNoise", "Noise", "PoissonNoise", "UniformNoise", "amount"]
+__all__ = ["ExponentialNoise", "GaussianNoise", "LaplaceNoise", "Noise", "NoiseLike", "PoissonNoise", "UniformNoise"]
 
 Sigma = Annotated[
     Annotated[float, Meta(ge=0)] | Schedule, Meta(description="standard deviation; a schedule anneals it to any level")
@@ -24,6 +25,19 @@ Unit = Annotated[
     Literal["input", "range"], Meta(description="sigma in model space, or in shares of the training samples' range")
 ]
 Centred = Annotated[bool, Meta(description="take out the noise's mean")]
+
+
+@runtime_checkable
+class NoiseLike(Protocol):
+    """What noise must have: `noise` [B, f] of this standard deviation for samples x, in model space."""
+
+    @property
+    def sigma(self) -> float | Schedule: ...
+
+    @property
+    def unit(self) -> Literal["input", "range"]: ...
+
+    def noise(self, x: Tensor, sigma: float, rng: torch.Generator) -> Tensor: ...
 
 
 class GaussianNoise(Spec, tag="gaussian"):
@@ -83,9 +97,8 @@ class PoissonNoise(Spec, tag="poisson"):
         return drawn - sigma**2 if self.centred else drawn
 
 
-Noise = GaussianNoise | LaplaceNoise | UniformNoise | ExponentialNoise | PoissonNoise
-
-
-def amount(noise: Noise, low: float, high: float, step: int) -> float:
-    """Its standard deviation at a step, in model space, for samples that span `low` to `high`."""
-    return at(noise.sigma, step) * (high - low if noise.unit == "range" else 1.0)
+Known = GaussianNoise | LaplaceNoise | UniformNoise | ExponentialNoise | PoissonNoise
+if TYPE_CHECKING:
+    Noise = Known | NoiseLike
+else:
+    Noise = opened(Known, NoiseLike)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.leaves import opened
 from sparsecode.specs import Positive, Spec
 
-__all__ = ["Centre", "Identity", "Normaliser", "NormaliserModule", "Standardise", "StandardiseFeatures", "Whiten"]
+__all__ = [
+    "Centre",
+    "Identity",
+    "Normaliser",
+    "NormaliserLike",
+    "NormaliserModule",
+    "Standardise",
+    "StandardiseFeatures",
+    "Whiten",
+]
 
 
 # Samples whose variance is less than this share of their squares are taken to be all equal.
@@ -37,6 +47,13 @@ class NormaliserModule(nn.Module):
 
     def undo(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
         return x * self.scale + self.shift
+
+
+@runtime_checkable
+class NormaliserLike(Protocol):
+    """What a normaliser must have: `build` gives the map and its inverse for samples of `shape`."""
+
+    def build(self, shape: tuple[int, ...]) -> NormaliserModule: ...
 
 
 class Identity(Spec, tag="identity"):
@@ -201,4 +218,8 @@ class WhitenModule(NormaliserModule):
         return x @ self.inverse + self.shift
 
 
-Normaliser = Identity | Standardise | StandardiseFeatures | Centre | Whiten
+Known = Identity | Standardise | StandardiseFeatures | Centre | Whiten
+if TYPE_CHECKING:
+    Normaliser = Known | NormaliserLike
+else:
+    Normaliser = opened(Known, NormaliserLike)

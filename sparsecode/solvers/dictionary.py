@@ -15,7 +15,7 @@ from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
 from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.streams import generator
 from sparsecode.penalties import L1, GroupL2, Proximal
-from sparsecode.schedules import Schedule, at
+from sparsecode.schedules import Schedule, ScheduleLike, at
 from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver, solve
@@ -180,7 +180,7 @@ def learn_dictionary(
 
 
 def _check_types(forgetting: Any, constraint: Any, resume: Any, seed: Any, callback: Any) -> None:
-    numbers = forgetting.extremes() if isinstance(forgetting, Schedule) else (forgetting,)
+    numbers = forgetting.extremes() if isinstance(forgetting, ScheduleLike) else (forgetting,)
     if not all(isinstance(value, int | float) for value in numbers):
         raise TypeError(f"forgetting is {forgetting!r}; expected a number in [0, 1] or a schedule of them")
     if not all(0 <= value <= 1 for value in numbers):

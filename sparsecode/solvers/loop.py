@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from sparsecode.leaves import lacking, opened
 from sparsecode.ops.collective import any_rank
 from sparsecode.penalties import Convex, Proximal
 from sparsecode.solvers.coordinate import CoordinateDescent
@@ -19,7 +20,11 @@ from sparsecode.types import Solution
 
 __all__ = ["CHECK_EVERY", "Solver", "checked_penalty", "checked_solver", "solve"]
 
-Solver = CoordinateDescent | FISTA | ISTA | AdamDescent | OriginalFISTA
+Known = CoordinateDescent | FISTA | ISTA | AdamDescent | OriginalFISTA
+if TYPE_CHECKING:
+    Solver = Known | Algorithm[Any]
+else:
+    Solver = opened(Known, Algorithm)
 
 CHECK_EVERY = 10  # steps between looks at the gap, fewer at the start: each costs about as much as a step
 REFINED = 4  # times closer to the optimum than `tol` before codes are rounded to float32, which takes some of it back
@@ -27,9 +32,10 @@ REFINED = 4  # times closer to the optimum than `tol` before codes are rounded t
 
 def checked_solver(solver: Any) -> Solver | None:
     """`solver`; TypeError if it is something else than a solver or None."""
-    if solver is not None and not isinstance(solver, Solver):
+    if solver is not None and (missing := lacking(solver, Solver)):
         raise TypeError(
-            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
+            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers, or an object with "
+            f"{missing}"
         )
     return solver
 

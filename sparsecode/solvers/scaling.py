@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsecode.penalties import Convex
+from sparsecode.penalties import Convex, Proximal, Rescales
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent
 from sparsecode.solvers.loop import Solver, solve
@@ -103,7 +103,7 @@ def solve_in_any_units(
         _refuse_small_atoms(atoms, gram, atom_size, int(size[solved].amax()) - down + margin, weight)
         if up or down:
             _refuse_units(solver)
-            penalty = energy.penalty.rescaled(down - up)
+            penalty = _rescaled(energy.penalty, down - up)
             part = QuadraticEnergy(shifted(x[group], -down), atoms, penalty, weight, gram)
             start = shifted(z0[group], up - down)
             start = start.masked_fill((start.abs() > 2.0**bits).any(dim=1, keepdim=True), 0)  # too far off to help
@@ -151,6 +151,15 @@ def _recertified(energy: QuadraticEnergy, found: Solution[Tensor], tol: float) -
     size = (2 * energy.half_square * energy.gram.diagonal().amax()).sqrt()
     gap = found.gap + 128 * torch.finfo(size.dtype).eps * size / energy.weight * (found.z != 0).any(dim=1)
     return found._replace(gap=gap, converged=gap <= tol)
+
+
+def _rescaled(penalty: Proximal, exponent: int) -> Proximal:
+    if not isinstance(penalty, Rescales):
+        raise ValueError(
+            f"penalty is {penalty!r}, and squares of x or D leave the range of its dtype; expected a penalty with `rescaled`, or "
+            "values of about 1: rescale x, D and alpha"
+        )
+    return penalty.rescaled(exponent)
 
 
 def _refuse_units(solver: Solver | None) -> None:

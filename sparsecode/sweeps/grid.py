@@ -14,7 +14,7 @@ import msgspec
 from sparsecode.overrides import OverrideError, assign, replaced, value_at
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder
-from sparsecode.specs import parsed
+from sparsecode.specs import parsed, plain
 from sparsecode.sweeps.jobs import Job
 
 __all__ = ["Axis", "jobs_of"]
@@ -108,7 +108,7 @@ def _hash_of(folder: Path) -> str:
 
 
 def _hash(config: Run) -> str:
-    return hashlib.blake2b(msgspec.json.encode(config), digest_size=4).hexdigest()
+    return hashlib.blake2b(msgspec.json.encode(plain(config)), digest_size=4).hexdigest()
 
 
 def _resolved(base: Run, path: str, value: Any) -> Any:

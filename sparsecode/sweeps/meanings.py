@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sparsecode.runs import Run
+from sparsecode.specs import plain
 from sparsecode.sweeps.curves import named, resolved
 from sparsecode.sweeps.results import SweepResult
 
@@ -33,7 +34,7 @@ def meaning_of(config: Run, result: SweepResult, place: str) -> str:
     Bounds on log p(x): the kind of likelihood (a probability or a density), of densities the space, the data, and gates, as with
     relaxed ones there is no bound. Objectives: their terms and weights. PSNR: the range of the data. Squared errors: the data.
     """
-    raw = msgspec.to_builtins(config)
+    raw = plain(config)
     model, data = raw["model"], raw["data"]["type"]
     steps = resolved(result, place)
     quantity = steps[-1]

@@ -10,6 +10,7 @@ import msgspec
 
 from sparsecode.evaluate.evaluation import Evaluation, Measured
 from sparsecode.files import locked, require_own, write_atomic
+from sparsecode.leaves import foreign_types
 from sparsecode.migrations import to_format_2
 from sparsecode.runs import RunFolder
 from sparsecode.specs import converted, differences, parsed
@@ -60,7 +61,7 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
 
 def _finished(job: Job) -> Evaluation | None:
     """The evaluation of a job that needs no more work; what is damaged or differs is for `run` to report."""
-    folder = RunFolder(job.folder)
+    folder = RunFolder(job.folder, foreign_types(job.config))
     try:
         if not folder.exists or differences(folder.config(), job.config):
             return None

@@ -12,9 +12,11 @@ import msgspec
 import torch
 
 from sparsecode import runner
+from sparsecode.leaves import foreign_types
 from sparsecode.models.stackable import obstacle, shared
 from sparsecode.models.stacked import Stacked
 from sparsecode.runs import RunFolder
+from sparsecode.specs import plain
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 from sparsecode.train.observers import Observer
 from sparsecode.train.session import TrainingSession
@@ -32,7 +34,7 @@ def stacks_of(jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]
         if reason:
             apart.setdefault(reason, []).append(job)
         else:
-            key = msgspec.json.encode((job.config.data, job.config.train, shared(model)))
+            key = msgspec.json.encode(plain((job.config.data, job.config.train, shared(model))))
             stacks.setdefault(key, []).append(job)
     return list(stacks.values()), apart
 
@@ -84,7 +86,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
             return
         for job in jobs:
             try:
-                folder = RunFolder(job.folder)
+                folder = RunFolder(job.folder, foreign_types(job.config))
                 runner.enter(job.config, folder, held, fabric)
                 prepared = runner.prepare(job.config, folder, splits, fingerprint)
                 members.append(_Member(job, prepared, prepared.session(fabric, () if members else observers)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 import torch
 from msgspec import Meta
 from torch import nn
 
+from sparsecode.leaves import is_foreign, opened, plain
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Positive, Spec
@@ -103,7 +104,21 @@ class Adagrad(Spec, tag="adagrad"):
         return torch.optim.Adagrad(params, lr=at(self.lr, 0), eps=self.eps)
 
 
-Group = Adam | SGD | SparseAdam | RMSprop | Adagrad
+@runtime_checkable
+class OptimiserLike(Protocol):
+    """What an optimiser must have: its learning rate, and `build`. `build` starts it at the rate of step 0."""
+
+    @property
+    def lr(self) -> float | Schedule: ...
+
+    def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer: ...
+
+
+Known = Adam | SGD | SparseAdam | RMSprop | Adagrad
+if TYPE_CHECKING:
+    Group = Known | OptimiserLike
+else:
+    Group = opened(Known, OptimiserLike)
 
 
 class Clip(Spec, tag="clip"):
@@ -164,8 +179,9 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
 
 def _short(group: Group) -> dict[str, Any]:
     """An optimiser as JSON types, less what is as usual."""
-    usual = msgspec.to_builtins(type(group)())
-    return {name: value for name, value in msgspec.to_builtins(group).items() if name == "type" or value != usual[name]}
+    given = plain(group)
+    usual: dict[str, Any] = {} if is_foreign(group) else msgspec.to_builtins(type(group)())
+    return {name: value for name, value in given.items() if name == "type" or name not in usual or value != usual[name]}
 
 
 def _matches(group: str, pattern: str) -> bool:

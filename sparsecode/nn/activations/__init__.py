@@ -4,7 +4,10 @@ The contract: `train_code(pre, step, moving, rng)` gives the differentiable `Cod
 `moving`; `train_sparse` gives the same without its zeros; `infer(pre)` gives codes row by row from buffers and weights.
 """
 
-from sparsecode.nn.activations.base import ActivationModule
+from typing import TYPE_CHECKING
+
+from sparsecode.leaves import opened
+from sparsecode.nn.activations.base import ActivationLike, ActivationModule
 from sparsecode.nn.activations.competition import GABASwitch, LearnedK, SampledK, SubtractTopK
 from sparsecode.nn.activations.elementwise import Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
 from sparsecode.nn.activations.inhibition import Inhibition
@@ -15,6 +18,7 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "ActivationLike",
     "ActivationModule",
     "BatchTopK",
     "BatchTopKModule",
@@ -35,7 +39,7 @@ __all__ = [
     "top_k",
 ]
 
-Activation = (
+Known = (
     ReLU
     | Sigmoid
     | Satlin
@@ -53,3 +57,7 @@ Activation = (
     | Gated
     | Inhibition
 )
+if TYPE_CHECKING:
+    Activation = Known | ActivationLike
+else:
+    Activation = opened(Known, ActivationLike)

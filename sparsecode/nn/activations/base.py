@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from sparsecode.ops.sparse_codes import Products
 from sparsecode.ops.streams import Stream
 from sparsecode.types import Code, SparseCode
 
-__all__ = ["CROWD", "ActivationModule", "level_of"]
+__all__ = ["CROWD", "ActivationLike", "ActivationModule", "level_of"]
 
 CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}
 """Entries per sample, as a share of all codes, above which dense codes are faster."""
@@ -65,6 +67,13 @@ class ActivationModule(nn.Module):
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {}
+
+
+@runtime_checkable
+class ActivationLike(Protocol):
+    """What an activation must have: `build` gives a module for so many codes, of which `shape` is enough."""
+
+    def build(self, n_code: int) -> ActivationModule: ...
 
 
 def level_of(values: Float[Tensor, "b k"], l0: float) -> float:

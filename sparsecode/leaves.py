@@ -1,0 +1,248 @@
+"""Leaves that users bring: which objects a config's field accepts beside the known ones, how a file records them, and how they are read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+
+__all__ = [
+    "admitted",
+    "built",
+    "foreign_types",
+    "lacking",
+    "members",
+    "opened",
+    "plain",
+    "qualified",
+    "tag_of",
+    "unknown_tag",
+]
+
+OPEN: list[tuple[frozenset[Any], tuple[str, ...]]] = []  # the members of a union, and what any other object must have
+OWN = "sparsecode."
+PLAIN = (bool, int, float, str, bytes, type(None), list, tuple, dict)
+
+
+def opened(known: Any, like: type) -> Any:
+    """`known`, a type or union of types; fields of it accept from now on any object with the attributes of the protocol `like`.
+
+    Files and the command line know the members of `known` alone, and read other leaves only where their classes are given.
+    """
+    names = {n for kind in like.__mro__ for n in (*vars(kind), *vars(kind).get("__annotations__", ()))}
+    wanted = sorted(n for n in names if n == "__call__" or not n.startswith("_"))
+    OPEN.append((frozenset(members(known)), tuple(wanted)))
+    return known
+
+
+def members(hint: Any) -> list[Any]:
+    """The alternatives of a type, unions and Annotated taken apart."""
+    if typing.get_origin(hint) is Annotated:
+        return members(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [m for part in typing.get_args(hint) for m in members(part)]
+    return [hint]
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether a value is an object of a class that is not this library's, nor one of JSON's."""
+    return not isinstance(value, PLAIN) and not f"{type(value).__module__}.".startswith(OWN)
+
+
+def admitted(value: Any, hint: Any, where: str) -> Any:
+    """`value`, or a tuple or dictionary that holds it, if a leaf of a user may stand in a field of type `hint`.
+
+    Raises msgspec.ValidationError where no field of that type takes other leaves, and ValueError naming the place where it lacks
+    something, or cannot be recorded.
+    """
+    inner = _inner(hint, value)
+    if inner is not None:
+        if isinstance(value, dict):
+            return {key: admitted(item, inner, f"{where}[{key!r}]") for key, item in value.items()}
+        return tuple(admitted(item, inner, f"{where}[{i}]") for i, item in enumerate(value))
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        if not _wanted(hint) or not is_foreign(value):
+            raise
+    if missing := lacking(value, hint):
+        raise ValueError(f"{where} is {value!r}; expected {', '.join(_known(hint))}, or an object with {missing}")
+    try:
+        plain(value)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{where} is {value!r}, which no file can record ({error}); expected arguments kept as attributes, each a number, "
+            "string, list or dictionary: make it a dataclass or a Spec"
+        ) from None
+    return value
+
+
+def lacking(value: Any, hint: Any) -> str:
+    """What an object would have to have for a field of type `hint`, and has not; empty if it fits."""
+    if isinstance(value, tuple(m for m in members(hint) if isinstance(m, type))):
+        return ""
+    if isinstance(value, type):
+        return f"these parts, such as {value.__name__}(...) instead of its class"
+    missing = [
+        [name for name in wanted if not hasattr(value, name)] for wanted in _wanted(hint) if is_foreign(value)
+    ] or [["one of these types"]]
+    least = min(missing, key=len)
+    return ", ".join(least) and f"{', '.join(least)}, which {type(value).__name__} lacks"
+
+
+def foreign_types(config: Any) -> tuple[type, ...]:
+    """The classes of all foreign leaves in a config."""
+    return tuple(dict.fromkeys(type(leaf) for leaf in _foreign(config, type(config))))
+
+
+def _foreign(value: Any, hint: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple | dict):
+        inner = _inner(hint, value)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _foreign(item, inner)
+    elif not isinstance(value, PLAIN):
+        if _is_foreign_to(value, hint):
+            yield value
+        hints = _hints_of(type(value))
+        for name, item in _fields(value).items():
+            yield from _foreign(item, hints.get(name))
+
+
+def _is_foreign_to(value: Any, hint: Any) -> bool:
+    return is_foreign(value) and type(value) not in members(hint)
+
+
+def qualified(kind: type) -> str:
+    """The name by which files record a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def tag_of(leaf: Any) -> str:
+    """The word by which files and messages name a leaf."""
+    tag = getattr(leaf, "__struct_config__", None)
+    return qualified(type(leaf)) if is_foreign(leaf) or tag is None else str(tag.tag)
+
+
+def plain(value: Any, hint: Any = None) -> Any:
+    """A config, or a part of one in a field of type `hint`, as plain JSON types.
+
+    A leaf that is not one of `hint`, nor of this library, is its fields under its class's qualified name.
+    """
+    if not any(True for _ in _foreign(value, hint)):
+        return msgspec.to_builtins(value)
+    inner = _inner(hint, value)
+    if isinstance(value, dict):
+        return {key: plain(item, inner) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, inner) for item in value]
+    hints = _hints_of(type(value))
+    tag = qualified(type(value)) if _is_foreign_to(value, hint) else value.__struct_config__.tag
+    return {"type": tag} | {name: plain(item, hints.get(name)) for name, item in _fields(value).items()}
+
+
+def _fields(leaf: Any) -> dict[str, Any]:
+    """The arguments that make a leaf again. Raises AttributeError for one that is not kept under its name."""
+    if isinstance(leaf, msgspec.Struct):
+        names: Sequence[str] = leaf.__struct_fields__
+    elif dataclasses.is_dataclass(leaf):
+        names = [field.name for field in dataclasses.fields(leaf) if field.init]
+    elif type(leaf).__init__ is object.__init__:
+        names = ()
+    else:
+        names = tuple(inspect.signature(type(leaf)).parameters)
+    return {name: getattr(leaf, name) for name in names}
+
+
+def built(raw: Any, hint: Any, leaves: Sequence[type], where: str = "") -> Any:
+    """Plain JSON types as `hint`, where foreign leaves are made from the classes in `leaves`.
+
+    Raises ValueError naming a class that is not among them, and msgspec.ValidationError for what does not fit.
+    """
+    if not _records_foreign(raw):
+        return msgspec.convert(raw, hint)
+    inner = _inner(hint, raw)
+    if isinstance(raw, list):
+        return tuple(built(item, inner, leaves, f"{where}[{i}]") for i, item in enumerate(raw))
+    if not isinstance(raw.get("type"), str):
+        return {key: built(item, inner, leaves, f"{where}.{key}".lstrip(".")) for key, item in raw.items()}
+    tag = raw["type"]
+    kind = _class(tag, leaves, where) if "." in tag else _known(hint).get(tag)
+    if kind is None:
+        return msgspec.convert(raw, hint)  # whose error names the place
+    hints = _hints_of(kind)
+    values = {
+        name: built(item, hints.get(name, Any), leaves, f"{where}.{name}".lstrip("."))
+        for name, item in raw.items()
+        if name != "type"
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where or tag}: {tag} does not take what was saved ({error})") from None
+
+
+def _class(tag: str, leaves: Sequence[type], where: str) -> type:
+    last = tag.rpartition(".")[2]
+    for same in (lambda kind: qualified(kind) == tag, lambda kind: kind.__name__ == last):  # a module may have moved
+        found = [kind for kind in leaves if same(kind)]
+        if len(found) == 1:
+            return found[0]
+    raise ValueError(
+        f"{where or 'its config'} was saved with {tag}, which is not part of sparsecode; import it in Python and pass "
+        f"leaves=[{last}]"
+    )
+
+
+def unknown_tag(raw: Any, hint: Any, path: str = "") -> str | None:
+    """Where plain JSON types name a record that `hint` does not know, which, and what it knows; None if nowhere."""
+    if isinstance(raw, list):
+        inner = _inner(hint, raw)
+        return next((found for i, item in enumerate(raw) if (found := unknown_tag(item, inner, f"{path}[{i}]"))), None)
+    if not isinstance(raw, dict):
+        return None
+    tag, known = raw.get("type"), _known(hint)
+    if known and tag is not None and tag not in known:
+        return f"{path}.type is {tag!r}; expected {', '.join(known)}".lstrip(".")
+    kind = known.get(tag) if tag is not None else next(iter(known.values()), None) if len(known) == 1 else None
+    hints, inner = {} if kind is None else _hints_of(kind), _inner(hint, raw)
+    parts = (unknown_tag(item, hints.get(key, inner), f"{path}.{key}") for key, item in raw.items())
+    return next((found for found in parts if found), None)
+
+
+def _records_foreign(raw: Any) -> bool:
+    if isinstance(raw, dict):
+        tag = raw.get("type")
+        return (isinstance(tag, str) and "." in tag) or any(map(_records_foreign, raw.values()))
+    return isinstance(raw, list) and any(map(_records_foreign, raw))
+
+
+@cache
+def _hints_of(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def _inner(hint: Any, value: Any) -> Any:
+    """The type of what a tuple or dictionary holds, where `value` is one and `hint` allows it."""
+    if isinstance(value, list | tuple):
+        return next((typing.get_args(m)[0] for m in members(hint) if typing.get_origin(m) in (tuple, list)), None)
+    if isinstance(value, dict):
+        return next((typing.get_args(m)[1] for m in members(hint) if typing.get_origin(m) is dict), None)
+    return None
+
+
+def _known(hint: Any) -> dict[str, Any]:
+    """The records among the alternatives of a type, by tag."""
+    kinds = [m for m in members(hint) if isinstance(m, type) and issubclass(m, msgspec.Struct)]
+    return {str(m.__struct_config__.tag): m for m in kinds}
+
+
+def _wanted(hint: Any) -> list[tuple[str, ...]]:
+    """What an object must have for a field of this type, all of one of these; none where it takes no others."""
+    given = set(members(hint))
+    return [wanted for known, wanted in OPEN if known <= given]
