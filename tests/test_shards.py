@@ -334,6 +334,11 @@ def test_what_is_on_disk_need_not_be_made_again(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "data" / UNFINISHED / "train.rows").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"train\.rows: missing or cut short; delete the folder"):
         ShardWriter(tmp_path / "data", 300).__enter__()
+    journal = tmp_path / "data" / UNFINISHED / JOURNAL
+    whole = json.loads(journal.read_text())
+    journal.write_text(json.dumps(whole | {"spec": whole["spec"] | {"rows": [1, 2, -1]}}))
+    with pytest.raises(ValueError, match=r"journal\.json: Expected `int` >= 0 - at `\$\.rows"):
+        ShardWriter(tmp_path / "data", 300).__enter__()
     (tmp_path / "data" / UNFINISHED / JOURNAL).write_text("{")
     with pytest.raises(ValueError, match=r"journal\.json: not valid JSON"):
         ShardWriter(tmp_path / "data", 300).__enter__()

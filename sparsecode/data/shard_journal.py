@@ -22,6 +22,9 @@ UNFINISHED, JOURNAL = "unfinished", "journal.json"
 GROUP_BYTES = 8  # of a row's document, which stands before its values
 
 
+Rows = Annotated[int, Meta(ge=0)]
+
+
 class ShardSettings(Spec, tag="shard_settings"):
     """What must stay the same for a writing to go on."""
 
@@ -38,8 +41,8 @@ class Journal(Spec, tag="shard_journal"):
 
     settings: ShardSettings
     shapes: Annotated[dict[str, tuple[Count, ...]], Meta(min_length=1)]
-    appended: Annotated[int, Meta(ge=0)] = 0
-    rows: tuple[int, int, int] = (0, 0, 0)
+    appended: Rows = 0
+    rows: tuple[Rows, Rows, Rows] = (0, 0, 0)
     spans: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
 
     @property
