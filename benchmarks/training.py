@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from sparsecode.data import Splits
-from sparsecode.evaluate.score import score
+from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.models.iterative import IterativeModel
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from sparsecode.data import Data, InMemory, Splits
 from sparsecode.data.in_memory import splits_from
-from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
+from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import tag_of
 from sparsecode.models.base import AbstractSparseModel

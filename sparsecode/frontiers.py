@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import torch
 
-from sparsecode.evaluate.geometry import dictionary_of
-from sparsecode.evaluate.references import ReferencePoint, by_pursuit, reference_scores, references
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.dictionary.geometry import dictionary_of
+from sparsecode.evaluate.reconstruction.references import ReferencePoint, by_pursuit, reference_scores, references
+from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec, plain
 from sparsecode.sweeps import SEED, SweepResult, named

@@ -12,9 +12,9 @@ import msgspec
 import torch
 
 from sparsecode.data import InMemory, Splits
-from sparsecode.evaluate.calibration import calibrated_
 from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
-from sparsecode.evaluate.score import HIGHER_IS_BETTER, validated
+from sparsecode.evaluate.reconstruction.calibration import calibrated_
+from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, validated
 from sparsecode.extending import extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.leaves import foreign_types

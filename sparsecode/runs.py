@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data import ClassTasks, Data, Splits
-from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
+from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.files import printable, write_atomic
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import tag_of

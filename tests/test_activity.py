@@ -7,9 +7,9 @@ import torch
 from noisy import digits, noisy_network, trained_network
 from torch import Tensor
 
-from sparsecode.evaluate.activity import Activity, UnitUse, activity, noise_source
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.evaluate.metrics import CodeUse, hoyer, treves_rolls
+from sparsecode.evaluate.units.activity import Activity, UnitUse, activity, noise_source
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.nn.activations import ReLU, TopK

@@ -13,8 +13,8 @@ from toys import toy
 
 from sparsecode.cli.main import main
 from sparsecode.data import Digits
-from sparsecode.evaluate.calibration import Calibration
-from sparsecode.evaluate.restore import restore
+from sparsecode.evaluate.reconstruction.calibration import Calibration
+from sparsecode.evaluate.reconstruction.restore import restore
 from sparsecode.losses import KL, AuxK, Classify, Matryoshka, Resample, Sparsity, TargetL0
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK

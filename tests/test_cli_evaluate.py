@@ -16,7 +16,7 @@ from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.data import Digits, Photos
-from sparsecode.evaluate.probe import ProbeReport
+from sparsecode.evaluate.probes.probe import ProbeReport
 from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json
 

@@ -12,10 +12,18 @@ from rich.console import Console
 from sparsecode.cli import main
 from sparsecode.cli.latents import LatentsReport, _use  # pyright: ignore[reportPrivateUsage]
 from sparsecode.data import Digits
-from sparsecode.evaluate.bounds import bounds
-from sparsecode.evaluate.importance import importance_bound
-from sparsecode.evaluate.mlp_probe import mlp_trials
-from sparsecode.evaluate.probe import Probe, ProbeReport, Task, features_of, judged, linear_trials, representations
+from sparsecode.evaluate.probes.mlp_probe import mlp_trials
+from sparsecode.evaluate.probes.probe import (
+    Probe,
+    ProbeReport,
+    Task,
+    features_of,
+    judged,
+    linear_trials,
+    representations,
+)
+from sparsecode.evaluate.variational.bounds import bounds
+from sparsecode.evaluate.variational.importance import importance_bound
 from sparsecode.models.variational import VariationalModel
 from sparsecode.plots.probe import accuracy_over
 from sparsecode.runs import RunFolder

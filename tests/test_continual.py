@@ -13,7 +13,7 @@ from toys import toy
 from sparsecode.cli import main
 from sparsecode.data import ClassTasks, Digits
 from sparsecode.data.batches import batches
-from sparsecode.evaluate.forgetting import forgetting
+from sparsecode.evaluate.networks.forgetting import forgetting
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.affine import Affine

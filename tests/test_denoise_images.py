@@ -15,8 +15,14 @@ from toys import toy
 
 from sparsecode import learn_dictionary
 from sparsecode.data import Photos
-from sparsecode.evaluate.denoise import add_noise, denoise
-from sparsecode.evaluate.images import CODERS, LassoPatches, PursuitPatches, data_space_atoms, denoise_image
+from sparsecode.evaluate.reconstruction.denoise import add_noise, denoise
+from sparsecode.evaluate.reconstruction.images import (
+    CODERS,
+    LassoPatches,
+    PursuitPatches,
+    data_space_atoms,
+    denoise_image,
+)
 from sparsecode.nn.normalisers import Standardise
 from sparsecode.ops.streams import generator
 from sparsecode.runs import Run

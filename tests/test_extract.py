@@ -21,7 +21,7 @@ from sparsecode.data import Shards, extract
 from sparsecode.data.activations import longest
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.text import token_batches
-from sparsecode.evaluate.recovered import loss_recovered
+from sparsecode.evaluate.reconstruction.recovered import loss_recovered
 
 transformers = pytest.importorskip("transformers")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsecode.cli import main
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.frontiers import Frontier, frontier_of, reference_curves
 from sparsecode.plots import FrontierPoint, sparsity_frontier
 from sparsecode.specs import from_json, to_json

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from sparsecode.data import Digits, Factor, Shapes, Split
-from sparsecode.evaluate.bounds import bound
-from sparsecode.evaluate.disentanglement import Disentanglement, disentanglement
-from sparsecode.evaluate.gates import gate_use
-from sparsecode.evaluate.importance import importance_bound, log_density, log_weights
 from sparsecode.evaluate.metrics import hoyer, psnr, ssim
-from sparsecode.evaluate.score import score, validated
+from sparsecode.evaluate.reconstruction.score import score, validated
+from sparsecode.evaluate.variational.bounds import bound
+from sparsecode.evaluate.variational.disentanglement import Disentanglement, disentanglement
+from sparsecode.evaluate.variational.gates import gate_use
+from sparsecode.evaluate.variational.importance import importance_bound, log_density, log_weights
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.likelihoods import Normal
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule

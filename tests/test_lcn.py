@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sparsecode.data import LCN, Patches, Split
 from sparsecode.data.contrast import gaussian_kernel, local_contrast
-from sparsecode.evaluate.denoise import add_noise, denoise
 from sparsecode.evaluate.metrics import psnr
-from sparsecode.evaluate.score import score
+from sparsecode.evaluate.reconstruction.denoise import add_noise, denoise
+from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.models.iterative import Iterative
 from sparsecode.ops.streams import generator
 

@@ -9,8 +9,8 @@ import pytest
 
 from sparsecode.cli.console import Console
 from sparsecode.cli.sweep_report import report_experiment
-from sparsecode.evaluate.bounds import Bound
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.reconstruction.score import Score
+from sparsecode.evaluate.variational.bounds import Bound
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.frontiers import frontier_of
 from sparsecode.overrides import assign

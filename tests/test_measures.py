@@ -14,13 +14,13 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.data import Digits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.activity import Activity
 from sparsecode.evaluate.base import How, OtherResult, Result
-from sparsecode.evaluate.bounds import Bound
-from sparsecode.evaluate.denoise import DenoisedLevels
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
 from sparsecode.evaluate.measures import STANDARD
-from sparsecode.evaluate.restore import Restored
+from sparsecode.evaluate.reconstruction.denoise import DenoisedLevels
+from sparsecode.evaluate.reconstruction.restore import Restored
+from sparsecode.evaluate.units.activity import Activity
+from sparsecode.evaluate.variational.bounds import Bound
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model
 from sparsecode.recipes import RECIPES

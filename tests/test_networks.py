@@ -12,7 +12,7 @@ import torch
 from toys import toy
 
 from sparsecode.data import Digits
-from sparsecode.evaluate.activity import Activity
+from sparsecode.evaluate.units.activity import Activity
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn.activations import ReLU, Softmax

@@ -7,7 +7,7 @@ import torch
 from noisy import digits, noisy_network, trained_network
 from torch import Tensor
 
-from sparsecode.evaluate.noise_terms import (
+from sparsecode.evaluate.units.noise_terms import (
     Network,
     covariance_terms,
     moments,
@@ -107,7 +107,7 @@ def test_rows_at_a_time_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     keys, values = (torch.randn(7, 5, generator=rng, dtype=torch.float64) for _ in range(2))
     pre = torch.randn(4, 7, generator=rng, dtype=torch.float64)
     whole = covariance_terms(pre, keys, values, 0.5)
-    monkeypatch.setattr("sparsecode.evaluate.noise_terms.ROWS", 3)
+    monkeypatch.setattr("sparsecode.evaluate.units.noise_terms.ROWS", 3)
     for a, b in zip(whole, covariance_terms(pre, keys, values, 0.5), strict=True):
         assert torch.allclose(a, b)
 

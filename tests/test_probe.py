@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.lista_probe import lista_trials
-from sparsecode.evaluate.probe import Features, Probe, Task, Trial, features_of, linear_trials, pca, summary
+from sparsecode.evaluate.probes.lista_probe import lista_trials
+from sparsecode.evaluate.probes.probe import Features, Probe, Task, Trial, features_of, linear_trials, pca, summary
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparsecode import omp_encode
 from sparsecode.data import Digits
-from sparsecode.evaluate.pursuits import greedy_codes, refitted_codes, spread, strongest
+from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes, spread, strongest
 
 X = Digits().load().train.x.flatten(1).double()
 ROWS, ATOMS = X[:60], X[100:200] - X[100:200].mean(dim=1, keepdim=True)  # coherent atoms, norms of all sizes

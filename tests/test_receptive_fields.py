@@ -7,7 +7,7 @@ import torch
 from noisy import digits
 from torch import Tensor
 
-from sparsecode.evaluate.receptive_fields import (
+from sparsecode.evaluate.units.receptive_fields import (
     GOOD,
     Fields,
     fit_fields,
@@ -152,7 +152,7 @@ def test_colours_are_told_from_profiles(rng: torch.Generator) -> None:
 def test_the_nearest_image_is_found_in_any_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     images = digits().train.x.flatten(1)
     keys = torch.cat([5 * images[[3, 700, 1200]], torch.zeros(1, images.shape[1])])
-    monkeypatch.setattr("sparsecode.evaluate.receptive_fields.CHUNK", 100)
+    monkeypatch.setattr("sparsecode.evaluate.units.receptive_fields.CHUNK", 100)
     found = nearest_images(keys, images)
     assert torch.allclose(found.cosine, torch.tensor([1.0, 1.0, 1.0, 0.0]))
     cosines = torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(keys[:3], dim=1).T

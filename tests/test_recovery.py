@@ -9,9 +9,9 @@ import torch
 
 from sparsecode.data import Synthetic
 from sparsecode.data.synthetic import Exponential, Firing, KnowsTruth, Part, Uniform
-from sparsecode.evaluate.geometry import cosines, dictionary_of, nearest_cosines
-from sparsecode.evaluate.recovery import SupportCounts, matching, recovery
-from sparsecode.evaluate.stability import stability, subspace_angles
+from sparsecode.evaluate.dictionary.geometry import cosines, dictionary_of, nearest_cosines
+from sparsecode.evaluate.dictionary.recovery import SupportCounts, matching, recovery
+from sparsecode.evaluate.dictionary.stability import stability, subspace_angles
 from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.nn.online import OnlineDictionary
 from sparsecode.penalties import L1
@@ -150,7 +150,7 @@ def test_cosines_by_hand() -> None:
 def test_cosines_do_not_depend_on_order_norms_or_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     atoms = SOURCE.atoms()
     before = cosines(atoms)
-    monkeypatch.setattr("sparsecode.evaluate.geometry.CHUNK", 7)
+    monkeypatch.setattr("sparsecode.evaluate.dictionary.geometry.CHUNK", 7)
     other = cosines((atoms * torch.linspace(0.1, 9, 40)[:, None]).flip(0).double())
     assert other.quantiles == pytest.approx(before.quantiles, rel=1e-5)
     assert (other.mean, other.largest) == pytest.approx((before.mean, before.largest), rel=1e-5)

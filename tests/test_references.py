@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sparsecode import omp_encode
 from sparsecode.data import Digits, Split
-from sparsecode.evaluate.amortisation import amortisation_gap, lasso_at, model_gaps
-from sparsecode.evaluate.geometry import Dictionary, dictionary_of
-from sparsecode.evaluate.references import (
+from sparsecode.evaluate.dictionary.geometry import Dictionary, dictionary_of
+from sparsecode.evaluate.reconstruction.amortisation import amortisation_gap, lasso_at, model_gaps
+from sparsecode.evaluate.reconstruction.references import (
     ReferencePoint,
     by_pursuit,
     by_strongest,
@@ -64,7 +64,7 @@ def test_references_rise_to_everything_and_do_not_depend_on_precision_or_batches
         if not name.endswith("top-k"):
             assert found[-1] > 0.98, name
         with monkeypatch.context() as patch:
-            patch.setattr("sparsecode.evaluate.references.CHUNK", 50)
+            patch.setattr("sparsecode.evaluate.reconstruction.references.CHUNK", 50)
             again = explained(points(approximate, [4, 16], TEST.to(dtype)))
         assert again == pytest.approx(found[1:3], rel=1e-4)
 

@@ -11,8 +11,8 @@ import torch
 from toys import toy
 
 from sparsecode.cli import main
-from sparsecode.evaluate import robustness as module
-from sparsecode.evaluate.robustness import Attack, robustness
+from sparsecode.evaluate.networks import robustness as module
+from sparsecode.evaluate.networks.robustness import Attack, robustness
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run

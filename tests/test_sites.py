@@ -17,8 +17,8 @@ from sparsecode.data import Digits, Splits
 from sparsecode.evaluate.analysis import analyse
 from sparsecode.evaluate.evaluation import Evaluate, evaluate_model
 from sparsecode.evaluate.metrics import ExplainedVariance
-from sparsecode.evaluate.score import score
-from sparsecode.evaluate.sites import LinearBaseline, SiteScores, linear_map, site_scores
+from sparsecode.evaluate.reconstruction.score import score
+from sparsecode.evaluate.reconstruction.sites import LinearBaseline, SiteScores, linear_map, site_scores
 from sparsecode.losses import AuxK, Matryoshka, Predict, Resample, Sparsity
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sparsecode.cli import main
-from sparsecode.evaluate.activity import Activity
+from sparsecode.evaluate.units.activity import Activity
 from sparsecode.experiments import EXPERIMENTS, Experiment
 from sparsecode.overrides import replaced
 from sparsecode.plots.sweep import SweepPoint, sweep_lines

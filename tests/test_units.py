@@ -15,8 +15,8 @@ from sparsecode.cli import main
 from sparsecode.cli.unit_pictures import data_space_keys, most_active
 from sparsecode.cli.units import UnitsReport
 from sparsecode.data import Arrays, Splits
-from sparsecode.evaluate.activity import activity
-from sparsecode.evaluate.receptive_fields import fit_fields, summary
+from sparsecode.evaluate.units.activity import activity
+from sparsecode.evaluate.units.receptive_fields import fit_fields, summary
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.portable import save_model
 from sparsecode.nn.activations import ReLU

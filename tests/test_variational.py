@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsecode.data import Digits
-from sparsecode.evaluate.bounds import Bound, bounds, per_batch
 from sparsecode.evaluate.evaluation import evaluate_model
+from sparsecode.evaluate.variational.bounds import Bound, bounds, per_batch
 from sparsecode.models.portable import load_model, save_model
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.convnet import ConvNet

@@ -22,8 +22,8 @@ from sparsecode.cli.tables import rich_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part
 from sparsecode.evaluate.analysis import Analysed, Analysis, analyse
-from sparsecode.evaluate.score import scores_table
-from sparsecode.evaluate.stability import Stability, stability
+from sparsecode.evaluate.dictionary.stability import Stability, stability
+from sparsecode.evaluate.reconstruction.score import scores_table
 from sparsecode.files import printable, write_atomic
 from sparsecode.plots import equal_l0, firing_density, matched_cosines
 from sparsecode.plots.saving import save_figure

@@ -9,11 +9,11 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from sparsecode.evaluate.amortisation import AmortisationGap
 from sparsecode.evaluate.analysis import OWN, Analysis
-from sparsecode.evaluate.geometry import QUANTILES
-from sparsecode.evaluate.recovery import Recovery
-from sparsecode.evaluate.stability import Stability
+from sparsecode.evaluate.dictionary.geometry import QUANTILES
+from sparsecode.evaluate.dictionary.recovery import Recovery
+from sparsecode.evaluate.dictionary.stability import Stability
+from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap
 
 __all__ = [
     "cosines_table",

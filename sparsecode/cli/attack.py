@@ -8,7 +8,7 @@ from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
 from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.robustness import Attack, Robustness, robustness
+from sparsecode.evaluate.networks.robustness import Attack, Robustness, robustness
 from sparsecode.files import write_atomic
 from sparsecode.models.capabilities import classifies
 from sparsecode.runs import RunFolder

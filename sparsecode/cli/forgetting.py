@@ -10,7 +10,7 @@ from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_names
 from sparsecode.data.tasks import ClassTasks
-from sparsecode.evaluate.forgetting import Forgetting, forgetting
+from sparsecode.evaluate.networks.forgetting import Forgetting, forgetting
 from sparsecode.losses.task import Classify
 from sparsecode.plots.forgetting import forgetting_matrices
 from sparsecode.plots.saving import save_figure

@@ -16,9 +16,9 @@ from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.cli.tables import with_deviation
 from sparsecode.data import Splits
-from sparsecode.evaluate.lista_probe import lista_trials
-from sparsecode.evaluate.mlp_probe import mlp_trials
-from sparsecode.evaluate.probe import (
+from sparsecode.evaluate.probes.lista_probe import lista_trials
+from sparsecode.evaluate.probes.mlp_probe import mlp_trials
+from sparsecode.evaluate.probes.probe import (
     Classifier,
     Probe,
     ProbeReport,

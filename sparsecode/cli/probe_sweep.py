@@ -14,7 +14,7 @@ from rich.table import Table
 
 from sparsecode.cli.options import UsageError
 from sparsecode.cli.tables import with_deviation
-from sparsecode.evaluate.probe import ProbePoint, ProbeResult
+from sparsecode.evaluate.probes.probe import ProbePoint, ProbeResult
 from sparsecode.plots.probe import AccuracyPoint, accuracy_over
 from sparsecode.runs import RunFolder
 from sparsecode.sweeps import read_results

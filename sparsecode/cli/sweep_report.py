@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import with_deviation
-from sparsecode.evaluate.references import ReferencePoint
+from sparsecode.evaluate.reconstruction.references import ReferencePoint
 from sparsecode.experiments import Experiment
 from sparsecode.files import write_atomic
 from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves

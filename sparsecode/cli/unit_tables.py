@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from rich import box
 from rich.table import Table
 
-from sparsecode.evaluate.activity import Activity
-from sparsecode.evaluate.noise_terms import NoiseTerms
-from sparsecode.evaluate.receptive_fields import GOOD, FieldsSummary
+from sparsecode.evaluate.units.activity import Activity
+from sparsecode.evaluate.units.noise_terms import NoiseTerms
+from sparsecode.evaluate.units.receptive_fields import GOOD, FieldsSummary
 
 __all__ = ["activity_table", "fields_table", "terms_table"]
 

@@ -17,8 +17,8 @@ from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.data.synthetic import Part
-from sparsecode.evaluate.activity import Activity, NoiseSource, activity, noise_source
-from sparsecode.evaluate.receptive_fields import FieldsSummary
+from sparsecode.evaluate.units.activity import Activity, NoiseSource, activity, noise_source
+from sparsecode.evaluate.units.receptive_fields import FieldsSummary
 from sparsecode.files import write_atomic
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.capabilities import one_layer

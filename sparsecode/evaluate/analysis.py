@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sparsecode.data.splits import Split, Splits
 from sparsecode.data.synthetic import KnowsTruth, Part
-from sparsecode.evaluate.amortisation import AmortisationGap, model_gaps
-from sparsecode.evaluate.geometry import Cosines, Dictionary, cosines, dictionary_of, nearest_cosines
+from sparsecode.evaluate.dictionary.geometry import Cosines, Dictionary, cosines, dictionary_of, nearest_cosines
+from sparsecode.evaluate.dictionary.recovery import Recovery, matching, recovery
 from sparsecode.evaluate.metrics import CodeUse
-from sparsecode.evaluate.recovery import Recovery, matching, recovery
-from sparsecode.evaluate.references import ReferencePoint, reference_scores, references
-from sparsecode.evaluate.score import Score, score
+from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap, model_gaps
+from sparsecode.evaluate.reconstruction.references import ReferencePoint, reference_scores, references
+from sparsecode.evaluate.reconstruction.score import Score, score
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 

@@ -12,9 +12,9 @@ from sparsecode.choices import NoiseUnit
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, Measure, OtherResult, Result
-from sparsecode.evaluate.calibration import Calibration
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD, AnyMeasure, result_kinds
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.reconstruction.calibration import Calibration
+from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import NonNegative, Positive, Spec, converted
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import typing
 from functools import cache
 
-from sparsecode.evaluate.activity import UnitActivity
 from sparsecode.evaluate.base import Result
-from sparsecode.evaluate.bounds import Elbo
-from sparsecode.evaluate.codes import Codes
-from sparsecode.evaluate.denoise import Denoising
-from sparsecode.evaluate.gates import Gates
-from sparsecode.evaluate.restore import Restoration
-from sparsecode.evaluate.score import Scores
-from sparsecode.evaluate.sites import LinearMap, Sites
+from sparsecode.evaluate.reconstruction.denoise import Denoising
+from sparsecode.evaluate.reconstruction.restore import Restoration
+from sparsecode.evaluate.reconstruction.score import Scores
+from sparsecode.evaluate.reconstruction.sites import LinearMap, Sites
+from sparsecode.evaluate.units.activity import UnitActivity
+from sparsecode.evaluate.units.codes import Codes
+from sparsecode.evaluate.variational.bounds import Elbo
+from sparsecode.evaluate.variational.gates import Gates
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsecode.data.splits import Splits
 from sparsecode.evaluate.base import CHUNK
-from sparsecode.evaluate.traversal import (
+from sparsecode.evaluate.variational.traversal import (
     between,
     between_supports,
     edited,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK
-from sparsecode.evaluate.denoise import add_noise, coder_for
-from sparsecode.evaluate.restore import corrupted
+from sparsecode.evaluate.reconstruction.denoise import add_noise, coder_for
+from sparsecode.evaluate.reconstruction.restore import corrupted
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.ops.streams import generator

@@ -26,7 +26,7 @@ from sparsecode.evaluate.metrics import (
     ssim,
     treves_rolls,
 )
-from sparsecode.evaluate.score import Score, score
+from sparsecode.evaluate.reconstruction.score import Score, score
 from sparsecode.models.iterative import Iterative
 from sparsecode.runs import Evaluate
 from sparsecode.specs import from_json

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from sparsecode.cli import main
 from sparsecode.data import Digits, Shards
-from sparsecode.evaluate.score import Score
+from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder, list_runs
 

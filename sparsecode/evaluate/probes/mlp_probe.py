@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from sparsecode.evaluate.probe import Features, Probe, Task, Track, Trial, judged, scaled, untracked
+from sparsecode.evaluate.probes.probe import Features, Probe, Task, Track, Trial, judged, scaled, untracked
 
 __all__ = ["mlp_trials"]
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sparsecode.evaluate.geometry import unit_rows
+from sparsecode.evaluate.dictionary.geometry import unit_rows
 from sparsecode.specs import Spec
 
 __all__ = ["FOUND", "Matching", "Recovery", "SupportCounts", "matching", "recovery"]

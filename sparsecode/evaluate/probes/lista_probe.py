@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from sparsecode.evaluate.probe import Features, Task, Track, Trial, untracked
+from sparsecode.evaluate.probes.probe import Features, Task, Track, Trial, untracked
 from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.ops.streams import generator

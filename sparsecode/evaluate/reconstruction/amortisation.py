@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.evaluate.geometry import Dictionary, dictionary_of
+from sparsecode.evaluate.dictionary.geometry import Dictionary, dictionary_of
 from sparsecode.evaluate.metrics import ExplainedVariance, l0
-from sparsecode.evaluate.pursuits import greedy_codes, refitted_codes
+from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.solvers.lasso import sparse_encode
 from sparsecode.specs import Spec

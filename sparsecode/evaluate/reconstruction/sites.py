@@ -11,7 +11,7 @@ from torch import Tensor
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import ExplainedVariance
-from sparsecode.evaluate.score import wanted_of
+from sparsecode.evaluate.reconstruction.score import wanted_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.affine import BiasedDictionaryModule
 from sparsecode.specs import Spec

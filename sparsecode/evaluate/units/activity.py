@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import hoyer, treves_rolls
-from sparsecode.evaluate.noise_terms import NoiseTerms, noise_terms
+from sparsecode.evaluate.units.noise_terms import NoiseTerms, noise_terms
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.noises import GaussianNoise, Noise

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.geometry import unit_rows
+from sparsecode.evaluate.dictionary.geometry import unit_rows
 from sparsecode.evaluate.metrics import ExplainedVariance, psnr
-from sparsecode.evaluate.pursuits import greedy_codes, refitted_codes, spread, strongest
+from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes, spread, strongest
 from sparsecode.ops.streams import generator
 from sparsecode.specs import Spec
 

@@ -1,0 +1,1 @@
+"""Networks that classify: attacks, and what is forgotten."""

@@ -1,0 +1,1 @@
+"""Bounds on log p(x), gates, factors and traversals of models with a posterior."""
