@@ -11,6 +11,8 @@ from .reconstruction.denoise import Denoising as Denoising
 from .reconstruction.restore import Restoration as Restoration
 from .reconstruction.score import Score as Score
 from .reconstruction.score import Scores as Scores
+from .reconstruction.sites import LinearMap as LinearMap
+from .reconstruction.sites import Sites as Sites
 from .units.activity import UnitActivity as UnitActivity
 from .units.codes import Codes as Codes
 from .variational.bounds import Elbo as Elbo
@@ -26,11 +28,13 @@ __all__ = [
     "Evaluation",
     "Gates",
     "How",
+    "LinearMap",
     "Measure",
     "Restoration",
     "Result",
     "Score",
     "Scores",
+    "Sites",
     "Table",
     "UnitActivity",
     "evaluate_model",
