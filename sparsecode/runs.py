@@ -231,7 +231,7 @@ class RunFolder:
         return from_json(self.eval_file.read_bytes(), Evaluation, str(self.eval_file))
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
-        write_atomic(self.eval_file, to_json(evaluation))
+        write_atomic(self.eval_file, to_json(evaluation.stored()))
 
     def metrics(self) -> list[Record]:
         return read_metrics(self.metrics_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sparsecode.data import Digits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import How, OtherResult, Result
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
-from sparsecode.evaluate.measures import STANDARD
+from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD
 from sparsecode.evaluate.reconstruction.denoise import DenoisedLevels
 from sparsecode.evaluate.reconstruction.restore import Restored
 from sparsecode.evaluate.units.activity import Activity
@@ -24,6 +25,7 @@ from sparsecode.evaluate.variational.bounds import Bound
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import build_model
 from sparsecode.recipes import RECIPES
+from sparsecode.runner import run
 from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json, to_json
 from sparsecode.sweeps.results import read_results
@@ -105,10 +107,46 @@ def test_a_measure_from_outside_is_stored_tracked_and_printed(capsys: pytest.Cap
     assert tracked["code_spread/encode/sd"] == pytest.approx(float(model.encode(splits.valid.x).detach().std()))
     print_evaluation(Console(), found)
     assert f"{expected:.5g}" in capsys.readouterr().out
-    stored = from_json(to_json(found), Evaluation, "a file")  # as by somebody who does not have the class
+    stored = from_json(to_json(found.stored()), Evaluation, "a file")  # as by somebody who does not have the class
     (kept,) = stored.of(OtherResult).values()
     assert kept.means() == {"sd": expected}
     assert stored.scores == found.scores
+
+
+@dataclass(frozen=True)
+class Share:
+    """A measure with a field, as a config records it."""
+
+    level: float = 0.5
+
+    @property
+    def name(self) -> str:
+        return "share"
+
+    def applies(self, model: AbstractSparseModel) -> bool:
+        return model.n_classes is None
+
+    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Spread]:
+        return {
+            c: Spread(float((encode(split.x) > self.level + how.theta + seed * 0).double().mean()))
+            for c, encode in model.coders().items()
+        }
+
+
+def test_a_run_names_a_measure_from_outside(tmp_path: Path) -> None:
+    config = RunFolder(FROZEN / "runs/digits-topk").config()
+    how = Evaluate(sigmas=(), measures=(*STANDARD, Share(0.1)), validation=(*DURING_TRAINING, Share(0.2)))
+    done = run(msgspec.structs.replace(config, evaluate=how), tmp_path / "run", accelerator="cpu", figures=False)
+    assert done.evaluation is not None
+    assert done.evaluation.of(Spread).keys() == {"encode"}
+    assert any("share/encode/sd" in record for record in done.folder.metrics())
+    assert [m.name for m in RunFolder(tmp_path / "run", [Share]).config().evaluate.measures][-1] == "share"
+    stored = RunFolder(tmp_path / "run").evaluation()
+    assert stored is not None
+    assert stored.scores == done.evaluation.scores
+    assert stored.of(OtherResult).keys() == {"encode"}
+    with pytest.raises(ValueError, match="Share"):
+        RunFolder(tmp_path / "run").config()
 
 
 def test_what_was_trained_to_restore_is_validated_on_that() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
+import msgspec
 import torch
 from msgspec import Meta
 
@@ -99,6 +100,22 @@ class Evaluation(Measured, tag="evaluation"):
             raise ValueError(
                 f"Evaluation.measures has {', '.join(self.measures) or 'nothing'}; expected scores of a coder"
             )
+
+    def stored(self) -> Evaluation:
+        """As it is written: results of measures that are not this library's as their fields, which every process can read."""
+        known = tuple(result_kinds().values())
+        plain = {
+            name: {
+                part: r if isinstance(r, (*known, OtherResult)) else OtherResult(_fields(r))
+                for part, r in parts.items()
+            }
+            for name, parts in self.measures.items()
+        }
+        return msgspec.structs.replace(self, measures=plain)
+
+
+def _fields(result: Any) -> dict[str, Any]:
+    return msgspec.to_builtins({n: getattr(result, n) for n in result.__struct_fields__})
 
 
 def records_of(measures: Mapping[str, Mapping[str, Any]], kind: type[R]) -> dict[str, R]:

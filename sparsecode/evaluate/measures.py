@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typing
 from functools import cache
+from typing import TYPE_CHECKING
 
-from sparsecode.evaluate.base import Result
+from sparsecode.evaluate.base import Measure, Result
 from sparsecode.evaluate.reconstruction.denoise import Denoising
 from sparsecode.evaluate.reconstruction.restore import Restoration
 from sparsecode.evaluate.reconstruction.score import Scores
@@ -14,10 +15,16 @@ from sparsecode.evaluate.units.activity import UnitActivity
 from sparsecode.evaluate.units.codes import Codes
 from sparsecode.evaluate.variational.bounds import Elbo
 from sparsecode.evaluate.variational.gates import Gates
+from sparsecode.leaves import opened
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]
 
-AnyMeasure = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap
+Known = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap
+
+if TYPE_CHECKING:
+    AnyMeasure = Known | Measure
+else:
+    AnyMeasure = opened(Known, Measure)
 
 STANDARD: tuple[AnyMeasure, ...] = (
     Scores(),
@@ -34,5 +41,5 @@ DURING_TRAINING: tuple[AnyMeasure, ...] = (Scores(), Gates(), Restoration(), Sit
 @cache
 def result_kinds() -> dict[str, type[Result]]:
     """The records that known measures give, by their type in JSON: what `measure` says that it returns."""
-    returned = (typing.get_type_hints(kind.measure)["return"] for kind in typing.get_args(AnyMeasure))
+    returned = (typing.get_type_hints(kind.measure)["return"] for kind in typing.get_args(Known))
     return {str(kind.__struct_config__.tag): kind for kind in (typing.get_args(hint)[1] for hint in returned)}

@@ -72,7 +72,7 @@ def _finished(job: Job) -> Evaluation | None:
 
 
 def _result(job: Job, evaluation: Evaluation) -> SweepResult:
-    return SweepResult(evaluation.measures, job.folder.name, job.recipe, job.overrides, job.fixed)
+    return SweepResult(evaluation.stored().measures, job.folder.name, job.recipe, job.overrides, job.fixed)
 
 
 def _write(root: Path, results: dict[str, SweepResult]) -> None:
