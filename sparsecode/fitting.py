@@ -13,9 +13,10 @@ from rich.console import Console
 from sparsecode.data import Data, InMemory, Splits
 from sparsecode.data.in_memory import splits_from
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
+from sparsecode.evaluate.measures import AnyMeasure
 from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.init_from import InitFrom
-from sparsecode.leaves import tag_of
+from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.portable import ModelSpec, build_model
 from sparsecode.reports.run_figures import figures_of
@@ -135,6 +136,7 @@ def fit(
     patience: int | None = None,
     train: Train | None = None,
     evaluate: Evaluate | None = None,
+    measures: Sequence[AnyMeasure] | None = None,
     init_from: InitFrom | None = None,
     observers: Sequence[Observer] = (),
 ) -> Fitted:
@@ -148,7 +150,7 @@ def fit(
     `epochs`: passes over the training samples. `batch_size`: by default 256, or fewer if that would leave fewer than 20 steps per
     epoch. `optim`: by default Adam with a learning rate of 0.001; for dictionaries of solved codes 0.02, falling to 0.0002.
     `device`: auto (CUDA where there is one), cpu or cuda. `select`, `patience`: as in `Train`; `train` replaces it whole.
-    `evaluate`: how it is scored. With a folder `out` it is a run, with `figures`, that the same call resumes; without, nothing is written.
+    `evaluate`: how it is scored; `measures`: what is measured after training, in its place. With a folder `out` it is a run, with `figures`, that the same call resumes; without, nothing is written.
 
     Raises TypeError or ValueError naming the argument, RunConflictError if `out` holds something else, NonFiniteLossError if training
     diverges.
@@ -172,12 +174,12 @@ def fit(
     elif changed := [name for name, value in given.items() if value not in (None, EPOCHS)]:
         raise ValueError(f"train and {changed[0]} are both given; expected one of the two")
     assert optim is not None
-    config = Run(
-        data=data, model=spec, optim=optim, train=train, evaluate=evaluate or Evaluate(), seed=seed, init_from=init_from
-    )
+    how = evaluate or Evaluate()
+    how = how if measures is None else msgspec.structs.replace(how, measures=tuple(measures))
+    config = Run(data=data, model=spec, optim=optim, train=train, evaluate=how, seed=seed, init_from=init_from)
     if model is not None and select is None and train.select == "last" and tag_of(spec) in SELECTED:
         config = _selecting(config, f"{next(iter(model.coders()))}/objective")
-    store = _Memory() if out is None else RunFolder(out)
+    store = _Memory() if out is None else RunFolder(out, foreign_types(config))
     watching = [ProgressBar(Console()), *observers] if progress else observers
     trained = train_one(config, store, lambda: splits, observers=watching, accelerator=device, figures=figures)
     history = store.records if isinstance(store, _Memory) else store.metrics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Arrays, Digits, InMemory, Split, Splits
 from sparsecode.data.in_memory import splits_from
+from sparsecode.evaluate.measures import STANDARD
 from sparsecode.losses import Classify, Predict
 from sparsecode.models import Amortised, Iterative, Variational
 from sparsecode.nn import Affine, ReLU, TopK
@@ -137,6 +139,31 @@ def test_a_target_is_predicted(tmp_path: Path) -> None:
     assert fitted.scores == result.evaluation
     with pytest.raises(ValueError, match="the data have targets of shape"):
         sc.fit(SPEC, X, target=y, **QUICK)
+
+
+@dataclasses.dataclass(frozen=True)
+class Twice:
+    """A user's penalty."""
+
+    positive: bool = True
+
+    def value(self, z: torch.Tensor) -> torch.Tensor:
+        return 2 * z.abs().sum(dim=1)
+
+    def prox(self, v: torch.Tensor, t: Any) -> torch.Tensor:
+        return torch.relu(v - 2 * t)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_parts_of_users_train_and_measures_are_chosen(tmp_path: Path) -> None:
+    spec = Iterative(n_code=10, weight=0.1, penalty=Twice())  # pyright: ignore[reportArgumentType] - it has a union's methods
+    fitted = [
+        sc.fit(spec, X, out=out, figures=False, measures=STANDARD[:1], **QUICK) for out in (None, tmp_path / "run")
+    ]
+    assert same(fitted[0].model, fitted[1].model)
+    assert fitted[0].scores == fitted[1].scores
+    assert fitted[0].scores is not None
+    assert [*fitted[0].scores.measures] == ["scores"]
 
 
 def test_a_memory_map_is_read_by_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
