@@ -116,7 +116,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-digits-activations": _units(
         "Not of ReLU alone",
-        "a unit counts as active above .01, theirs at .0001 or .01.",
+        "a unit counts as active above 0.01, theirs at 0.0001 or 0.01.",
         "noise-digits",
         over=(SHAPES, SMALL),
         fixed=("evaluate.theta=0.01",),
@@ -158,7 +158,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-mnist-sgd": _units(
         "Adam is not the cause",
-        "SGD .1 with .5 for biases, and momentum .9 at a tenth of that; 1000 units.",
+        "SGD 0.1 with 0.5 for biases, and momentum 0.9 at a tenth of that; 1000 units.",
         "noise-mnist-sgd",
         over=(SMALL, "optim.groups.*.weight.momentum=0,0.9"),
     ),
@@ -171,7 +171,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-mnist-explain-away": _units(
         "Codes that were explained away",
-        "5 inner steps at .01, 30 at .005.",
+        "5 inner steps at 0.01, 30 at 0.005.",
         "noise-mnist-explain-away",
         over=(SMALL, "model.inference.max_steps=5,30"),
         y="scores.encoder.active_fraction",
@@ -212,13 +212,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise-latents-laws": _units("Any noise will do", "see `noise-digits-laws`.", "noise-latents", over=(LAWS, SIGMAS)),
     "noise-latents-rates": _units(
         "Learning rates are not the cause",
-        "sigma .3 and .6, rates .01, .001 and .00001.",
+        "sigma 0.3 and 0.6, rates 0.01, 0.001 and 0.00001.",
         "noise-latents",
         over=(RATES, f"{SIGMA}=0.3,0.6"),
     ),
     "noise-latents-activations": _units(
         "Not of ReLU alone",
-        "GELU 800 epochs at level .0001, GELU and sigmoid 6000 at .01.",
+        "GELU 800 epochs at level 0.0001, GELU and sigmoid 6000 at 0.01.",
         "noise-latents",
         over=(SHAPES, SIGMAS),
         fixed=("evaluate.theta=0.01",),
@@ -243,7 +243,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-latents-l1": _units(
         "L1 in place of noise",
-        "weights .1 to .0000001 on the mean over features, so 256 times that here, 2000 epochs; norms are free, as theirs.",
+        "weights 0.1 to 0.0000001 on the mean over features, so 256 times that here, 2000 epochs; norms are free, as theirs.",
         "noise-latents",
         over=("model.terms.sparsity.weight=25.6,2.56,0.256,0.0256,0.00256,0.000256,0.0000256",),
         x="model.terms.sparsity.weight",
@@ -256,7 +256,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-latents-competition": _units(
         "Top-K variants at one noise",
-        "a random search over k and variants at sigma .8; here a grid, k learned at the rate of all else.",
+        "a random search over k and variants at sigma 0.8; here a grid, k learned at the rate of all else.",
         "noise-latents",
         over=(COMPETITION,),
         x="model.activation",

@@ -87,8 +87,8 @@ def cosines_table(analyses: Sequence[Analysis]) -> Table | None:
     table = _table(
         "largest |cosine| of each atom to another one",
         "run",
-        ("atoms", "mean", *(f"{share:.0%}" for share in QUANTILES), "largest", ">.9", "pairs"),
-        "%: quantiles over atoms; >.9: atoms above .9; pairs: share of pairs above .9"
+        ("atoms", "mean", *(f"{share:.0%}" for share in QUANTILES), "largest", ">0.9", "pairs"),
+        "%: quantiles over atoms; >0.9: atoms above 0.9; pairs: share of pairs above 0.9"
         + "".join(f"\n{run}: {c.empty} atoms have norm 0" for run, c in found if c.empty),
     )
     for run, c in found:
@@ -157,7 +157,7 @@ def recovery_table(analyses: Sequence[Analysis]) -> Table | None:
         f"recovery of {some.n_true} true atoms",
         "codes by",
         ("atoms", "MCC", "found", "precision", "recall", "F1"),
-        f"MCC: mean cosine of matched atoms; found: share above .9; codes active above {some.theta:g},",
+        f"MCC: mean cosine of matched atoms; found: share above 0.9; codes active above {some.theta:g},",
         f"{some.n} samples, means over true atoms",
     )
     for label, _, _, found in rows:
@@ -171,9 +171,9 @@ def stability_table(pairs: Sequence[Stability]) -> Table:
     table = _table(
         "stability: atoms of two runs matched one to one",
         "runs",
-        ("MCC", ">.7", ">.9", "dim", "angle", "largest"),
+        ("MCC", ">0.7", ">0.9", "dim", "angle", "largest"),
         "in data space; MCC: mean cosine of the pairs;",
-        ">.7, >.9: shares of them; angles in degrees",
+        ">0.7, >0.9: shares of them; angles in degrees",
         "between the leading subspaces of so many dimensions",
     )
     for pair in pairs:

@@ -63,7 +63,7 @@ class CIFAR10(Spec, tag="cifar10"):
     n_train: Annotated[Count, Meta(description="training images to use")] = 45_000
     n_valid: Annotated[Count, Meta(description="validation images to use")] = 5_000
     n_test: Annotated[Count, Meta(description="test images to use")] = 10_000
-    grey: Annotated[bool, Meta(description="one channel: .299 red + .587 green + .114 blue")] = False
+    grey: Annotated[bool, Meta(description="one channel: 0.299 red + 0.587 green + 0.114 blue")] = False
 
     def load(self) -> Splits:
         found = _find()

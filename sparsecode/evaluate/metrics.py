@@ -56,7 +56,7 @@ def ssim(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
 
         (2 m_x m_y + c1) (2 s_xy + c2) / ((m_x^2 + m_y^2 + c1) (s_xx + s_yy + c2)),
 
-    c1 = (.01 data_range)^2, c2 = (.03 data_range)^2, with means m, variances and covariance s under a Gaussian window of 11 by
+    c1 = (0.01 data_range)^2, c2 = (0.03 data_range)^2, with means m, variances and covariance s under a Gaussian window of 11 by
     11 pixels (standard deviation 1.5) wherever it fits into the image. 1 for equal images, -1 at the least; in float64.
     Raises ValueError for smaller images. Source: Wang, Bovik, Sheikh & Simoncelli, IEEE TIP 2004, section III.
     """

@@ -55,7 +55,7 @@ def firing_density(
 
 
 def matched_cosines(pairs: Mapping[str, Values], title: str = "") -> Figure:
-    """Cosines of matched atoms of two dictionaries, largest first, a line per entry; dotted at .7 and .9."""
+    """Cosines of matched atoms of two dictionaries, largest first, a line per entry; dotted at 0.7 and 0.9."""
     if not pairs:
         raise ValueError("pairs is empty; expected at least one matching")
     figure = Figure(figsize=(6.5, 3.8), layout="constrained")

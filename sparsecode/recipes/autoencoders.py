@@ -2,7 +2,7 @@
 
 Of the classic ones on MNIST (a repository of 2019, no paper) the constants are quoted as they stand there: pixels scaled
 to [-1, 1], 784 - K - 784 units with sigmoid and tanh, the mean over 784 pixels of the squared error plus the mean over K
-units of the KL divergence from rho = .05, batches of 50, Adam 1e-4, 50 epochs of 50 000 images. Ours is 784 times that,
+units of the KL divergence from rho = 0.05, batches of 50, Adam 1e-4, 50 epochs of 50 000 images. Ours is 784 times that,
 sums over pixels and units: weight 784 / K, Adam's eps times 784, the same steps. Its corruptions are kept, too: noise of
 standard deviation 1 on [-1, 1], and a left half painted with 0, which is grey, not background (so the model sees where
 the hole is; `--model.corruption.fill low` hides that).
@@ -89,25 +89,25 @@ def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
 
 
 def mnist_kl_16() -> Run:
-    """A sigmoid autoencoder on MNIST with 16 units whose means are held at .05 by the KL divergence.
+    """A sigmoid autoencoder on MNIST with 16 units whose means are held at 0.05 by the KL divergence.
 
-    To reach: mean squared error .1273 on [-1, 1] after 50 epochs, .0318 on [0, 1].
+    To reach: mean squared error 0.1273 on [-1, 1] after 50 epochs, 0.0318 on [0, 1].
     """
     return _mnist_kl(16)
 
 
 def mnist_kl_64() -> Run:
-    """A sigmoid autoencoder on MNIST with 64 units whose means are held at .05 by the KL divergence.
+    """A sigmoid autoencoder on MNIST with 64 units whose means are held at 0.05 by the KL divergence.
 
-    To reach: mean squared error .0544 on [-1, 1] after 50 epochs, .0136 on [0, 1].
+    To reach: mean squared error 0.0544 on [-1, 1] after 50 epochs, 0.0136 on [0, 1].
     """
     return _mnist_kl(64)
 
 
 def mnist_kl_256() -> Run:
-    """A sigmoid autoencoder on MNIST with 256 units whose means are held at .05 by the KL divergence.
+    """A sigmoid autoencoder on MNIST with 256 units whose means are held at 0.05 by the KL divergence.
 
-    To reach: mean squared error .0190 on [-1, 1] after 50 epochs, .00475 on [0, 1].
+    To reach: mean squared error 0.0190 on [-1, 1] after 50 epochs, 0.00475 on [0, 1].
     """
     return _mnist_kl(256)
 
@@ -115,7 +115,7 @@ def mnist_kl_256() -> Run:
 def mnist_kl_noise() -> Run:
     """`mnist-kl-256` trained to remove Gaussian noise of standard deviation 1 on [-1, 1].
 
-    To reach: mean squared error .0528 on [-1, 1] after 50 epochs, .0132 on [0, 1].
+    To reach: mean squared error 0.0528 on [-1, 1] after 50 epochs, 0.0132 on [0, 1].
     """
     return _mnist_kl(256, GaussianNoise(sigma=1.0))
 
@@ -123,7 +123,7 @@ def mnist_kl_noise() -> Run:
 def mnist_kl_half() -> Run:
     """`mnist-kl-256` trained to complete digits of which the left half is painted grey.
 
-    To reach: mean squared error .0621 on [-1, 1] after 50 epochs, .0155 on [0, 1].
+    To reach: mean squared error 0.0621 on [-1, 1] after 50 epochs, 0.0155 on [0, 1].
     """
     return _mnist_kl(256, Half(side="left", fill=0.0))
 
@@ -140,7 +140,7 @@ def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
 
 
 def digits_satlin() -> Run:
-    """100 units clamped to [0, 1] on scikit-learn's digits, their means held at .05: `1/2 |e|^2 + .1 sum_j KL_j`, doubled.
+    """100 units clamped to [0, 1] on scikit-learn's digits, their means held at 0.05: `1/2 |e|^2 + 0.1 sum_j KL_j`, doubled.
 
     Satlin and a linear output, after the MATLAB names; seconds on a laptop, no download.
     """

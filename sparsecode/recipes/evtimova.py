@@ -118,7 +118,7 @@ def _patches(script: Script) -> Run:
 def mnist_sdl() -> Run:
     """Sparse dictionary learning on MNIST: 128 unit-norm atoms, non-negative codes, LISTA encoder.
 
-    Evtimova & LeCun, TMLR 2022, MNIST SDL: lambda .005, gamma 1, eta 1, K 128, 200 epochs of 220 batches of 250,
+    Evtimova & LeCun, TMLR 2022, MNIST SDL: lambda 0.005, gamma 1, eta 1, K 128, 200 epochs of 220 batches of 250,
     Adam 1e-3 (decoder) and 3e-4 (encoder), 3 LISTA iterations.
     """
     return _mnist(Script(lam=0.005, gamma=1, eta=1, lr_d=1e-3, lr_e=3e-4))
@@ -127,25 +127,25 @@ def mnist_sdl() -> Run:
 def mnist_sdl_nl() -> Run:
     """SDL with a one-hidden decoder on MNIST: 1024 hidden units, unit norms in both layers.
 
-    Evtimova & LeCun, TMLR 2022, MNIST SDL-NL: lambda .01, gamma 1, eta 1, K 128, 200 epochs, Adam 1e-3 (decoder; L2
+    Evtimova & LeCun, TMLR 2022, MNIST SDL-NL: lambda 0.01, gamma 1, eta 1, K 128, 200 epochs, Adam 1e-3 (decoder; L2
     1e-3 on its bias) and 1e-4 (encoder).
     """
     return _mnist(Script(lam=0.01, gamma=1, eta=1, lr_d=1e-3, lr_e=1e-4, hidden=1024, decay_d=1e-3))
 
 
 def mnist_vdl() -> Run:
-    """SDL on MNIST with free atoms and a floor of .5 under the deviation of every code.
+    """SDL on MNIST with free atoms and a floor of 0.5 under the deviation of every code.
 
-    Evtimova & LeCun, TMLR 2022, MNIST VDL: lambda .02, beta 10, T .5, gamma 5, eta .5, K 128, 200 epochs, Adam 3e-4
+    Evtimova & LeCun, TMLR 2022, MNIST VDL: lambda 0.02, beta 10, T 0.5, gamma 5, eta 0.5, K 128, 200 epochs, Adam 3e-4
     (decoder) and 1e-4 (encoder).
     """
     return _mnist(Script(lam=0.02, gamma=5, eta=0.5, lr_d=3e-4, lr_e=1e-4, beta=10))
 
 
 def mnist_vdl_nl() -> Run:
-    """A free one-hidden decoder on MNIST with a floor of .5 under the deviation of every code.
+    """A free one-hidden decoder on MNIST with a floor of 0.5 under the deviation of every code.
 
-    Evtimova & LeCun, TMLR 2022, MNIST VDL-NL: lambda .01, beta 10, T .5, gamma 100, eta .5, K 128, 1024 hidden, 200
+    Evtimova & LeCun, TMLR 2022, MNIST VDL-NL: lambda 0.01, beta 10, T 0.5, gamma 100, eta 0.5, K 128, 1024 hidden, 200
     epochs, Adam 3e-4 halved every 30 epochs (decoder; L2 1e-3 on its bias) and 1e-4 (encoder).
     """
     return _mnist(
@@ -166,7 +166,7 @@ def mnist_vdl_nl() -> Run:
 def patches_sdl() -> Run:
     """SDL on locally contrast-normalised 28x28 patches of natural images: 256 unit-norm atoms.
 
-    Evtimova & LeCun, TMLR 2022, ImageNet SDL: lambda .005, gamma 1, eta .5, K 256, 100 epochs, Adam 1e-3 (decoder) and
+    Evtimova & LeCun, TMLR 2022, ImageNet SDL: lambda 0.005, gamma 1, eta 0.5, K 256, 100 epochs, Adam 1e-3 (decoder) and
     1e-4 (encoder; L2 1e-2 on its bias). Theirs are patches of ImageNet: give its folder as `--data.images`.
     """
     return _patches(Script(lam=0.005, gamma=1, eta=0.5, lr_d=1e-3, lr_e=1e-4, decay_e=1e-2))
@@ -175,25 +175,25 @@ def patches_sdl() -> Run:
 def patches_sdl_nl() -> Run:
     """SDL with a one-hidden decoder on contrast-normalised patches: 2048 hidden units, unit norms in both layers.
 
-    Evtimova & LeCun, TMLR 2022, ImageNet SDL-NL: lambda .01, gamma 1, eta .5, K 256, 100 epochs, Adam 1e-3 (decoder; L2
+    Evtimova & LeCun, TMLR 2022, ImageNet SDL-NL: lambda 0.01, gamma 1, eta 0.5, K 256, 100 epochs, Adam 1e-3 (decoder; L2
     1e-2 on its bias) and 1e-4 (encoder; L2 1e-2 on its bias).
     """
     return _patches(Script(lam=0.01, gamma=1, eta=0.5, lr_d=1e-3, lr_e=1e-4, hidden=2048, decay_d=1e-2, decay_e=1e-2))
 
 
 def patches_vdl() -> Run:
-    """Free atoms on contrast-normalised patches with a floor of .5 under the deviation of every code.
+    """Free atoms on contrast-normalised patches with a floor of 0.5 under the deviation of every code.
 
-    Evtimova & LeCun, TMLR 2022, ImageNet VDL: lambda .01, beta 10, T .5, gamma 5, eta .5, K 256, 100 epochs, Adam 3e-4
+    Evtimova & LeCun, TMLR 2022, ImageNet VDL: lambda 0.01, beta 10, T 0.5, gamma 5, eta 0.5, K 256, 100 epochs, Adam 3e-4
     (decoder) and 1e-4 (encoder; L2 1e-2 on its bias).
     """
     return _patches(Script(lam=0.01, gamma=5, eta=0.5, lr_d=3e-4, lr_e=1e-4, beta=10, decay_e=1e-2))
 
 
 def patches_vdl_nl() -> Run:
-    """A free one-hidden decoder on contrast-normalised patches with a floor of .5 under the deviation of every code.
+    """A free one-hidden decoder on contrast-normalised patches with a floor of 0.5 under the deviation of every code.
 
-    Evtimova & LeCun, TMLR 2022, ImageNet VDL-NL: lambda .01, beta 10, T .5, gamma 40, eta .5, K 256, 2048 hidden, 100
+    Evtimova & LeCun, TMLR 2022, ImageNet VDL-NL: lambda 0.01, beta 10, T 0.5, gamma 40, eta 0.5, K 256, 2048 hidden, 100
     epochs, Adam 5e-5 halved every 30 epochs (decoder; L2 1e-1 on its bias) and 1e-4 (encoder; L2 1e-2 on its bias).
     """
     return _patches(

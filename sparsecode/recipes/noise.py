@@ -128,7 +128,7 @@ def _mnist(model: Amortised, optim: Optim | None = None, sigmas: tuple[float, ..
 
 
 def noise_digits() -> Run:
-    """500 rectified units on scikit-learn's digits with noise of standard deviation .3: seconds, no download.
+    """500 rectified units on scikit-learn's digits with noise of standard deviation 0.3: seconds, no download.
 
     Bricken et al., ICML 2023, in small.
     """
@@ -136,7 +136,7 @@ def noise_digits() -> Run:
 
 
 def noise_digits_classify() -> Run:
-    """500 rectified units that classify scikit-learn's digits under noise of standard deviation .3: seconds, no download.
+    """500 rectified units that classify scikit-learn's digits under noise of standard deviation 0.3: seconds, no download.
 
     Bricken et al., ICML 2023, in small.
     """
@@ -178,7 +178,7 @@ def noise_digits_attention() -> Run:
 
 
 def noise_mnist() -> Run:
-    """1000 rectified units on MNIST with noise of standard deviation .3.
+    """1000 rectified units on MNIST with noise of standard deviation 0.3.
 
     Bricken et al., ICML 2023, section 8's small reference: about a fifth of the units active, half of them without noise.
     """
@@ -203,7 +203,7 @@ def noise_mnist_classify() -> Run:
 
 
 def noise_mnist_deep() -> Run:
-    """Three hidden layers of 1000, 500 and 1000 units; the code is the first. Noise of standard deviation .3.
+    """Three hidden layers of 1000, 500 and 1000 units; the code is the first. Noise of standard deviation 0.3.
 
     Bricken et al., ICML 2023: the effect is not one of shallow networks.
     """
@@ -246,7 +246,7 @@ def noise_mnist_l1() -> Run:
 def noise_mnist_sgd() -> Run:
     """`noise-mnist` by plain gradient descent, with a learning rate of their own for biases: Adam is not the cause.
 
-    Bricken et al., ICML 2023: rates .1 and .5 on their loss, so .1 / 784 and .5 / 784 on ours.
+    Bricken et al., ICML 2023: rates 0.1 and 0.5 on their loss, so 0.1 / 784 and 0.5 / 784 on ours.
     """
     optim = Optim(groups={"*.bias": SGD(lr=0.5 / 784), "*.weight": SGD(lr=0.1 / 784)}, clip=Clip(norm=784.0))
     return _mnist(network(1000, 0.3), optim)
@@ -255,7 +255,7 @@ def noise_mnist_sgd() -> Run:
 def noise_mnist_explain_away() -> Run:
     """Pre-activations of a noisy digit, improved by 5 steps of Adam until they explain the clean one; encoder and decoder follow.
 
-    The explain-away network in the first code of Bricken et al., ICML 2023 (5 inner steps, rate .01). Its inner loop also
+    The explain-away network in the first code of Bricken et al., ICML 2023 (5 inner steps, rate 0.01). Its inner loop also
     left gradients in the decoder, which this one does not; the decoder has no bias.
     """
     model = Iterative(

@@ -35,15 +35,15 @@ def noise_latents_continual() -> Run:
 
 
 def noise_latents() -> Run:
-    """10 000 rectified units on the latents of CIFAR-10, noise .1: the baseline, for a GPU.
+    """10 000 rectified units on the latents of CIFAR-10, noise 0.1: the baseline, for a GPU.
 
-    Bricken et al., ICML 2023: batches of 1024, Adam 1e-4, 800 epochs; fractions active .77 .46 .34 .13 .04 at sigma 0 .05 .1 .3 .8.
+    Bricken et al., ICML 2023: batches of 1024, Adam 1e-4, 800 epochs; fractions active 0.77 0.46 0.34 0.13 0.04 at sigma 0 0.05 0.1 0.3 0.8.
     """
     return trained(CIFAR10Latents(), network(10_000, 0.1), adam_for(256, lr=1e-4), epochs=800, batch=1024)
 
 
 def noise_latents_classify() -> Run:
-    """10 000 rectified units that classify the latents of CIFAR-10, noise .1, for a GPU.
+    """10 000 rectified units that classify the latents of CIFAR-10, noise 0.1, for a GPU.
 
     Bricken et al., ICML 2023.
     """
@@ -52,9 +52,9 @@ def noise_latents_classify() -> Run:
 
 
 def noise_cifar_convmixer() -> Run:
-    """A ConvMixer of width 256 that classifies CIFAR-10 with noise .8 on its pixels; the code is its pooled features. For a GPU.
+    """A ConvMixer of width 256 that classifies CIFAR-10 with noise 0.8 on its pixels; the code is its pooled features. For a GPU.
 
-    Bricken et al., ICML 2023, whose networks of this kind (there with augmentation, AdamW .01, decay .005) are attacked.
+    Bricken et al., ICML 2023, whose networks of this kind (there with augmentation, AdamW 0.01, decay 0.005) are attacked.
     """
     model = network(256, 0.8, encoder=ConvMixer(), task=Classify(n_classes=10))
     adam = Adam(lr=1e-3, weight_decay=0.005, decoupled=True)
@@ -64,7 +64,7 @@ def noise_cifar_convmixer() -> Run:
 
 
 def noise_cifar_resnet50() -> Run:
-    """A ResNet-50 that classifies CIFAR-10 with noise .8 on its pixels; the code is its 2048 pooled features. For a GPU.
+    """A ResNet-50 that classifies CIFAR-10 with noise 0.8 on its pixels; the code is its 2048 pooled features. For a GPU.
 
     Bricken et al., ICML 2023 (batches of 256).
     """
@@ -76,7 +76,7 @@ def noise_cifar_resnet50() -> Run:
 
 
 def noise_cifar() -> Run:
-    """10 000 rectified units on CIFAR-10 in colour, noise .8: centre-surround and oriented receptive fields, for a GPU.
+    """10 000 rectified units on CIFAR-10 in colour, noise 0.8: centre-surround and oriented receptive fields, for a GPU.
 
     Bricken et al., ICML 2023: 3 000 epochs and more.
     """
@@ -84,7 +84,7 @@ def noise_cifar() -> Run:
 
 
 def noise_cifar_classify() -> Run:
-    """10 000 rectified units that classify CIFAR-10 in colour, noise .8, for a GPU.
+    """10 000 rectified units that classify CIFAR-10 in colour, noise 0.8, for a GPU.
 
     Bricken et al., ICML 2023.
     """

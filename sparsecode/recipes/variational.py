@@ -64,7 +64,7 @@ def _vae(n_code: int, net: Perceptron | ConvNet = Perceptron(hidden=(400,))) -> 
 
 
 def _original(n_code: int, alpha: float) -> Variational:
-    """Spikes by negative ReLU. The slope grows by .001 per epoch from 50 on, which is to say not at all."""
+    """Spikes by negative ReLU. The slope grows by 0.001 per epoch from 50 on, which is to say not at all."""
     return Variational(
         n_code=n_code,
         posterior=SpikeSlab(spike="negrelu", gate=SigmoidGate(slope=50.0)),
@@ -90,7 +90,7 @@ def mnist_vae() -> Run:
 
 
 def mnist_vsc_50() -> Run:
-    """Variational sparse coding on MNIST as in the replication: alpha .5, 24 codes.
+    """Variational sparse coding on MNIST as in the replication: alpha 0.5, 24 codes.
 
     To reach: 111.80 nats per test sample.
     """
@@ -98,7 +98,7 @@ def mnist_vsc_50() -> Run:
 
 
 def mnist_vsc_20() -> Run:
-    """Variational sparse coding on MNIST as in the replication: alpha .2, 32 codes.
+    """Variational sparse coding on MNIST as in the replication: alpha 0.2, 32 codes.
 
     To reach: 119.18 nats per test sample.
     """
@@ -106,7 +106,7 @@ def mnist_vsc_20() -> Run:
 
 
 def mnist_vsc_1() -> Run:
-    """Variational sparse coding on MNIST as in the replication: alpha .01, 200 codes.
+    """Variational sparse coding on MNIST as in the replication: alpha 0.01, 200 codes.
 
     To reach: 133.86 nats per test sample; its neighbours in K come to between 130.8 and 135.4.
     """
@@ -165,7 +165,7 @@ def fashion_vae() -> Run:
 
 
 def fashion_vsc() -> Run:
-    """`mnist-vsc` on Fashion-MNIST: spikes by their logit, alpha .01, 200 codes."""
+    """`mnist-vsc` on Fashion-MNIST: spikes by their logit, alpha 0.01, 200 codes."""
     return _run(FashionMNIST(), _corrected(200, 0.01))
 
 
@@ -175,9 +175,9 @@ def digits_vae() -> Run:
 
 
 def digits_vsc() -> Run:
-    """`mnist-vsc` in small, on scikit-learn's digits: 32 codes, alpha .1. Seconds on a laptop, no download.
+    """`mnist-vsc` in small, on scikit-learn's digits: 32 codes, alpha 0.1. Seconds on a laptop, no download.
 
-    Pixels are normal with deviation .15: 64 Bernoulli ones say too little for a gate to be worth its ln 10 nats.
+    Pixels are normal with deviation 0.15: 64 Bernoulli ones say too little for a gate to be worth its ln 10 nats.
     """
     model = _corrected(32, 0.1, Perceptron(hidden=(100,)))
     return _run(Digits(), msgspec.structs.replace(model, likelihood=Normal(sigma=0.15, output="sigmoid")), epochs=100)
@@ -192,12 +192,12 @@ def shapes_vae() -> Run:
 
 
 def shapes_vsc() -> Run:
-    """`mnist-vsc` on `Shapes`, whose factors are known: 32 codes, alpha .1. Minutes on a laptop, no download."""
+    """`mnist-vsc` on `Shapes`, whose factors are known: 32 codes, alpha 0.1. Minutes on a laptop, no download."""
     return _run(Shapes(), _corrected(32, 0.1), epochs=20)
 
 
 def olivetti_conv_vsc() -> Run:
-    """`mnist-conv-vsc` on the Olivetti faces, 64 x 64: the replication's channels 32, 32, 64, 64, with 32 codes, alpha .1.
+    """`mnist-conv-vsc` on the Olivetti faces, 64 x 64: the replication's channels 32, 32, 64, 64, with 32 codes, alpha 0.1.
 
     The slabs' weight is warmed up, too: with so few pictures all codes are given up for the mean face otherwise.
     """

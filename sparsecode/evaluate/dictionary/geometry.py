@@ -37,7 +37,7 @@ class Dictionary(NamedTuple):
 class Cosines(Spec, tag="cosines"):
     """Of each atom, the largest |cosine| to another one: mean, quantiles at `QUANTILES` and maximum over the atoms.
 
-    `duplicates` are atoms for which it is above .9, `pairs` the share of all pairs of atoms above .9, `empty` atoms of norm
+    `duplicates` are atoms for which it is above 0.9, `pairs` the share of all pairs of atoms above 0.9, `empty` atoms of norm
     0 (their cosines are 0).
     """
 
@@ -89,7 +89,7 @@ def unit_rows(atoms: Float[Tensor, "k f"]) -> Float[Tensor, "k f"]:
 
 @torch.no_grad()
 def nearest_cosines(atoms: Float[Tensor, "k f"]) -> tuple[Float[Tensor, " k"], int]:
-    """The largest |cosine| of each atom to another one, and the number of pairs above .9; norms do not matter."""
+    """The largest |cosine| of each atom to another one, and the number of pairs above 0.9; norms do not matter."""
     units = unit_rows(atoms)
     nearest, above = torch.zeros(len(units), dtype=torch.float64), 0
     for start in range(0, len(units), CHUNK):

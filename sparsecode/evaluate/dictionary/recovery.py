@@ -66,7 +66,7 @@ class Recovery(Spec, tag="recovery"):
     """How much of a known dictionary and its codes a model found.
 
     `mcc`: the mean cosine of true atoms to the learned atoms matched with them, one to one; a true atom without a partner
-    counts 0. `found`: the share of true atoms with a cosine above .9. `precision`, `recall`, `f1`: of the matched code being
+    counts 0. `found`: the share of true atoms with a cosine above 0.9. `precision`, `recall`, `f1`: of the matched code being
     active when the true one is, on `n` samples, means over the true codes that are ever active.
     """
 

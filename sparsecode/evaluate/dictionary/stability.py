@@ -17,7 +17,7 @@ HELD = 0.9  # share of the atoms' squared norms that a leading subspace holds
 
 
 class Stability(Spec, tag="stability"):
-    """Two dictionaries, matched one to one: `mcc` is the mean cosine of the pairs, `close` and `same` the shares above .7, .9.
+    """Two dictionaries, matched one to one: `mcc` is the mean cosine of the pairs, `close` and `same` the shares above 0.7, 0.9.
 
     The subspaces compared are those of the `dimensions` leading right singular vectors of the atoms, scaled to norm 1, as many
     as hold 90 % of their squares (the more of the two dictionaries); angles between them in degrees.

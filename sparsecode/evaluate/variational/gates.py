@@ -23,9 +23,9 @@ class GateUse(Result, tag="gate_use"):
     """Over the n samples of a split; a code is on where gamma > 1/2, and codes without a gate are on everywhere (gamma = 1).
 
     `active`: codes that are on, mean over samples; `expected`: sum of gamma. `usage`: share of samples on which each code
-    is on; counts of codes by it: `always_on` (above .99), `dead` (below .001). `selection`: variance of each gamma over
+    is on; counts of codes by it: `always_on` (above 0.99), `dead` (below 0.001). `selection`: variance of each gamma over
     the samples, 0 where the data do not choose. `active_units`: codes whose posterior mean (gamma mu) has a variance
-    above .01. `hoyer`: of the codes with gates on or off, mean over samples with one that is on; None without such. `psnr`,
+    above 0.01. `hoyer`: of the codes with gates on or off, mean over samples with one that is on; None without such. `psnr`,
     `ssim`: of their reconstructions, the latter None but for images of at least 11 by 11 pixels. `hard_gap`: elbo of relaxed
     gates, as in training, less that of hard ones, in nats, each by one draw per sample; what leaks through gates that are nearly shut. None for codes without gates.
     Sources: active units, Burda, Grosse & Salakhutdinov, ICLR 2016; Hoyer, JMLR 2004.
