@@ -134,7 +134,12 @@ def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
         model=model,
         optim=Optim(groups=_groups(Adam(lr=1e-3))),
         train=Train(epochs=epochs, batch_size=64, select="last", evaluate_every=20),
-        evaluate=Evaluate(sigmas=(0.1, 0.25, 0.5), unit="range", theta=theta, validation=FOLLOWED),
+        evaluate=Evaluate(
+            sigmas=(0.1, 0.25, 0.5),
+            unit="range",
+            theta=theta,
+            validation=FOLLOWED if any(isinstance(term, KL) for term in model.terms) else DURING_TRAINING,
+        ),
         seed=0,
     )
 
