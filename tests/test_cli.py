@@ -144,7 +144,7 @@ def test_encode_writes_the_models_codes(trained: Path, tmp_path: Path, coder: st
     np.save(tmp_path / "x.npy", x.numpy())
     out = tmp_path / "codes.npz"
     assert main(["encode", str(trained), str(tmp_path / "x.npy"), "--out", str(out), "--coder", coder]) == 0
-    expected = RunFolder(trained).best_model().coders()[coder](x.numpy())
+    expected = RunFolder(trained).best_model().coders()[coder](x)
     np.testing.assert_array_equal(np.load(out)["z"], expected)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from sparsecode.models.amortised import Amortised
 from sparsecode.nn.affine import Affine
 from sparsecode.runner import run
 from sparsecode.runs import InitFrom
+from sparsecode.train import Adam
 
 replace = msgspec.structs.replace
 
@@ -73,7 +75,11 @@ def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(
         init_from=InitFrom(run=str(tmp_path / "before")),
     )
     still = replace(
-        config, optim=replace(config.optim, groups={k: replace(g, lr=0.0) for k, g in config.optim.groups.items()})
+        config,
+        optim=replace(
+            config.optim,
+            groups={k: msgspec.structs.replace(cast(Adam, g), lr=0.0) for k, g in config.optim.groups.items()},
+        ),
     )
     held = run(still, tmp_path / "held", accelerator="cpu", figures=False).folder.best_model()
     source = run(before, tmp_path / "before", accelerator="cpu", figures=False).folder.best_model()

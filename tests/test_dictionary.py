@@ -28,7 +28,7 @@ from sparsecode.nn.online import (
     sweep_,
     update_atom_by_atom_,
 )
-from sparsecode.penalties import L1, ElasticNet, GroupL2, Penalty
+from sparsecode.penalties import L1, ElasticNet, GroupL2, Proximal
 from sparsecode.schedules import Linear
 from sparsecode.solvers.dictionary import DictionaryFit
 
@@ -406,7 +406,7 @@ def test_a_data_frame_is_an_array() -> None:
 
 @pytest.mark.parametrize("penalty", [L1(), L1(positive=True), ElasticNet(), GroupL2(2)], ids=repr)
 @pytest.mark.parametrize("alpha", [50.0, 1e300])
-def test_a_weight_that_leaves_no_code_is_told_with_one_that_leaves_some(alpha: float, penalty: Penalty) -> None:
+def test_a_weight_that_leaves_no_code_is_told_with_one_that_leaves_some(alpha: float, penalty: Proximal) -> None:
     with pytest.warns(
         UserWarning, match=rf"^alpha is {re.escape(f'{alpha:g}')}, and every code is 0, .*; expected less than "
     ) as told:

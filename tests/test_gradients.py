@@ -47,7 +47,7 @@ def codes_in_training(model: IterativeModel, x: Tensor) -> Tensor:
     """The minimisers of the energy with its pull to the encoder, found with another solver."""
     rows = model.normalise(x).detach()
     guess = encoder_of(model)(rows).detach()
-    energy = QuadraticEnergy(rows, atoms_of(model).detach(), model.spec.penalty, 0.1).pulled_to(guess, 0.5)
+    energy = QuadraticEnergy(rows, atoms_of(model).detach(), model.spec.proximal, 0.1).pulled_to(guess, 0.5)
     return solve(energy, FISTA(), guess, max_steps=50_000, tol=1e-13).z
 
 

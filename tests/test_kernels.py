@@ -9,7 +9,7 @@ from torch import Tensor
 from sparsecode.data import Photos
 from sparsecode.kernels import rectified
 from sparsecode.ops.dense_codes import numbers
-from sparsecode.penalties import L1, ElasticNet, Penalty
+from sparsecode.penalties import L1, ElasticNet, Proximal
 from sparsecode.solvers import FISTA, CoordinateDescent, QuadraticEnergy, solve
 
 PENALTIES = [L1(), L1(positive=True), ElasticNet(0.5), ElasticNet(0.5, positive=True), ElasticNet(0.0)]
@@ -33,7 +33,7 @@ def codes_of(energy: QuadraticEnergy, solver: FISTA | CoordinateDescent, tol: fl
 
 
 @every_penalty
-def test_coordinate_descent_has_the_energy_and_the_gap_of_the_eager_formulas(penalty: Penalty) -> None:
+def test_coordinate_descent_has_the_energy_and_the_gap_of_the_eager_formulas(penalty: Proximal) -> None:
     energy = QuadraticEnergy(*photographs(300, n=20), penalty, 0.05)
     found = codes_of(energy, CoordinateDescent(), 1e-7)
     assert found.converged.all()
@@ -57,7 +57,7 @@ def test_elastic_net_is_that_of_scikit_learn(positive: bool) -> None:
 
 @pytest.mark.parametrize("n_code", [1, 2, 3, 4, 5, 17, 63, 64, 65, 300])
 @every_penalty
-def test_any_number_of_codes_meets_the_conditions_of_an_optimum(n_code: int, penalty: Penalty) -> None:
+def test_any_number_of_codes_meets_the_conditions_of_an_optimum(n_code: int, penalty: Proximal) -> None:
     energy = QuadraticEnergy(*photographs(300), penalty, 0.02)
     energy = QuadraticEnergy(energy.x, energy.dictionary[:n_code], penalty, 0.02)
     z = codes_of(energy, CoordinateDescent(), 1e-13).z

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from safetensors import safe_open
 from toys import toy
 
-from sparsecode.data import Digits
+from sparsecode.data import ClassTasks, Digits
 from sparsecode.runs import Run
 from sparsecode.specs import to_json
 
@@ -144,7 +144,10 @@ def tasks(config: Run) -> Any:
     replace = msgspec.structs.replace
     epochs = {"epochs": 5.0, "evaluate_every": 1.0, "checkpoint_every": 1.0}
     return replace(
-        config, train=replace(config.train, **epochs), data=replace(config.data, epochs_per_task=1), init_from=None
+        config,
+        train=replace(config.train, **epochs),
+        data=replace(cast(ClassTasks, config.data), epochs_per_task=1),
+        init_from=None,
     )
 
 

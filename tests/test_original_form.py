@@ -145,7 +145,7 @@ def training_energy(
     model: IterativeModel, y: torch.Tensor, z_e: torch.Tensor
 ) -> QuadraticEnergy | DecoderEnergy | CoupledEnergy:
     spec = model.spec
-    energy = energy_of(model.decoder, y, spec.penalty, float(model.weight)).pulled_to(z_e, spec.proximity)
+    energy = energy_of(model.decoder, y, spec.proximal, float(model.weight)).pulled_to(z_e, spec.proximity)
     return energy if spec.variance is None else CoupledEnergy(energy, spec.variance)
 
 

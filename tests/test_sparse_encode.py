@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, csr_matrix
 from sklearn.exceptions import ConvergenceWarning
 
 from sparsecode import sparse_encode
-from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Penalty
+from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Proximal
 from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, Solver
 
 Array = NDArray[Any]
@@ -50,7 +50,7 @@ def test_every_solver_finds_the_same_codes(solver: Solver, codes: Array) -> None
 
 
 @pytest.mark.parametrize("penalty", [L1(positive=True), ElasticNet(0.5), GroupL2(2), LogSum(2.0)], ids=repr)
-def test_any_penalty_may_stand_in_for_l1(penalty: Penalty) -> None:
+def test_any_penalty_may_stand_in_for_l1(penalty: Proximal) -> None:
     codes = torch.tensor(sparse_encode(X, D, ALPHA, penalty=penalty, tol=1e-8))
     x, atoms = torch.tensor(X), torch.tensor(D)
     step = torch.full((len(X), 1), 0.01, dtype=torch.float64)

@@ -53,9 +53,11 @@ class Arrays(Spec, tag="arrays"):
         sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
         target = self._target(len(x))
         splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target)
-        for (low, high), what in ((splits.span(), ""), (splits.target_span(), ": targets")):
-            if low == high:
-                raise ValueError(f"{self.path}{what}: all training values are {low:g}; expected data that vary")
+        for part, what in ((splits.train.x, ""), (splits.train.target, ": targets")):
+            if part is not None and bool((part == part.flatten()[0]).all()):
+                value = float(part.flatten()[0])
+                raise ValueError(f"{self.path}{what}: all training values are {value:g}; expected data that vary")
+        low, high = splits.target_span()
         return splits._replace(low=low, high=high)
 
     def _target(self, n: int) -> NDArray[np.float32] | None:

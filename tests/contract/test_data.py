@@ -1,7 +1,7 @@
 """What every data source promises: three disjoint float32 splits, a function of its spec alone."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -10,14 +10,14 @@ import torch
 from pictures import tile_folder
 from torch import Tensor
 
-from sparsecode.data import LCN, Data, Digits, ImageFolder, MiniLM, Patches, Photos, Plain, Shapes, Splits
+from sparsecode.data import LCN, Digits, ImageFolder, MiniLM, Patches, Photos, Plain, Shapes, Splits
 from sparsecode.specs import from_json, to_json
 
 
 class Case(NamedTuple):
     """A source, the shape of a sample, the sizes of its splits and how many classes it labels (0: none)."""
 
-    source: Data
+    source: Any
     shape: tuple[int, ...]
     sizes: tuple[int, int, int]
     classes: int

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Penalty
+from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Proximal
 from sparsecode.solvers import FISTA, QuadraticEnergy, solve
 
 CONVEX: list[Any] = [
@@ -33,13 +33,13 @@ def normal(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def domain(penalty: Penalty, z: Tensor) -> Tensor:
+def domain(penalty: Proximal, z: Tensor) -> Tensor:
     """z moved to where the penalty is finite."""
     return z.clamp(min=0) if penalty.positive else z
 
 
 @every_penalty
-def test_value_is_non_negative_and_zero_at_zero(penalty: Penalty, rng: torch.Generator) -> None:
+def test_value_is_non_negative_and_zero_at_zero(penalty: Proximal, rng: torch.Generator) -> None:
     z = domain(penalty, torch.randn(50, 6, generator=rng))
     assert (penalty.value(z) > 0).all()
     assert (penalty.value(torch.zeros(2, 6)) == 0).all()
@@ -48,7 +48,7 @@ def test_value_is_non_negative_and_zero_at_zero(penalty: Penalty, rng: torch.Gen
 @every_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
-def test_prox_beats_every_perturbation(penalty: Penalty, seed: int, t: float) -> None:
+def test_prox_beats_every_perturbation(penalty: Proximal, seed: int, t: float) -> None:
     v = 3 * normal(seed, 1, 6)
     z = penalty.prox(v, t)
     sizes = torch.logspace(-4, 1, 200, dtype=torch.float64)[:, None]
@@ -64,7 +64,7 @@ def test_prox_beats_every_perturbation(penalty: Penalty, seed: int, t: float) ->
 @every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
-def test_what_prox_takes_off_is_a_subgradient(penalty: Penalty, seed: int, t: float) -> None:
+def test_what_prox_takes_off_is_a_subgradient(penalty: Proximal, seed: int, t: float) -> None:
     v = 3 * normal(seed, 1, 6)
     z = penalty.prox(v, t)
     others = domain(penalty, 3 * normal(seed + 1, 200, 6))
@@ -75,14 +75,14 @@ def test_what_prox_takes_off_is_a_subgradient(penalty: Penalty, seed: int, t: fl
 @every_convex_penalty
 @given(seeds, strengths)
 @settings(max_examples=40, deadline=None)
-def test_prox_is_nonexpansive(penalty: Penalty, seed: int, t: float) -> None:
+def test_prox_is_nonexpansive(penalty: Proximal, seed: int, t: float) -> None:
     a, b = 3 * normal(seed, 50, 6), 3 * normal(seed + 1, 50, 6)
     moved = torch.linalg.vector_norm(penalty.prox(a, t) - penalty.prox(b, t), dim=1)
     assert (moved <= torch.linalg.vector_norm(a - b, dim=1) * (1 + 1e-12)).all()
 
 
 @every_penalty
-def test_prox_takes_a_strength_per_row(penalty: Penalty, rng: torch.Generator) -> None:
+def test_prox_takes_a_strength_per_row(penalty: Proximal, rng: torch.Generator) -> None:
     v = torch.randn(4, 6, generator=rng)
     t = torch.tensor([[0.0], [0.1], [1.0], [5.0]])
     rows = [penalty.prox(v[i : i + 1], float(t[i])) for i in range(4)]
@@ -106,7 +106,7 @@ def test_dual_scale_gives_a_feasible_point(penalty: Any, seed: int, weight: floa
 
 
 @every_convex_penalty
-def test_the_gap_closes_at_the_optimum(penalty: Penalty) -> None:
+def test_the_gap_closes_at_the_optimum(penalty: Proximal) -> None:
     x, atoms = normal(0, 20, 6), normal(1, 9, 6)
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
     found = solve(energy, FISTA(), torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
@@ -122,7 +122,7 @@ def test_the_gap_closes_at_the_optimum(penalty: Penalty) -> None:
 
 
 @pytest.mark.parametrize("penalty", [p for p in PENALTIES if p not in CONVEX], ids=repr)
-def test_without_convexity_the_kkt_residual_closes_and_no_neighbour_is_better(penalty: Penalty) -> None:
+def test_without_convexity_the_kkt_residual_closes_and_no_neighbour_is_better(penalty: Proximal) -> None:
     x, atoms = normal(0, 20, 6), normal(1, 9, 6)
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
     found = solve(energy, None, torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)

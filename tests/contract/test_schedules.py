@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sparsecode.models.variational import Variational
+from sparsecode.models import Iterative
 from sparsecode.recipes import RECIPES
 from sparsecode.schedules import Clock, Constant, Cosine, Exponential, Linear, Piecewise, Schedule, at, resolve
 
@@ -73,7 +73,7 @@ def test_schedules_are_resolved_wherever_they_stand() -> None:
     rate = resolved.optim.groups["decoder"].lr
     assert isinstance(rate, Cosine)
     assert (rate.length, rate.unit) == (40.0, "step")
-    assert not isinstance(resolved.model, Variational)
+    assert isinstance(resolved.model, Iterative)
     assert resolved.model.weight == Linear(start=0.1, stop=1.0, length=20.0)
     assert (resolved.data, resolved.train) == (run.data, run.train)
 
