@@ -1,4 +1,4 @@
-"""`sparsecode analyse`: runs beside references, beside the truth and beside each other."""
+"""`sparsecode analyse`: runs compared with references, with the true dictionary and with each other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AnalysisReport(Spec, tag="analysis_report"):
 
 
 def analyse_command(asked: scoring.Analyse) -> None:
-    """Scores, use of the codes, and what the same number of codes could do: of each run, and how alike several are."""
+    """Scores and use of the codes of each run, references at equal L0, and the similarity of several runs."""
     run, others, split, theta, samples, seed, json, out, force, moved = asked
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")

@@ -148,7 +148,7 @@ def gaps_table(analyses: Sequence[Analysis]) -> Table | None:
 
 
 def recovery_table(analyses: Sequence[Analysis]) -> Table | None:
-    """A row per coder: how much of the truth it found; None where the truth is not known."""
+    """A row per coder: recovery of the true dictionary and codes; None where they are not known."""
     rows = list(_rows(analyses, "recovery"))
     if not rows:
         return None
@@ -167,7 +167,7 @@ def recovery_table(analyses: Sequence[Analysis]) -> Table | None:
 
 
 def stability_table(pairs: Sequence[Stability]) -> Table:
-    """A row per pair of runs: how alike their dictionaries are."""
+    """A row per pair of runs: the similarity of their dictionaries."""
     table = _table(
         "stability: atoms of two runs matched one to one",
         "runs",

@@ -24,7 +24,7 @@ class AttackReport(Spec, tag="attack_report"):
 
 
 def attack_command(asked: scoring.Attack) -> None:
-    """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over."""
+    """Accuracy of classifiers under adversarial attack, with their training noise off and averaged over draws of it."""
     run, others, eps, kind, norm, steps, draws, samples, seed, json, force, moved = asked
     if min(samples, steps) < 1 or draws < 0:
         raise UsageError(f"--samples {samples}, --steps {steps}, --draws {draws}: expected at least 1, 1 and 0")

@@ -1,4 +1,4 @@
-"""`sparsecode forgetting`: what runs of continual learning still know."""
+"""`sparsecode forgetting`: accuracy on earlier tasks after continual learning."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forgetting_command(asked: scoring.Forgetting) -> None:
 
 
 def read(path: Path) -> Forgetting:
-    """From the validations of a run. Raises UsageError for runs of other data, tasks that are not finished or not validated."""
+    """The accuracy matrix from the validations of a run. Raises UsageError for runs of other data, tasks that are not finished or not validated."""
     folder = RunFolder(path)
     config = folder.config()
     task = getattr(config.model, "task", None)

@@ -26,7 +26,7 @@ BATCH = 32  # of the replication, whose VLB is a mean over batches
 
 
 class LatentsReport(Spec, tag="latents_report"):
-    """What `--json` writes: folders of the runs by name, and what was found of each."""
+    """What `--json` writes: folders of the runs by name, and the measurements of each."""
 
     runs: dict[str, str]
     latents: dict[str, Latents]
@@ -134,6 +134,10 @@ def _disentanglement(found: dict[str, Latents]) -> Table:
     for name, d in scored.items():
         numbers = (d.mig, d.sap, d.factor_vae, d.dci.disentanglement, d.dci.completeness, d.dci.informativeness)
         table.add_row(name, *(f"{number:.3f}" for number in numbers))
-    told = (f"{name}: {', '.join(f'{f} {x:.0%}' for f, x in d.informativeness.items())}" for name, d in scored.items())
-    table.caption = "D, C, I: disentanglement, completeness, informativeness\ntold by " + "\ntold by ".join(told)
+    by_factor = (
+        f"{name}: {', '.join(f'{f} {x:.0%}' for f, x in d.informativeness.items())}" for name, d in scored.items()
+    )
+    table.caption = "\n".join(
+        ("D, C, I: disentanglement, completeness, informativeness (below, by factor)", *by_factor)
+    )
     return table

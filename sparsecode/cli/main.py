@@ -1,4 +1,4 @@
-"""Which command was asked for, and what its outcome means for the shell."""
+"""Command dispatch and exit codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("train a recipe, or go on with a run", "sparsecode.cli.train"),
+    "train": Command("train a recipe, or resume a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.use", "scoring"),
     "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract", "training"),
     "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode", "using"),
@@ -39,18 +39,20 @@ COMMANDS = {
         "compare runs with references, with the truth, with each other", "sparsecode.cli.analyse", "scoring"
     ),
     "units": Command(
-        "how units of noise-trained networks fire, and what they look for", "sparsecode.cli.units", "scoring"
+        "activity and receptive fields of units of noise-trained networks", "sparsecode.cli.units", "scoring"
     ),
-    "traverse": Command("pictures, film and page of a variational model's codes", "sparsecode.cli.traverse", "using"),
+    "traverse": Command(
+        "figures, animation and interactive page of a variational model's codes", "sparsecode.cli.traverse", "using"
+    ),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe", "scoring"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack", "scoring"),
     "latents": Command(
         "bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents", "scoring"
     ),
-    "forgetting": Command("what runs of continual learning still know", "sparsecode.cli.forgetting", "scoring"),
+    "forgetting": Command("accuracy on earlier tasks after continual learning", "sparsecode.cli.forgetting", "scoring"),
     "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise", "using"),
     "convert": Command(
-        "write a sparse autoencoder in another library's format, with proof", "sparsecode.cli.convert", "using"
+        "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
     "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "training"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.use", "using"),

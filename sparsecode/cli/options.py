@@ -1,4 +1,4 @@
-"""Command-line options for every number in a config, derived from the config itself."""
+"""Command-line options for every number, string and tuple in a config, derived from the config."""
 
 from __future__ import annotations
 

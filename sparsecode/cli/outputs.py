@@ -1,4 +1,4 @@
-"""What the user names for writing, and what runs are called there."""
+"""Output paths and run labels."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _begun(paths: Sequence[Path]) -> bool:
 
 
 def run_labels(paths: tuple[Path, ...], console: Console) -> list[str]:
-    """Their names and, of unfinished ones, where they stand: what tables and figures call them. Says so of each, too."""
+    """Labels of runs in tables and figures: their names and, for unfinished ones, their step; prints a line for each unfinished run."""
     folders = [RunFolder(path) for path in paths]
     for folder in folders:
         if stands := folder.unfinished:

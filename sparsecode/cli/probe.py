@@ -110,7 +110,7 @@ def probe_command(asked: scoring.Probe) -> None:
                 add(summary(name, n_code, lista_trials(pixels, n_code, task, track(name))))
         points = points_of(results, places)
         if files:
-            what = _over(how) + ("; bands: one deviation each way" if how.seeds > 1 else "")
+            what = _over(how) + ("; bands: one standard deviation each way" if how.seeds > 1 else "")
             figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
             save_figure(files[1], figure)
     console.print(swept_table(points, over) if swept else _table(results, how))
@@ -183,7 +183,9 @@ def _transforms(
 
 
 def _over(how: Probe) -> str:
-    return "one subset of labels" if how.seeds == 1 else f"mean and deviation over {how.seeds} subsets of labels"
+    return (
+        "one subset of labels" if how.seeds == 1 else f"mean and standard deviation over {how.seeds} subsets of labels"
+    )
 
 
 def _table(results: list[ProbeResult], how: Probe) -> Table:

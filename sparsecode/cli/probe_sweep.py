@@ -55,7 +55,7 @@ def read_sweep(folder: Path, over: str) -> list[Swept]:
 
 
 def points_of(results: Iterable[ProbeResult], places: Mapping[str, Place]) -> tuple[ProbePoint, ...]:
-    """Accuracies by line, value and number of labels, of all subsets of all runs there; the deviation is over all of them."""
+    """Accuracies by line, value and number of labels, of all subsets of all runs there; the standard deviation is over all of them."""
     grouped: dict[tuple[str, float, int], list[float]] = {}
     for result in results:
         if (place := places.get(result.features)) is not None:

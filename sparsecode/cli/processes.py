@@ -1,4 +1,4 @@
-"""Signals and ranks, as the shell sees them."""
+"""Signals outside training, and the rank that prints."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def terminable() -> Generator[None]:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that speaks, of those that train together."""
+    """Whether this process prints: rank 0 of those that train together."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0

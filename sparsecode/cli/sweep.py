@@ -23,7 +23,7 @@ __all__ = ["sweep_command"]
 
 
 def sweep_command(asked: training.Sweep) -> int:
-    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was."""
+    """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep."""
     (
         names,
         over,
@@ -88,7 +88,7 @@ def sweep_command(asked: training.Sweep) -> int:
     if stopped is not None:
         if console.quiet:  # standard output was closed
             console, stopped = Console(stderr=True), 128 + 13
-        console.print("stopped; what was done is saved. The same command goes on.", highlight=False)
+        console.print("stopped; finished work is saved. Run the same command to resume.", highlight=False)
         return stopped
     return 1 if failed else 0
 
@@ -118,7 +118,7 @@ def _experiment(names: Sequence[str]) -> Experiment | None:
 
 
 def _axes(experiment: Experiment | None, over: Sequence[str]) -> list[Axis]:
-    """The experiment's axes, those of `over` in place of them or behind them."""
+    """The experiment's axes, with those of `over` replacing axes of the same path or appended."""
     axes = {axis.path: axis for axis in map(Axis.parse, experiment.over if experiment else ())}
     given = [Axis.parse(text) for text in over]
     return [*(axes | {axis.path: axis for axis in given}).values()] if experiment else given

@@ -1,4 +1,4 @@
-"""What a sweep prints and draws when it ends."""
+"""Tables and figures of a finished sweep."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _varied(frontier: Frontier) -> str:
 
 def _print_table(frontier: Frontier, console: Console) -> None:
     several = any(len(row.runs) > 1 for row in frontier.rows)
-    title = "test split; mean over seeds" + (", and deviation" if several else "")
+    title = "test split; mean over seeds" + (", and standard deviation" if several else "")
     table = Table(box=box.SIMPLE, title=title, title_justify="left")
     table.add_column("runs, codes by", overflow="fold")
     for column in (_varied(frontier) or "-", "seeds", "L0", "PSNR dB", "EV", "dead"):

@@ -38,7 +38,7 @@ def rich_table(table: evaluated.Table, title: str = "") -> Table:
 
 
 def print_evaluation(console: Console, evaluation: Evaluation, title: str = "", *, warn: bool = True) -> None:
-    """A table for each measure, and what should be known of the model."""
+    """A table for each measure, and warnings about the model."""
     for number, (name, parts) in enumerate(evaluation.measures.items()):
         table = type(next(iter(parts.values()))).table(name, parts)
         if table is not None:
@@ -53,7 +53,7 @@ def print_evaluation(console: Console, evaluation: Evaluation, title: str = "", 
 
 
 def objectives(definitions: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Of runs side by side: a mark for each definition of the objective, if there are several, and the table's caption."""
+    """For several runs: a mark for each definition of the objective, if definitions differ, and the table's caption."""
     different = list(dict.fromkeys(definitions))
     marks = {words: "" if len(different) < 2 else f" {chr(ord('a') + i)}" for i, words in enumerate(different)}
     return marks, "\n".join([OWN, *(f"objective{mark}: {words}" for words, mark in marks.items())])

@@ -103,12 +103,12 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
     except RunConflictError as conflict:
         raise RunConflictError(
             f"{conflict}\nNothing was changed. Choose another folder with --out {shlex.quote(str(_free_name(out)))}"
-            + (f", or go on with the run as it is: {_resume_command(out)}" if folder.exists else "")
+            + (f", or resume the run as it is: {_resume_command(out)}" if folder.exists else "")
         ) from None
     except Terminated as stop:
         if folder.begun:
             console.print(
-                f"stopped outside training. To go on: {_resume_command(out)}", highlight=False, soft_wrap=True
+                f"stopped outside training. To resume: {_resume_command(out)}", highlight=False, soft_wrap=True
             )
         return stop.code
     if not is_first_process():
@@ -118,7 +118,7 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
             console = Console(stderr=True)
         console.print(
             f"stopped by {result.state.stopped_by} at step {result.state.step} of {result.state.total_steps}; all is "
-            f"saved. To go on: {_resume_command(out)}",
+            f"saved. To resume: {_resume_command(out)}",
             highlight=False,
             soft_wrap=True,
         )

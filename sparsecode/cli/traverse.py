@@ -1,4 +1,4 @@
-"""`sparsecode traverse`: what the codes of a variational model stand for, in pictures and to play with."""
+"""`sparsecode traverse`: figures, an animation and an interactive page of a variational model's codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRESETS = 12  # samples that the page starts from
 
 
 def traverse_command(asked: using.Traverse) -> None:
-    """Draw what the codes of a variational model of images stand for."""
+    """Draw how the codes of a variational model change its images."""
     run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed, moved = asked
     if frames < 2:
         raise UsageError(f"--frames {frames}: expected at least 2")

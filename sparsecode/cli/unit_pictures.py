@@ -1,4 +1,4 @@
-"""What `sparsecode units` draws: keys of one run as pictures, and several runs beside each other."""
+"""Figures of `sparsecode units`: receptive fields of one run, and comparisons of several."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pictured(NamedTuple):
 
 
 def data_space_keys(model: AmortisedModel, rows: Tensor) -> Tensor:
-    """How pre-activations change with the pixels, [n, n_features]: keys times the normaliser's derivative (at a sample of 0)."""
+    """Gradient of the pre-activations with respect to the pixels [n, n_features]: keys times the normaliser's derivative at a sample of 0."""
     assert isinstance(model.encoder, AffineModule)
     keys = model.encoder.map(model.decoder)[0].detach()[rows]
     with torch.enable_grad():
@@ -161,7 +161,7 @@ def _levels(
         noisy = _noisy(model, shown.x, noise._replace(sigma=sigma), seed)
         made = model.reconstruct(noisy)
         levels[f"sigma {sigma:.3g}"] = _array(shown.pixels(noisy)), _array(shown.pixels(made))
-    title = f"{name}: noisy samples above, what is made of them below"
+    title = f"{name}: noisy samples above, their reconstructions below"
     return denoising_grid(_array(shown.pixels(shown.x)), levels, model.shape, (splits.low, splits.high), title)
 
 

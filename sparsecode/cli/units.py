@@ -1,4 +1,4 @@
-"""`sparsecode units`: what units of noise-trained networks do, and what they look for."""
+"""`sparsecode units`: activity and receptive fields of units of noise-trained networks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Units(Spec, tag="units"):
 
 
 class UnitsReport(Spec, tag="units_report"):
-    """What `--json` writes: folders of the runs by name, and what was found of each."""
+    """What `--json` writes: folders of the runs by name, and the measurements of each."""
 
     runs: dict[str, str]
     units: tuple[Units, ...]
@@ -68,7 +68,7 @@ class _Opened(NamedTuple):
 
 
 def units_command(asked: scoring.Units) -> None:
-    """How units of noise-trained networks fire with noise on and off, what noise costs them, and what their keys look like."""
+    """Activity of units with noise on and off, the error that noise adds, and receptive fields of noise-trained networks."""
     run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force, moved = asked
     for option, value, least in (("samples", samples, 1), ("units", units, 1), ("query", query, 0)):
         if value < least:
@@ -142,7 +142,7 @@ def _open(
         )
     noise = noise_source(model, sigma)
     if noise is None:
-        raise ValueError(f"{path}: trained without noise; say how much to measure it with, by --sigma (0 for none)")
+        raise ValueError(f"{path}: trained without noise; set --sigma to the noise to measure with (0 for none)")
     splits = folder.splits(moved, loaded)
     weights, whole = next(model.parameters()), getattr(splits, part)
     samples = whole.take(slice(most)).to(weights.device, weights.dtype)

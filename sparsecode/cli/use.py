@@ -1,4 +1,4 @@
-"""`sparsecode eval` and `plot`: what one does with a trained run."""
+"""`sparsecode eval` and `sparsecode plot`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ GENERICS: dict[str, Any] = {"union": typing.Union, "literal": Literal, "tuple": 
 
 @dataclasses.dataclass
 class Place:
-    """Where and on what to train; none of it changes the experiment."""
+    """Output folder and devices; none of these change the experiment."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="run folder; default runs/RECIPE")] = None
     set: Annotated[
@@ -41,7 +41,9 @@ class Place:
     figures: Annotated[bool, tyro.conf.arg(help="draw the run's figures when it has finished")] = True
     extend: Annotated[
         float | None,
-        tyro.conf.arg(help="train a finished run for so many epochs more, by a plan made anew from where it stands"),
+        tyro.conf.arg(
+            help="train a finished run for this many more epochs, with schedules recomputed for the new length"
+        ),
     ] = None
 
 

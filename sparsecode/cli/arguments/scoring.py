@@ -39,15 +39,15 @@ class Eval(NamedTuple):
 
 
 class Analyse(NamedTuple):
-    """Scores, use of the codes, and what the same number of codes could do: of each run, and how alike several are.
+    """Scores and use of the codes of each run, references at equal L0, and the similarity of several runs.
 
     Draws density.png, equal_l0.png and, of several runs or where the truth is known, matched.png.
 
     Args:
         split: which samples
         theta: a code is active above this magnitude; default that of the run
-        samples: at most so many, spread over the split, for references and amortisation gaps
-        seed: decides the random dictionaries among the references
+        samples: largest number of samples, spread over the split, for references and amortisation gaps
+        seed: of the random dictionaries among the references
         json: also write everything to this file
         out: folder for the figures; default the figures of each run (of several: comparisons go to the first)
         force: write over an existing JSON file
@@ -66,7 +66,7 @@ class Analyse(NamedTuple):
 
 
 class Units(NamedTuple):
-    """How units of noise-trained networks fire with noise on and off, what noise costs them, and what their keys look like.
+    """Activity of units with noise on and off, the error that noise adds, and receptive fields of noise-trained networks.
 
     Draws, of each run on pictures, units_fields.png, units_neighbours.png, units_query.png and units_levels.png; of all
     runs units_pre_activations.png, units_dynamics.png and, at several levels of noise, units_ablation.png.
@@ -75,9 +75,9 @@ class Units(NamedTuple):
         split: which samples
         sigma: noise in the model's input space; default that of training at its end
         theta: a unit is active above this magnitude; default that of the run
-        samples: so many at most, the first of the split
-        seed: decides the noise; default that of the run
-        units: receptive fields are fitted to and drawn of so many units, the most active ones without noise
+        samples: largest number of samples, the first of the split
+        seed: of the noise; default that of the run
+        units: number of units whose receptive fields are fitted and drawn, the most active ones without noise
         query: index of the sample in units_query.png
         sigmas: noise levels in units_levels.png; default a quarter to four times that of training
         json: also write the numbers to this file
@@ -111,12 +111,12 @@ class Probe(NamedTuple):
         labels_per_class: labelled training samples per class
         all_labels: also use all training samples, once
         seeds: random subsets for each number of labels
-        standardise: scale every feature by itself; else all by one number (both from unlabelled samples)
+        standardise: scale each feature to mean 0 and standard deviation 1; otherwise all by one number (both from unlabelled samples)
         classifiers: linear: multinomial logistic regression; mlp: two layers
-        coders: which of the models' coders; default all; codes with gates are there as mu, hard (mu or 0) and mean (gamma mu)
+        coders: which of the models' coders; default all; codes with gates are scored as mu, hard (mu or 0) and mean (gamma mu)
         references: normalised pixels; their principal components; a LISTA classifier trained end to end (slow); default all, of
             a sweep pixels and pca
-        sweep: folder of a sweep in place of runs: the picture is accuracy over one of its axes, a line per recipe
+        sweep: folder of a sweep in place of runs: the figure shows accuracy along one of its axes, a line per recipe
         over: that axis, a number in the configs
         out: folder for probe.json and probe.png
         force: write over existing files
@@ -142,7 +142,7 @@ class Probe(NamedTuple):
 
 
 class Attack(NamedTuple):
-    """Accuracy of classifiers on test samples that were changed to mislead them, with the noise they were trained with off, and averaged over.
+    """Accuracy of classifiers under adversarial attack, with their training noise off and averaged over draws of it.
 
     Images are clipped to the range of the data. Needs the extra `robustness`.
 
@@ -151,9 +151,9 @@ class Attack(NamedTuple):
         kind: the attack
         norm: of the changes
         steps: of the attack
-        draws: of noise to average over; 0 leaves that out
+        draws: number of noise draws to average over; 0 leaves that out
         samples: of the test split, from its beginning
-        seed: decides noise and random starts
+        seed: of noise and random starts
         json: also write everything to this file
         force: write over an existing JSON file
     """
@@ -178,7 +178,7 @@ class Latents(NamedTuple):
     Args:
         split: which samples
         draws: codes drawn for each sample in the importance-weighted bound
-        samples: at most so many, spread over the split, for that bound and for disentanglement
+        samples: largest number of samples, spread over the split, for that bound and for disentanglement
         seed: of all draws
         json: also write everything to this file
         force: write over an existing file

@@ -16,16 +16,16 @@ Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 class Sweep(NamedTuple):
-    """Train every combination of values for every recipe, or an experiment; the same command goes on where it was.
+    """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep.
 
-    Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and deviations over seeds) and
-    frontier.png (sparsity against reconstruction); for an experiment the picture that it is about, too.
+    Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and standard deviations over seeds) and
+    frontier.png (sparsity against reconstruction); for an experiment also its own figure.
 
     Args:
         names: names of recipes, or of one experiment
-        over: what varies; 2x stands for twice the recipe's own value; give it again for another path; of an experiment, it takes
-            the place of the axis with that path
-        set: a change in all runs, such as train.epochs=5; give it again for another one
+        over: PATH=VALUE,VALUE,... to vary; 2x is twice the recipe's value; repeat for another path; of an experiment, it
+            replaces the axis with that path
+        set: a change to all runs, such as train.epochs=5; repeat for another one
         epochs: the same as --set train.epochs=...
         out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
         backend: serial: one run after the other; processes: each in a process of its own; stacked: runs of one shape side by
@@ -59,22 +59,22 @@ class Sweep(NamedTuple):
 class Extract(NamedTuple):
     """Write the activations of a Hugging Face model on a text, as shards to train on.
 
-    Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. Stopped half-way, the same command goes on. The result is
-    trained on with --set data='{"type":"shards","path":"OUT"}'.
+    Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. The same command resumes an interrupted extraction. Train on the
+    result with --set data='{"type":"shards","path":"OUT"}'.
 
     Args:
         model: folder of the model and its tokenizer (config.json, model.safetensors, tokenizer.json)
         text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
             of which goes to one split; may be gzipped
-        hook_point: the submodule whose output to take, as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama); several
+        hook_point: the submodule whose output is recorded, such as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama); several
             names make shards with a site for each, as for transcoders and crosscoders
-        out: folder to write, of which TWICE the size must be free
+        out: folder to write; writing needs twice its final size on disk
         window: successive tokens in a row, a site for each
         length: tokens in a span, special tokens among them
         batch_size: spans in a forward pass
         keep_special: keep the rows of special tokens; those of padding are always left out
-        dtype: what values are kept as
-        rows_per_shard: most rows in a file; training holds two files in memory
+        dtype: type of the stored values
+        rows_per_shard: largest number of rows in a file; training holds two files in memory
         valid: share of the groups for validation
         test: share of the groups for test
         seed: of the split and of the shuffle

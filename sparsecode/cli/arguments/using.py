@@ -15,8 +15,8 @@ __all__ = ["Compare", "Convert", "Denoise", "Encode", "Ls", "Plot", "Recipes", "
 class Encode(NamedTuple):
     """Code the rows of an array, or of a split of the run's own data.
 
-    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. A safetensors file says in its metadata whose
-    codes they are: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
+    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. The metadata of a safetensors file records their
+    origin: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
     samples that the run was trained on).
 
     Args:
@@ -51,10 +51,10 @@ class Plot(NamedTuple):
 
 
 class Traverse(NamedTuple):
-    """Draw what the codes of a variational model of images stand for.
+    """Draw how the codes of a variational model change its images.
 
     Test samples encoded; the largest code of one edited; codes swept one at a time; active codes drawn anew; paths from
-    sample to sample; draws from the prior, and with gates fitted to samples. Files of earlier calls are written over.
+    sample to sample; draws from the prior, and with gates fitted to samples. Files of earlier calls are overwritten.
 
     Args:
         run: run folder
@@ -90,7 +90,7 @@ class Denoise(NamedTuple):
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
 
     Colour images are denoised channel by channel. What is written has the values, bits and channels of what was read: .png,
-    .tif and .bmp by the same name, other pictures as .png (a JPEG would lose anew), arrays as .npy of float32. A picture,
+    .tif and .bmp by the same name, other pictures as .png (JPEG compression would lose information again), arrays as .npy of float32. A picture,
     comparison.png, shows each image before and after.
 
     Args:
@@ -124,7 +124,7 @@ class Convert(NamedTuple):
     """Write a sparse autoencoder in another library's format, and compare what the two files compute.
 
     SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
-    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope; a file in such a folder stands for it.
+    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope; a file in such a folder selects the folder.
     What DST's format cannot express is refused, and so is a config of SRC with a key or a value that is not known. The formulas
     of the two formats are computed from the two files on probe inputs; the largest differences are printed and stored with
     DST (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
