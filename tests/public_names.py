@@ -21,6 +21,7 @@ FACES = (
     "sparsecode",
     "sparsecode.data",
     "sparsecode.evaluate",
+    "sparsecode.evaluate",
     "sparsecode.interop",
     "sparsecode.losses",
     "sparsecode.metrics",

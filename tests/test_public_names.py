@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -29,3 +30,23 @@ def test_faces_are_light() -> None:
     code = f"import sys; import {', '.join(f for f in FACES if f.count('.') < 2 and f.split('.')[-1] in {'sparsecode', 'models', 'nn', 'solvers', 'train', 'data'})}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+DOCS = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    "page", [p.relative_to(DOCS).as_posix() for p in (DOCS / "README.md", *sorted((DOCS / "docs").glob("*.md")))]
+)
+def test_pages_import_what_is_public(page: str) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    places = {
+        found
+        for block in blocks
+        for found in re.findall(r"^\s*(?:from|import) (sparsecode[\w.]*)", block, re.MULTILINE)
+    }
+    assert places <= {*FACES, "sparsecode.runs"}
+    for block in blocks:
+        for place, names in re.findall(r"^\s*from (sparsecode[\w.]*) import ([\w, ]+)$", block, re.MULTILINE):
+            for name in names.split(", "):
+                assert hasattr(import_module(place), name), f"{place} has no {name}"

@@ -2,19 +2,33 @@ from .base import How as How
 from .base import Measure as Measure
 from .base import Result as Result
 from .base import Table as Table
+from .dictionary.geometry import Dictionary as Dictionary
+from .dictionary.geometry import cosines as cosines
+from .dictionary.geometry import dictionary_of as dictionary_of
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate_model as evaluate_model
 from .measures import DURING_TRAINING as DURING_TRAINING
 from .measures import STANDARD as STANDARD
 from .measures import AnyMeasure as AnyMeasure
+from .reconstruction.amortisation import amortisation_gap as amortisation_gap
+from .reconstruction.amortisation import model_gaps as model_gaps
 from .reconstruction.denoise import Denoising as Denoising
+from .reconstruction.images import denoise_image as denoise_image
+from .reconstruction.recovered import loss_recovered as loss_recovered
+from .reconstruction.references import reference_scores as reference_scores
+from .reconstruction.references import references as references
 from .reconstruction.restore import Restoration as Restoration
 from .reconstruction.score import Score as Score
 from .reconstruction.score import Scores as Scores
 from .reconstruction.sites import LinearMap as LinearMap
 from .reconstruction.sites import Sites as Sites
 from .units.activity import UnitActivity as UnitActivity
+from .units.activity import activity as activity
 from .units.codes import Codes as Codes
+from .units.noise_terms import noise_terms as noise_terms
+from .units.receptive_fields import fit_fields as fit_fields
+from .units.receptive_fields import nearest_images as nearest_images
+from .units.receptive_fields import summary as summary
 from .variational.bounds import Elbo as Elbo
 from .variational.gates import Gates as Gates
 
@@ -24,6 +38,7 @@ __all__ = [
     "AnyMeasure",
     "Codes",
     "Denoising",
+    "Dictionary",
     "Elbo",
     "Evaluation",
     "Gates",
@@ -37,5 +52,18 @@ __all__ = [
     "Sites",
     "Table",
     "UnitActivity",
+    "activity",
+    "amortisation_gap",
+    "cosines",
+    "denoise_image",
+    "dictionary_of",
     "evaluate_model",
+    "fit_fields",
+    "loss_recovered",
+    "model_gaps",
+    "nearest_images",
+    "noise_terms",
+    "reference_scores",
+    "references",
+    "summary",
 ]
