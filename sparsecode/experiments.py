@@ -1,4 +1,4 @@
-"""Sweeps by name: which recipes, what varies, what to draw, and how it compares with the original."""
+"""Named sweeps: recipes, axes, the quantity to plot, and the source with the differences from it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "noise-digits-laws": _units(
         "Any noise will do",
-        "normal, Laplace, exponential and Poisson noise, there with parameters that were not standard deviations, and means other than 0.",
+        "normal, Laplace, exponential and Poisson noise, there with scale parameters other than the standard deviation, and means other than 0.",
         "noise-digits",
         over=(LAWS, SMALL),
     ),

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there (write aside, flush to disk, rename), and replace no file of somebody else."""
+"""Atomic writing of files (temporary file, flush to disk, rename) that never replaces a file of another program."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def require_own(*paths: Path, force: bool = False) -> None:
-    """Raise FileExistsError naming the first path at which a file stands that is not ours to replace."""
+    """Raise FileExistsError naming the first path that holds a file not written by sparsecode."""
     for path in paths:
         if path.is_symlink() and not path.exists():
             raise FileExistsError(

@@ -1,4 +1,4 @@
-"""What sparsity costs: runs of a sweep by their mean L0, over seeds, beside references at the same L0."""
+"""Sparsity-reconstruction frontier: runs of a sweep by mean L0, over seeds, beside references at the same L0."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ POINTS = 8  # of a reference's curve
 
 
 class FrontierRow(Spec, tag="frontier_row"):
-    """Runs that differ in nothing but the seed, scored on the test split: every value, their mean and their deviation.
+    """Runs that differ in nothing but the seed, scored on the test split: every value, their mean and standard deviation.
 
     `line` is recipe, further overrides and coder, `value` that of what varies along the line. Means are None where a score is
-    undefined; deviations are those of a sample (n - 1), 0 for a single run.
+    undefined; standard deviations are those of a sample (n - 1), 0 for a single run.
     """
 
     line: str

@@ -1,4 +1,4 @@
-"""Changes to a config, given as text: what `--set` and sweeps understand.
+"""Changes to a config, given as text, as by `--set` and sweeps.
 
 A path goes through the names of fields, and through the names of records in a tuple (`model.terms.l1.weight`): their type, or
 that of the part they are named by. A record that is alone of its type also goes by that (`model.terms.sparsity.penalty`). A

@@ -1,4 +1,4 @@
-"""Training, evaluating and picturing a run: the only module that knows all parts."""
+"""Training, evaluation and figures of a run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RunConflictError(FileExistsError):
 
 
 class Result(NamedTuple):
-    """What a run came to. `evaluation` and `figures` are there once training has finished."""
+    """The result of a run. `evaluation` and `figures` are set once training has finished."""
 
     folder: RunFolder
     state: FitState
@@ -144,7 +144,7 @@ def train_one(
     figures: bool = True,
     extend: float | None = None,
 ) -> Trained:
-    """`run` with its samples and with what keeps its results, a folder or memory."""
+    """`run` with its samples and the storage of its results, a folder or memory."""
     from sparsecode.train.fit import launch, train_alone  # here, because Fabric is slow to import
 
     fabric = launch(config.train.precision, accelerator, devices)
@@ -170,7 +170,7 @@ def train_one(
 
 
 def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> None:
-    """Refuse what is in the way in the folder and lock it while `held`, in the first process; if it cannot, all raise."""
+    """Check the folder for conflicts and lock it while `held`, in the first process; if that fails, all processes raise."""
     problem: Exception | None = None
     if fabric.is_global_zero:
         try:
@@ -178,12 +178,12 @@ def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> N
             held.enter_context(locked(folder.path))
         except (RunConflictError, OSError, ValueError) as error:
             problem = error
-    if any_rank(problem is not None, fabric.device):  # all leave together, or the others would wait for ever
+    if any_rank(problem is not None, fabric.device):  # all processes leave together, or the others would wait forever
         raise problem or RunConflictError(f"{folder.path}: refused by the first process")
 
 
 def finished(folder: RunFolder) -> Trained | None:
-    """What a run came to that needs nothing more, None for others."""
+    """The result of a finished run; None for others."""
     state, evaluation = folder.state(), folder.evaluation()
     if state is None or not state.finished or evaluation is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run is: its config in memory, its folder on disk."""
+"""Runs: the config in memory, and the folder on disk."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MOVING = (Linear, Cosine, Exponential, Piecewise)
 
 
 class Extension(Spec, tag="extension"):
-    """That a finished run was trained further: the epochs `planned` before, and those it had `reached` by then."""
+    """Record of extending a finished run: the epochs `planned` before, and those `reached` by then."""
 
     planned: Positive
     reached: Positive
@@ -87,7 +87,7 @@ class Run(Spec, tag="run"):
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """What a model was trained on: the fingerprint of the samples, and their least and largest value; and its calibration."""
+    """Training data of a model: the fingerprint of the samples, their least and largest value; and the model's calibration."""
 
     data: str
     data_range: tuple[float, float]
@@ -95,7 +95,7 @@ class Provenance(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """What keeps a run: a `RunFolder`, or memory."""
+    """Storage of a run: a `RunFolder`, or memory."""
 
     @property
     def resume(self) -> Path | None: ...
@@ -126,7 +126,7 @@ class RunFolder:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All that training and evaluation write here, figures apart."""
+        """All files that training and evaluation write here, except figures."""
         model, state = (self.model / CONFIG, self.model / WEIGHTS), self.resume / STATE_FILE
         return (self.config_file, self.metrics_file, self.eval_file, *model, state)
 
@@ -136,7 +136,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether anything came of it: before that, a config that turned out wrong may be replaced."""
+        """Whether training has written anything; before that, a config with errors may be replaced."""
         return any(p.exists() for p in (self.metrics_file, self.model, self.resume, self.eval_file))
 
     def splits(self, moved: Path | None = None, loaded: dict[bytes, Splits] | None = None) -> Splits:
@@ -162,7 +162,7 @@ class RunFolder:
             )
 
     def provenance(self) -> Provenance:
-        """What the model's `cfg.json` says about where it comes from. Raises ValueError naming the file if it does not."""
+        """The provenance stored in the model's `cfg.json`. Raises ValueError naming the file if it does not."""
         file = self.model / "cfg.json"
         try:
             found = parsed(file.read_bytes(), "its text")["metadata"]["sparsecode"]["provenance"]
@@ -188,7 +188,7 @@ class RunFolder:
 
     @property
     def unfinished(self) -> str:
-        """Where a training stands that has not ended (`step 280 of 600`); empty once it has, and for models made otherwise."""
+        """The progress of unfinished training (`step 280 of 600`); empty for finished training, and for models made otherwise."""
         try:
             state = self.state()
         except (OSError, ValueError):  # damaged: for those to say who need it
@@ -199,7 +199,7 @@ class RunFolder:
 
     @property
     def label(self) -> str:
-        """What tables and figures call it: its name and, of an unfinished run, where it stands."""
+        """Its label in tables and figures: its name and, for an unfinished run, its progress."""
         return labelled(self.path.resolve().name, self)
 
     def best_model(self) -> AbstractSparseModel:
@@ -214,7 +214,7 @@ class RunFolder:
 
     @property
     def observer(self) -> Observer:
-        """What writes down the metrics."""
+        """The writer of metrics."""
         return MetricsFile(self.metrics_file)
 
     def keep(self, model: AbstractSparseModel, provenance: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ class RunFolder:
         save_model(model, self.model, provenance)
 
     def calibration(self) -> Calibration | None:
-        """How the thresholds of the best model were set after training."""
+        """The calibration of the best model's thresholds after training; None without one."""
         return self.provenance().calibration
 
     def evaluation(self) -> Evaluation | None:
@@ -238,7 +238,7 @@ class RunFolder:
 
 
 def labelled(name: str, folder: RunFolder) -> str:
-    """The name of a run, and where its training stands if it has not ended."""
+    """The name of a run, and its progress if training has not ended."""
     stands = folder.unfinished
     return f"{printable(name)} ({stands})" if stands else printable(name)
 
@@ -256,7 +256,7 @@ def moved_to(data: Data, path: Path) -> Data:
 
 
 def loaded_from(data: Data) -> Splits:
-    """`data.load()`; a file that is not there says how to say where it is."""
+    """`data.load()`; errors for missing files name the option `--data.path`."""
     try:
         return data.load()
     except FileNotFoundError as problem:

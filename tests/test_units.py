@@ -93,7 +93,7 @@ def test_runs_stand_beside_each_other(
     monkeypatch.setattr("sparsecode.cli.units.pictured", lambda *_, **__: "seen")
     monkeypatch.setattr("sparsecode.cli.units._comparisons", lambda *_: {})
     assert main(["units", runs[0], str(plain), *few, "--force"]) == 1
-    assert "trained without noise; set --sigma to the noise to measure with, by --sigma" in capsys.readouterr().err
+    assert "trained without noise; set --sigma" in capsys.readouterr().err
     assert main(["units", runs[0], str(plain), *few, "--force", "--sigma", "0.2", "--theta", "0.1"]) == 0
     found = from_json((tmp_path / "r.json").read_bytes(), UnitsReport)
     assert [(one.activity.sigma, one.activity.theta) for one in found.units] == [(0.2, 0.1)] * 2

@@ -1,4 +1,4 @@
-"""Everything that can be said of a trained model without training another one."""
+"""Analysis of a trained model without training another one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OWN = "the coder itself"
 
 
 class Analysis(Spec, tag="analysis"):
-    """A run's scores on a split and what puts them in proportion.
+    """A run's scores on a split beside references and bounds.
 
-    `density`: per coder, the share of samples on which each code is active. `references`: per coder, what others reach at its
-    mean L0, and the coder itself, on at most `samples` samples, as are `gaps`. `notes` say what could not be measured.
+    `density`: per coder, the share of samples on which each code is active. `references`: per coder, the scores of reference methods at its
+    mean L0, and those of the coder itself, on at most `samples` samples, as are `gaps`. `notes` say what could not be measured.
     """
 
     run: str
@@ -69,7 +69,7 @@ def analyse(
     seed: int = 0,
     source: object = None,
 ) -> Analysed:
-    """Score every coder of a model, its dictionary and the codes that this could have.
+    """Score every coder of a model, and measure the geometry of its dictionary, references and amortisation gaps at equal L0.
 
     Codes are active above `theta`. References and gaps are measured on `samples` samples spread evenly over the split, or all;
     random dictionaries are drawn by `seed`. A data `source` that knows the truth is compared with it. Raises ValueError for models

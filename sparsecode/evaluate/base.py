@@ -1,4 +1,4 @@
-"""What a measure is: something that is computed of a model and samples, its results by coder, and how they are shown."""
+"""Contract of measures: quantities computed from a model and samples, their results by coder, and their display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WHOLE = "model"  # the key of a result that is not of one coder
 
 
 class How(NamedTuple):
-    """What measures share: `theta`, the level above which a code is active, the range of the data, the noise to remove, and
+    """Settings shared by all measures: `theta`, the level above which a code is active, the range of the data, the noise to remove, and
     training samples, for baselines that are fitted to them.
     """
 
@@ -41,16 +41,16 @@ class Table(NamedTuple):
 
 
 class Result(Spec):
-    """What a measure gives: a record that is stored in `eval.json`. A subclass needs no more than fields."""
+    """The result of a measure: a record stored in `eval.json`. A subclass needs only fields."""
 
     def means(self) -> dict[str, float]:
-        """The numbers worth following during training, by name; NaN where one is not defined. By default all numbers there are."""
+        """The numbers followed during training, by name; NaN where one is not defined. By default all numeric fields."""
         raw = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: float(v) for name, v in raw.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
     @classmethod
     def table(cls, name: str, parts: Mapping[str, Any]) -> Table | None:
-        """Results of one measure side by side, by coder; None for one that is too long to be printed by default."""
+        """A table of results of one measure, by coder; None if it is too long to be printed by default."""
         return plain_table(name, parts)
 
 

@@ -1,4 +1,4 @@
-"""All that is measured of a model: on the validation split during training, and on a whole split afterwards."""
+"""Measures of a model: on the validation split during training, and on a whole split afterwards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DOMINANT = 0.2  # a larger share of the variance in large features is worth a wa
 
 
 class Evaluate(Spec, tag="evaluate"):
-    """How a run is scored."""
+    """Settings of the evaluation of a run: measures, noise levels and the activity threshold."""
 
     sigmas: Annotated[tuple[Positive, ...], Meta(description="noise levels for denoising")] = (0.5, 1.0)
     unit: Annotated[
@@ -63,7 +63,7 @@ class Evaluate(Spec, tag="evaluate"):
                 )
 
     def how(self, data_range: float) -> How:
-        """What measures share, for data of this range."""
+        """The settings passed to every measure, for data of this range."""
         return How(data_range, self.theta, self.sigmas, self.unit, self.noise_weight)
 
 
@@ -88,7 +88,7 @@ class Measured(Spec):
 
 
 class Evaluation(Measured, tag="evaluation"):
-    """What was measured of a trained model on one split; of one whose thresholds were moved after training, `calibration` says how far."""
+    """Results of a trained model on one split; `calibration` reports the threshold shift of models calibrated after training."""
 
     split: str
     warnings: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ def records_of(measures: Mapping[str, Mapping[str, Any]], kind: type[R]) -> dict
 
 
 def _record(raw: Any) -> Result:
-    """A stored result as what it was; one of a measure that is not known here as its fields."""
+    """A stored result as an instance of its class, or as `OtherResult` if this process does not know its measure."""
     if not isinstance(raw, dict):
         return raw
     tag = raw.get("type")
@@ -179,8 +179,8 @@ def evaluate_model(
     calibration: Calibration | None = None,
     measures: Sequence[Measure] = (),
 ) -> Evaluation:
-    """All that `how.measures` names, and further `measures`, of every coder of a model on one split; `calibration` is how its
-    thresholds were set.
+    """The measures in `how.measures`, and further `measures`, of every coder of a model on one split; `calibration` reports how its
+    thresholds were calibrated.
     """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
@@ -205,7 +205,7 @@ def _deaths(scores: Mapping[str, Score]) -> list[str]:
 
 
 def _dominated(scores: Mapping[str, Score]) -> list[str]:
-    """Whether explained variance is that of a few features, whoever made the codes."""
+    """A warning if a few features of large variance dominate the explained variance."""
     first = next(iter(scores.values()))
     if first.large_share is None or first.large_share <= DOMINANT or not first.large_features:
         return []

@@ -1,4 +1,4 @@
-"""Definitions of the numbers, one row in, one number out, and their sums over a data set."""
+"""Definitions of metrics per sample, and their accumulation over a data set."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class ExplainedVariance:
         return float(errors.sum()) / (self.n * len(errors)) if len(errors) else math.nan
 
     def by_feature(self) -> ByFeature:
-        """What single features add to `result`, whose sums are dominated by features of large variance."""
+        """Explained variance feature by feature; the sums of `result` are dominated by features of large variance."""
         errors, squares = self._sums()
         level = torch.zeros_like(squares) if self.shift is None else self.shift
         varies = squares > self.n * (ROUNDING * level).square()

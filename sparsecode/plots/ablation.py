@@ -24,7 +24,7 @@ def ablation_lines(
     title: str = "",
     quantity: str = "mean share of active units",
 ) -> Figure:
-    """A line per setting (`group` says what of: width, data, noise, task, activation); levels of noise are categories, evenly spaced.
+    """A line per setting (`group` names the setting: width, data, noise, task, activation); levels of noise are categories, evenly spaced.
 
     Each line has for every sigma the shares in [0, 1] that several seeds gave, or none where nothing was measured: the line runs
     through their means, and single values are dots. Raises ValueError if a line has not as many entries as there are sigmas.

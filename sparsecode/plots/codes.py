@@ -1,4 +1,4 @@
-"""Codes as stems beside what they stand for: an encoding, an edited one, a moving one."""
+"""Codes as stem plots beside their decodings: encodings, edits and animations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoding_view(
     high = 1.65 * len(codes) + 0.95
     figure = Figure(figsize=(9, high))
     wide = 1.3 * shape[-1] / shape[-2]
-    # by hand here and below: a layout that is solved for takes several times as long
+    # axes are placed by hand here and below: constrained layout takes several times as long
     figure.subplots_adjust(0.01, 0.45 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22)
     grid = figure.subplots(len(codes), 3, squeeze=False, width_ratios=(wide, 8.4 - 2 * wide, wide))
     reach = _reach(codes)

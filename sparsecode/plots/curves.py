@@ -18,7 +18,7 @@ from sparsecode.plots.style import colour, dash, fitting, mark
 __all__ = ["training_curves"]
 
 _NOT_CURVES = ("kind", "step", "seconds")
-STEEP = 6  # how many times the range of most values that of all may be before an axis is logarithmic
+STEEP = 6  # ratio of the range of all values to that of most values above which an axis is logarithmic
 MARKED = 20  # points up to which a line has marks
 LINE = 0.17  # inches
 WORDS = {
@@ -47,8 +47,8 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
 
     `records` have "kind" ("train" or "evaluate"), "step" and values, None for those undefined; validation names are
     `coder/quantity`. All panels share one axis of steps, and every finite value is inside its panel: where a few are far from
-    the others the axis is logarithmic (of positive values) or symmetrically so. Quantities that never change take no panel:
-    they stand below the title.
+    the others the axis is logarithmic (of positive values) or symmetrically so. Constant quantities have no panel:
+    they are listed below the title.
     """
     series: dict[str, Lines] = {}
     for record in records:
@@ -92,7 +92,7 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
         axes.set_xlim(-0.03 * last, 1.03 * last)
         axes.set_title(
             WORDS.get(quantity, quantity.replace("_", " ")), fontsize=9, y=1
-        )  # to find a free place takes long
+        )  # searching for a free place is slow
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / height)
@@ -113,7 +113,7 @@ def _distinct(lines: Lines) -> list[float]:
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """The vertical axis on which all values are seen, and most of them apart."""
+    """Scale the vertical axis so that all values are visible and most of them can be told apart."""
     if not values:
         return
     low, high = np.percentile(values, [5, 95])

@@ -1,4 +1,4 @@
-"""Samples at several levels of noise, and what a model makes of them."""
+"""Samples at several noise levels, and their reconstructions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often codes fire, how close atoms are to each other, and to those of another dictionary."""
+"""Histograms of firing rates and of cosines between atoms; cosines of matched atoms of two dictionaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of units as pictures: all of them, those that a query calls, and what they are nearest to."""
+"""Keys of units as pictures: all of them, those active on one sample, and their nearest images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def query_mosaic(
     most: int = 625,
     title: str = "",
 ) -> Figure:
-    """What one sample calls: on the left pictures of it by name (clean, noisy, ...), on the right the keys of its active units.
+    """The units active on one sample: on the left pictures of it by name (clean, noisy, ...), on the right their keys.
 
     `keys` [n, features] and `activations` [n] > 0 are those of the active units; the strongest comes first, `columns` to a
     row, each over its largest magnitude. `span`: what is black and white on the left.

@@ -1,4 +1,4 @@
-"""What sparsity costs: reconstruction against the number of active codes."""
+"""Sparsity-reconstruction frontier: PSNR and explained variance against mean L0."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sparsity_frontier(
     title: str = "",
     references: Mapping[str, Sequence[FrontierPoint]] | None = None,
 ) -> Figure:
-    """A line per entry through its points, PSNR and explained variance against mean L0; bands are deviations over seeds.
+    """A line per entry through its points, PSNR and explained variance against mean L0; bands are standard deviations over seeds.
 
     Better is up and to the left. The L0 axis is logarithmic where no point is at 0. `references` are thin grey lines; where
     they go far beyond the points they leave the frame.

@@ -1,4 +1,4 @@
-"""What input noise does to units: where pre-activations lie, and how many units stay active in training."""
+"""The effect of input noise on units: distribution of pre-activations, and share of active units during training."""
 
 from __future__ import annotations
 

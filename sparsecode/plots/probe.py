@@ -16,7 +16,7 @@ WIDE = 5.0  # inches of the axis of labels
 
 
 class AccuracyPoint(NamedTuple):
-    """Mean and deviation of accuracies, shares in [0, 1], at a value of what is on the axis."""
+    """Mean and standard deviation of accuracies, shares in [0, 1], at one value along the axis."""
 
     at: float
     mean: float
@@ -26,7 +26,7 @@ class AccuracyPoint(NamedTuple):
 def accuracy_curves(
     curves: Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]], title: str = ""
 ) -> Figure:
-    """A line per kind of features: labels per class (log axis), mean test accuracy, and a band of one deviation each way.
+    """A line per kind of features: labels per class (log axis), mean test accuracy, and a band of one standard deviation each way.
 
     Accuracies are shares in [0, 1], shown in per cent.
     """
@@ -52,7 +52,7 @@ def accuracy_curves(
 
 
 def accuracy_over(panels: Mapping[str, Mapping[str, Sequence[AccuracyPoint]]], x: str = "") -> Figure:
-    """A panel per entry, in it a line per entry through its points, with bars of one deviation each way.
+    """A panel per entry, in it a line per entry through its points, with bars of one standard deviation each way.
 
     Raises ValueError without points.
     """

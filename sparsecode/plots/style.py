@@ -1,4 +1,4 @@
-"""What all plots of numbers share: colours that the colour-blind tell apart, marks, and labels of ticks that do not overlap."""
+"""Shared style of plots: colours that colour-blind readers can distinguish, markers, and tick labels that do not overlap."""
 
 from __future__ import annotations
 

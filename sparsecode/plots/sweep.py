@@ -1,4 +1,4 @@
-"""What came of a sweep: a quantity along an axis of it."""
+"""A quantity of a sweep along one of its axes."""
 
 from __future__ import annotations
 

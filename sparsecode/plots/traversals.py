@@ -1,4 +1,4 @@
-"""Rows of pictures that a decoder makes of changing codes, and grids of pictures made of drawn ones."""
+"""Rows of decodings of changing codes, and grids of decodings of sampled codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How codes are used: which ones, and how many at a time."""
+"""Use of the codes: share of samples per code, and number of active codes per sample."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         left.set_xlim(0, len(shares))
         left.set_title(
             f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1
-        )  # to find a free place takes long
+        )  # searching for a free place is slow
         left.set_xlabel("code, most used first", fontsize=8)
         left.set_ylabel("share of samples", fontsize=8)
         low, high = int(active.min()), int(active.max())

@@ -64,7 +64,7 @@ FOLLOWED = (*DURING_TRAINING, Codes())  # mean activations and their divergence,
 
 
 def _groups(encoder: Adam, activation: Adam | None = None) -> dict[str, Group]:
-    """Optimisers by part, the decoder's like the encoder's; `activation` where it has weights."""
+    """Optimisers by part, the same for encoder and decoder; `activation` where it has weights."""
     groups: dict[str, Group] = {"encoder": encoder, "decoder": encoder}
     return groups if activation is None else {**groups, "activation": activation}
 
@@ -177,7 +177,7 @@ def digits_topk() -> Run:
 
 
 def digits_lista() -> Run:
-    """A LISTA encoder trained end to end on scikit-learn's digits, with L1 led to 8 active codes per sample.
+    """A LISTA encoder trained end to end on scikit-learn's digits, with the weight of L1 adjusted to 8 active codes per sample.
 
     Gregor & LeCun, ICML 2010, without the solver: the encoder learns from the reconstruction itself.
     """
@@ -253,7 +253,7 @@ def acts_batchtopk() -> Run:
 
 
 def acts_jumprelu() -> Run:
-    """JumpReLU on activations of a transformer, with the penalty on L0 led to 32 of 1536 codes.
+    """JumpReLU on activations of a transformer, with the weight of the L0 penalty adjusted to 32 of 1536 codes.
 
     Rajamanoharan et al., "Jumping Ahead", 2024.
     """
@@ -265,7 +265,7 @@ def acts_jumprelu() -> Run:
 
 
 def acts_gated() -> Run:
-    """A gated autoencoder on activations of a transformer, L1 on its gates led to 32 of 1536 codes.
+    """A gated autoencoder on activations of a transformer, the weight of L1 on its gates adjusted to 32 of 1536 codes.
 
     Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders", 2024.
     """
@@ -278,7 +278,7 @@ def acts_gated() -> Run:
 
 
 def acts_l1() -> Run:
-    """ReLU and L1 on activations of a transformer, led to 32 of 1536 codes.
+    """ReLU and L1 on activations of a transformer, the weight adjusted to 32 of 1536 codes.
 
     Bricken et al., "Towards monosemanticity", 2023; the norm-weighted penalty of Conerly et al., April 2024, comes to
     the same here, where atoms have norm 1.

@@ -1,4 +1,4 @@
-"""Dictionary learning from running statistics: the classical way, without gradients on the atoms."""
+"""Online dictionary learning from running statistics, without gradients on the atoms."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def mnist_sdl_nl() -> Run:
 
 
 def mnist_vdl() -> Run:
-    """SDL on MNIST with free atoms and a floor of 0.5 under the deviation of every code.
+    """SDL on MNIST with free atoms and a floor of 0.5 under the standard deviation of every code.
 
     Evtimova & LeCun, TMLR 2022, MNIST VDL: lambda 0.02, beta 10, T 0.5, gamma 5, eta 0.5, K 128, 200 epochs, Adam 3e-4
     (decoder) and 1e-4 (encoder).
@@ -143,7 +143,7 @@ def mnist_vdl() -> Run:
 
 
 def mnist_vdl_nl() -> Run:
-    """A free one-hidden decoder on MNIST with a floor of 0.5 under the deviation of every code.
+    """A free one-hidden decoder on MNIST with a floor of 0.5 under the standard deviation of every code.
 
     Evtimova & LeCun, TMLR 2022, MNIST VDL-NL: lambda 0.01, beta 10, T 0.5, gamma 100, eta 0.5, K 128, 1024 hidden, 200
     epochs, Adam 3e-4 halved every 30 epochs (decoder; L2 1e-3 on its bias) and 1e-4 (encoder).
@@ -182,7 +182,7 @@ def patches_sdl_nl() -> Run:
 
 
 def patches_vdl() -> Run:
-    """Free atoms on contrast-normalised patches with a floor of 0.5 under the deviation of every code.
+    """Free atoms on contrast-normalised patches with a floor of 0.5 under the standard deviation of every code.
 
     Evtimova & LeCun, TMLR 2022, ImageNet VDL: lambda 0.01, beta 10, T 0.5, gamma 5, eta 0.5, K 256, 100 epochs, Adam 3e-4
     (decoder) and 1e-4 (encoder; L2 1e-2 on its bias).
@@ -191,7 +191,7 @@ def patches_vdl() -> Run:
 
 
 def patches_vdl_nl() -> Run:
-    """A free one-hidden decoder on contrast-normalised patches with a floor of 0.5 under the deviation of every code.
+    """A free one-hidden decoder on contrast-normalised patches with a floor of 0.5 under the standard deviation of every code.
 
     Evtimova & LeCun, TMLR 2022, ImageNet VDL-NL: lambda 0.01, beta 10, T 0.5, gamma 40, eta 0.5, K 256, 2048 hidden, 100
     epochs, Adam 5e-5 halved every 30 epochs (decoder; L2 1e-1 on its bias) and 1e-4 (encoder; L2 1e-2 on its bias).

@@ -1,10 +1,10 @@
 """Networks that become sparse coders because their input is noisy.
 
 Bricken, Schaeffer, Olshausen & Kreiman, "Emergence of sparse representations from noise", ICML 2023: an ordinary network
-of one hidden layer, trained to give back the clean input of a noisy one, falls silent but for few units, the fewer the
-stronger the noise. Their loss is the mean over d features; ours is the sum, d times that, so that Adam's eps and the norm
+of one hidden layer, trained to reconstruct the clean input from a noisy one, becomes sparse: the stronger the noise,
+the fewer units are active. Their loss is the mean over d features; ours is the sum, d times that, so that Adam's eps and the norm
 at which gradients are clipped are d times theirs (1e-8 and 1), and the steps are the same. Biases start at 0 here, on
-+-1/sqrt(d) there; either way half of the units fire at the start. sigma is the noise's standard deviation whatever its law.
++-1/sqrt(d) there; either way half of the units fire at the start. sigma is the noise's standard deviation for every distribution.
 Theirs are in `noise_large`; these are cut down to minutes on a CPU.
 """
 
@@ -101,7 +101,7 @@ def classifying(lr: float = 1e-3) -> Optim:
 def trained(
     data: Data, model: Amortised | Iterative, optim: Optim, epochs: float, batch: int, sigmas: tuple[float, ...] = ()
 ) -> Run:
-    """A run to its end, validated ten times on its way, and denoised at `sigmas`."""
+    """A run without early stopping, validated ten times, and denoised at `sigmas`."""
     return Run(
         data=data,
         model=model,
@@ -116,7 +116,10 @@ def trained(
         ),
         evaluate=Evaluate(
             sigmas=sigmas,
-            validation=(*DURING_TRAINING, UnitActivity(samples=500, costs=False)),  # what the paper follows
+            validation=(
+                *DURING_TRAINING,
+                UnitActivity(samples=500, costs=False),
+            ),  # the quantities that the paper follows
         ),
         seed=0,
     )
@@ -186,7 +189,7 @@ def noise_mnist() -> Run:
 
 
 def noise_mnist_anneal() -> Run:
-    """`noise-mnist` with noise that is taken back to 0 over the second half of training: the units stay silent.
+    """`noise-mnist` with noise annealed to 0 over the second half of training: the units stay silent.
 
     Bricken et al., ICML 2023 ("gentle annealing": 800 epochs constant, 800 to 0).
     """
@@ -228,7 +231,7 @@ def noise_mnist_inhibition() -> Run:
 
 
 def noise_mnist_l1() -> Run:
-    """No noise, and L1 on the activations, values of norm 1: what noise is compared with.
+    """No noise, and L1 on the activations, values of norm 1: the comparison for noise.
 
     Bricken et al., ICML 2023; without the norm, which their code leaves out, small codes with long values escape the penalty.
     """
@@ -244,7 +247,7 @@ def noise_mnist_l1() -> Run:
 
 
 def noise_mnist_sgd() -> Run:
-    """`noise-mnist` by plain gradient descent, with a learning rate of their own for biases: Adam is not the cause.
+    """`noise-mnist` by plain gradient descent, with a separate learning rate for biases: Adam is not the cause.
 
     Bricken et al., ICML 2023: rates 0.1 and 0.5 on their loss, so 0.1 / 784 and 0.5 / 784 on ours.
     """

@@ -1,7 +1,7 @@
 """Networks that become sparse coders because their input is noisy, as large as in the paper: for a GPU.
 
 Bricken, Schaeffer, Olshausen & Kreiman, "Emergence of sparse representations from noise", ICML 2023: latents of CIFAR-10 or its
-pixels, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more. What is ours is said in `noise`.
+pixels, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more. `noise` documents the deviations from the paper.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Transcoders and crosscoders: codes between two places, or of several, in a network.
+"""Transcoders and crosscoders: codes that map between two places of a network, or that are shared by several.
 
 Their data here are activations of one layer at successive tokens, which are in the file that `MiniLM` reads. For those of two
 layers, or before and after an MLP, let `sparsecode extract` write shards with two hook points, and give them in place of it:

@@ -66,7 +66,7 @@ def photos_sdl() -> Run:
 def photos_csc() -> Run:
     """Convolutional sparse coding of whitened 20x20 patches of two photographs: 16 atoms of 7x7 pixels at each of 14x14 places.
 
-    One atom serves all places, so that 16 of them do what takes a dictionary of patches hundreds.
+    One atom serves all places, so that 16 of them replace hundreds of atoms of a dictionary of patches.
     """
     n_atoms, size, patch = 16, 7, 20
     return Run(

@@ -64,7 +64,7 @@ def _vae(n_code: int, net: Perceptron | ConvNet = Perceptron(hidden=(400,))) -> 
 
 
 def _original(n_code: int, alpha: float) -> Variational:
-    """Spikes by negative ReLU. The slope grows by 0.001 per epoch from 50 on, which is to say not at all."""
+    """Spikes by negative ReLU. The slope grows by 0.001 per epoch from 50, which is practically constant."""
     return Variational(
         n_code=n_code,
         posterior=SpikeSlab(spike="negrelu", gate=SigmoidGate(slope=50.0)),
@@ -177,7 +177,7 @@ def digits_vae() -> Run:
 def digits_vsc() -> Run:
     """`mnist-vsc` in small, on scikit-learn's digits: 32 codes, alpha 0.1. Seconds on a laptop, no download.
 
-    Pixels are normal with deviation 0.15: 64 Bernoulli ones say too little for a gate to be worth its ln 10 nats.
+    Pixels are normal with standard deviation 0.15: 64 Bernoulli pixels carry too little information for a gate to be worth its ln 10 nats.
     """
     model = _corrected(32, 0.1, Perceptron(hidden=(100,)))
     return _run(Digits(), msgspec.structs.replace(model, likelihood=Normal(sigma=0.15, output="sigmoid")), epochs=100)

@@ -1,4 +1,4 @@
-"""What a trained model's codes stand for: figures and an interactive page of it."""
+"""Figures and an interactive page of a trained model's codes."""
 
 from sparsecode.reports.codes import Subject, subject_of
 from sparsecode.reports.page import interactive_page

@@ -1,4 +1,4 @@
-"""Figures of a variational model's codes: samples encoded, edited, traversed, redrawn, led into each other; the prior."""
+"""Figures of a variational model's codes: encodings, edits, traversals, conditional samples, interpolations, prior samples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EDITS = {"as it is": 1.0, "times 0.01": 0.01, "times -0.5": -0.5}
 
 
 class Subject(NamedTuple):
-    """A model and what is pictured of it: samples x [n, *F], their `rows` in the test split and codes z [n, n_code].
+    """A model and the data of its figures: samples x [n, *F], their `rows` in the test split and codes z [n, n_code].
 
     `codes` are those of up to 2000 test samples; `span` is the range of the samples: what is black and white.
     """
@@ -140,7 +140,7 @@ class Subject(NamedTuple):
         return film_strips(strips, self.model.shape, self.span, heads, "samples", title)
 
     def prior(self, seed: int, n: int = 64) -> Figure:
-        """What the model makes of codes drawn from its prior."""
+        """Decodings of codes drawn from the model's prior."""
         z = self.prior_codes(n, seed)
         active = float((z != 0).sum(dim=1).double().mean())
         title = f"{self.name}: {n} draws from the prior, {active:.3g} of {z.shape[1]} codes on"

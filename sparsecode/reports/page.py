@@ -1,4 +1,4 @@
-"""One page to play with a variational model: a slider per used code, decoding in the browser, no network."""
+"""Interactive page of a variational model: a slider per used code, decoding in the browser, no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of a run: curves, use of the codes, and for images atoms, reconstructions and what was restored."""
+"""Figures of a run: curves, use of the codes, and for images atoms, reconstructions and restored samples."""
 
 from __future__ import annotations
 

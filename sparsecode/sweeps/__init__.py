@@ -1,4 +1,4 @@
-"""Many runs at once: a grid of changes over recipes, trained by a backend, and what came of them.
+"""Sweeps: a grid of changes over recipes, trained by a backend, and their results.
 
 A backend is a function from jobs to an iterator of outcomes, in whatever order they finish.
 """

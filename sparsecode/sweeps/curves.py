@@ -39,7 +39,7 @@ def curves_of(results: Sequence[SweepResult], x: str, y: str) -> dict[str, dict[
 
 
 def named(path: str, value: Any, overrides: Container[str]) -> str:
-    """An override in a few words: of a variant its type, and what else was chosen and not overridden itself."""
+    """A short label of an override: the type of a variant, and its fields that no other override sets."""
     if not isinstance(value, dict):
         return f"{path.rpartition('.')[2]}={value}"
     chosen = [f"{name}={v}" for name, v in value.items() if name != "type" and f"{path}.{name}" not in overrides]

@@ -1,4 +1,4 @@
-"""Paths of overrides in results of earlier versions, as they are now."""
+"""Paths of overrides in results of earlier versions, translated to current paths."""
 
 from __future__ import annotations
 

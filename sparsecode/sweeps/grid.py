@@ -23,7 +23,7 @@ FACTOR = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)x", re.IGNO
 
 
 class Factor(NamedTuple):
-    """A value relative to the recipe's own."""
+    """A multiple of the recipe's value."""
 
     times: float
 
@@ -36,7 +36,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Axis:
-        """`PATH=V,V,...`: each V is JSON, a bare word, or a number with an x behind it, a multiple of the recipe's own value."""
+        """`PATH=V,V,...`: each V is JSON, a bare word, or a number with an x behind it, a multiple of the recipe's value."""
         path, equals, values = text.partition("=")
         if not (path and equals and values):
             raise OverrideError(
@@ -67,7 +67,7 @@ def jobs_of(
     """Every combination of values for every recipe, with `assignments` (as `--set`) put in all of them first.
 
     Folders lie in `root` and are named after recipe, values and a hash of the whole config: another config is another folder,
-    and a run that is there already keeps its own. Raises OverrideError for unknown recipes and paths, values that do not fit,
+    and an existing run keeps its folder. Raises OverrideError for unknown recipes and paths, values that do not fit,
     and combinations that come out the same.
     """
     if unknown := [name for name in recipes if name not in RECIPES]:

@@ -1,4 +1,4 @@
-"""The records of sweeps: what is to be trained, how it ended, and the contract of backends."""
+"""Records of sweeps: jobs, their outcomes, and the contract of backends."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ def trained(job: Job, observers: Sequence[Observer], accelerator: str) -> Outcom
     """The outcome of a job, trained here and now."""
     try:
         result = run(job.config, job.folder, observers=observers, accelerator=accelerator, figures=job.figures)
-    except Exception as error:  # whatever it is, the other runs go on
+    except Exception as error:  # whatever the error, the other runs continue
         return Outcome(job, problem=f"{type(error).__name__}: {error}")
     return Outcome(job, result.evaluation)

@@ -1,4 +1,4 @@
-"""What a number of a result means: numbers of two meanings do not share an axis."""
+"""Comparability of the numbers in results: numbers that cannot be compared do not share an axis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OBJECTIVE = (
 
 
 def meaning_of(config: Run, result: SweepResult, place: str) -> str:
-    """What a quantity depends on besides how good a model is, in words; empty where two values can be compared as they are.
+    """What the value of a quantity depends on besides the quality of the model, in words; empty where values are comparable as they are.
 
     Bounds on log p(x): the kind of likelihood (a probability or a density), of densities the space, the data, and gates, as with
     relaxed ones there is no bound. Objectives: their terms and weights. PSNR: the range of the data. Squared errors: the data.

@@ -1,4 +1,4 @@
-"""What came of a sweep: `results.jsonl`, a line per finished run."""
+"""Results of a sweep: `results.jsonl`, a line per finished run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class SweepResult(Measured, tag="sweep_result"):
 
 
 def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome]:
-    """Train what has not finished yet, and keep `root/results.jsonl` up to date: a line per finished run.
+    """Train unfinished jobs, and keep `root/results.jsonl` up to date: a line per finished run.
 
     Finished runs come first. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
-    it goes on where it was. Raises BlockingIOError if another process works in `root`, FileExistsError if its
+    it resumes. Raises BlockingIOError if another process works in `root`, FileExistsError if its
     `results.jsonl` is somebody else's.
     """
     require_own(root / RESULTS)

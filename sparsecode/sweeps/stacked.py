@@ -45,7 +45,7 @@ def stacked(
     watch: Callable[[Sequence[Job]], Sequence[Observer]] = lambda _: (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Backend:
-    """All runs of one kind side by side in this process; `others` trains those that do not stack, after `tell` has said why.
+    """All runs of one kind side by side in this process; `others` trains those that do not stack, after `tell` was called with the reason.
 
     `watch` gives observers of the first run of each stack, whose steps are everybody's.
     """
@@ -130,7 +130,7 @@ def _concluded(members: Sequence[_Member], threads: int) -> Iterator[Outcome]:
 
 @contextmanager
 def _handed_over_soon() -> Generator[None]:
-    """Python's lock, that is: a thread that draws would keep it for 5 ms after each of the others' operations."""
+    """Lower the GIL's switch interval: a drawing thread would hold the GIL for 5 ms after each operation of the others."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     try:

@@ -1,1 +1,1 @@
-"""Atoms: their geometry, whether known ones are found, and whether two trainings agree."""
+"""Dictionaries: geometry of atoms, recovery of known atoms, and stability across trainings."""

@@ -1,4 +1,4 @@
-"""Whether a model finds the dictionary and the codes that samples were made of."""
+"""Recovery of the dictionary and codes that generated the samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparsecode.specs import Spec
 
 __all__ = ["FOUND", "Matching", "Recovery", "SupportCounts", "matching", "recovery"]
 
-FOUND = 0.9  # cosine above which an atom counts as found
+FOUND = 0.9  # cosine above which an atom counts as recovered
 
 
 class Matching(NamedTuple):
@@ -63,7 +63,7 @@ class SupportCounts:
 
 
 class Recovery(Spec, tag="recovery"):
-    """How much of a known dictionary and its codes a model found.
+    """Recovery of a known dictionary and its codes by a model.
 
     `mcc`: the mean cosine of true atoms to the learned atoms matched with them, one to one; a true atom without a partner
     counts 0. `found`: the share of true atoms with a cosine above 0.9. `precision`, `recall`, `f1`: of the matched code being

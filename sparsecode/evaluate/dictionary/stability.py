@@ -1,4 +1,4 @@
-"""Whether two trainings end in the same dictionary."""
+"""Stability of dictionaries across trainings."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Networks that classify: attacks, and what is forgotten."""
+"""Classifiers: adversarial robustness and forgetting."""

@@ -1,4 +1,4 @@
-"""What a classifier still knows of tasks that it has not seen for a while."""
+"""Forgetting of earlier tasks in continual learning."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Forgetting", "forgetting"]
 class Forgetting(Spec, tag="forgetting"):
     """Accuracy on each task after each: `matrix[t][s]`, s up to all tasks, over all classes' logits (one head for all).
 
-    `accuracy` is the mean over tasks at the end; `forgetting` the mean over all tasks but the last of how far the accuracy
-    fell from its highest. Source: Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018.
+    `accuracy` is the mean over tasks at the end; `forgetting` the mean, over all tasks but the last, of the drop in
+    accuracy from its highest value. Source: Chaudhry et al., "Riemannian walk for incremental learning", ECCV 2018.
     """
 
     tasks: tuple[tuple[int, ...], ...]

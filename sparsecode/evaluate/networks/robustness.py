@@ -1,4 +1,4 @@
-"""How often small changes of the input, chosen to mislead, mislead a classifier.
+"""Accuracy of classifiers under adversarial changes of their input.
 
 The attacks are those of the Adversarial Robustness Toolbox (the extra `robustness`).
 """
@@ -71,7 +71,7 @@ def robustness(
 
 
 class _Logits(nn.Module):
-    """The network as the toolbox wants it: samples in, logits out."""
+    """The network in the form that the toolbox expects: samples in, logits out."""
 
     def __init__(self, model: AmortisedModel, draws: int, seed: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The reference that spends its labels on the features too: a LISTA network trained as a classifier."""
+"""Supervised reference of the probes: a LISTA network trained end to end as a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Low-label classification: how well do a few labels per class do with features that needed none?"""
+"""Low-label classification: linear classifiers, trained with a few labels per class, on features learned without labels."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def untracked(items: Sequence[Any], _what: str) -> Sequence[Any]:
 
 
 class Probe(Spec, tag="probe"):
-    """How features are judged by a linear classifier with few labels."""
+    """Settings of the low-label classification of features."""
 
     labels_per_class: Annotated[tuple[Count, ...], Meta(min_length=1, description="labelled samples per class")] = (
         1, 2, 5, 10, 20, 50, 100,
     )  # fmt: skip
     seeds: Annotated[int, Meta(ge=1, description="random subsets of labelled samples")] = 5
     all_labels: Annotated[bool, Meta(description="also with all training samples, once")] = False
-    standardise: Annotated[bool, Meta(description="every feature to mean 0, deviation 1; else one scale for all")] = (
-        False
-    )
+    standardise: Annotated[
+        bool, Meta(description="scale each feature to mean 0 and standard deviation 1; otherwise one scale for all")
+    ] = False
     strengths: Annotated[
         tuple[Positive, ...], Meta(min_length=1, description="weights of the loss beside 1/2 |w|^2 to choose from")
     ] = tuple(10 ** (i / 2) for i in range(-4, 7))
@@ -205,7 +205,7 @@ def features_of(transform: Map, splits: Splits, task: Task, track: Track = untra
 
 
 def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Features:
-    """By one number, or feature by feature; from unlabelled samples alone."""
+    """Scaling of the features by one number or feature by feature, from unlabelled samples alone."""
     if standardise:
         shift, scale = unlabelled.mean(dim=0), unlabelled.std(dim=0) * math.sqrt(unlabelled.shape[1])
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # a code that is never active says nothing
@@ -221,7 +221,7 @@ def linear_trials(
     """Multinomial logistic regression with an L2 penalty on each subset: 1/2 |w|^2 + strength * sum of log losses.
 
     The scale of the features comes from the unlabelled samples alone: one number, so that the mean squared norm is 1
-    (the zeros of sparse codes stay), or, if `standardise`, a mean and a deviation per feature. The strength is the one
+    (the zeros of sparse codes stay), or, if `standardise`, a mean and a standard deviation per feature. The strength is the one
     of the best validation accuracy, the least of several; the test samples decide nothing.
     """
     from sklearn.linear_model import LogisticRegression
@@ -262,7 +262,7 @@ def pca(normalise: Map, splits: Splits, task: Task, n_components: int) -> Map:
 def summary(
     name: str, n_features: int, trials: Iterable[Trial], classifier: Classifier = "linear"
 ) -> list[ProbeResult]:
-    """Mean and deviation over the seeds, a result per number of labels."""
+    """Mean and standard deviation over the seeds, a result per number of labels."""
     grouped: dict[int, list[Trial]] = {}
     for trial in trials:
         grouped.setdefault(trial.labels_per_class, []).append(trial)

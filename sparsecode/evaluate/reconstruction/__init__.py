@@ -1,1 +1,1 @@
-"""The errors of reconstructions, and the sparsity that they cost."""
+"""Reconstruction errors and sparsity."""

@@ -1,4 +1,4 @@
-"""How much better a dictionary's codes could be: a coder against sparse coding with the same dictionary at equal L0."""
+"""Amortisation gap: a coder compared with sparse coding with the same dictionary at equal L0."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK = 1000
 
 
 class AmortisationGap(Spec, tag="amortisation_gap"):
-    """Normalised squared errors of `n` samples in model space, all with the same dictionary: what a coder leaves undone.
+    """The amortisation gap: normalised squared errors of `n` samples in model space, all with the same dictionary.
 
     `coder_error` with the coder's codes, of mean L0 `l0` above `theta`; `refitted` with the best amplitudes on the coder's
     support; `pursuit` by orthogonal matching pursuit with as many atoms for each sample; `lasso` by the L1 optimum whose
@@ -70,7 +70,7 @@ class LassoCodes(NamedTuple):
 def lasso_at(target: float, x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], positive: bool = False) -> LassoCodes:
     """argmin 1/2 |x - z D|^2 + weight |z|_1 with the one weight for which the mean L0 is `target`, to within 1 %.
 
-    The weight is found by bisection of its logarithm; where no weight gives so many non-zeros, the nearest codes are
+    The weight is determined by bisection of its logarithm; where no weight gives so many non-zeros, the nearest codes are
     returned. Raises ValueError unless 0 < target.
     """
     if not target > 0:
@@ -101,7 +101,7 @@ def lasso_at(target: float, x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], po
 def amortisation_gap(
     x: Float[Tensor, "n f"], z: Float[Tensor, "n k"], dictionary: Dictionary, theta: float = 0.0
 ) -> AmortisationGap:
-    """How far codes `z` of rows `x` (both in model space) are from the best codes with as many entries.
+    """The gap in error between codes `z` of rows `x` (both in model space) and the best codes with equal mean L0.
 
     Raises ValueError if no code is active, or all are: then L0 says nothing, and `theta` must be stated.
     """

@@ -25,7 +25,7 @@ Patches = NDArray[np.float32]
 
 
 class PursuitPatches(Spec, tag="omp"):
-    """Orthogonal matching pursuit until what is left is no more than noise: |x - z D|^2 <= (gain sigma)^2 n_features."""
+    """Orthogonal matching pursuit until the residual is at the level of the noise: |x - z D|^2 <= (gain sigma)^2 n_features."""
 
     gain: Annotated[Positive, Meta(description="1.15 in the source, for patches of 8 x 8")] = 1.15
 
@@ -41,7 +41,7 @@ class PursuitPatches(Spec, tag="omp"):
 
 
 class LassoPatches(Spec, tag="lasso"):
-    """argmin 1/2 |x - z D|^2 + scale * sigma * |z|_1: noise of deviation sigma has coefficients of that size."""
+    """argmin 1/2 |x - z D|^2 + scale * sigma * |z|_1: noise of standard deviation sigma has coefficients of that size."""
 
     scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.6
 
@@ -62,7 +62,7 @@ def denoise_image(
     stride: int = 1,
     blend: float = 1.0,
 ) -> NDArray[np.float32]:
-    """`image` [h, w] less white Gaussian noise of deviation `sigma`, by sparse codes of its patches in `D`.
+    """`image` [h, w] less white Gaussian noise of standard deviation `sigma`, by sparse codes of its patches in `D`.
 
     Every patch R_i y less its mean m_i gets a code z_i adapted to the noise by `coder`; each pixel of the result is
     (blend y + sum_i R_i^T (z_i D + m_i)) / (blend + sum_i R_i^T 1).

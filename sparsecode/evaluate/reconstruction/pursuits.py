@@ -1,4 +1,4 @@
-"""Codes of a stated number of non-zeros, and the best amplitudes on a stated support: what others are measured against."""
+"""Greedy codes with a given number of non-zeros, and least-squares amplitudes on a given support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a network's loss survives when a layer's activations are replaced by their reconstructions."""
+"""Loss recovered: the loss of a network with a layer's activations replaced by their reconstructions."""
 
 from __future__ import annotations
 

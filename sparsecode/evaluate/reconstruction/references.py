@@ -1,4 +1,4 @@
-"""What simple methods reach with as many numbers per sample: principal components, and dictionaries nobody learned.
+"""Reference approximations with equally many components per sample: principal components and random dictionaries.
 
 A reference is an `Approximate`: rows and a number of components for each of them in, approximations out. Fitted on training
 rows, scored on others.
@@ -101,7 +101,7 @@ def random_rows(train: Float[Tensor, "n f"], n_code: int, seed: int) -> Float[Te
 
 
 def references(train: Tensor, n_code: int, seed: int = 0) -> dict[str, Approximate]:
-    """PCA, and codes in dictionaries of `n_code` atoms that nobody learned, for training samples [n, *F].
+    """PCA, and codes in random dictionaries of `n_code` atoms, for training samples [n, *F].
 
     The atoms are random directions or random training samples; codes are of either sign, which is the harder reference for
     codes that may not be negative. Pursuit searches where an encoder has one pass, and training samples are good atoms: a

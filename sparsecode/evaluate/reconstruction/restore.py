@@ -32,7 +32,7 @@ class Restored(Result, tag="restored"):
     visible_mse: float | None
 
     def means(self) -> dict[str, float]:
-        """PSNR and mean squared error of what was restored, and the latter by whether it was covered."""
+        """PSNR and mean squared error of restored samples, the latter also for covered and for visible features."""
         values = {"psnr": self.psnr, "mse": self.mse, "hidden_mse": self.hidden_mse, "visible_mse": self.visible_mse}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -93,7 +93,7 @@ def restore(model: AbstractSparseModel, split: Split, data_range: float, seed: i
 
 
 class Restoration(KnownMeasure, tag="restoration"):
-    """What a model makes of samples corrupted as in its training, if they are: `restore`."""
+    """Errors of reconstructions from samples corrupted as in training: `restore`."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.reconstructs

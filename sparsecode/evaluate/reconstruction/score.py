@@ -34,7 +34,7 @@ HIGHER_IS_BETTER = ("psnr", "ssim", "explained_variance", "accuracy")
 
 
 def validated(model: AbstractSparseModel) -> tuple[str, ...]:
-    """What validation reports of each coder of a model."""
+    """The names and values that validation reports for each coder."""
     if model.n_classes is not None:
         return VALIDATED_CLASSIFIERS
     return (*VALIDATED, "ssim") if model.reconstructs and sees_structure(model.shape) else VALIDATED
@@ -194,7 +194,7 @@ def score(
 
 
 def wanted_of(model: AbstractSparseModel, part: Split) -> Tensor:
-    """What a model is to give in data space: samples [B, *F], or targets [B, *G]. Raises ValueError for targets that do not fit."""
+    """The values that a model predicts in data space: samples [B, *F], or targets [B, *G]. Raises ValueError for targets that do not fit."""
     if model.target_shape is None:
         return part.x
     given = None if part.target is None else tuple(part.target.shape[1:])

@@ -1,4 +1,4 @@
-"""What a crosscoder gives at each of its sites, and where its atoms stand; what a linear map predicts of a target."""
+"""Scores and atom norms at each site of a crosscoder; the least-squares linear map as a baseline for predicted targets."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SiteScores(Result, tag="site_scores"):
 
 
 class LinearBaseline(Result, tag="linear_baseline"):
-    """The affine map from samples to targets of least squared error on training samples, and how it does on `n` others."""
+    """The affine map from samples to targets of least squared error on training samples, and its errors on `n` other samples."""
 
     n: int
     n_train: int
@@ -89,7 +89,7 @@ class LinearBaseline(Result, tag="linear_baseline"):
 
 
 class Sites(KnownMeasure, tag="sites"):
-    """Of models of several sites: explained variance and error at each, and how the norms of atoms are spread over them."""
+    """For models with several sites: explained variance and error at each site, and the distribution of atom norms over sites."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.n_sites > 1
@@ -99,7 +99,7 @@ class Sites(KnownMeasure, tag="sites"):
 
 
 class LinearMap(KnownMeasure, tag="linear_map"):
-    """Of models that predict a target: how much of it is linear in the samples, by least squares on training samples."""
+    """For models that predict a target: the explained variance of the least-squares linear map fitted on training samples."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.target_shape is not None

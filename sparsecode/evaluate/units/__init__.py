@@ -1,1 +1,1 @@
-"""What single units do: how often they are active, what noise costs, what they respond to."""
+"""Single units: activity, the error that noise adds, and receptive fields."""

@@ -1,4 +1,4 @@
-"""How the units of a network that was trained with input noise behave, with noise on and off."""
+"""Activity of the units of networks trained with input noise, with noise on and off."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Activity(Result, tag="activity"):
       (None for cosines, whose noise is not of that size).
     - `flips_noise`: share of (sample, unit) whose pre-activation changes sign by the noise; `flips_bias_up`, `_down`: share that
       the bias makes positive, not positive (clean).
-    - `bias_mean`, `bias_sd`, `negative_bias` (share); `norm_mean`, `norm_cv` (deviation / mean) of the lengths of keys.
+    - `bias_mean`, `bias_sd`, `negative_bias` (share); `norm_mean`, `norm_cv` (standard deviation / mean) of the lengths of keys.
     - `key_value_cosine`: mean cosine of a unit's key (encoder row) and value (decoder row); `_weighted` by activity counts, noisy.
     - `nearest_target_recon`, `nearest_target_noisy`: share of `n_probe` samples spread over all whose nearest one among them, in
       L2, is the one that was reconstructed from noisy input, or that noise was added to.
@@ -83,7 +83,7 @@ class Activity(Result, tag="activity"):
     terms: NoiseTerms | None
 
     def means(self) -> dict[str, float]:
-        """All numbers but those that training does not change, and the parts of the noise's error as `noise_...`."""
+        """The numbers that change in training, and the terms of the noise's error as `noise_...`."""
         fixed = ("n", "n_code", "theta", "n_probe")
         parts = {} if self.terms is None else {f"noise_{name}": getattr(self.terms, name) for name in PARTS}
         return {name: value for name, value in super().means().items() if name not in fixed} | parts
@@ -95,7 +95,7 @@ class Activity(Result, tag="activity"):
 
 
 class NoiseSource(NamedTuple):
-    """A law of noise, and its standard deviation in model space."""
+    """A noise distribution, and its standard deviation in model space."""
 
     law: Noise
     sigma: float

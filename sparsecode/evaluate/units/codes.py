@@ -1,4 +1,4 @@
-"""Mean activations of the codes, and how far they are from those that a KL term asks for."""
+"""Mean activations of the codes, and their KL divergence from the target of a KL term."""
 
 from __future__ import annotations
 

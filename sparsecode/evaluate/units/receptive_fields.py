@@ -1,4 +1,4 @@
-"""What the keys of units look like: oriented stripes (Gabor functions) or centre and surround (differences of Gaussians)."""
+"""Shapes of the keys of units: oriented stripes (Gabor functions) or centre and surround (differences of Gaussians)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Fields(NamedTuple):
 
     `gabor`, `dog`: qualities. `kind`: 0 for a Gabor function, 1 for a difference of Gaussians, by the lower `bic`. Of the Gabor function
     `orientation` of the stripes in degrees (0 to 180, counter-clockwise from the horizontal), `frequency` in cycles per pixel,
-    `centre` [n, 2] in pixels (row, column, 0 the middle of the first), `size` in pixels (geometric mean of the deviations of
+    `centre` [n, 2] in pixels (row, column, 0 the middle of the first), `size` in pixels (geometric mean of the standard deviations of
     the envelope along and across the stripes) and `aspect`, along / across. `centre_surround`: of the difference of Gaussians in
     the picture, less its offset, the smaller of the positive and negative parts / the larger: 1 for a field that ignores uniform
     light, 0 without a surround. `opponency` 1 - |sum of u| / sum |u| of the colour u [n, channels] of a field, 1 where channels

@@ -19,8 +19,8 @@ WEIGHTS = 3  # a, b, c: the last parameters of both kinds, in which they are lin
 
 
 class Fit(NamedTuple):
-    """Of each picture the best function of one kind: `quality` = 1 - residual / variance [n], its values [n, h w], of which
-    `offset` [n] is the constant; `parameters` [n, p] are those of the picture less its mean and over its deviation.
+    """For each picture, the best function of one kind: `quality` = 1 - residual / variance [n], its values [n, h w], of which
+    `offset` [n] is the constant; `parameters` [n, p] are those of the picture less its mean and over its standard deviation.
 
     Raising the number of parameters always raises the quality; `bic` = n log(residual / n) + parameters log n, of which the
     least is the best, allows for it.
@@ -34,7 +34,7 @@ class Fit(NamedTuple):
 
 
 class Sloped(NamedTuple):
-    """Values [n, f] and their derivatives by the parameters [n, f, p]."""
+    """Values [n, f] and their derivatives with respect to the parameters [n, f, p]."""
 
     values: Tensor
     slopes: Tensor
@@ -167,7 +167,7 @@ def _fit(family: _Family, pictures: Float[Tensor, "n f"], at: Float[Tensor, "f 2
 
 
 def _basis(family: _Family, shapes: Float[Tensor, "g s"], at: Float[Tensor, "f 2"]) -> Float[Tensor, "g f l"]:
-    """The functions whose weighted sum has these shape parameters: its derivatives by the weights."""
+    """The functions whose weighted sum has these shape parameters: its derivatives with respect to the weights."""
     weights = shapes.new_zeros(len(shapes), WEIGHTS)
     return family.formula(torch.cat([shapes, weights], dim=1), at).slopes[:, :, -WEIGHTS:]
 

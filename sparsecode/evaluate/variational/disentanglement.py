@@ -1,4 +1,4 @@
-"""How far each code follows one factor of variation: four scores for data of known factors, each 1 at best.
+"""Disentanglement: four scores of codes against known factors of variation, each 1 at best.
 
 Codes are real numbers [n, n_code], factors whole numbers from 0 [n, n_factors]. A code that does not vary says nothing.
 """
@@ -37,7 +37,7 @@ LEAST_SPREAD = 1e-3  # standard deviation, relative to the largest, below which 
 
 class DCI(Spec, tag="dci"):
     """`disentanglement`: each code matters to one factor; `completeness`: each factor needs one code; `informativeness`:
-    share of held-out samples whose factor is told from the codes, mean over factors.
+    share of held-out samples whose factor is predicted correctly from the codes, mean over factors.
     """
 
     disentanglement: float
@@ -46,7 +46,7 @@ class DCI(Spec, tag="dci"):
 
 
 class Disentanglement(Spec, tag="disentanglement"):
-    """Scores of n samples. `informativeness`, by factor, is the share of held-out samples whose value is told; `gaps` the MIG of each."""
+    """Scores of n samples. `informativeness`, by factor, is the share of held-out samples whose value is predicted correctly; `gaps` the MIG of each."""
 
     n: int
     mig: float
@@ -81,7 +81,7 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
 
 
 def _standardised(codes: Codes) -> Codes:
-    """Each code with mean 0 and deviation 1; those that hardly vary are 0."""
+    """Each code scaled to mean 0 and standard deviation 1; (nearly) constant codes are 0."""
     spread = codes.std(axis=0)
     varies = spread > LEAST_SPREAD * spread.max(initial=0.0)
     return np.where(varies, (codes - codes.mean(axis=0)) / np.where(varies, spread, 1.0), 0.0)
@@ -115,7 +115,7 @@ def _entropy(counts: NDArray[np.int64]) -> float:
 
 
 def dci(codes: Codes, values: Values, seed: int = 0) -> tuple[DCI, NDArray[np.float64]]:
-    """Scores from a matrix R [n_code, n_factors] of how much each code matters to a random forest that tells a factor; and its accuracies.
+    """Scores from a matrix R [n_code, n_factors] of the importance of each code to a random forest that predicts a factor; and its accuracies.
 
     With R's rows as shares P: D_j = 1 - H(P_j) / log n_factors, weighted by each row's part of the sum of R; with its columns as shares:
     C_k = 1 - H(P_k) / log n_code, their mean. Accuracies [n_factors] are of the 30 % of samples that trained no tree.
@@ -152,10 +152,10 @@ def _concentration(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def factor_vae_score(codes: Codes, values: Values, seed: int = 0) -> float:
-    """Accuracy of a majority vote that tells which factor was held fixed by which code varies least.
+    """Accuracy of a majority vote that predicts which factor was held fixed from the code that varies least.
 
     A vote: a factor and one of its values at random, 64 samples that have it, and the code of the least variance, relative to that over
-    all samples. 800 votes fix for each code the factor it stands for, 800 others are told by it. Samples are drawn with
+    all samples. 800 votes fix for each code the factor it stands for, 800 others are predicted by it. Samples are drawn with
     replacement, since there is no generator behind them. 0 where no code varies.
     Source: Kim & Mnih, ICML 2018, section 4.
     """
@@ -175,9 +175,9 @@ def factor_vae_score(codes: Codes, values: Values, seed: int = 0) -> float:
 
 
 def sap_score(codes: Codes, values: Values, names: Sequence[Factor]) -> NDArray[np.float64]:
-    """Of each factor [n_factors], how much better the best single code tells it than the second best.
+    """For each factor [n_factors], the difference between the scores of the best and the second best single code.
 
-    A code tells a factor with an order by the squared correlation, another one by the balanced accuracy of thresholds on the code
+    The score of a code for an ordered factor is the squared correlation, another one by the balanced accuracy of thresholds on the code
     (one less than there are values). Source: Kumar, Sattigeri & Balakrishnan, ICLR 2018, section 3.
     """
     scores = np.empty((codes.shape[1], values.shape[1]))

@@ -1,4 +1,4 @@
-"""How a variational model uses its codes: which are on, for what share of the samples, and how much that varies."""
+"""Use of the codes of a variational model: which are on, on what share of the samples, and the variance of their gates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class GateUse(Result, tag="gate_use"):
     ssim: float | None = None
 
     def means(self) -> dict[str, float]:
-        """What the replication followed; `selection` is the mean over codes."""
+        """The quantities that the replication reports; `selection` is the mean over codes."""
         values = {
             "always_on": self.always_on,
             "active_units": self.active_units,
@@ -100,7 +100,7 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
 
 
 class Gates(KnownMeasure, tag="gates"):
-    """How a variational model uses its codes: `gate_use`."""
+    """Use of the codes of a variational model: `gate_use`."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return has_posterior(model)

@@ -1,4 +1,4 @@
-"""All that is said of a variational model's codes on a split."""
+"""Report on a variational model's codes on a split: bounds, gates and disentanglement."""
 
 from __future__ import annotations
 

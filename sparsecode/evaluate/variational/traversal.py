@@ -1,4 +1,4 @@
-"""New codes from found ones, to see what a decoder makes of them: edits, sweeps, redrawn codes, paths from one to another.
+"""New codes made from given ones, to be decoded: edits, sweeps, redrawn codes, paths from one to another.
 
 All take codes z [n_code] of one sample and return codes [n, n_code], for any decoder.
 """
