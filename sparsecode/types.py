@@ -1,4 +1,4 @@
-"""The records that cross the seams between rooms: named tuples, no logic."""
+"""Records that several rooms exchange: named tuples without logic."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ArrayT = TypeVar("ArrayT")
 
 
 class Batch(NamedTuple):
-    """One mini-batch: `x` [B, *F] in data space; where the data have them, what is to be predicted from it, `target` [B, *G],
-    and class labels [B].
+    """One mini-batch: `x` [B, *F] in data space; where the data have them, the `target` [B, *G] to predict from it and class
+    labels `label` [B].
     """
 
     x: Tensor
@@ -22,8 +22,8 @@ class Batch(NamedTuple):
 
 
 class Code(NamedTuple):
-    """A code in training, [B, n_code] each: `z`; what a penalty sees in its place, `gate`; a 0/1 indicator whose
-    derivative is estimated, `active`; the log density [B] of what was drawn to make it, up to a constant, `logp`.
+    """A code in training, [B, n_code] each: `z`; `gate`, which a penalty sees instead of z; `active`, a 0/1 indicator whose
+    gradient is estimated; and [B] `logp`, the log density of the random draw behind it, up to a constant.
     """
 
     z: Tensor
@@ -33,7 +33,7 @@ class Code(NamedTuple):
 
 
 class SparseCode(NamedTuple):
-    """A batch of codes, row by row, zeros left out: row i holds `values[p]` at codes `indices[p]`, rising, for p from
+    """A batch of codes without zeros, as in a CSR matrix: row i holds `values[p]` at codes `indices[p]`, ascending, for p from
     `offsets[i]` to `offsets[i + 1]`. `values` [nnz], `indices` int32 [nnz], `offsets` int64 [B + 1]; `active` [nnz] as
     in `Code`.
     """
@@ -46,7 +46,7 @@ class SparseCode(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A training objective: `total` is differentiated and is the sum of `parts`; `stats` are only watched."""
+    """A training objective: `total` is differentiated and is the sum of `parts`; `stats` are only logged."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -54,10 +54,10 @@ class Loss(NamedTuple):
 
 
 class AdamStep(NamedTuple):
-    """What Adam does to all weights in one step: w <- keep w - rate m / (sqrt(v) root + eps).
+    """The numbers of one step of Adam: w <- keep w - rate m / (sqrt(v) root + eps).
 
-    The moments m and v take shares `fresh` and `fresh2` of new ones, those of `scale` g + l2 w, g the gradients; both
-    corrections of their start at 0 are in `rate` and `root`.
+    m <- m + fresh (d - m) and v <- v + fresh2 (d^2 - v), with d = scale g + l2 w for gradients g; `fresh` = 1 - beta1 and
+    `fresh2` = 1 - beta2. The bias corrections are folded into `rate` and `root`.
     """
 
     rate: float
@@ -71,7 +71,7 @@ class AdamStep(NamedTuple):
 
 
 class Solution(NamedTuple, Generic[ArrayT]):
-    """Codes found by a solver, with a certificate per sample.
+    """Codes computed by a solver, with a certificate per sample.
 
     `z` [B, n_code]; `objective` [B], the energy at `z`; `gap` [B], the relative duality gap
     (see `QuadraticEnergy.gap`); `steps` [B] taken; `converged` [B], whether `gap <= tol`.
@@ -85,9 +85,9 @@ class Solution(NamedTuple, Generic[ArrayT]):
 
 
 class Event(NamedTuple):
-    """What the training loop tells its observers.
+    """An event that the training loop reports to its observers.
 
-    `step` counts finished optimiser steps. `values` are plain floats, ready to be written down.
+    `step` counts finished optimiser steps. `values` are plain floats.
     """
 
     kind: Literal["start", "train", "evaluate", "end"]

@@ -1,4 +1,4 @@
-"""A wanted number of active codes in place of a penalty weight."""
+"""A controller of the penalty weight that reaches a target number of active codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor,
 
 
 def remedy(reached: float, wanted: float) -> str:
-    """What to do about an L0 on unseen samples that is not the wanted one, by that `reached` on training samples."""
+    """The remedy for an L0 on unseen samples that misses the target, given the L0 `reached` on training samples."""
     if reached > wanted * (1 + TOLERANCE):
         return f"training samples had {reached:.4g} at the end: train longer"
     if reached < wanted * (1 - TOLERANCE):
@@ -41,19 +41,19 @@ class TargetL0(Spec, tag="target_l0"):
 
         log weight <- log weight + rate * e + damping * (change of e).
 
-    Without a fixed `rate`, rate = damping / (steps left until `arrival`), so that e falls to about 0 by that time whatever the
+    Without a fixed `rate`, rate = damping / (steps left until `arrival`), which brings e to about 0 by that time whatever the
     length of the training. The steps left count as at least a quarter of `arrival`, and as 30, which encoders need to
     respond at usual learning rates; rate * e is clipped to [-0.05, 0.05]. The weight stays within a factor of 10^6.
     """
 
-    l0: Annotated[float, Meta(gt=0, description="wanted mean number of active codes per sample")]
+    l0: Annotated[float, Meta(gt=0, description="target mean number of active codes per sample")]
     rate: Annotated[
         Annotated[float, Meta(gt=0)] | None, Meta(description="per step; default: damping / steps left until arrival")
     ] = None
     damping: NonNegative = 1.5
     memory: Annotated[Positive, Meta(description="steps")] = 10.0
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
-    arrival: Annotated[Positive, Meta(description="when L0 should be there, without a fixed rate")] = 0.2
+    arrival: Annotated[Positive, Meta(description="when L0 should reach the target, without a fixed rate")] = 0.2
     unit: Annotated[Unit, Meta(description="of arrival")] = "fraction"
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class TargetL0(Spec, tag="target_l0"):
 
 
 class TargetL0Module(nn.Module):
-    """State of a `TargetL0`: `log_factor` on the weight, `level`, the running mean of log(L0 / l0), after `seen` steps."""
+    """The module of `TargetL0`; state: `log_factor` on the weight; `level`, the running mean of log(L0 / l0); `seen` steps."""
 
     def __init__(self, spec: TargetL0) -> None:
         super().__init__()
@@ -94,32 +94,32 @@ class TargetL0Module(nn.Module):
 
     @property
     def factor(self) -> float:
-        """What the penalty's weight is multiplied by."""
+        """The factor on the penalty's weight."""
         return math.exp(float(self.log_factor))
 
     @property
     def reached(self) -> float:
-        """The running mean of L0 on training samples; the wanted one before the first step."""
+        """The running mean of L0 on training samples; the target before the first step."""
         return self.spec.l0 * math.exp(float(self.level))
 
     def warnings(self, z: Float[Tensor, "b k"]) -> list[str]:
-        """Whether the codes z of a trained model are off the target, or the weight has gone as far as it may."""
+        """Warnings if the codes z of a trained model miss the target, or if the weight has reached its limit."""
         found: list[str] = []
         l0, wanted = float((z.abs() > self.spec.theta).sum(dim=1).double().mean()), self.spec.l0
         if abs(l0 - wanted) > TOLERANCE * wanted:
             found.append(
-                f"target_l0 asks for {wanted:g} active codes per sample, and there are {l0:.4g}; {remedy(self.reached, wanted)}"
+                f"target_l0 asks for {wanted:g} active codes per sample; the model has {l0:.4g}: {remedy(self.reached, wanted)}"
             )
         if abs(float(self.log_factor)) >= LIMIT:
             found.append(
-                f"target_l0 has moved the penalty's weight by a factor of {self.factor:.0e}, its limit: the weight is saturated, "
-                "and more of it changes nothing; start from another weight, or choose another penalty"
+                f"target_l0 has changed the penalty's weight by a factor of {self.factor:.0e}, its limit: the weight no longer "
+                "changes L0; start from another weight, or choose another penalty"
             )
         return found
 
     @torch.no_grad()
     def move_(self, l0: float) -> None:
-        """After a step in which `l0` codes were active on average over the global batch."""
+        """Update the weight after a step in which `l0` codes were active on average over the global batch."""
         now = math.log(max(l0, 0.1) / self.spec.l0)
         before = float(self.level) if int(self.seen) else now
         level = before + (now - before) / self.spec.memory

@@ -1,4 +1,4 @@
-"""The contract of every model: all that the training loop and the evaluation know."""
+"""The base class of models: the interface that training and evaluation use."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class AbstractSparseModel(nn.Module, ABC):
     """A sparse model. Samples are rows; all state that matters is a parameter or a buffer.
 
     `spec` (schedules in steps) and the sample `shape` *F rebuild it; `state_dict` then restores it bit for bit.
-    `encode`, `decode` and `reconstruct` check what they are given, take NumPy arrays as well as tensors, and keep leading
+    `encode`, `decode` and `reconstruct` check their arguments, accept NumPy arrays as well as tensors, and keep leading
     axes: x [..., *F] has codes [..., n_code]. Subclasses define `_encode` and `_decode` of tensors with one leading axis;
     training calls the parts below them. `forward` is `reconstruct`.
-    Gradients follow torch's rules: they reach x, z and the weights, except through codes that are solved for.
+    Gradients follow torch's rules: they reach x, z and the weights, except through codes computed by a solver.
     """
 
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ class AbstractSparseModel(nn.Module, ABC):
     target_shape: tuple[int, ...] | None = None
     """Where the model predicts the data's target: the target's shape *G."""
     n_sites: int = 1
-    """Where samples are [n_sites, ...], the same of several places, and no image."""
+    """Where samples are [n_sites, ...], from several layers or places, rather than images."""
 
     @property
     @abstractmethod
@@ -47,7 +47,7 @@ class AbstractSparseModel(nn.Module, ABC):
 
     @property
     def reconstructs(self) -> bool:
-        """Whether it gives back its samples, neither their classes nor something else."""
+        """Whether the output reconstructs the samples, rather than their classes or another target."""
         return self.n_classes is None and self.target_shape is None
 
     @takes_samples
@@ -71,7 +71,7 @@ class AbstractSparseModel(nn.Module, ABC):
         return self.output(x, self._encode(x))
 
     def output(self, x: Tensor, z: Tensor) -> Tensor:
-        """What the model gives [B, *F] in data space for codes z [B, n_code] of x: decode(z), and what else depends on x."""
+        """The output [B, *F] in data space for codes z [B, n_code] of x: decode(z), plus anything that depends on x directly."""
         return self.denormalise(self._decode(z)).reshape(len(x), *self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,22 +96,22 @@ class AbstractSparseModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
-        """The whole training objective of one batch."""
+        """The training objective of one batch."""
 
     @abstractmethod
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
-        """What a code of x is judged by [B]: the objective that inference minimises."""
+        """The inference objective [B] of codes z [B, n_code] of samples x [B, *F]."""
 
     def objective(self, batch: Batch, z: Tensor) -> Tensor:
-        """What scores report of codes z of a batch [B]: `energy`, and the error that takes labels or targets."""
+        """The objective [B] that scores report for codes z of a batch: `energy`, plus any error that needs labels or targets."""
         return self.energy(batch.x, z)
 
     def gap(self, x: Tensor, z: Tensor) -> Tensor | None:  # noqa: ARG002 - the contract
-        """A bound on how far `energy` at z is from its least value, relative to that at 0 [B]; None without one."""
+        """A bound [B] on `energy` at z minus its minimum, relative to the energy at 0; None without one."""
         return None
 
     def corrupt(self, x: Tensor, rng: torch.Generator) -> Corrupted | None:  # noqa: ARG002 - the contract
-        """x [B, n_features] in model space as training sees it; None if training sees it as it is."""
+        """x [B, n_features] in model space as corrupted in training; None without corruption."""
         return None
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -119,39 +119,39 @@ class AbstractSparseModel(nn.Module, ABC):
         return {"encode": self.encode}
 
     def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:  # noqa: ARG002 - the contract
-        """The coders with another penalty weight, where codes are solved for, such as one that fits the noise in samples."""
+        """`coders` with another penalty weight where a solver computes the codes, for instance one that fits the noise in samples."""
         return self.coders()
 
     def calibrate_(self, x: Tensor) -> float | None:  # noqa: ARG002 - the contract
-        """After training: move thresholds so that held-out samples x [B, *F] have the wanted L0, which is returned; None if there are none.
+        """Set thresholds so that held-out samples x [B, *F] have the target L0, and return that target; None without thresholds.
 
-        Twice is the same as once.
+        Called after training. Idempotent.
         """
         return None
 
     def warnings(self, x: Tensor) -> list[str]:  # noqa: ARG002 - the contract
-        """What a user of the trained model should know, from samples x [B, *F]: a line each, with the remedy."""
+        """Warnings about the trained model, measured on samples x [B, *F]: a line each, with the remedy."""
         return []
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of a file of this model, of an earlier format too, by the names of its state."""
+        """The tensors of a file of this model, also of an earlier format, under the names of `state_dict`."""
         return tensors
 
     def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
-        """Data-dependent start from training samples [n, *F] and their targets [n, *G]: once, never on resume."""
+        """Data-dependent initialisation from training samples [n, *F] and targets [n, *G]; called once, never on resume."""
 
     def project_grads_(self) -> None:
-        """After backward, before clipping."""
+        """Project gradients; called after the backward pass, before clipping."""
 
     def constrain_(self) -> None:
-        """After each optimiser step."""
+        """Project parameters onto their constraints; called after each optimiser step."""
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Disjoint named groups of all trained parameters, for the optimiser's patterns."""
         return {"all": list(self.parameters())}
 
     def __repr__(self) -> str:
-        """Sizes: of samples and codes, and the parameters of every part."""
+        """The sizes of samples and codes, and the number of parameters of every part."""
         activation = getattr(self.spec, "activation", None)
         kind = "" if activation is None else f", activation {activation}"
         parts = [

@@ -1,4 +1,4 @@
-"""Distributions p(x | z) of features, independent given the code: `nll(out, x)` in nats and `mean(out)`, from what a decoder puts out.
+"""Distributions p(x | z) of features, independent given the code: `nll(out, x)` in nats and `mean(out)`, from the output of a decoder.
 
 Bernoulli ones take features in [0, 1] and say so (`unit_interval`).
 """
@@ -84,7 +84,7 @@ Likelihood = Bernoulli | ContinuousBernoulli | Normal
 
 
 class LikelihoodModule(nn.Module):
-    """What all likelihoods do."""
+    """The base class of likelihoods."""
 
     unit_interval = True
 
@@ -105,7 +105,7 @@ class LikelihoodModule(nn.Module):
 
 
 class BernoulliModule(LikelihoodModule):
-    """Of a `Bernoulli`."""
+    """The module of `Bernoulli`."""
 
     def __init__(self, spec: Bernoulli) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class BernoulliModule(LikelihoodModule):
 
 
 class ContinuousBernoulliModule(LikelihoodModule):
-    """Of a `ContinuousBernoulli`."""
+    """The module of `ContinuousBernoulli`."""
 
     def nll(self, out: Float[Tensor, "b f"], x: Float[Tensor, "b f"]) -> Float[Tensor, " b"]:
         small = out.abs() < TAYLOR
@@ -143,7 +143,7 @@ class ContinuousBernoulliModule(LikelihoodModule):
 
 
 class NormalModule(LikelihoodModule):
-    """Of a `Normal`: `raw` r where the deviation is learned."""
+    """The module of `Normal`, with the parameter `raw` r where the standard deviation is learned."""
 
     unit_interval = False
 
@@ -156,7 +156,7 @@ class NormalModule(LikelihoodModule):
             self.raw = nn.Parameter(torch.full((n_features if spec.learned == "each" else 1,), start))
 
     def variance(self, like: Tensor) -> Tensor:
-        """s^2, of each feature or of all."""
+        """The variance s^2 of each feature, or of all."""
         if self.raw is None:
             return torch.full((1,), self.spec.sigma**2).to(like)
         return self.spec.floor**2 + torch.exp(2 * self.raw)

@@ -1,4 +1,4 @@
-"""Input noise by law. `sigma` is the standard deviation for all of them, a number or a schedule, read at every step."""
+"""Input noise by distribution. `sigma` is the standard deviation of each, a number or a schedule evaluated at every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Centred = Annotated[bool, Meta(description="take out the noise's mean")]
 
 @runtime_checkable
 class NoiseLike(Protocol):
-    """What noise must have: `noise` [B, f] of this standard deviation for samples x, in model space."""
+    """The protocol of noises: `noise` [B, f] with standard deviation sigma for samples x, in model space."""
 
     @property
     def sigma(self) -> float | Schedule: ...
@@ -63,7 +63,7 @@ class LaplaceNoise(Spec, tag="laplace"):
 
 
 class UniformNoise(Spec, tag="uniform"):
-    """x + noise spread evenly over +-sqrt(3) sigma."""
+    """x + noise uniform on [-sqrt(3) sigma, sqrt(3) sigma]."""
 
     sigma: Sigma
     unit: Unit = "input"
@@ -73,7 +73,7 @@ class UniformNoise(Spec, tag="uniform"):
 
 
 class ExponentialNoise(Spec, tag="exponential"):
-    """x + noise with density exp(-e / sigma) / sigma for e >= 0, whose mean is sigma too; `centred`, its mean is 0."""
+    """x + noise with density exp(-e / sigma) / sigma for e >= 0, whose mean is sigma too; with `centred`, the mean is subtracted."""
 
     sigma: Sigma
     unit: Unit = "input"
@@ -85,7 +85,7 @@ class ExponentialNoise(Spec, tag="exponential"):
 
 
 class PoissonNoise(Spec, tag="poisson"):
-    """x + whole numbers from a Poisson law of mean and variance sigma^2; `centred`, less their mean."""
+    """x + e, e from a Poisson distribution with mean and variance sigma^2; with `centred`, the mean is subtracted."""
 
     sigma: Sigma
     unit: Unit = "input"

@@ -51,7 +51,7 @@ class NormaliserModule(nn.Module):
 
 @runtime_checkable
 class NormaliserLike(Protocol):
-    """What a normaliser must have: `build` gives the map and its inverse for samples of `shape`."""
+    """The protocol of normalisers: `build` gives the map and its inverse for samples of `shape`."""
 
     def build(self, shape: tuple[int, ...]) -> NormaliserModule: ...
 
@@ -64,7 +64,7 @@ class Identity(Spec, tag="identity"):
 
 
 class IdentityModule(NormaliserModule):
-    """Of an `Identity`."""
+    """The module of `Identity`."""
 
     def forward(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b f"]:
         return x
@@ -74,7 +74,7 @@ class IdentityModule(NormaliserModule):
 
 
 class Standardise(Spec, tag="standardise"):
-    """(x - mean) / std with the same two numbers for every feature; those not given are the mean and the standard deviation
+    """(x - mean) / std with the same two numbers for every feature; missing ones are the mean and the standard deviation
     of all values of the training samples, whatever their feature.
 
     Features of different size keep their proportions; `StandardiseFeatures` gives each its own mean and scale.
@@ -88,7 +88,7 @@ class Standardise(Spec, tag="standardise"):
 
 
 class StandardiseModule(NormaliserModule):
-    """The numbers of a `Standardise`, repeated for every feature."""
+    """The module of `Standardise`: its mean and standard deviation, repeated for every feature."""
 
     def __init__(self, spec: Standardise, n_features: int) -> None:
         super().__init__(n_features)
@@ -118,7 +118,7 @@ class StandardiseFeatures(Spec, tag="standardise_features"):
 
 
 class StandardiseFeaturesModule(NormaliserModule):
-    """The means and deviations of a `StandardiseFeatures`."""
+    """The module of `StandardiseFeatures`: means and standard deviations."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
@@ -144,7 +144,7 @@ class Centre(Spec, tag="centre"):
 
     Both come from training samples. For data whose features share units, such as a layer's activations: directions
     keep their variances relative to each other, and learning rates and penalty weights their meaning.
-    With `sites`, samples are [sites, *F], and each site has a scale of its own: layers of a network differ in size by far.
+    With `sites`, samples are [sites, *F], and each site has its own scale: activations of different layers differ widely in magnitude.
     """
 
     sites: Annotated[bool, Meta(description="samples are [sites, ...]; one scale for each site")] = False
@@ -158,7 +158,7 @@ class Centre(Spec, tag="centre"):
 
 
 class CentreModule(NormaliserModule):
-    """The mean and the scale of a `Centre`, or the scale of each of its sites."""
+    """The module of `Centre`: mean and scale, or the scale of each site."""
 
     def __init__(self, n_features: int, n_sites: int) -> None:
         super().__init__(n_features)
@@ -190,7 +190,7 @@ class Whiten(Spec, tag="whiten"):
 
 
 class WhitenModule(NormaliserModule):
-    """The matrix of a `Whiten` and its inverse."""
+    """The module of `Whiten`: the matrix and its inverse."""
 
     def __init__(self, spec: Whiten, n_features: int) -> None:
         super().__init__(n_features)

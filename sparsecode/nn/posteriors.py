@@ -1,4 +1,4 @@
-"""Distributions q(z | x) of codes: from what a net puts out to their parameters, samples and point codes.
+"""Distributions q(z | x) of codes: their parameters from a network's outputs, samples and point codes.
 
 A posterior has `heads`, numbers that it needs per code, and `parameters`, `sample`, `mean`, `mode`.
 """
@@ -24,7 +24,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Parameters(NamedTuple):
-    """Of q(z_j | x), [B, K] each: mean and log-variance of the slab; the chance that a code is on, and its logit.
+    """Parameters of q(z_j | x), [B, K] each: mean and log-variance of the slab; the probability that a code is on, and its logit.
 
     The last two are None where codes are always on.
     """

@@ -1,4 +1,4 @@
-"""Distributions p(z) of codes: what a posterior is held to, and where new codes are drawn from.
+"""Distributions p(z) of codes: the reference of the KL divergence, and the source of new codes.
 
 A prior's module has `divergence(q, x, infer)`, `sample(n, rng, infer)`, `initialise_` and `param_groups`; `infer` is the
 model's encoder, from samples [n, f] in model space to `Parameters`.
@@ -37,7 +37,7 @@ class Divergence(NamedTuple):
     aggregate: Tensor | None = None
 
     def per_sample(self) -> Tensor:
-        """The whole divergence [B]."""
+        """The total divergence [B]."""
         total = self.slab.sum(dim=1)
         total = total if self.spike is None else total + self.spike.sum(dim=1)
         return total if self.choice is None else total + self.choice
@@ -64,7 +64,7 @@ class SpikeSlabPrior(Spec, tag="spike_slab"):
 
 
 class PseudoInputs(Spec, tag="pseudo_inputs"):
-    """p(z) = 1/U sum_u q_u(z), q_u what the encoder makes of U learned inputs, their spikes sharpened.
+    """p(z) = 1/U sum_u q_u(z), q_u the posterior of learned input u of U, with sharpened spikes.
 
     gamma_u becomes sigmoid(sharpness (gamma_u - 1/2)). A selector w(x) (linear, sigmoid, divided by its sum) says which
     component is near: sum_u w_u KL(q || q_u) + KL(w || 1/U) is a bound on KL(q || p). K KL(Bern(mean gamma_u) || Bern(alpha))
@@ -85,7 +85,7 @@ Prior = StandardNormal | SpikeSlabPrior | PseudoInputs
 
 
 class PriorModule(nn.Module):
-    """What all priors do."""
+    """The base class of priors."""
 
     def __init__(self, n_code: int) -> None:
         super().__init__()
@@ -100,14 +100,14 @@ class PriorModule(nn.Module):
         raise NotImplementedError
 
     def initialise_(self, rows: Float[Tensor, "n f"]) -> None:
-        """A start from training samples in model space."""
+        """Initialise from training samples in model space."""
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {}
 
 
 class StandardNormalModule(PriorModule):
-    """Of a `StandardNormal`."""
+    """The module of `StandardNormal`."""
 
     def divergence(self, q: Parameters, x: Float[Tensor, "b f"], infer: Infer) -> Divergence:  # noqa: ARG002 - the contract
         return Divergence(gaussian_kl(q.mu, q.logvar))
@@ -117,7 +117,7 @@ class StandardNormalModule(PriorModule):
 
 
 class SpikeSlabPriorModule(PriorModule):
-    """Of a `SpikeSlabPrior`: `logit` of alpha, [1] or [K]."""
+    """The module of `SpikeSlabPrior`: `logit` of alpha, [1] or [K]."""
 
     def __init__(self, spec: SpikeSlabPrior, n_code: int) -> None:
         super().__init__(n_code)
@@ -142,7 +142,7 @@ class SpikeSlabPriorModule(PriorModule):
 
 
 class PseudoInputsModule(PriorModule):
-    """Of a `PseudoInputs`: `inputs` [U, f]; the selector's `weight` [U, f] and `bias` [U]."""
+    """The module of `PseudoInputs`: `inputs` [U, f]; the selector's `weight` [U, f] and `bias` [U]."""
 
     def __init__(self, spec: PseudoInputs, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__(n_code)

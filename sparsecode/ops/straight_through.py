@@ -1,7 +1,7 @@
-"""Jumps with estimated derivatives: a rectangle of width `bandwidth` in place of the delta at the threshold.
+"""Step functions with estimated gradients: a rectangle of width `bandwidth` in place of the delta at the threshold.
 
 For a function of pre-activations whose jump is averaged over data, the estimate is that of a kernel density: the
-derivative of the mean by the threshold is -density(threshold) times the height of the jump.
+derivative of the mean with respect to the threshold is -density(threshold) times the height of the jump.
 Source: Rajamanoharan et al., "Jumping Ahead" (JumpReLU SAEs), 2024, equations 11 and 12.
 """
 
@@ -56,11 +56,15 @@ class _Above(torch.autograd.Function):
 def jump_relu(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
     """pre where pre > threshold, else 0; threshold broadcasts against pre.
 
-    Derivative by pre: 1 where it is passed on. By the threshold: -threshold / bandwidth within bandwidth / 2 of it.
+    Gradient with respect to `pre`: 1 where pre > threshold, else 0; with respect to `threshold`: -threshold / bandwidth where
+    |pre - threshold| < bandwidth / 2, else 0.
     """
     return _JumpReLU.apply(pre, threshold, bandwidth)  # pyright: ignore[reportReturnType] - apply is untyped
 
 
 def above(pre: Tensor, threshold: Tensor, bandwidth: float) -> Tensor:
-    """1 where pre > threshold, else 0. Derivative by pre: none; by the threshold: -1 / bandwidth within bandwidth / 2 of it."""
+    """1 where pre > threshold, else 0.
+
+    Gradient with respect to `pre`: zero; with respect to `threshold`: -1 / bandwidth where |pre - threshold| < bandwidth / 2.
+    """
     return _Above.apply(pre, threshold, bandwidth)  # pyright: ignore[reportReturnType] - apply is untyped

@@ -30,12 +30,14 @@ class Stream:
         return generator(self.seed, purpose, self.step)
 
 
-def drawn_rows(like: Tensor, shape: tuple[int, ...], rng: torch.Generator, law: Literal["uniform", "normal"]) -> Tensor:
+def drawn_rows(
+    like: Tensor, shape: tuple[int, ...], rng: torch.Generator, kind: Literal["uniform", "normal"]
+) -> Tensor:
     """Random numbers [B, *shape] for the B rows of `like`, in its dtype and place.
 
     Drawn in float32 on the CPU for the batches of all processes, of which each takes its own rows.
     """
     whole = (len(like) * world_size(), *shape)
-    draw = torch.randn if law == "normal" else torch.rand
+    draw = torch.randn if kind == "normal" else torch.rand
     drawn = draw(whole, generator=rng, dtype=torch.float32)  # the default may be another while Fabric trains in float64
     return drawn[rank() * len(like) : (rank() + 1) * len(like)].to(like)

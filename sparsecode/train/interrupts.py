@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM turned into a wish that the loop reads between steps."""
+"""Deferred SIGINT and SIGTERM: the training loop checks a flag between steps."""
 
 from __future__ import annotations
 

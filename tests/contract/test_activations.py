@@ -61,11 +61,11 @@ def pre_activations(n: int = 12, k: int = 10) -> Tensor:
 @each
 def test_inference_is_row_by_row_and_without_state(spec: Activation) -> None:
     module, pre = spec.build(10).double(), pre_activations()
-    module.train_code(pre, 0, moving=True)
+    module.train_code(pre, 0, training=True)
     before = {k: v.clone() for k, v in module.state_dict().items()}
     whole = module.infer(pre)
     torch.testing.assert_close(whole, torch.cat([module.infer(row[None]) for row in pre]), rtol=1e-14, atol=0)
-    module.train_code(pre, 1, moving=False)
+    module.train_code(pre, 1, training=False)
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
     assert module.infer(pre[:0]).shape == (0, 10)
 
@@ -85,7 +85,7 @@ def test_training_codes_have_the_derivative_of_finite_differences(spec: Activati
     weight = torch.randn(pre.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def value(pre: Tensor) -> Tensor:
-        code = module.train_code(pre, 0, moving=False)
+        code = module.train_code(pre, 0, training=False)
         return (code.z * weight).sum() + (0 if code.gate is None else (code.gate * weight.flip(0)).sum())
 
     (by_hand,) = torch.autograd.grad(value(pre), pre)
@@ -107,19 +107,19 @@ def test_a_schedule_of_k_ends_in_inference() -> None:
     module = TopK(Linear(start=8, stop=2, length=10)).build(10)
     pre = pre_activations().abs().float()
     assert int((module.infer(pre) > 0).sum(dim=1).max()) == 8
-    *_, code = [module.train_code(pre, step, moving=True) for step in range(11)]
+    *_, code = [module.train_code(pre, step, training=True) for step in range(11)]
     assert int((code.z > 0).sum(dim=1).max()) == int((module.infer(pre) > 0).sum(dim=1).max()) == 2
 
 
 def test_batch_top_k_keeps_k_per_sample_on_average_and_its_threshold_gives_the_same_code() -> None:
     module, pre = BatchTopK(3).build(10).double(), pre_activations()
-    code = module.train_code(pre, 0, moving=True)
+    code = module.train_code(pre, 0, training=True)
     assert int((code.z > 0).sum()) == 3 * len(pre)
     assert len({int(row) for row in (code.z > 0).sum(dim=1)}) > 1  # not the same for each
     assert math.isclose(float(module.get_buffer("threshold")), float(code.z[code.z > 0].min()))
     later = module.infer(pre)
     assert int((later > 0).sum()) == 3 * len(pre) - 1  # the least one is the threshold, and `above` is strict
-    module.train_code(2 * pre, 1, moving=True)  # the second of two batches counts half
+    module.train_code(2 * pre, 1, training=True)  # the second of two batches counts half
     assert math.isclose(float(module.get_buffer("threshold")), 1.5 * float(code.z[code.z > 0].min()))
 
 

@@ -32,7 +32,7 @@ def active(z: Tensor) -> set[int]:
 )
 def test_k_falls_to_its_least_and_stays(kind: type[TopK | SubtractTopK], k: float | Schedule, start: int) -> None:
     module = kind(k).build(N).double()
-    counts = [active(module.train_code(PRE, step, moving=True).z) for step in range(40)]
+    counts = [active(module.train_code(PRE, step, training=True).z) for step in range(40)]
     assert counts[0] == {start}
     assert counts[20:] == [{K}] * 20
     assert active(module.infer(PRE)) == {K}
@@ -50,7 +50,7 @@ def test_subtraction_leaves_the_differences_to_the_next() -> None:
 def test_inhibition_switches_from_excitation_as_events_are_counted(by: str) -> None:
     module = GABASwitch(k=K, until=3.0, by=by).build(N).double()  # pyright: ignore[reportArgumentType]
     pre = PRE.clone().requires_grad_()
-    first = module.train_code(pre, 0, moving=True)
+    first = module.train_code(pre, 0, training=True)
     least = PRE.sort(dim=1, descending=True).values[:, K : K + 1]
     torch.testing.assert_close(first.z, PRE + least)  # every unit is lifted
     first.z.square().sum().backward()
@@ -58,7 +58,7 @@ def test_inhibition_switches_from_excitation_as_events_are_counted(by: str) -> N
     assert bool((counts > 0).all())
     expected = {"active": 50.0, "gradient": 50.0, "amount": float(first.z[:, 0].detach().sum())}[by]
     assert math.isclose(float(counts[0]), expected)
-    module.train_code(PRE, 1, moving=False)
+    module.train_code(PRE, 1, training=False)
     module.infer(PRE)
     assert torch.equal(module.get_buffer("counts"), counts)  # evaluation counts nothing
     module.get_buffer("counts").fill_(3.0 * 50)
@@ -77,7 +77,7 @@ def test_a_learned_rank_cuts_softly_and_has_the_derivative_of_finite_differences
     torch.testing.assert_close(kept[:, :10], ordered[:, :10])  # 10 ranks above k - window / 2
     assert active(z) <= {30, 31}
     assert abs(float((z / PRE).sum(dim=1).mean()) - 20.3) < 0.1
-    (grad,) = torch.autograd.grad(module.train_code(PRE, 0, moving=True).z.sum(), k)
+    (grad,) = torch.autograd.grad(module.train_code(PRE, 0, training=True).z.sum(), k)
     values = []
     for change in (1e-5, -1e-5):
         with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_sampled_k_falls_if_the_loss_grows_with_it(sign: float, grows: bool) -
     optimiser = torch.optim.SGD(module.parameters(), lr=1e-3)
     start = float(module.get_parameter("mean").detach())
     for step in range(100):
-        code = module.train_code(PRE, step, moving=True, rng=Stream(0, step))
+        code = module.train_code(PRE, step, training=True, rng=Stream(0, step))
         assert code.logp is not None
         cost = sign * (code.z > 0).sum(dim=1).double()
         advantage = cost - (cost.sum() - cost) / (len(cost) - 1)

@@ -142,8 +142,8 @@ def test_the_controller_says_when_nothing_helps() -> None:
         control.move_(100.0)
     warnings = control.warnings(torch.ones(5, 100))
     assert len(warnings) == 2
-    assert "asks for 20 active codes per sample, and there are 100" in warnings[0]
-    assert "saturated" in warnings[1]
+    assert "asks for 20 active codes per sample; the model has 100" in warnings[0]
+    assert "the weight no longer changes L0" in warnings[1]
     assert control.warnings(torch.ones(5, 20)) == warnings[1:]
 
 

@@ -1,7 +1,7 @@
-"""From pre-activations to codes: what makes an encoder's code sparse.
+"""Activation functions that map pre-activations to sparse codes.
 
-The contract: `train_code(pre, step, moving, rng)` gives the differentiable `Code` of a training step, and moves state only if
-`moving`; `train_sparse` gives the same without its zeros; `infer(pre)` gives codes row by row from buffers and weights.
+The contract: `train_code(pre, step, training, rng)` returns the differentiable `Code` of a training step and updates state only
+if `training`; `train_sparse` returns the same without zeros; `infer(pre)` computes codes row by row from buffers and weights.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What every activation offers."""
+"""The base class and the protocol of activations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}
 
 
 class ActivationModule(nn.Module):
-    """Without weights: z = shape(pre), entry by entry."""
+    """Base class; by default an elementwise function without weights, z = shape(pre)."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         raise NotImplementedError
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         return Code(self.shape(pre))
 
     def infer(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
@@ -36,34 +36,34 @@ class ActivationModule(nn.Module):
         bias: Float[Tensor, " k"],
         centre: Float[Tensor, " f"],
         step: int,
-        moving: bool,
+        training: bool,
         products: Products,
     ) -> SparseCode | None:
-        """What `train_code` gives for pre = (x - centre) W^T + b, without its zeros; None if that is not sparse."""
-        del x, weight, bias, centre, step, moving, products
+        """The result of `train_code` for pre = (x - centre) W^T + b, without zeros; None if the codes are not sparse."""
+        del x, weight, bias, centre, step, training, products
 
     def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:  # noqa: ARG002 - the contract
-        """What decides whether these codes fire: positive ones are, or are nearest to, active."""
+        """The quantity [B, n] that decides whether codes `rows` fire: where it is positive, a code is active or closest to it."""
         return pre
 
     @property
     def wanted(self) -> float | None:
-        """The mean number of active codes that thresholds are to be moved to after training, if there is one."""
+        """The mean number of active codes per sample that thresholds are calibrated to after training; None for no calibration."""
         return None
 
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:  # noqa: ARG002 - the contract
-        """Move thresholds so that l0 of these pre-activations per sample are active on average; whether there are thresholds."""
+        """Set thresholds so that on average l0 pre-activations per sample are active; returns whether thresholds exist."""
         return False
 
     def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
-        """If z = pre where pre > level, else 0: the level, and the width within which it learns."""
+        """Threshold [k] and bandwidth of its gradient estimate, for z = pre where pre > threshold, else 0; None otherwise."""
         return None
 
     def constrain_(self) -> None:
         """Keep weights within their range, after each optimiser step."""
 
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
-        """Forget what was learned for these codes."""
+        """Reset the weights of codes `rows` to their initial values."""
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {}
@@ -71,7 +71,7 @@ class ActivationModule(nn.Module):
 
 @runtime_checkable
 class ActivationLike(Protocol):
-    """What an activation must have: `build` gives a module for so many codes, of which `shape` is enough."""
+    """The protocol of an activation: `build` returns a module for `n_code` codes, which needs to define only `shape`."""
 
     def build(self, n_code: int) -> ActivationModule: ...
 

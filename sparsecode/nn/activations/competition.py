@@ -1,7 +1,7 @@
 """Inhibition by the largest of a sample's rectified pre-activations: subtracted, switched on gradually, or of a learned number.
 
 Source of the variants: Bricken et al., "Emergence of sparse representations from noise", ICML 2023, and the sparse
-distributed memory it compares with; where their code differs from what it says, the docstrings say how this does.
+distributed memory it compares with; where their code differs from the paper, the docstrings state the choice made here.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class SubtractTopK(Spec, tag="subtract_topk"):
 
 
 class SubtractTopKModule(ScheduledK):
-    """Of a `SubtractTopK`."""
+    """The module of `SubtractTopK`; its state is `k` of the latest training step."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         x = torch.relu(pre)
         return torch.relu(x - _least_of_top(x, int(self.k) + 1))
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
         x = torch.relu(pre)
-        return Code(torch.relu(x - _least_of_top(x, self.advance_(step, moving) + 1)))
+        return Code(torch.relu(x - _least_of_top(x, self.advance_(step, training) + 1)))
 
 
 class GABASwitch(Spec, tag="gaba_switch"):
@@ -61,8 +61,8 @@ class GABASwitch(Spec, tag="gaba_switch"):
 
     c_j counts, over the training samples so far, how often code j was active (`active`), the sum of its values (`amount`)
     or how often a gradient reached it (`gradient`); C is `until` times the batch size. At c = 0 every code of a sample is
-    lifted by I, dead ones too; from c = C on this is `SubtractTopK`. Counts move in training alone. (In the paper's code
-    they move in evaluation, too, and those of gradients never.) Source: the switch of GABA in young neurons, as modelled
+    raised by I, dead ones too; from c = C on this is `SubtractTopK`. Counts change in training alone. (In the paper's code
+    they change in evaluation, too, and those of gradients never.) Source: the switch of GABA in young neurons, as modelled
     in Bricken et al., "Sparse distributed memory is a continual learner", ICLR 2023.
     """
 
@@ -77,7 +77,7 @@ class GABASwitch(Spec, tag="gaba_switch"):
 
 
 class GABASwitchModule(ActivationModule):
-    """State of a `GABASwitch`: `counts` [n_code], and `batch`, the samples of the global batch they are measured by."""
+    """The module of `GABASwitch`; its state is `counts` [n_code] and `batch`, the size of the global batch."""
 
     def __init__(self, spec: GABASwitch, n_code: int) -> None:
         super().__init__()
@@ -93,13 +93,13 @@ class GABASwitchModule(ActivationModule):
         x = torch.relu(pre)
         return torch.relu(x - gate * _least_of_top(x, self.spec.k + 1))
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
-        if moving:
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
+        if training:
             self.batch.copy_(sum_over_ranks(torch.tensor(float(len(pre)), dtype=torch.float64, device=pre.device)))
         z = self.shape(pre)
-        if moving and self.spec.by == "gradient" and z.requires_grad:
+        if training and self.spec.by == "gradient" and z.requires_grad:
             z.register_hook(lambda grad: self._count_((grad != 0) & (z.detach() > 0)))
-        elif moving and self.spec.by != "gradient":
+        elif training and self.spec.by != "gradient":
             self._count_(z.detach() > 0 if self.spec.by == "active" else z.detach())
         return Code(z)
 
@@ -112,7 +112,7 @@ class LearnedK(Spec, tag="learned_k"):
     """The largest rectified pre-activations of a sample, softly cut at a learned rank k.
 
     z = x times a weight by rank r = 1, 2, ...: sigmoid(20 (k + 1/2 - r) / window) within `window` ranks about k, 1 above
-    and 0 below. The weights have a derivative by k, and k is held within [1, n_code].
+    and 0 below. The weights are differentiable with respect to k; k is clamped to [1, n_code].
     """
 
     start: Annotated[float, Meta(ge=1, description="k at the start")] = 10.0
@@ -123,7 +123,7 @@ class LearnedK(Spec, tag="learned_k"):
 
 
 class LearnedKModule(ActivationModule):
-    """The weight of a `LearnedK`: `k`."""
+    """The module of `LearnedK`, with the parameter `k`."""
 
     def __init__(self, spec: LearnedK, n_code: int) -> None:
         super().__init__()
@@ -149,15 +149,15 @@ class LearnedKModule(ActivationModule):
 
 
 class SampledK(Spec, tag="sampled_k"):
-    """The k largest rectified pre-activations, log k drawn per sample from a normal law whose mean and deviation are learned.
+    """The k largest rectified pre-activations, log k drawn per sample from a normal distribution with learned parameters.
 
-    `Code.logp` is the density of the draw, for REINFORCE: the model adds (loss_i - mean of the others' losses) log p_i, so
-    that k falls if the loss grows with it. (The paper's code has the sign reversed, and no baseline.) Inference takes k at
-    the mean of log k, and the deviation is learned as its logarithm. Source: Williams, Machine Learning 1992.
+    `Code.logp` is the log density of the draw, for REINFORCE: the model adds (loss_i - mean of the others' losses) log p_i, and k
+    falls if the loss grows with it. (The paper's code has the sign reversed, and no baseline.) Inference uses the mean of log k;
+    the standard deviation is learned as its logarithm. Source: Williams, Machine Learning 1992.
     """
 
     start: Annotated[float, Meta(ge=1, description="k at the mean of log k, at the start")] = 400.0
-    deviation: Annotated[float, Meta(gt=0, description="of log k at the start")] = 0.5
+    deviation: Annotated[float, Meta(gt=0, description="standard deviation of log k at the start")] = 0.5
     provides = ("zeros", "logp")
 
     def build(self, n_code: int) -> SampledKModule:
@@ -165,7 +165,7 @@ class SampledK(Spec, tag="sampled_k"):
 
 
 class SampledKModule(ActivationModule):
-    """The weights of a `SampledK`: `mean` and `log_deviation` of log k."""
+    """The module of `SampledK`; parameters: `mean` and log standard deviation `log_deviation` of log k."""
 
     def __init__(self, spec: SampledK, n_code: int) -> None:
         super().__init__()
@@ -177,9 +177,9 @@ class SampledKModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return self._kept(pre, self._rounded(self.mean.detach()).expand(len(pre)))
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:
-        if rng is None or not moving:
-            return super().train_code(pre, step, moving)
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:
+        if rng is None or not training:
+            return super().train_code(pre, step, training)
         drawn = drawn_rows(pre, (), rng("k"), "normal")
         deviation = self.log_deviation.exp()
         log_k = (self.mean + deviation * drawn).detach()
@@ -198,7 +198,7 @@ class SampledKModule(ActivationModule):
     @torch.no_grad()
     def constrain_(self) -> None:
         self.mean.clamp_(0, math.log(self.n_code))
-        self.log_deviation.clamp_(math.log(0.01), math.log(3.0))  # outside, draws say nothing of the mean
+        self.log_deviation.clamp_(math.log(0.01), math.log(3.0))  # outside, draws carry no information about the mean
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"k": [self.mean, self.log_deviation]}

@@ -1,4 +1,4 @@
-"""Each code by itself: rectified, squashed, clamped, jumping at a learned threshold, gated."""
+"""Elementwise activations: ReLU, sigmoid, clamp to [0, 1], JumpReLU and gated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ReLU(Spec, tag="relu"):
 
 
 class ReLUModule(ActivationModule):
-    """Of a `ReLU`."""
+    """The module of `ReLU`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.relu(pre)
@@ -39,14 +39,14 @@ class ReLUModule(ActivationModule):
         return torch.zeros_like(like), 0.0
 
     def train_sparse(
-        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, training: bool, products: Products
     ) -> SparseCode | None:
-        del step, moving
+        del step, training
         return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products] * len(weight))
 
 
 class Sigmoid(Spec, tag="sigmoid"):
-    """z = 1 / (1 + exp(-pre)): never zero, so that counts of active codes need a level `theta`."""
+    """z = 1 / (1 + exp(-pre)): never zero; counts of active codes need a level `theta`."""
 
     provides = ("bounded",)
 
@@ -55,14 +55,14 @@ class Sigmoid(Spec, tag="sigmoid"):
 
 
 class SigmoidModule(ActivationModule):
-    """Of a `Sigmoid`."""
+    """The module of `Sigmoid`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.sigmoid(pre)
 
 
 class Satlin(Spec, tag="satlin"):
-    """z = min(max(pre, 0), 1): true zeros, and no gradient outside [0, 1]. The name is MATLAB's."""
+    """z = min(max(pre, 0), 1): exact zeros, and no gradient outside [0, 1]. Named as in MATLAB."""
 
     provides = ("zeros", "bounded")
 
@@ -71,16 +71,16 @@ class Satlin(Spec, tag="satlin"):
 
 
 class SatlinModule(ActivationModule):
-    """Of a `Satlin`."""
+    """The module of `Satlin`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre.clamp(0, 1)
 
 
 class JumpReLU(Spec, tag="jumprelu"):
-    """z_j = pre_j where pre_j > threshold_j > 0, else 0; thresholds are learned, as exponentials, by straight-through.
+    """z_j = pre_j where pre_j > threshold_j > 0, else 0; log threshold_j is learned.
 
-    Derivatives by the threshold are estimated within `bandwidth` / 2 of it. Source: Rajamanoharan et al., "Jumping
+    Gradients with respect to the threshold are straight-through estimates within `bandwidth` / 2 of it. Source: Rajamanoharan et al., "Jumping
     Ahead: improving reconstruction fidelity with JumpReLU sparse autoencoders", 2024.
     """
 
@@ -93,7 +93,7 @@ class JumpReLU(Spec, tag="jumprelu"):
 
 
 class JumpReLUModule(ActivationModule):
-    """The weights of a `JumpReLU`: `log_threshold` [n_code]."""
+    """The module of `JumpReLU`, with the parameter `log_threshold` [n_code]."""
 
     def __init__(self, spec: JumpReLU, n_code: int) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class JumpReLUModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return pre * (pre > self.log_threshold.exp())
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         threshold, width = self.log_threshold.exp(), self.spec.bandwidth
         return Code(jump_relu(pre, threshold, width), active=above(pre, threshold, width))
 
@@ -111,11 +111,11 @@ class JumpReLUModule(ActivationModule):
         return self.log_threshold.exp(), self.spec.bandwidth
 
     def train_sparse(
-        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, training: bool, products: Products
     ) -> SparseCode | None:
-        del step, moving
+        del step, training
         threshold, width = self.level(bias)
-        level = threshold.detach() - width / 2  # from where on thresholds learn
+        level = threshold.detach() - width / 2  # the lower end of the window in which thresholds have a gradient
         code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products] * len(weight))
         if code is None:
             return None
@@ -132,7 +132,7 @@ class JumpReLUModule(ActivationModule):
         return True
 
     def near(self, pre: Float[Tensor, "b k"]) -> float:
-        """How many pre-activations per sample are so near their threshold that it gets a derivative from them."""
+        """The mean number of pre-activations per sample within bandwidth / 2 of their threshold, which give it a gradient."""
         return float(((pre - self.log_threshold.exp()).abs() < self.spec.bandwidth / 2).sum(dim=1).double().mean())
 
     @torch.no_grad()
@@ -144,10 +144,10 @@ class JumpReLUModule(ActivationModule):
 
 
 class Gated(Spec, tag="gated"):
-    """z = max(exp(r) pre + m, 0) where pre + g > 0, else 0: which codes are active is decided apart from how much.
+    """z = max(exp(r) pre + m, 0) where pre + g > 0, else 0: separate biases decide whether and how strongly a code is active.
 
-    Penalties act on max(pre + g, 0), and the model adds the error of a reconstruction from it with the decoder held
-    fixed, so that the gate learns. The encoder has no bias of its own. Source: Rajamanoharan et al., "Improving
+    Penalties act on max(pre + g, 0); to train the gate, the model adds the error of the reconstruction from it with the
+    decoder held fixed. The encoder has no bias. Source: Rajamanoharan et al., "Improving
     dictionary learning with gated sparse autoencoders", 2024, sections 3.2 and 3.3.
     """
 
@@ -159,7 +159,7 @@ class Gated(Spec, tag="gated"):
 
 
 class GatedModule(ActivationModule):
-    """The weights of a `Gated`, [n_code] each: `gate_bias` g, `mag_bias` m, `r_mag` r."""
+    """The module of `Gated`; parameters [n_code] each: `gate_bias` g, `mag_bias` m, `r_mag` r."""
 
     def __init__(self, n_code: int) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class GatedModule(ActivationModule):
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.relu(pre * self.r_mag.exp() + self.mag_bias) * (pre + self.gate_bias > 0)
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         return Code(self.shape(pre), gate=torch.relu(pre + self.gate_bias))
 
     def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:
@@ -178,7 +178,7 @@ class GatedModule(ActivationModule):
 
     @torch.no_grad()
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
-        """All gates by one shift."""
+        """Shift all gate biases by one number."""
         magnitude = pre * self.r_mag.exp() + self.mag_bias
         level = level_of((pre + self.gate_bias).masked_fill(magnitude <= 0, -torch.inf), l0)
         if math.isfinite(level):

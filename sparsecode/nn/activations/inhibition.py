@@ -1,4 +1,4 @@
-"""Learned lateral inhibition in the place of an activation."""
+"""Learned lateral inhibition as an activation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Inhibition(Spec, tag="inhibition"):
     """z = relu(m_T): m_0 = pre; m_{t+1} = m_t + step_size (m_0 - f(G(relu(m_t))) - m_t), G learned through all T steps.
 
     `all_to_all`: G is a matrix [n_code, n_code], its diagonal free; `interneuron`: one rectified unit, G(z) = relu(z a + c) b.
-    f is the identity, and negative entries of G excite; `only_inhibitory`, f rectifies, so that the current can only suppress.
+    f is the identity, and negative entries of G excite; `only_inhibitory`, f rectifies, and the current can only suppress.
     Without steps, or with G = 0 and step_size 1, this is `ReLU`. LISTA (Gregor & LeCun, ICML 2010) with the roles of the
     drive kept; after the circuits of the code of Bricken et al., ICML 2023.
     """
@@ -34,9 +34,9 @@ class Inhibition(Spec, tag="inhibition"):
 
 
 class InhibitionModule(ActivationModule):
-    """The weights of an `Inhibition`: `lateral` [n_code, n_code], from 0; or `inward` [n_code], `bias`, `outward` [n_code].
+    """The module of `Inhibition`; parameters: `lateral` [n_code, n_code], from 0; or `inward` [n_code], `bias`, `outward` [n_code].
 
-    The interneuron starts by taking the codes' mean from each of them.
+    The interneuron at first subtracts the mean of the codes from each of them.
     """
 
     def __init__(self, spec: Inhibition, n_code: int) -> None:

@@ -1,4 +1,4 @@
-"""Codes that are not rectified: smooth, signed, or shared out among all."""
+"""Activations without rectification: GELU, ELU, tanh and softmax."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ELU", "GELU", "Softmax", "Tanh"]
 
 
 class GELU(Spec, tag="gelu"):
-    """z = pre Phi(pre), Phi the normal distribution's: hardly ever 0, so that counts need a level `theta`.
+    """z = pre Phi(pre), Phi the distribution function of N(0, 1): rarely 0, so counts of active codes need a level `theta`.
 
     Source: Hendrycks & Gimpel, arXiv:1606.08415.
     """
@@ -28,7 +28,7 @@ class GELU(Spec, tag="gelu"):
 
 
 class ELU(Spec, tag="elu"):
-    """z = pre where pre > 0, else exp(pre) - 1: silent at -1 rather than 0; counts need a level `theta`.
+    """z = pre where pre > 0, else exp(pre) - 1: inactive at -1 rather than 0; counts of active codes need a level `theta`.
 
     Source: Clevert, Unterthiner & Hochreiter, ICLR 2016.
     """
@@ -38,7 +38,7 @@ class ELU(Spec, tag="elu"):
 
 
 class Tanh(Spec, tag="tanh"):
-    """z = tanh(pre), signed; counts need a level `theta`."""
+    """z = tanh(pre), signed; counts of active codes need a level `theta`."""
 
     def build(self, n_code: int) -> ActivationModule:  # noqa: ARG002 - the contract
         return ShapedModule("tanh")
@@ -69,7 +69,7 @@ class Softmax(Spec, tag="softmax"):
 
 
 class SoftmaxModule(ActivationModule):
-    """The weight of a `Softmax`: `log_beta`."""
+    """The module of `Softmax`, with the parameter `log_beta`."""
 
     def __init__(self, spec: Softmax) -> None:
         super().__init__()

@@ -20,7 +20,7 @@ from sparsecode.types import Code, SparseCode
 __all__ = ["BatchTopK", "BatchTopKModule", "K", "ScheduledK", "TopK", "check_k", "top_k"]
 
 TOP_CROWD = 512  # entries per sample above which dense codes are faster
-NEAR = 0.9  # of BatchTopK's threshold: a batch's own is rarely lower
+NEAR = 0.9  # of BatchTopK's threshold: that of one batch is rarely lower
 
 K = Annotated[Annotated[float, Meta(ge=1)] | Schedule, Meta(description="active codes per sample")]
 
@@ -45,7 +45,7 @@ class TopK(Spec, tag="topk"):
 
 
 class ScheduledK(ActivationModule):
-    """State of activations with a number of active codes that moves by plan: the `k` of the latest step."""
+    """Base class of activations with a scheduled number of active codes; its state is `k` of the latest training step."""
 
     def __init__(self, k: float | Schedule, n_code: int) -> None:
         super().__init__()
@@ -54,27 +54,27 @@ class ScheduledK(ActivationModule):
         self.register_buffer("k", torch.tensor(round(at(k, 0))))
         self.k: Tensor
 
-    def advance_(self, step: int, moving: bool) -> int:
-        """The k of this step."""
+    def advance_(self, step: int, training: bool) -> int:
+        """The k of this step, stored if `training`."""
         k = round(at(self.plan, step))
-        if moving:
+        if training:
             self.k.fill_(k)
         return k
 
 
 class TopKModule(ScheduledK):
-    """Of a `TopK`."""
+    """The module of `TopK`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return top_k(pre, int(self.k))
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
-        return Code(top_k(pre, self.advance_(step, moving)))
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
+        return Code(top_k(pre, self.advance_(step, training)))
 
     def train_sparse(
-        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, training: bool, products: Products
     ) -> SparseCode | None:
-        k = self.advance_(step, moving)
+        k = self.advance_(step, training)
         return None if k > TOP_CROWD else select_top(x, weight, bias, centre, k, products=products)
 
 
@@ -88,7 +88,10 @@ class BatchTopK(Spec, tag="batch_topk"):
     k: K
     decay: Annotated[float, Meta(ge=0, lt=1, description="of the threshold's running mean, per step")] = 0.99
     calibrate: Annotated[
-        bool, Meta(description="after training, move the threshold until validation samples have k active codes")
+        bool,
+        Meta(
+            description="after training, set the threshold at which validation samples have k active codes on average"
+        ),
     ] = True
 
     def build(self, n_code: int) -> BatchTopKModule:
@@ -96,7 +99,7 @@ class BatchTopK(Spec, tag="batch_topk"):
 
 
 class BatchTopKModule(ActivationModule):
-    """State of a `BatchTopK`: `threshold`, and the `seen` steps it is the mean of."""
+    """The module of `BatchTopK`; its state is `threshold` and the number of steps it averages, `seen`."""
 
     def __init__(self, spec: BatchTopK, n_code: int) -> None:
         super().__init__()
@@ -120,24 +123,24 @@ class BatchTopKModule(ActivationModule):
 
     @torch.no_grad()
     def observe_(self, least: Tensor) -> None:
-        """Take the smallest kept value of a batch into the threshold; the first counts whole."""
+        """Update the threshold's running mean with the smallest kept value of a batch; the first value sets it."""
         self.seen += 1
         rate = max(1 - self.spec.decay, 1 / float(self.seen))
         self.threshold += rate * (least.double() - self.threshold)
 
-    def train_code(self, pre: Float[Tensor, "b k"], step: int, moving: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
+    def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
         with torch.no_grad():
             wanted = round(at(self.spec.k, step) * len(pre) * world_size())
             flat = pre.detach().flatten()
             # the global batch's largest are among each process's largest
             largest = gather_over_ranks(flat.topk(min(wanted, flat.numel()), sorted=False).values)
             least = largest.topk(wanted, sorted=False).values.amin().clamp(min=0) if wanted else pre.new_tensor(0)
-            if moving:
+            if training:
                 self.observe_(least)
         return Code(torch.where((pre >= least) & (pre > 0), pre, 0.0))
 
     def train_sparse(
-        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, moving: bool, products: Products
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, training: bool, products: Products
     ) -> SparseCode | None:
         if world_size() > 1 or not float(self.threshold):
             return None
@@ -150,7 +153,7 @@ class BatchTopKModule(ActivationModule):
         if code is None or len(code.values) < wanted:
             return None
         least = code.values.detach().topk(wanted, sorted=False).values.amin()
-        if moving:
+        if training:
             self.observe_(least)
         return keep(code, code.values.detach() >= least)
 
