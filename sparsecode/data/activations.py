@@ -1,4 +1,4 @@
-"""What goes on inside a PyTorch module: the outputs of some of its parts, batch by batch."""
+"""Activations inside a PyTorch module: the outputs of its submodules, batch by batch."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _submodule(module: nn.Module, hook_point: str) -> nn.Module:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Generator[None]:
-    """Evaluation mode, given back as it was found, part by part."""
+    """Evaluation mode; the previous mode of each submodule is restored."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -24,7 +24,7 @@ class Arrays(Spec, tag="arrays"):
 
     Successive samples that belong together (the tokens of a span, the frames of a film) go to one split if `block` is
     their number; the last block may be shorter. The range for pictures and PSNR is that of the training samples.
-    Numbers of any type, float16 among them, become float32. With a target [N, *G], row i of it is what is to be predicted from
+    Numbers of any type, float16 among them, become float32. With a target [N, *G], row i of it is to be predicted from
     row i of the samples, and the range is the target's.
     """
 

@@ -1,4 +1,4 @@
-"""Arrays that are built once and kept on disk: whole or not there, read through a memory map."""
+"""Arrays that are built once and cached on disk atomically, read through a memory map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to a crop of an image before it is a sample: its mean taken off, or local contrast normalisation."""
+"""Preprocessing of image crops: subtraction of the mean, or local contrast normalisation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Plain(Spec, tag="plain"):
     """Each patch less its own mean."""
 
     def crop(self, size: int) -> int:
-        """How large a crop makes a patch of this size."""
+        """The size of the crop for a patch of this size."""
         return size
 
     @property
@@ -43,7 +43,7 @@ class Plain(Spec, tag="plain"):
         return False
 
     def level(self, crops: Iterable[Tensor]) -> float | None:  # noqa: ARG002 - as LCN's
-        """What has to be measured on training crops first; here nothing."""
+        """Statistics of training crops that `prepare` needs; none here."""
         return None
 
     def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Prepared:  # noqa: ARG002 - as LCN's
@@ -55,16 +55,16 @@ class LCN(Spec, tag="lcn"):
     """Local contrast normalisation: each pixel less its local mean, over its local standard deviation; see `local_contrast`.
 
     The floor of the standard deviation, without which flat regions would be all noise, is one number: the mean local
-    deviation of 2 500 training crops ("train"), so that a patch depends on nothing but its image. The original takes
+    standard deviation of 2 500 training crops ("train"), so that a patch depends on nothing but its image. The original takes
     that mean over each batch of 250 crops as they come ("batch"). Patches of low contrast are dropped.
     Source: Evtimova & LeCun, TMLR 2022 (code).
     """
 
     kernel: Annotated[int, Meta(ge=3, description="width of the Gaussian window in pixels, odd")] = 13
     sigma: Annotated[Positive, Meta(description="standard deviation of the window in pixels")] = 5.0
-    floor: Annotated[Literal["train", "batch"], Meta(description="crops whose mean deviation is the least one")] = (
-        "train"
-    )
+    floor: Annotated[
+        Literal["train", "batch"], Meta(description="floor: mean local standard deviation of these crops")
+    ] = "train"
     min_std: Annotated[NonNegative, Meta(description="drop patches whose standard deviation is lower")] = 0.5
 
     def __post_init__(self) -> None:

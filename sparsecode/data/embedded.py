@@ -41,7 +41,7 @@ class Photos(Spec, tag="photos"):
     Each photograph (427 x 640) is cut into vertical strips: the left 80 % for train, then 10 % for valid and
     10 % for test, so that no pixel is in two splits. Patches lie anywhere in their strip, drawn by `seed`, half of them
     in each photograph; with `min_std`, uniformly among all places of both whose patch has at least that standard
-    deviation. Pixels in [0, 1] by the luma weights 0.299, 0.587, 0.114 (ITU-R BT.601), before the mean is taken off.
+    deviation. Pixels in [0, 1] by the luma weights 0.299, 0.587, 0.114 (ITU-R BT.601), before the mean is subtracted.
     Raises ValueError if no patch has that contrast.
     """
 

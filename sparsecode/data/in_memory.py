@@ -115,7 +115,7 @@ def _labels(value: Any, n: int) -> NDArray[np.int64]:
 
 
 def _share(name: str, value: Any) -> float:
-    """How much of x a split takes: nothing, if it has samples of its own or there is none."""
+    """The share of x for a split: 0 if its samples are given separately or there is no such split."""
     if value is None and name == "valid":
         raise ValueError("valid is None; expected a share of x, as 0.1, or samples: training is validated")
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""The one reader of picture files: which are accepted, and what their pixels mean."""
+"""The reader of picture files: the accepted formats, and the meaning of their pixel values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
 
 
 class _Refused(Exception):
-    """A picture that is intact and is not accepted; the message says why and what to do."""
+    """An intact picture that is not accepted; the message gives the reason and the remedy."""
 
 
 def file_bytes(path: Path) -> bytes:

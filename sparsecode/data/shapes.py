@@ -1,4 +1,4 @@
-"""Small white shapes on black, made of factors that are known."""
+"""Small white shapes on black with known generative factors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FACTORS = (
 )
 _KINDS = _SHAPES, _SCALES, _ANGLES = 3, 6, 10
 _FINE = 5  # points per pixel and axis at which a shape is looked at
-_HEART = 1.425  # how far (x^2 + y^2 - 1)^3 = x^2 y^3 gets from 0
+_HEART = 1.425  # largest distance from 0 of the curve (x^2 + y^2 - 1)^3 = x^2 y^3
 
 
 class Shapes(Spec, tag="shapes"):

@@ -1,4 +1,4 @@
-"""What is in a folder of shards, and reading one of its files."""
+"""Index of a folder of shards, and reading of its files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Site(Spec, tag="shard_site"):
 
 
 class Index(Spec, tag="shard_index"):
-    """What is in a folder of shards. Written last: a folder without it is not finished."""
+    """Index of a folder of shards. Written last: a folder without it is not finished."""
 
     sites: Annotated[tuple[Site, ...], Meta(min_length=1)]
     dtype: DType

@@ -1,4 +1,4 @@
-"""What of a writing of shards is safely on disk, and which files belong to it."""
+"""Journal of writing shards: the data safely on disk, and the files that belong to the writer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Rows = Annotated[int, Meta(ge=0)]
 
 
 class ShardSettings(Spec, tag="shard_settings"):
-    """What must stay the same for a writing to go on."""
+    """Settings that must be equal for an interrupted writing to resume."""
 
     rows_per_shard: Count
     seed: Seed
@@ -37,7 +37,7 @@ class ShardSettings(Spec, tag="shard_settings"):
 
 
 class Journal(Spec, tag="shard_journal"):
-    """What of an unfinished writing is safely on disk; `shapes` and, of training values, `spans` by site."""
+    """The part of an unfinished writing that is safely on disk; `shapes` and, of training values, `spans` by site."""
 
     settings: ShardSettings
     shapes: Annotated[dict[str, tuple[Count, ...]], Meta(min_length=1)]

@@ -27,11 +27,11 @@ class Shards(Spec, tag="shards"):
     """Samples from a folder that `ShardWriter` or `sparsecode extract` wrote, more than memory need hold.
 
     Training streams all rows of the train shards: two shards are in memory at a time, the next one is read while the other
-    is used, and the order is a function of (seed, step), so that resuming is exact. Validation and test, and what
-    starts that depend on the data look at, are the first `held` rows of their shards: a fair sample, because shards are
+    is used, and the order is a function of (seed, step), so that resuming is exact. Validation, test and
+    data-dependent initialisation use the first `held` rows of their shards: a fair sample, because shards are
     shuffled as a whole.
 
-    Shards with several sites give samples [sites, *F] of those in `sites`, or *F of one; with a `target`, another site is what is
+    Shards with several sites give samples [sites, *F] of those in `sites`, or *F of one; with a `target`, another site is
     to be predicted from them. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
     sites that are not there or whose shapes differ.
     """
@@ -92,7 +92,7 @@ class Chosen(NamedTuple):
 
     @property
     def span(self) -> tuple[float, float]:
-        """The range of what a model is to give."""
+        """The range of the values that a model predicts."""
         of = self.x if self.target is None else (self.target,)
         return min(site.span[0] for site in of), max(site.span[1] for site in of)
 
@@ -105,7 +105,7 @@ class Chosen(NamedTuple):
         return x[0] if len(x) == 1 else torch.stack(x, dim=1), target
 
     def described(self) -> str:
-        """What fingerprints tell apart."""
+        """The data that fingerprints distinguish."""
         if self.target is None and len(self.x) == 1:
             return str(self.x[0].shape)
         return " ".join(f"{site.name} {site.shape}" for site in self.x) + f" > {self.target and self.target.name}"

@@ -1,4 +1,4 @@
-"""What every data source gives."""
+"""Splits: the samples that every data source provides."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reader(Protocol):
 
 
 class Samples(Protocol):
-    """What training reads: samples in memory (`Split`), or a stream of more than fit."""
+    """The source of training batches: samples in memory (`Split`), or a stream of more than fit."""
 
     @property
     def n(self) -> int: ...
@@ -44,14 +44,14 @@ class Streamed(Samples, Protocol):
 
 
 class Factor(NamedTuple):
-    """Something that samples were made by: its name, and whether its values have an order."""
+    """A generative factor of the samples: its name, and whether its values have an order."""
 
     name: str
     ordered: bool = True
 
 
 class Split(NamedTuple):
-    """Samples x [N, *F] in data space and, where there are any, what is to be predicted from them, `target` [N, *G], and their
+    """Samples x [N, *F] in data space and, where there are any, targets `target` [N, *G] to be predicted from them, and their
     class labels [N].
 
     Samples whose local mean and contrast were taken out keep both as `ctx` [N, 2, *F], in units of the data range: mean
@@ -105,7 +105,7 @@ class Split(NamedTuple):
         return x * sd + mean
 
     def from_pixels(self, change: Tensor) -> Tensor:
-        """How a change of the pixels [N, *F] changes x: change / sd, or the change itself without maps."""
+        """The change of x for a change of the pixels [N, *F]: change / sd, or the change itself without maps."""
         return change if self.ctx is None else change / self.ctx[:, 1].to(change)
 
 
@@ -210,7 +210,7 @@ def _rows_of(blocks: NDArray[np.int64], block: int, n: int) -> NDArray[np.int64]
 
 
 def sizes_of_shares(n: int, valid: float, test: float, source: str, what: str = "samples") -> tuple[int, int, int]:
-    """How many of n samples are for train, valid and test; `what` names them in errors.
+    """The numbers of train, valid and test samples among n; `what` names the samples in errors.
 
     Raises ValueError naming `source` unless each gets at least one.
     """

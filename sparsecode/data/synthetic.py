@@ -1,4 +1,4 @@
-"""Samples made of a dictionary and codes that are known, so that it can be told whether a model finds them."""
+"""Synthetic samples of a known dictionary and known codes, to test whether models recover them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 4096  # samples drawn together
 
 
 class Truth(NamedTuple):
-    """What samples were made of: `atoms` [n_atoms, n_features] of norm 1 and `codes` [N, n_atoms]."""
+    """The ground truth of samples: `atoms` [n_atoms, n_features] of norm 1 and `codes` [N, n_atoms]."""
 
     atoms: Tensor
     codes: Tensor
@@ -28,7 +28,7 @@ class Truth(NamedTuple):
 
 @runtime_checkable
 class KnowsTruth(Protocol):
-    """A data source that can say what its samples were made of."""
+    """A data source with a known ground truth."""
 
     def truth(self, part: Part) -> Truth: ...
 
@@ -94,7 +94,7 @@ class Firing(Spec, tag="firing"):
 class Synthetic(Spec, tag="synthetic"):
     """x = z D + noise, with a dictionary D of random directions and sparse codes z that `truth` gives back.
 
-    Atoms are uniform on the sphere; active codes have amplitudes of the stated law, with random signs if `signed`; the noise
+    Atoms are uniform on the sphere; active codes have amplitudes of the given distribution, with random signs if `signed`; the noise
     is Gaussian. Everything is a function of this spec. The range for pictures and PSNR is that of the training samples.
     """
 

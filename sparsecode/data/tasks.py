@@ -1,4 +1,4 @@
-"""Classes that come one after the other, for continual learning."""
+"""Groups of classes trained one after the other, for continual learning."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def token_batches(
 
     A file whose name ends in `.jsonl` holds documents, a line each, with the text under "text": a span stays within one
     and belongs to it as its group. Any other file is one text, and every span a group of its own. Both may be gzipped.
-    `report` is told how many bytes of the file have been read.
+    `report` is called with the number of bytes of the file read so far.
 
     Raises FileNotFoundError or ValueError naming the file if it cannot be read or holds no text, ValueError if `length`
     leaves no room for text.

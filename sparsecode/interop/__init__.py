@@ -1,4 +1,4 @@
-"""Sparse autoencoders in other libraries' files: read, converted, written, with proof."""
+"""Sparse autoencoders in other libraries' files: reading, conversion and writing, with a numerical comparison."""
 
 from sparsecode.interop.formats import FORMATS, Converted, Format, convert, detect, read, write
 from sparsecode.interop.native import from_model, to_model

@@ -38,7 +38,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 
 class Opened(NamedTuple):
-    """What a folder says, checked: the class, its tensors, k and groups; a backup's factor; where it comes from."""
+    """Validated content of a folder: the class, its tensors, k and groups; a backup's factor; the origin."""
 
     name: str
     tensors: dict[str, Tensor]
@@ -63,7 +63,7 @@ def matches(path: Path) -> bool:
 def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     """The autoencoder in a folder of dictionary_learning; a backup of training is unwrapped and brought to data units.
 
-    Atoms of an AutoEncoder get norm 1, and its codes their norms, as its own loader has it. Raises ValueError for other
+    Atoms of an AutoEncoder are scaled to norm 1, and its codes by the old norms, as its library's loader does. Raises ValueError for other
     classes, for a batch top-k whose threshold was never set, and where config and tensors contradict each other.
     """
     found = _opened(path, ignore)
@@ -111,7 +111,7 @@ def write(sae: AffineSAE, path: Path) -> None:
 
 
 def note(path: Path, proof: Mapping[str, Any]) -> Path:
-    """Store what a conversion showed in a file of its own."""
+    """Store the proof of a conversion in a separate file."""
     write_json(path / NOTE, proof)
     return path / NOTE
 
@@ -175,12 +175,12 @@ def _check_threshold(tensors: Tensors, file: Path) -> None:
     if "threshold" not in tensors:
         raise CannotExpressError(
             f"{file}: a batch top-k without a threshold, as it was stored before December 2024: its codes depend on the other rows of "
-            "a batch; store a threshold, or say dict_class AutoEncoderTopK for k codes per row"
+            "a batch; store a threshold, or set dict_class AutoEncoderTopK for k codes per row"
         )
     if float(tensors["threshold"]) < 0:
         raise ValueError(
             f"{file}: its batch top-k threshold was never set ({float(tensors['threshold']):g}), so that every positive activation "
-            "would count as a code; train beyond threshold_start_step, or say dict_class AutoEncoderTopK for k codes per row"
+            "would count as a code; train beyond threshold_start_step, or set dict_class AutoEncoderTopK for k codes per row"
         )
 
 
@@ -225,7 +225,7 @@ READERS: dict[str, Callable[[Opened], AffineSAE]] = {
 
 
 def _in_data_units(sae: AffineSAE, factor: float) -> AffineSAE:
-    """As the package does at the end of training: biases and thresholds times the factor, and so codes, too."""
+    """As the package does at the end of training: biases and thresholds times the factor, which scales the codes by it."""
     biases = {"b_enc": sae.b_enc * factor, "b_dec": sae.b_dec * factor}
     return replace(sae, **biases, activation=rescaled(sae.activation, torch.full_like(sae.b_enc, factor)))
 

@@ -125,7 +125,7 @@ def centre(sae: AffineSAE) -> AffineSAE:
 
 
 def zero_bias(sae: AffineSAE) -> AffineSAE:
-    """A gated autoencoder's b_enc moved into its own biases: gate_bias + b_enc, mag_bias + exp(r_mag) b_enc."""
+    """A gated autoencoder's b_enc added to the biases of gate and magnitude: gate_bias + b_enc, mag_bias + exp(r_mag) b_enc."""
     gated = sae.activation
     if not isinstance(gated, Gated):
         return sae

@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Readable JSON, the file whole or not at all. NaN and infinity, which JSON does not have, become null.
 
-    What is there is replaced: the caller has checked that it may be.
+    An existing file is replaced: the caller has checked that this is allowed.
     """
     write_atomic(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n", checked=True)
 

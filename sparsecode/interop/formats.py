@@ -1,4 +1,4 @@
-"""Which formats there are, and which one a path is in."""
+"""The known formats, and detection of the format of a path."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = [
 
 
 class Writer(NamedTuple):
-    """How a format is written, and where the proof of a conversion goes."""
+    """Writing of a format: its functions, and the place of the proof of a conversion."""
 
     write: Callable[[AffineSAE, Path], None]
     note: Callable[[Path, Mapping[str, Any]], Path]
 
 
 class Format(NamedTuple):
-    """How a format is recognised by the files that are there, and how it is read; some formats are only read.
+    """A format: detection from the files that are there, reading and, for some formats, writing.
 
     `read` and `computed` take the path and the names of unknown config keys to ignore. `computed` is what the format's own
     formula gives (for models of ours, the model itself), stated without the record: conversions are checked by it. `files`
@@ -55,7 +55,7 @@ class Format(NamedTuple):
 
 
 class Converted(NamedTuple):
-    """What `convert` read, in which format, what it wrote, how far apart they are, and the file that says so."""
+    """Result of `convert`: the autoencoder read and its format, the one written, their differences, and the file that records them."""
 
     format: str
     source: AffineSAE
@@ -275,7 +275,7 @@ def convert(
 
 
 def _move(aside: Path, path: Path) -> None:
-    """What was made in `aside` to beside or into `path`, notes first: by them we know our own files again."""
+    """Move the content of `aside` to or into `path`, notes first: they identify the files as ours."""
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()
     if path.is_dir() or not (aside / path.name).is_dir():

@@ -1,4 +1,4 @@
-"""What each library computes from its own files: plain statements of its formula, beside which readings are checked.
+"""The formulas of each library, stated directly on the tensors of its files; readers are checked against them.
 
 Each function takes the tensors in the layout of the file and returns inputs -> (codes, outputs), in float64. Nothing here
 uses the record or the foldings, so that a conversion compares two statements and not a reading with itself. The formulas
@@ -123,7 +123,7 @@ def sparsify(tensors: Tensors, k: int, transcode: bool) -> Formula:
 
 
 def openai(tensors: Tensors, k: int | None) -> Formula:
-    """openai/sparse_autoencoder: ReLU; or, with k, rows normalised to mean 0 and deviation 1, top-k, and that undone."""
+    """openai/sparse_autoencoder: ReLU; or, with k, rows normalised to mean 0 and standard deviation 1, top-k, and that undone."""
     t = _double(tensors)
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What other libraries' configs may say: one list of allowed keys per format.
+"""Allowed keys of other libraries' configs: one list per format.
 
 A key either decides what is computed, and then has a rule that its value must obey, or describes where the autoencoder comes
 from and how it was trained. What stands in neither list is refused, because it may change the codes. Sources: the config
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Rule(NamedTuple):
-    """Which values of a key are read, and how a message calls them."""
+    """The values of a key that are accepted, and their description in messages."""
 
     allows: Callable[[Any], bool]
     expected: str

@@ -38,7 +38,7 @@ TRAINED = 10**12  # a step after all training: where schedules have come to rest
 def from_model(model: AbstractSparseModel) -> AffineSAE:
     """What a trained model computes on data, its normaliser folded into the weights (in float64).
 
-    Raises CannotExpressError for codes found by a solver or through several layers, for sigmoid and satlin codes, and for
+    Raises CannotExpressError for codes computed by a solver or through several layers, for sigmoid and satlin codes, and for
     outputs that are not linear.
     """
     layer = one_layer(model)
@@ -161,7 +161,7 @@ def write(sae: AffineSAE, path: Path) -> None:
 
 
 def note(path: Path, proof: Any) -> Path:
-    """Store what a conversion showed with the model's origin."""
+    """Store the proof of a conversion with the model's origin."""
     config = read_json(path / CONFIG)
     config["metadata"]["sparsecode"]["provenance"]["conversion"] = proof
     write_json(path / CONFIG, config)

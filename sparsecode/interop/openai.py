@@ -1,4 +1,4 @@
-"""openai/sparse_autoencoder: one `torch.save` file; top-k codes of rows normalised to mean 0 and deviation 1, or ReLU."""
+"""openai/sparse_autoencoder: one `torch.save` file; top-k codes of rows normalised to mean 0 and standard deviation 1, or ReLU."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def write(sae: AffineSAE, path: Path) -> None:
 
 
 def note(path: Path, proof: Mapping[str, Any]) -> Path:
-    """Store what a conversion showed in a file beside it."""
+    """Store the proof of a conversion in a file beside it."""
     beside = path.with_name(path.name + NOTE)
     write_json(beside, proof)
     return beside

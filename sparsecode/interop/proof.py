@@ -1,4 +1,4 @@
-"""Two autoencoders on the same inputs: how far apart they are."""
+"""Comparison of two autoencoders on the same inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MARGIN = 1e-3  # how near, relative to what is summed up to a pre-activation
 
 
 class Proof(Spec, tag="conversion_proof"):
-    """Largest absolute differences of codes and of outputs over probe inputs, and the sizes beside which to see them.
+    """Largest absolute differences of codes and of outputs over probe inputs, and the largest code and output for scale.
 
     `dtype` is the precision that the second file's weights were read in; both compute in float64.
 

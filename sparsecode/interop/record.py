@@ -1,4 +1,4 @@
-"""One record for every sparse autoencoder with an affine encoder: what it computes, whoever wrote the file.
+"""Library-independent record of a sparse autoencoder with an affine encoder.
 
 Weights stand in rows, as everywhere here: W_enc [m, d] and the atoms W_dec [m, p], for m codes, d inputs and p outputs
 (p = d unless it is a transcoder). Codes are in the units in which the file's own library gives them.
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class CannotExpressError(ValueError):
-    """A format or a model has no place for something that the autoencoder computes."""
+    """A format or a model cannot express what the autoencoder computes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class AffineSAE:
     """x -> z = activation((n(x) - c) W_enc^T + b_enc), z -> n^-1(z W_dec + b_dec) + x W_skip^T.
 
     c is b_dec if `centred`, else 0; n is the identity or a normalisation of each row. A `transcoder` predicts something
-    else than its input. `metadata` is what the file says about its origin (plain JSON). Raises ValueError if shapes do not fit or a number is not finite.
+    other than its input. `metadata` is the origin recorded in the file (plain JSON). Raises ValueError if shapes do not fit or a number is not finite.
     """
 
     W_enc: Tensor

@@ -40,7 +40,7 @@ Config = Mapping[str, Any]
 
 
 class Opened(NamedTuple):
-    """What a folder says, checked: its config as SAELens 6 writes it, its tensors, and how inputs were scaled."""
+    """Validated content of a folder: its config as SAELens 6 writes it, its tensors, and the scaling of inputs."""
 
     config: dict[str, Any]
     tensors: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""What SAELens 6 opens: a folder with `cfg.json` and `sae_weights.safetensors`; weights [inputs, codes]."""
+"""Writing for SAELens 6: a folder with `cfg.json` and `sae_weights.safetensors`; weights [inputs, codes]."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def write(sae: AffineSAE, path: Path) -> None:
 
 
 def note(path: Path, proof: Mapping[str, Any]) -> Path:
-    """Store what a conversion showed under metadata.sparsecode, which SAELens keeps."""
+    """Store the proof of a conversion under metadata.sparsecode, which SAELens keeps."""
     config = read_json(path / CONFIG)
     config["metadata"]["sparsecode"] = {"conversion": proof}
     write_json(path / CONFIG, config)
@@ -95,7 +95,7 @@ def _tensors(sae: AffineSAE) -> dict[str, Tensor]:
 
 
 def _training(activation: Activation) -> dict[str, Any]:
-    """What SAELens says of autoencoders that batch top-k has trained, where the reader finds it."""
+    """The keys by which SAELens, and our reader, recognise autoencoders trained by batch top-k."""
     if not isinstance(activation, JumpReLU) or activation.k is None:
         return {}
     widths = list(itertools.accumulate(activation.groups))
