@@ -25,7 +25,7 @@ def number_at(result: dict[str, Any], place: str) -> float:
         elif isinstance(found, dict) and step in found:
             found = found[step]
         else:
-            raise KeyError(f"{result['run']}: no {step!r} of {place!r}; there is {', '.join(found or ())}")
+            raise KeyError(f"{result['run']}: no {step!r} of {place!r}; choose from {', '.join(found or ())}")
     return float(found)
 
 

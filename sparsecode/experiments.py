@@ -35,7 +35,7 @@ class Experiment(Spec, tag="experiment"):
         if self.x not in paths:
             raise ValueError(f"Experiment: x is {self.x!r}; expected one of the axes in over, {', '.join(paths)}")
         if unknown := [name for name in self.recipes if name not in RECIPES]:
-            raise ValueError(f"Experiment: no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}")
+            raise ValueError(f"Experiment: no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}")
 
 
 SIGMA = "model.corruption.sigma"

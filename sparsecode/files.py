@@ -34,7 +34,7 @@ TEMPORARY, LOCK = ".sparsecode.partial", ".lock"
 NAME = b"sparsecode"
 PNG, HEADER = b"\x89PNG\r\n\x1a\n", 33  # the signature; its length with that of the chunk that comes first
 HEAD = 4096  # bytes in which marks stand
-RECORD = b'{"kind":"'  # how a line of metrics begins
+RECORD = b'{"kind":"'  # the beginning of a line of metrics
 UNSIGNED = (b"PK", b"\x93NUMPY", b"II*\0", b"MM\0*", b"BM")  # .npz and .pt, .npy, TIFF, BMP
 CACHE_VARIABLE = "SPARSECODE_CACHE"
 

@@ -115,10 +115,11 @@ def _find(raw: dict[str, Any], path: str, option: str, value: Any = None) -> tup
         if key is None:
             if "type" not in place and (isinstance(value, dict) or value in _words(_declared(hint, place, rest))):
                 break
-            known = ", ".join(k for k in place if k != "type") or "nothing yet"
+            names = ", ".join(k for k in place if k != "type")
+            known = f"choose from {names}" if names else "there is nothing yet"
             variant = f" of {place['type']!r} (--set a whole variant to change that)" if "type" in place else ""
             raise OverrideError(
-                f"{option} {path}: no such place in the config; there is {known}{variant}{_inside(place, path, rest, hint)}"
+                f"{option} {path}: no such place in the config; {known}{variant}{_inside(place, path, rest, hint)}"
             )
         hint = _declared(hint, place, key)
         place, rest = place[key], rest.removeprefix(f"{key}.")

@@ -266,7 +266,7 @@ def loaded_from(data: Data) -> Splits:
 
 
 class Summary(NamedTuple):
-    """A run in one line; `problem` says why the rest is empty, `stands` how far it is (converted models were not trained here).
+    """A run in one line; `problem` is the reason why the rest is empty, `stands` the progress (empty for converted models).
 
     `objective` is the definition of the scores' objective.
     """
@@ -286,7 +286,7 @@ def list_runs(root: Path) -> list[Summary]:
 
 
 def _summary(folder: RunFolder) -> Summary | None:
-    """None for what is no run."""
+    """Summary of a folder; None if it is not a run."""
     name = printable(folder.path.name)
     try:
         if not folder.exists:

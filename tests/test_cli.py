@@ -78,7 +78,10 @@ def test_options_and_variants_reach_the_config(tmp_path: Path) -> None:
     [
         (["--model.weight", "-1"], "$.model.weight"),
         (["--train.batch-size", "0"], "$.train.batch_size"),
-        (["--set", "model.penalty.nothing=1"], "model.penalty.nothing: no such place in the config; there is positive"),
+        (
+            ["--set", "model.penalty.nothing=1"],
+            "model.penalty.nothing: no such place in the config; choose from positive",
+        ),
         (["--set", 'model.penalty={"type":"l7"}'], "model.penalty.type is 'l7'; expected l1, elastic_net"),
         (["--set", "model.penalty.positive=false"], "encoder.positive is True and penalty.positive is False"),
         (["--train.epochs", "many"], "many"),
@@ -102,8 +105,8 @@ def test_unknown_commands_and_recipes_list_what_there_is(capsys: Capture) -> Non
     assert main(["learn"]) == 2
     assert main(["train", "nothing"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"sparsecode: no command 'learn'; there is {', '.join(COMMANDS)}",
-        f"sparsecode train: no recipe 'nothing'; there is {', '.join(RECIPES)}",
+        f"sparsecode: no command 'learn'; choose from {', '.join(COMMANDS)}",
+        f"sparsecode train: no recipe 'nothing'; choose from {', '.join(RECIPES)}",
     ]
 
 

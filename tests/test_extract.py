@@ -113,7 +113,7 @@ def test_the_module_is_left_as_it_was(net: Net) -> None:
 @pytest.mark.parametrize(
     ("hook_point", "message"),
     [
-        ("third", r"hook_point 'third': no such submodule of Net; there is first, drop, pair, last, unused"),
+        ("third", r"hook_point 'third': no such submodule of Net; choose from first, drop, pair, last, unused"),
         ("first.deeper", r"hook_point 'first\.deeper': no such submodule of Net; there is nothing below it"),
         ("unused", r"hook_point 'unused': the forward pass of Net never calls it"),
     ],
@@ -343,7 +343,7 @@ def test_a_wrong_folder_and_a_missing_package_are_named(
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert f"{tmp_path}: cannot be loaded" in said(model=tmp_path)
     assert "--length 64: expected at most 32" in said("--length", "64")
-    assert "there is encoder.layer" in said("--hook-point", "encoder.layers.1")
+    assert "choose from encoder.layer" in said("--hook-point", "encoder.layers.1")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'sparsecode[lm]'" in said()
 

@@ -177,7 +177,7 @@ def test_curves_name_what_is_not_there(tmp_path: Path) -> None:
     assert curves_of(results, "seed", "scores.encode.l0")["digits-dae"][0][0] > 0
     with pytest.raises(ValueError, match=r"model.weight did not vary; it did: seed"):
         curves_of(results, "model.weight", "scores.encode.l0")
-    with pytest.raises(ValueError, match=r"no 'solver' of 'scores.solver.l0' in its results; there is encode"):
+    with pytest.raises(ValueError, match=r"no 'solver' of 'scores.solver.l0' in its results; choose from encode"):
         curves_of(results, "seed", "scores.solver.l0")
     with pytest.raises(ValueError, match="expected a number"):
         curves_of(results, "seed", "scores.encode")

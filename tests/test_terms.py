@@ -94,7 +94,7 @@ def test_a_need_that_is_not_met_is_told_whoever_has_it() -> None:
     )
     Plain.needs = ("magic",)  # pyright: ignore[reportAttributeAccessIssue] - a word that nobody knows
     (line,) = problems(spec)
-    assert line == f"terms.plain needs 'magic', which no part gives; there is {', '.join(NEEDS)}"
+    assert line == f"terms.plain needs 'magic', which no part gives; choose from {', '.join(NEEDS)}"
 
 
 def test_two_penalties_of_different_names_add_up() -> None:
@@ -137,7 +137,7 @@ def test_paths_go_by_the_names_of_terms() -> None:
     added = assign(changed, ('model.terms.resample={"type":"resample","every":7}', "model.terms.resample.scale=0.5"))
     assert isinstance(added.model, Amortised)
     assert added.model.terms[1:] == (Resample(every=7, scale=0.5),)
-    with pytest.raises(OverrideError, match="no such place in the config; there is tanh, resample"):
+    with pytest.raises(OverrideError, match="no such place in the config; choose from tanh, resample"):
         assign(added, ("model.terms.l1.weight=1",))
     with pytest.raises(OverrideError, match=r"did you mean model\.terms\.l1\.weight, model\.terms\.auxk\.weight\?"):
         assign(config, ("model.weight=1",))

@@ -62,7 +62,7 @@ def test_numbers_stay_numbers_where_a_schedule_could_stand() -> None:
             "model.activation=topk",
             """'topk' needs k; give it as JSON: --set model.activation='{"type":"topk","k":...}'""",
         ),
-        ("optim.groups.encodr.lr=0.1", "no such place in the config; there is encoder, decoder"),
+        ("optim.groups.encodr.lr=0.1", "no such place in the config; choose from encoder, decoder"),
     ],
 )
 def test_what_a_name_cannot_say_is_said(assignment: str, words: str) -> None:

@@ -47,7 +47,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def _samples(counts: Iterable[int]) -> str:
-    """How many: of runs that differ, the least and the most."""
+    """The number of samples; for runs that differ, its range."""
     found = sorted(set(counts))
     return f"{found[0]} samples" if len(found) == 1 else f"{found[0]} to {found[-1]} samples"
 
@@ -80,7 +80,7 @@ def density_table(analyses: Sequence[Analysis]) -> Table:
 
 
 def cosines_table(analyses: Sequence[Analysis]) -> Table | None:
-    """A row per run: how close atoms are to each other; None if no run has atoms."""
+    """A row per run: cosines between atoms; None if no run has atoms."""
     found = [(report.run, report.cosines) for report in analyses if report.cosines is not None]
     if not found:
         return None

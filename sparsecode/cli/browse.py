@@ -28,7 +28,7 @@ def recipes_command(asked: using.Recipes) -> None:
         Console().print(f"experiments, for sparsecode sweep: {', '.join(EXPERIMENTS)}", highlight=False)
         return
     if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")
+        raise UsageError(f"no recipe {name!r}; choose from {', '.join(RECIPES)}")
     print(to_json(RECIPES[name]()).decode(), end="")
 
 

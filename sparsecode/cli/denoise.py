@@ -46,7 +46,7 @@ def denoise_command(asked: using.Denoise) -> None:
         raise UsageError("two of the images would be written to the same file; denoise them into different folders")
     if own := [path for path, target in zip(images, targets, strict=True) if path.resolve() == target.resolve()]:
         raise FileExistsError(
-            f"--out {out}: {own[0]} would be written over by its denoised image; choose another folder"
+            f"--out {out}: {own[0]} would be overwritten by its denoised image; choose another folder"
         )
     files = (*targets, picture)
     refuse_to_overwrite_all("--out", files, force)

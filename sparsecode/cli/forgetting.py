@@ -34,7 +34,9 @@ def forgetting_command(asked: scoring.Forgetting) -> None:
         cells = [f"{value:.1%}" for value in (*report.matrix[-1], report.accuracy, report.forgetting)]
         table.add_row(name, *cells)
     console.print(table)
-    figure = forgetting_matrices({name: report.matrix for name, report in found.items()}, tasks, "what is still known")
+    figure = forgetting_matrices(
+        {name: report.matrix for name, report in found.items()}, tasks, "accuracy on earlier tasks"
+    )
     path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
     save_figure(path, figure)
     console.print(f"picture  {path}", highlight=False, soft_wrap=True)

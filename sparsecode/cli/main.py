@@ -34,7 +34,9 @@ COMMANDS = {
     "train": Command("train a recipe, or resume a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.use", "scoring"),
     "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract", "training"),
-    "encode": Command("code your own array, or a split, with a trained run", "sparsecode.cli.encode", "using"),
+    "encode": Command(
+        "encode an array, or a split of the run's data, with a trained run", "sparsecode.cli.encode", "using"
+    ),
     "analyse": Command(
         "compare runs with references, with the truth, with each other", "sparsecode.cli.analyse", "scoring"
     ),
@@ -50,7 +52,7 @@ COMMANDS = {
         "bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents", "scoring"
     ),
     "forgetting": Command("accuracy on earlier tasks after continual learning", "sparsecode.cli.forgetting", "scoring"),
-    "denoise": Command("denoise your own pictures with a dictionary", "sparsecode.cli.denoise", "using"),
+    "denoise": Command("denoise pictures with a dictionary", "sparsecode.cli.denoise", "using"),
     "convert": Command(
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
@@ -61,7 +63,7 @@ COMMANDS = {
 }
 
 EXIT_CODES = (
-    "0 done · 1 failed · 2 wrong usage · 3 refused to touch what is there · 130 / 143 / 141 interrupted by Ctrl-C / "
+    "0 done · 1 failed · 2 wrong usage · 3 refused to replace existing files · 130 / 143 / 141 interrupted by Ctrl-C / "
     "SIGTERM / a closed output, state saved"
 )
 
@@ -83,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     error = Console(stderr=True, soft_wrap=True)
     if name not in COMMANDS:
-        error.print(f"sparsecode: no command {name!r}; there is {', '.join(COMMANDS)}", highlight=False, markup=False)
+        error.print(
+            f"sparsecode: no command {name!r}; choose from {', '.join(COMMANDS)}", highlight=False, markup=False
+        )
         return USAGE
     try:
         with _plain_warnings():
@@ -97,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if name not in LISTING:
             error.print(
-                f"sparsecode {name}: standard output was closed; what was written is kept, and the same command does the rest"
+                f"sparsecode {name}: standard output was closed; finished files are kept; run the same command to complete the rest"
             )
         return UNREAD
     except Exception as problem:
@@ -147,7 +151,7 @@ def _code_of(problem: Exception) -> int | None:
 
 
 def _needs_memory(problem: Exception) -> bool:
-    """Whether memory ran out; torch has an error of its own for it on GPUs alone."""
+    """Whether memory ran out; torch has a separate error for it on GPUs only."""
     return isinstance(problem, MemoryError) or (isinstance(problem, RuntimeError) and "allocate" in str(problem))
 
 

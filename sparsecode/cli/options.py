@@ -92,7 +92,7 @@ def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
 
 
 def _kind_of(value: Any, hint: Any) -> Any:
-    """What the option accepts: the declared type, of configs the names (`named_variants` reads them)."""
+    """The type of the option: the declared type, for configs their names (read by `named_variants`)."""
     plain = [m for m in members(hint) if not (isinstance(m, type) and issubclass(m, Spec))]
     if not plain or hint is Any:
         return type(value)

@@ -23,7 +23,7 @@ __all__ = ["Place", "Swept", "points_of", "read_sweep", "swept_figure", "swept_t
 
 
 class Swept(NamedTuple):
-    """A finished run of a sweep: its folder, what it has in common with those of its line, and where on the axis it is."""
+    """A finished run of a sweep: its folder, the label of its line, and its value on the axis."""
 
     path: Path
     line: str

@@ -112,7 +112,7 @@ def _experiment(names: Sequence[str]) -> Experiment | None:
         )
     if unknown := [name for name in names if name not in RECIPES and name not in EXPERIMENTS]:
         raise UsageError(
-            f"no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}; and experiments: {', '.join(EXPERIMENTS)}"
+            f"no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}; or experiments: {', '.join(EXPERIMENTS)}"
         )
     return EXPERIMENTS[found[0]] if found else None
 

@@ -37,7 +37,7 @@ def train_command(argv: list[str]) -> int:
     name, *rest = argv
     if name not in RECIPES:
         first = "the recipe comes first" if name.startswith("-") else f"no recipe {name!r}"
-        raise UsageError(f"{first}; there is {', '.join(RECIPES)}")
+        raise UsageError(f"{first}; choose from {', '.join(RECIPES)}")
     if any(word.partition("=")[0] == "--resume" for word in rest):
         raise UsageError("--resume takes the stored config, not a recipe: sparsecode train --resume FOLDER")
     config = assign(RECIPES[name](), _assignments(rest))

@@ -100,7 +100,7 @@ def film_of(subject: Subject, code: int | None, reach: float) -> bytes:
 
 
 def _in_256_colours(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Pixels [h, w, 3] with a palette of their own, in which grey stays grey: at most 128 levels, one apart from what it was."""
+    """Pixels [h, w, 3] with a separate palette, in which grey stays grey: at most 128 levels, one apart from what it was."""
     grey = np.ptp(pixels, axis=2) == 0
     levels, index = np.unique(pixels[..., 0][grey], return_inverse=True)
     if len(levels) > GREYS:

@@ -86,7 +86,7 @@ def pictured(
     theta: float,
     seed: int,
 ) -> Pictured | str:
-    """What can be seen of a run on pictures, or why there is nothing to see."""
+    """The figures of a run on pictures, or the reason why there are none."""
     if not is_picture(model.shape) or model.n_sites > 1:
         return (
             f"samples have shape {model.shape}, which are no pictures: no receptive fields, queries or denoised samples"

@@ -119,10 +119,9 @@ def _submodule(module: nn.Module, hook_point: str) -> nn.Module:
     for name in hook_point.split("."):
         children = dict(found.named_children())
         if name not in children:
-            there = ", ".join(f"{known}{child}" for child in children) or "nothing below it"
-            raise ValueError(
-                f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; there is {there}"
-            )
+            names = ", ".join(f"{known}{child}" for child in children)
+            there = f"choose from {names}" if names else "there is nothing below it"
+            raise ValueError(f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; {there}")
         found, known = children[name], f"{known}{name}."
     return found
 

@@ -1,4 +1,4 @@
-"""The user's own arrays."""
+"""Arrays of the user as a data source."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def written(path: Path, shape: tuple[int, ...]) -> Generator[Callable[[Tensor], 
 
 
 def mapped(path: Path) -> Tensor:
-    """The array in a `.npy` file as a tensor that reads from the disk what it is asked for.
+    """The array in a `.npy` file as a memory-mapped tensor.
 
     Raises ValueError naming the file if it is damaged or gone; OSError, as of a disk that fails, says nothing of the file.
     """

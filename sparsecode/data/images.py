@@ -169,7 +169,7 @@ def readable(files: ImageFiles, read: Callable[[str], Image.Image]) -> ImageFile
 
 
 def warn_of_skipped(path: str | Path, skipped: int, total: int) -> None:
-    """Say how many files were left out, if any."""
+    """Warn of the number of files left out, if any."""
     if skipped:
         warnings.warn(f"{path}: {skipped} of {total} files cannot be read and are left out", stacklevel=3)
 

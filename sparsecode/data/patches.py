@@ -42,7 +42,7 @@ __all__ = ["Patches"]
 
 Grey = NDArray[np.uint8] | NDArray[np.float32]  # 0 to 255, or [0, 1] where the file has more than 8 bits
 
-FORMAT = b"1"  # of what is in the cache: another number, and all is built anew
+FORMAT = b"1"  # format of the cache: raise it to rebuild all entries
 META = "meta.json"
 BATCH = 250  # crops prepared together: the original's batch, which `LCN(floor="batch")` depends on
 LEVEL_BATCHES = 10
@@ -53,7 +53,7 @@ EDGES = (0.0, 0.6, 0.8, 1.0)  # of the strips of embedded photographs
 
 
 class _Pool(NamedTuple):
-    """The images of one split: how many, and image i in grey [h, w]."""
+    """The images of one split: their number, and image i in grey [h, w]."""
 
     n: int
     read: Callable[[int], Grey]

@@ -131,7 +131,7 @@ def _checked(image: ImageFile.ImageFile, background: float | None) -> Picture:
     mode, profile = image.mode, image.info.get("icc_profile")
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":
-        raise _Refused(f"{pages} pages or frames; expected one: save them as pictures of their own")
+        raise _Refused(f"{pages} pages or frames; expected one: save them as separate pictures")
     bits, white = _depth(image)
     upright = ImageOps.exif_transpose(image)
     if mode.startswith(("I", "F")):

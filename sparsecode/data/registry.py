@@ -27,7 +27,7 @@ __all__ = ["Data", "DataLike"]
 
 @runtime_checkable
 class DataLike(Protocol):
-    """What a data source must have: `load` gives its samples, the same at every call."""
+    """Protocol of data sources: `load` gives the samples, the same at every call."""
 
     def load(self) -> Splits: ...
 

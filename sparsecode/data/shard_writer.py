@@ -74,7 +74,7 @@ class ShardWriter:
 
     @property
     def appended(self) -> int:
-        """How many calls of `append` the disk remembers."""
+        """The number of calls of `append` whose rows are safely on disk."""
         return 0 if self._journal is None else self._journal.appended
 
     def __enter__(self) -> Self:

@@ -95,7 +95,7 @@ def analyse(
         else:
             which = "all codes are" if found.l0 else "no code is"
             notes.append(
-                f"{n}: {which} active (|z| > {theta:g}), so that nothing has an equal L0; "
+                f"{n}: {which} active (|z| > {theta:g}), so that no reference has an equal L0; "
                 "state a theta that tells active codes from others"
             )
     dictionary = local = None

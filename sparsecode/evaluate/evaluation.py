@@ -46,10 +46,10 @@ class Evaluate(Spec, tag="evaluate"):
         ),
     ] = 0.0
     measures: Annotated[
-        tuple[AnyMeasure, ...], Meta(description="what is measured after training, where it applies to the model")
+        tuple[AnyMeasure, ...], Meta(description="measures computed after training, where they apply to the model")
     ] = STANDARD
     validation: Annotated[
-        tuple[AnyMeasure, ...], Meta(description="what is measured at every validation, where it applies to the model")
+        tuple[AnyMeasure, ...], Meta(description="measures computed at every validation, where they apply to the model")
     ] = DURING_TRAINING
 
     def __post_init__(self) -> None:

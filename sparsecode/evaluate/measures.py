@@ -1,4 +1,4 @@
-"""The known measures: what the union names, configs and the command line accept."""
+"""The union of known measures: those that configs and the command line accept."""
 
 from __future__ import annotations
 

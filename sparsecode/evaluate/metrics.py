@@ -83,7 +83,7 @@ def _windows(n: int, device: torch.device) -> Float[Tensor, "p n"]:
 
 
 def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, " b"]:
-    """How many |z_j| > theta, per sample."""
+    """The number of codes with |z_j| > theta, per sample."""
     return (z.abs() > theta).sum(dim=1).to(z.dtype)
 
 
@@ -186,7 +186,7 @@ def _ratio(errors: Tensor, squares: Tensor) -> float:
 
 
 class CodeUse:
-    """Per code: on how many samples it was active, |z_j| > theta, and how unevenly it is spread over them."""
+    """Per code: the share of samples on which it is active, |z_j| > theta, and its lifetime sparsity."""
 
     class Counts(NamedTuple):
         """`frequency` [n_code], the share of samples; counts of codes by it: never, always, on more than `DENSE` of them.

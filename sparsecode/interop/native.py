@@ -1,4 +1,4 @@
-"""Our own models as the neutral record, and back."""
+"""Models of sparsecode as the library-independent record, and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRAINED = 10**12  # a step after all training: where schedules have come to rest
 
 
 def from_model(model: AbstractSparseModel) -> AffineSAE:
-    """What a trained model computes on data, its normaliser folded into the weights (in float64).
+    """The record of a trained model on data, its normaliser folded into the weights (in float64).
 
     Raises CannotExpressError for codes computed by a solver or through several layers, for sigmoid and satlin codes, and for
     outputs that are not linear.
@@ -143,7 +143,7 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
 
 
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
-    """What the model itself computes, in float64: for the proof of a conversion."""
+    """Codes and outputs of the model itself, in float64, for the proof of a conversion."""
     model = _loaded(path, ignore).double()
 
     @torch.no_grad()

@@ -176,13 +176,13 @@ class AffineSAE:
         return {name: value for name, value in {**own, **vars(self.activation)}.items() if isinstance(value, Tensor)}
 
     def normalise(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What the encoder sees, before the centre is subtracted."""
+        """The encoder's input, before the centre is subtracted."""
         shift, scale = self._row_statistics(x)
         eps = self.normaliser.eps if isinstance(self.normaliser, LayerNorm) else 0.0
         return (x - shift) / (scale + eps)
 
     def pre(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b m"]:
-        """What the activation sees."""
+        """The pre-activations, the activation's input."""
         rows = self.normalise(x)
         return (rows - self.b_dec if self.centred else rows) @ self.W_enc.T + self.b_enc
 

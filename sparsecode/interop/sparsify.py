@@ -25,7 +25,7 @@ RUN = {"model": "model_name", "dataset": "dataset_path", "ctx_len": "context_siz
 
 
 class Opened(NamedTuple):
-    """What a hookpoint's folder says, checked: its tensors, k, and whether it transcodes."""
+    """Validated content of a hookpoint's folder: its tensors, k, and whether it transcodes."""
 
     tensors: dict[str, Tensor]
     k: int
@@ -95,7 +95,7 @@ def write(sae: AffineSAE, path: Path) -> None:
 
 
 def note(path: Path, proof: Mapping[str, Any]) -> Path:
-    """Store what a conversion showed in a file of its own."""
+    """Store the proof of a conversion in a separate file."""
     write_json(path / NOTE, proof)
     return path / NOTE
 

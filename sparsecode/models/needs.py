@@ -103,7 +103,7 @@ def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:
 def _unmet(spec: Amortised, place: str, need: str, instead: str) -> str:
     """In words: who needs what, what is there, and what to do."""
     if need not in NEEDS:
-        return f"{place} needs {need!r}, which no part gives; there is {', '.join(NEEDS)}"
+        return f"{place} needs {need!r}, which no part gives; choose from {', '.join(NEEDS)}"
     meaning, field, choose = NEEDS[need]
     where = place if instead else f"{place} {_given(spec, place)[1]}"
     there, value = _given(spec, field)

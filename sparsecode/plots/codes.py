@@ -28,7 +28,7 @@ def encoding_view(
 ) -> Figure:
     """A row per sample: the sample, its code as stems with dots at what is not 0, and the decoding.
 
-    `inputs` and `decodings` [n, *F], `codes` [n, n_code]; `span` is what is black and white. All codes share one scale.
+    `inputs` and `decodings` [n, *F], `codes` [n, n_code]; `span` are the values shown as black and white. All codes share one scale.
     """
     left = scaled(pictures(inputs, shape, "inputs"), *span)
     right = scaled(pictures(decodings, shape, "decodings"), *span)

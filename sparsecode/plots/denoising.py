@@ -26,7 +26,7 @@ def denoising_grid(
 ) -> Figure:
     """A row of clean samples [n, *F], then for each level (by its label) one of noisy samples above one of their reconstructions.
 
-    Grey or colour; `span` is what is black and white, the rest is clipped.
+    Grey or colour; `span` are the values shown as black and white, the rest is clipped.
     """
     height = shape[-2]
     blocks = {"clean": (clean,), **levels}

@@ -37,7 +37,7 @@ def sweep_lines(lines: Mapping[str, Sequence[SweepPoint]], x: str = "", y: str =
 def sweep_panels(
     panels: Mapping[str, Mapping[str, Sequence[SweepPoint]]], x: str = "", y: str = "", title: str = ""
 ) -> Figure:
-    """As `sweep_lines`, a panel with an axis of its own per entry: what cannot be compared is not drawn as a comparison."""
+    """As `sweep_lines`, a panel with a separate axis per entry, for values that cannot be compared."""
     if not any(points for lines in panels.values() for points in lines.values()):
         raise ValueError("lines hold no points; expected at least one finished run")
     figure = Figure(figsize=(7 * len(panels), 4.5), layout="constrained")

@@ -66,7 +66,7 @@ def inside_script(data: Json) -> str:
 
 
 def _layers(model: VariationalModel) -> list[Json]:
-    """What the decoder computes, one layer after another."""
+    """The layers of the decoder, in order."""
     decoder = model.decoder
     if isinstance(decoder, PerceptronModule):
         return _affine_maps(decoder)

@@ -59,7 +59,7 @@ def figures_of(
 
 
 def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float) -> list[dict[str, Any]]:
-    """Records in which L0 of training and of validation have names of their own, where they count by different levels.
+    """Records in which L0 of training and of validation have separate names where their thresholds differ.
 
     Training counts |z_j| > target_l0.theta, or codes other than 0 without a target, or gates with gamma > 0.5; validation
     |z_j| > `theta`, evaluate.theta.

@@ -52,7 +52,7 @@ def resolved(result: SweepResult, place: str) -> list[str]:
 
 
 def _followed(result: SweepResult, place: str) -> tuple[list[str], Any]:
-    """The steps taken, and what is there."""
+    """The steps of the resolved path, and the value there."""
     found: Any = msgspec.to_builtins(result.measures)
     steps: list[str] = []
     for given in place.split("."):
@@ -60,7 +60,7 @@ def _followed(result: SweepResult, place: str) -> tuple[list[str], Any]:
             found = found[WHOLE]
         step = next((name for name in given.split("|") if isinstance(found, dict) and name in found), given)
         if not isinstance(found, dict) or step not in found:
-            known = f"; there is {', '.join(found)}" if isinstance(found, dict) else ""
+            known = f"; choose from {', '.join(found)}" if isinstance(found, dict) else ""
             raise ValueError(f"{result.run}: no {step!r} of {place!r} in its results{known}")
         steps.append(step)
         found = found[step]

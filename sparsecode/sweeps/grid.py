@@ -71,7 +71,7 @@ def jobs_of(
     and combinations that come out the same.
     """
     if unknown := [name for name in recipes if name not in RECIPES]:
-        raise OverrideError(f"no recipe {unknown[0]!r}; there is {', '.join(RECIPES)}")
+        raise OverrideError(f"no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}")
     there = {_hash_of(path): path.name for path in sorted(root.iterdir())} if root.is_dir() else {}
     jobs: list[Job] = []
     for recipe in recipes:

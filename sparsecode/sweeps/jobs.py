@@ -25,7 +25,7 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a job ended: with an evaluation, with a problem, or (neither) stopped by a signal with its state saved."""
+    """The outcome of a job: an evaluation, a problem, or (neither) stopped by a signal with its state saved."""
 
     job: Job
     evaluation: Evaluation | None = None

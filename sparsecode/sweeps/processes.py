@@ -1,4 +1,4 @@
-"""Some runs at a time, each in a process of its own."""
+"""Parallel runs, each in a separate process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def processes(n: int, accelerator: str = "auto") -> Backend:
-    """`n` runs at a time, each in a process of its own with its share of the cores.
+    """`n` runs at a time, each in a separate process with its share of the cores.
 
     When the iteration is given up, running jobs are asked to save and end, and are waited for.
     """

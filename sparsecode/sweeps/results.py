@@ -60,7 +60,7 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
 
 
 def _finished(job: Job) -> Evaluation | None:
-    """The evaluation of a job that needs no more work; what is damaged or differs is for `run` to report."""
+    """The evaluation of a job that needs no more work; `run` reports folders that are damaged or differ."""
     folder = RunFolder(job.folder, foreign_types(job.config))
     try:
         if not folder.exists or differences(folder.config(), job.config):

@@ -1,4 +1,4 @@
-"""What each command takes. Nothing here imports torch or matplotlib, so that `--help` answers at once."""
+"""Arguments of each command. Nothing here imports torch or matplotlib, so that `--help` answers at once."""
 
 from __future__ import annotations
 

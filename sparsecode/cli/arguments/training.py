@@ -28,9 +28,9 @@ class Sweep(NamedTuple):
         set: a change to all runs, such as train.epochs=5; repeat for another one
         epochs: the same as --set train.epochs=...
         out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
-        backend: serial: one run after the other; processes: each in a process of its own; stacked: runs of one shape side by
+        backend: serial: one run after the other; processes: each in a separate process; stacked: runs of one shape side by
             side in this process, others in processes; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
-        processes: how many runs at a time
+        processes: number of runs at a time
         references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
         accelerator: auto: cuda where there is one, else cpu
         list: list the experiments, and train nothing

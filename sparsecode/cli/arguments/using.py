@@ -63,8 +63,8 @@ class Traverse(NamedTuple):
         coder: which of the model's coders; default its first
         frames: pictures in a row
         reach: codes are swept from -reach to reach
-        step: instead, sweep each code from its own value towards 0 and beyond, this much for every picture
-        share: of the active codes, how many are drawn anew
+        step: instead, sweep each code from its value towards 0 and beyond, this much for every picture
+        share: share of the active codes that are drawn anew
         gif: also a film: a code swept there and back
         html: also a page with a slider for each used code, which decodes in the browser, offline
         out: folder for the files; default the run's figures
@@ -130,14 +130,14 @@ class Convert(NamedTuple):
     DST (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
 
     Args:
-        src: what to convert
+        src: the autoencoder to convert
         dst: the folder to write; for openai a file that ends in .pt
         to: the format to write
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
         like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
-        ignore: unknown keys in the config of SRC that, as you know, do not change what is computed
-        force: write over what is there
+        ignore: unknown keys in the config of SRC that, as you know, do not change the computation
+        force: overwrite existing files
     """
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]

@@ -1,4 +1,4 @@
-"""Dictionaries as sets of directions: how close their atoms are to each other."""
+"""Geometry of dictionaries: cosines between their atoms."""
 
 from __future__ import annotations
 

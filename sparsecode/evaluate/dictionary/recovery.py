@@ -40,7 +40,7 @@ def matching(first: Float[Tensor, "k f"], second: Float[Tensor, "m f"], signed: 
 
 
 class SupportCounts:
-    """Per true code: how often it was active and so called, only so called, and missed."""
+    """Per true code: counts of true positives, false positives and false negatives of its being active."""
 
     def __init__(self, n: int) -> None:
         self.hits, self.false, self.missed = (torch.zeros(n, dtype=torch.long) for _ in range(3))

@@ -49,7 +49,7 @@ class ReferencePoint(Spec, tag="reference_point"):
 
 @torch.no_grad()
 def principal_components(train: Float[Tensor, "n f"]) -> Approximate:
-    """The first k principal components of the training rows, mean taken off: the best k-dimensional affine space.
+    """The first k principal components of the training rows less their mean: the best k-dimensional affine space.
 
     The components are the same for all samples, so a sparse code chooses among more.
     """

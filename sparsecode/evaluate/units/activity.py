@@ -258,7 +258,7 @@ class _Nearest(NamedTuple):
 
 
 def _nearest(model: AbstractSparseModel, split: Split, noise: NoiseSource, seed: int) -> _Nearest:
-    """How many of the samples probed are their own reconstruction's, and their own noisy input's, nearest one."""
+    """The number of probed samples that are the nearest neighbour of their reconstruction, and of their noisy input."""
     n = min(split.n, PROBED)
     clean = model.normalise(split.take(torch.linspace(0, split.n - 1, n).long()).x)
     noisy = with_noise(clean, noise, seed, "probe")
@@ -278,7 +278,7 @@ def _mean(values: Tensor) -> float | None:
 class UnitActivity(KnownMeasure, tag="activity"):
     """The units of a one-layer network with its noise on and off, on the first `samples` of a split: `activity`."""
 
-    samples: Annotated[Count, Meta(description="samples that are looked at")] = 2000
+    samples: Annotated[Count, Meta(description="number of samples measured")] = 2000
     costs: Annotated[
         bool, Meta(description="whether what noise adds to the error is computed, at n_code^2 operations per sample")
     ] = True

@@ -66,7 +66,7 @@ class Moments(NamedTuple):
 
 
 class SampleTerms(NamedTuple):
-    """The four terms for each sample [B], sums over features; `bound`: how far the covariance's series may be off."""
+    """The four terms for each sample [B], sums over features; `bound`: the largest error of the covariance's series."""
 
     residual: Tensor
     mean_shift: Tensor

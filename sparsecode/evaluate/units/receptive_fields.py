@@ -58,7 +58,7 @@ class Fields(NamedTuple):
 
 
 class FieldsSummary(Spec, tag="fields_summary"):
-    """Of `n` receptive fields: shares by the function that fits better, with quality above `GOOD`; medians of these, None of nothing.
+    """Of `n` receptive fields: shares by the function that fits better, with quality above `GOOD`; medians of these, None if there are none.
 
     `orientation`: not a median but how strongly orientations prefer one, |mean of exp(2 i angle)|, 0 to 1 (None of fewer than 10).
     `opponency` and `chroma` are None for
@@ -164,7 +164,7 @@ def summary(fields: Fields) -> FieldsSummary:
 
 @torch.no_grad()
 def nearest_images(keys: Float[Tensor, "n f"], images: Float[Tensor, "m f"]) -> Nearest:
-    """The image whose direction is nearest to each key's, both as they are (no mean taken out). Zeros have cosine 0."""
+    """The image whose direction is nearest to each key's, both as they are (no mean subtracted). Zeros have cosine 0."""
     units = torch.nn.functional.normalize(keys, dim=1)
     best = units.new_full((len(units),), -math.inf)
     row = torch.zeros(len(units), dtype=torch.long, device=units.device)

@@ -104,7 +104,7 @@ def mutual_information_gap(codes: Codes, values: Values) -> NDArray[np.float64]:
 
 
 def _together(a: Values, b: Values) -> Values:
-    """How often each pair of values occurs."""
+    """The count of each pair of values."""
     return np.bincount(a * (int(b.max()) + 1) + b)
 
 
