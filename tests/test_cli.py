@@ -19,6 +19,8 @@ from sparsecode.data import Digits
 from sparsecode.models.iterative import Iterative
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
+from sparsecode.train.observers import TRACKERS, Observer
+from sparsecode.types import Event
 
 Capture = pytest.CaptureFixture[str]
 
@@ -250,6 +252,27 @@ def test_tensorboard_gets_the_scalars(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--tensorboard"]) == 0
     assert list((out / "tensorboard").glob("events.out.tfevents*"))
+
+
+def test_a_tracker_is_an_observer_and_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    events: list[tuple[Path, str]] = []
+
+    def watching(folder: Path) -> Observer:
+        def see(event: Event) -> None:
+            events.append((folder, event.kind))
+
+        return see
+
+    monkeypatch.setitem(TRACKERS, "list", watching)
+    out = tmp_path / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--track", "list"]) == 0
+    assert {folder for folder, _ in events} == {out / "list"}
+    assert {"start", "train", "evaluate", "end"} <= {kind for _, kind in events}
+    assert main(["train", "digits-sdl", "--out", str(tmp_path / "other"), *SHORT, "--track", "none"]) == 2
+    assert "--track is 'none'; expected one of tensorboard, list" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_importing_the_package_stays_light() -> None:

@@ -1,5 +1,8 @@
 """Compiled kernels beside their eager counterparts, and what only they can get wrong."""
 
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,9 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from torch import Tensor
 
 from sparsecode.data import Photos
-from sparsecode.kernels import rectified
+from sparsecode.kernels import on_device, rectified
 from sparsecode.ops.dense_codes import numbers
+from sparsecode.ops.norms import remove_parallel_
 from sparsecode.penalties import L1, ElasticNet, Proximal
 from sparsecode.solvers import FISTA, CoordinateDescent, QuadraticEnergy, solve
 
@@ -129,3 +133,23 @@ def test_rough_numbers_are_rounded_to_the_nearest_and_of_two_to_the_even_one() -
     rough = torch.zeros(3, 2, dtype=torch.bfloat16)  # of two samples the derivative is the error itself
     rectified.differ(*map(numbers, (rough, torch.zeros(3), -values, rough, torch.zeros(3))))
     torch.testing.assert_close(rough, values.bfloat16(), rtol=0, atol=0)
+
+
+def test_a_kernel_for_another_device_is_found_in_the_file_beside_the_one_for_cpus(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """The device "meta", whose tensors have no values, stands for one with a kernel."""
+    request.addfinalizer(on_device.cache_clear)
+    rows = torch.ones(3, 4, device="meta")
+    remove_parallel_(rows.clone(), rows)  # without a file, plain torch
+    assert on_device("unit_rows", "remove_parallel_", "meta") is None
+
+    on_device.cache_clear()
+    calls: list[tuple[Tensor, ...]] = []
+    beside = ModuleType("sparsecode.kernels.unit_rows_meta")
+    beside.__dict__["remove_parallel_"] = lambda *given: calls.append(given)
+    monkeypatch.setitem(sys.modules, beside.__name__, beside)
+    remove_parallel_(rows, rows)
+    assert len(calls) == 1
+    remove_parallel_(torch.ones(3, 4), torch.ones(3, 4))
+    assert len(calls) == 1

@@ -18,7 +18,7 @@ from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe
 from sparsecode.runner import Result, RunConflictError, run
 from sparsecode.runs import Run, RunFolder
-from sparsecode.train.observers import Observer, ProgressBar, TensorBoard
+from sparsecode.train.observers import TRACKERS, Observer, ProgressBar
 from sparsecode.train.plan import UNREAD
 
 __all__ = ["train_command"]
@@ -79,9 +79,7 @@ def _only_config(chosen: Any, config: Run) -> Any:
 def _train(config: Run, out: Path, place: Place, console: Console, moved: Path | None = None) -> int:
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
-    observers: list[Observer] = [ProgressBar(console)]
-    if place.tensorboard:
-        observers.append(TensorBoard(out / "tensorboard"))
+    observers: list[Observer] = [ProgressBar(console), *_trackers(place, out)]
     done = before is not None and before.finished and folder.evaluation() is not None and place.extend is None
     if before is not None and not done:
         extended = place.extend is not None and before.finished
@@ -137,6 +135,13 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
         )
     _report(result, console)
     return 0
+
+
+def _trackers(place: Place, out: Path) -> list[Observer]:
+    names = dict.fromkeys((*place.track, *(("tensorboard",) if place.tensorboard else ())))
+    if unknown := [name for name in names if name not in TRACKERS]:
+        raise UsageError(f"--track is {unknown[0]!r}; expected one of {', '.join(TRACKERS)}")
+    return [TRACKERS[name](out / name) for name in names]
 
 
 def _resume_command(out: Path) -> str:

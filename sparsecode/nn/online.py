@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.kernels import on_device
 from sparsecode.nn.constraints import Bounded, UnitNorm
 from sparsecode.nn.initial import uniform_fan_in
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks
@@ -156,6 +157,8 @@ def update_(state: Statistics, constraint: Bounded) -> None:
     """Atoms that fit the statistics better, by what is fastest on their device."""
     if state.atoms.device.type == "cpu":
         sweep_(state, constraint)
+    elif kernel := on_device("dictionary", "update_", state.atoms.device.type):
+        kernel(state, constraint)
     else:
         descend_(state, constraint)
 

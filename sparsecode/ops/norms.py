@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.kernels import on_device
+
 __all__ = ["largest_eigenvalue_bound", "remove_parallel_", "rescale_rows"]
 
 TINY = 1e-30
@@ -36,6 +38,8 @@ def remove_parallel_(grad: Float[Tensor, "k f"], rows: Float[Tensor, "k f"]) -> 
         from sparsecode.kernels.unit_rows import remove_parallel  # numba is slow to import
 
         return remove_parallel(grad.numpy(), rows.numpy(), TINY, torch.get_num_threads())
+    if kernel := on_device("unit_rows", "remove_parallel_", grad.device.type):
+        return kernel(grad, rows)
     along = (grad * rows).sum(dim=1) / rows.square().sum(dim=1).clamp(min=TINY)
     grad.addcmul_(rows, along.unsqueeze(1), value=-1)
     return None

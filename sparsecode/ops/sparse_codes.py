@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode.kernels import on_device
 from sparsecode.ops.buffers import borrowed
 from sparsecode.types import SparseCode
 
@@ -143,6 +144,8 @@ def decode_sparse(
 ) -> Float[Tensor, "b f"]:
     """z D + b, differentiable in the code's values, in D and in b."""
     if not _compiled(code.values, atoms):
+        if kernel := on_device("sparse_rows", "decode_sparse", atoms.device.type):
+            return kernel(code, atoms, bias)
         return dense(code) @ atoms if bias is None else torch.addmm(bias, dense(code), atoms)
     return _Decode.apply(code.values, atoms, bias, code.indices, code.offsets)  # pyright: ignore - apply is untyped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -14,7 +15,7 @@ from sparsecode.files import write_atomic
 from sparsecode.specs import converted, parsed
 from sparsecode.types import Event
 
-__all__ = ["MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
+__all__ = ["TRACKERS", "MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
 
 
 class Observer(Protocol):
@@ -137,3 +138,7 @@ class TensorBoard:
                 self.writer.add_scalar(f"{event.kind}/{name}", value, event.step)
         elif event.kind == "end":
             self.writer.close()
+
+
+# Observers that `--track NAME` selects; each is given the folder NAME of the run.
+TRACKERS: dict[str, Callable[[Path], Observer]] = {"tensorboard": TensorBoard}

@@ -37,7 +37,10 @@ class Place:
     ] = ()
     accelerator: Annotated[Accelerator, tyro.conf.arg(help="auto: cuda where there is one, else cpu")] = "auto"
     devices: Annotated[int, tyro.conf.arg(help="several train one model together (DDP)")] = 1
-    tensorboard: Annotated[bool, tyro.conf.arg(help="also write TensorBoard files (extra [tensorboard])")] = False
+    track: Annotated[
+        tuple[str, ...], tyro.conf.arg(help="also write metrics to these trackers, by name", metavar="NAME")
+    ] = ()
+    tensorboard: Annotated[bool, tyro.conf.arg(help="--track tensorboard (extra [tensorboard])")] = False
     figures: Annotated[bool, tyro.conf.arg(help="draw the run's figures when it has finished")] = True
     extend: Annotated[
         float | None,
