@@ -1,4 +1,4 @@
-"""Leaves that users bring: which objects a config's field accepts beside the known ones, how a file records them, and how they are read back."""
+"""Leaves defined by users: the objects that a config's field accepts besides the known ones, and how files store them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ __all__ = [
     "unknown_tag",
 ]
 
-OPEN: list[tuple[frozenset[Any], tuple[str, ...]]] = []  # the members of a union, and what any other object must have
+OPEN: list[
+    tuple[frozenset[Any], tuple[str, ...]]
+] = []  # the members of a union, and the attributes required of any other object
 OWN = "sparsecode."
 PLAIN = (bool, int, float, str, bytes, type(None), list, tuple, dict)
 
@@ -42,7 +44,7 @@ def opened(known: Any, like: type) -> Any:
 
 
 def members(hint: Any) -> list[Any]:
-    """The alternatives of a type, unions and Annotated taken apart."""
+    """The alternatives of a type, with unions and Annotated unpacked."""
     if typing.get_origin(hint) is Annotated:
         return members(typing.get_args(hint)[0])
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -84,7 +86,7 @@ def admitted(value: Any, hint: Any, where: str) -> Any:
 
 
 def lacking(value: Any, hint: Any) -> str:
-    """What an object would have to have for a field of type `hint`, and has not; empty if it fits."""
+    """The attributes that an object lacks for a field of type `hint`; empty if it fits."""
     if isinstance(value, tuple(m for m in members(hint) if isinstance(m, type))):
         return ""
     if isinstance(value, type):
@@ -124,7 +126,7 @@ def qualified(kind: type) -> str:
 
 
 def tag_of(leaf: Any) -> str:
-    """The word by which files and messages name a leaf."""
+    """The name of a leaf in files and messages."""
     tag = getattr(leaf, "__struct_config__", None)
     return qualified(type(leaf)) if is_foreign(leaf) or tag is None else str(tag.tag)
 
@@ -147,7 +149,7 @@ def plain(value: Any, hint: Any = None) -> Any:
 
 
 def _fields(leaf: Any) -> dict[str, Any]:
-    """The arguments that make a leaf again. Raises AttributeError for one that is not kept under its name."""
+    """The constructor arguments of a leaf. Raises AttributeError for one that is not stored under its name."""
     if isinstance(leaf, msgspec.Struct):
         names: Sequence[str] = leaf.__struct_fields__
     elif dataclasses.is_dataclass(leaf):
@@ -243,6 +245,6 @@ def _known(hint: Any) -> dict[str, Any]:
 
 
 def _wanted(hint: Any) -> list[tuple[str, ...]]:
-    """What an object must have for a field of this type, all of one of these; none where it takes no others."""
+    """The sets of attributes of which an object must have one for a field of this type; empty if no other object is accepted."""
     given = set(members(hint))
     return [wanted for known, wanted in OPEN if known <= given]

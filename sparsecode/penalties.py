@@ -1,4 +1,4 @@
-"""Sparsity penalties: functions of the code without weights or state; who uses one holds its weight.
+"""Sparsity penalties: functions of the code without parameters or state; the weight belongs to the caller.
 
 The contract of a penalty p. Training terms (`Sparsity`) need `value` alone:
 
@@ -51,7 +51,7 @@ __all__ = [
 
 @runtime_checkable
 class Proximal(Protocol):
-    """What solvers need of a penalty."""
+    """The protocol of penalties for solvers."""
 
     @property
     def positive(self) -> bool: ...
@@ -63,7 +63,7 @@ class Proximal(Protocol):
 
 @runtime_checkable
 class Rescales(Proximal, Protocol):
-    """What problems beyond the range of their dtype need of a penalty."""
+    """The protocol of penalties for problems that leave the range of their dtype."""
 
     def rescaled(self, exponent: int) -> Proximal: ...
 
@@ -77,7 +77,7 @@ class PenaltyLike(Protocol):
 
 @runtime_checkable
 class Convex(Protocol):
-    """What a duality gap needs of a penalty."""
+    """The protocol of penalties with a duality gap."""
 
     def value(self, z: Tensor) -> Tensor: ...
 
@@ -89,7 +89,7 @@ class Convex(Protocol):
 
 
 class L1(Spec, tag="l1"):
-    """|z|_1 = sum_j |z_j|; with `positive`, codes are also held to z >= 0."""
+    """|z|_1 = sum_j |z_j|; with `positive`, codes are also constrained to z >= 0."""
 
     positive: bool = False
     separable = True
@@ -180,7 +180,7 @@ class GroupL2(Spec, tag="group_l2"):
 class LogSum(Spec, tag="log_sum"):
     """scale sum_j log(1 + |z_j| / scale): L1 for codes far below `scale`, almost flat far above. Not convex.
 
-    The slope at 0 is 1, as that of L1, so that weights compare. Source: Candes, Wakin & Boyd, JFAA 2008, section 2.2.
+    The slope at 0 is 1, as for L1, which makes weights comparable. Source: Candes, Wakin & Boyd, JFAA 2008, section 2.2.
     """
 
     scale: Positive = 1.0
@@ -216,7 +216,7 @@ class LogSum(Spec, tag="log_sum"):
 
 
 class Tanh(Spec, tag="tanh"):
-    """sum_j tanh(|z_j| / scale): |z_j| / scale for small codes, 1 for large ones, so that it does not shrink those.
+    """sum_j tanh(|z_j| / scale): |z_j| / scale for small codes, 1 for large ones, which are not shrunk.
 
     Source: Jermyn et al., "Tanh penalty in dictionary learning", Transformer Circuits, February 2024.
     """
@@ -241,7 +241,7 @@ class Hoyer(Spec, tag="hoyer"):
 
 
 class L0(Spec, tag="l0"):
-    """The number of active codes, with the activation's estimate of its derivative: for `JumpReLU`.
+    """The number of active codes, with the activation's gradient estimate: for `JumpReLU`.
 
     Source: Rajamanoharan et al., "Jumping Ahead", 2024, equation 9.
     """

@@ -1,4 +1,4 @@
-"""Numbers that change over training by plan: pure functions of the step."""
+"""Schedules of hyperparameters: pure functions of the training step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Clock(NamedTuple):
-    """What units mean in one run: optimiser steps per epoch and in all."""
+    """The length of units in one run: optimiser steps per epoch and in total."""
 
     steps_per_epoch: int
     total_steps: int
@@ -53,7 +53,7 @@ class Clock(NamedTuple):
 
 @runtime_checkable
 class ScheduleLike(Protocol):
-    """What a schedule must have: its value at a step, and the numbers between which it stays."""
+    """The protocol of schedules: the value at a step, and the extremes of all values."""
 
     def __call__(self, step: int) -> float: ...
 
@@ -105,7 +105,7 @@ class Cosine(Spec, tag="cosine"):
 
 
 class Exponential(Spec, tag="exponential"):
-    """start * factor^(t / every): smooth, or in stairs (t / every rounded down); it stays at `stop` once it gets there."""
+    """start * factor^(t / every): smooth, or in steps (t / every rounded down); constant at `stop` once that is reached."""
 
     start: float
     factor: Positive
@@ -118,7 +118,7 @@ class Exponential(Spec, tag="exponential"):
         super().__post_init__()
         if self.stop is not None and (self.stop - self.start) * self.start * (self.factor - 1) < 0:
             raise ValueError(
-                f"Exponential: stop is {self.stop:g}, and {self.start:g} times powers of {self.factor:g} never gets there"
+                f"Exponential: stop is {self.stop:g}, and {self.start:g} times powers of {self.factor:g} never reaches it"
             )
 
     def __call__(self, step: int) -> float:

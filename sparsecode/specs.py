@@ -1,4 +1,4 @@
-"""Configs: frozen records that check themselves, and their JSON with a format number and migrations; reading JSON."""
+"""Configs: frozen records that validate themselves; their JSON form with format number and migrations; JSON parsing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ S = TypeVar("S")
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # what numpy's RandomState takes
+Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # the range of NumPy's RandomState
 
 INT64 = range(-(2**63), 2**63)  # the whole numbers that torch, NumPy and files of tensors can hold
 DEPTH = 100  # of nested JSON: a config has fewer than 10 levels
@@ -49,9 +49,9 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """A frozen config record that refuses wrong types, values out of range and non-finite numbers.
+    """A frozen config record that rejects wrong types, values out of range and non-finite numbers.
 
-    Ranges stand in the field types (`Annotated[float, Meta(gt=0)]`) and hold for Python callers and
+    Ranges are part of the field types (`Annotated[float, Meta(gt=0)]`) and hold for Python callers and
     files alike. Raises ValueError naming class and field.
     """
 
@@ -78,7 +78,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
 
 @runtime_checkable
 class Extremes(Protocol):
-    """A value that moves, and knows between which numbers."""
+    """The protocol of a scheduled value, which knows its extremes."""
 
     def extremes(self) -> tuple[float, ...]: ...
 
@@ -179,7 +179,7 @@ def parsed(
     """The value of JSON in UTF-8, with or without a byte-order mark.
 
     Raises ValueError naming `source` (a file) and the remedy for anything else: NaN and Infinity, numbers beyond float64, a key
-    twice in one object, text that is not Unicode, more than `DEPTH` levels. `constant` (float, say) reads NaN and Infinity.
+    twice in one object, text that is not valid Unicode, more than `DEPTH` levels. `constant` (float, say) reads NaN and Infinity.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
@@ -218,7 +218,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """How many levels of objects and arrays."""
+    """The number of nested levels of objects and arrays."""
     level, depth = [value], 0
     while level := [
         item

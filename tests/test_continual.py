@@ -117,5 +117,5 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
     config = toy("noise-mnist-classify", tmp_path)
     assert isinstance(config.model, Amortised)
     few = replace(config, model=replace(config.model, task=Classify(n_classes=5)))
-    with pytest.raises(ValueError, match=r"task\.n_classes is 5, and there are labels from 0 to 9"):
+    with pytest.raises(ValueError, match=r"task\.n_classes is 5, and labels range from 0 to 9"):
         run(few, tmp_path / "run", accelerator="cpu", figures=False)

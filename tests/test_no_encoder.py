@@ -27,8 +27,8 @@ def test_a_dictionary_alone_trains_saves_and_scores(tmp_path: Path) -> None:
 
 
 def test_what_needs_an_encoder_says_so() -> None:
-    with pytest.raises(ValueError, match="start is 'encoder', and there is no encoder"):
+    with pytest.raises(ValueError, match="start is 'encoder' without an encoder"):
         Iterative(n_code=3, weight=1.0, encoder=None)
-    with pytest.raises(ValueError, match="proximity > 0, and there is no encoder"):
+    with pytest.raises(ValueError, match="proximity > 0 without an encoder"):
         Iterative(n_code=3, weight=1.0, encoder=None, proximity=1.0, inference=Inference(start="zero"))
     assert Iterative(n_code=3, weight=1.0, encoder=None, inference=Inference(start=0.1)).encoder is None

@@ -220,9 +220,7 @@ def test_models_and_data_agree_on_whether_there_is_a_target(
     upper_to_lower: Splits, folder: Path, tmp_path: Path
 ) -> None:
     for spec in (Amortised(n_code=8, activation=ReLU()), Iterative(n_code=8, weight=0.1)):
-        with pytest.raises(
-            ValueError, match=r"the data have targets of shape \(32,\), and the model makes no use of them"
-        ):
+        with pytest.raises(ValueError, match=r"the data have targets of shape \(32,\), which the model does not use"):
             build_model(spec, (32,), 0, (32,))
     with pytest.raises(
         ValueError, match="task is 'predict', and the samples have no target; choose data that have one"

@@ -111,7 +111,7 @@ def test_two_penalties_of_different_names_add_up() -> None:
 @pytest.mark.parametrize("terms", [(Sparsity(Hoyer()),), (Matryoshka((6,)),), (AuxK(), Sparsity(Hoyer()))])
 def test_a_term_that_reads_all_codes_says_once_that_steps_are_dense(terms: Any) -> None:
     model = Amortised(n_code=1100, activation=ReLU(), terms=terms, arithmetic="exact").build((8, 8), 0)
-    with pytest.warns(UserWarning, match="reads all codes, zeros too, so that steps of this model are dense"):
+    with pytest.warns(UserWarning, match="reads all codes, zeros too: steps of this model are dense"):
         loss_of(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

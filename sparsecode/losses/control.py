@@ -15,8 +15,8 @@ from sparsecode.specs import NonNegative, Positive, Spec
 
 __all__ = ["TOLERANCE", "TargetL0", "TargetL0Module", "remedy"]
 
-TOLERANCE = 0.05  # of the wanted L0
-SLEW = 0.05  # largest integral part per step, so that the weight does not run away before the encoder has responded
+TOLERANCE = 0.05  # relative deviation from the target L0
+SLEW = 0.05  # largest integral part per step; more could change the weight far before the encoder responds
 RESPONSE = 30  # steps that an encoder needs to respond
 UNPLANNED = 300  # steps left, where the length of the training is not known
 LIMIT = math.log(1e6)  # the controller changes the weight by up to this factor, up or down

@@ -1,4 +1,4 @@
-"""A term that activations bring which decide by a gate of its own which codes are active."""
+"""The term added for activations with a separate gate for active codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["GateFidelity"]
 
 
 class GateFidelity(TermModule):
-    """|x - decode(gate)|^2, the decoder held fixed, so that only the encoder learns from it: the gate alone must reconstruct, too.
+    """|x - decode(gate)|^2 with the decoder held fixed: it trains the encoder to reconstruct from the gate alone.
 
     Source: Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders", 2024, section 3.3.
     """

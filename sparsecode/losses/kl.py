@@ -1,4 +1,4 @@
-"""The KL divergence of mean activations from a wanted one: a sparsity term that couples a batch."""
+"""The KL divergence of mean activations from a target mean: a sparsity term that couples a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class KL(Weighted, tag="kl"):
     gradient flows through the batch, in full size. Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011.
     """
 
-    rho: Annotated[float, Meta(gt=0, lt=1, description="wanted mean of every code")] = 0.05
+    rho: Annotated[float, Meta(gt=0, lt=1, description="target mean of every code")] = 0.05
     decay: Annotated[float, Meta(ge=0, lt=1, description="of the running mean, per step; 0: the batch alone")] = 0.0
     window: Annotated[int, Meta(ge=0, description="samples behind the mean; 0: see decay")] = 0
 
@@ -52,7 +52,7 @@ def kl_divergence(rho: float, mean: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
 
 
 class KLTerm(WeightedTerm):
-    """State of a `KL`: `mean` [n_code] of earlier batches, sums of the window under way."""
+    """The module of `KL`; state: `mean` [n_code] of earlier batches, and the sums of the current window."""
 
     spec: KL
 
@@ -71,7 +71,7 @@ class KLTerm(WeightedTerm):
         return self.divergence(forward.z, forward.training)
 
     def divergence(self, z: Float[Tensor, "b k"], training: bool) -> Tensor:
-        """sum_j KL(rho | rho_j) of a batch, which is remembered if it is one of training."""
+        """sum_j KL(rho | rho_j) of a batch; training batches update the state."""
         batch = z.mean(dim=0)
         with torch.no_grad():
             mean = mean_over_ranks(batch.detach())
@@ -82,7 +82,7 @@ class KLTerm(WeightedTerm):
                 mean = self.mean.clone()
             if training:
                 self._remember_(batch, mean, len(z) * world_size())
-        # its value, with the batch's derivative
+        # the value of the running mean, with the gradient of the batch mean
         return kl_divergence(self.spec.rho, mean + batch - batch.detach()).sum()
 
     def _remember_(self, batch: Tensor, mean: Tensor, n: int) -> None:

@@ -1,4 +1,4 @@
-"""A term: errors of reconstructions from nested prefixes of the codes."""
+"""The Matryoshka term: errors of reconstructions from nested prefixes of the codes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Matryoshka", "MatryoshkaTerm"]
 class Matryoshka(TrainingTerm, tag="matryoshka"):
     """Reconstruct from the first `sizes[0]` codes alone, from the first `sizes[1]`, and so on, and from all.
 
-    The fidelity is the mean of all these errors, so that early codes learn what is general.
+    The fidelity is the mean of all these errors, which makes early codes learn general features.
     Source: Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", ICML 2025.
     """
 
-    sizes: Annotated[tuple[int, ...], Meta(min_length=1, description="rising prefix lengths, all below n_code")]
+    sizes: Annotated[tuple[int, ...], Meta(min_length=1, description="increasing prefix lengths, all below n_code")]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,14 +44,14 @@ class Matryoshka(TrainingTerm, tag="matryoshka"):
 
 
 class MatryoshkaTerm(TermModule):
-    """Of a `Matryoshka`: it adds nothing beside the fidelity, which it computes."""
+    """The module of `Matryoshka`: it computes the fidelity and adds no other term."""
 
     def __init__(self, spec: Matryoshka) -> None:
         super().__init__()
         self.spec = spec
 
     def value(self, forward: Forward) -> None:
-        """Nothing."""
+        """None: the term has no part besides the fidelity."""
 
     def fidelity(
         self, z: Float[Tensor, "b k"], decoder: BiasedDictionaryModule, target: Float[Tensor, "b f"]

@@ -1,4 +1,4 @@
-"""A term that activations bring which draw something at random."""
+"""The term added for activations with a random draw."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Reinforce"]
 
 
 class Reinforce(TermModule):
-    """A term of value 0 whose gradient is that of the expected fidelity by the density p_i of what was drawn for sample i.
+    """A term of value 0 whose gradient is that of the expected fidelity through the density p_i of the draw for sample i.
 
     (e_i - mean of the others' e) log p_i, e the fidelity: unbiased, as e_i is not in its own baseline. Source: Williams,
     Machine Learning 1992.

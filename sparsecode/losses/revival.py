@@ -1,4 +1,4 @@
-"""Terms that bring back codes that have stopped firing."""
+"""Terms that revive dead codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DeadAfter = Annotated[Count, Meta(description="a code is dead after this many sa
 
 
 class AuxK(TrainingTerm, tag="auxk"):
-    """weight |e - z_dead D_dead|^2, e the error, held fixed: dead codes learn to explain what the others leave.
+    """weight |e - z_dead D_dead|^2, e the error, held fixed: dead codes learn to explain the residual of the others.
 
     z_dead is the k largest positive pre-activations of dead codes in each sample. Those of codes without a positive one
     in the batch, which learn nothing from that, are raised: weight |e| times how far their largest is below 0.
@@ -41,7 +41,7 @@ class AuxK(TrainingTerm, tag="auxk"):
 
 
 class Resample(TrainingTerm, tag="resample"):
-    """Every `every` steps dead codes start anew on the errors of badly reconstructed samples.
+    """Every `every` steps, reinitialise dead codes from the errors of badly reconstructed samples.
 
     Samples are drawn with probability proportional to their squared error's square; atoms become the normalised errors,
     encoder weights those times `scale` times the mean norm of the others', biases 0. Source: Bricken et al., "Towards monosemanticity", 2023, appendix.
@@ -60,9 +60,9 @@ class Resample(TrainingTerm, tag="resample"):
 
 
 class Revival(TermModule):
-    """For how many samples each code has been `silent` [n_code]."""
+    """Base class; its state is `silent` [n_code], the number of samples since each code was active."""
 
-    reads = (Code, SparseCode, Sums)  # none of which it looks at
+    reads = (Code, SparseCode, Sums)  # it uses none of them
 
     def __init__(self, dead_after: int, n_code: int) -> None:
         super().__init__()
@@ -72,12 +72,12 @@ class Revival(TermModule):
 
     @property
     def dead(self) -> Bool[Tensor, " k"]:
-        """Which codes count as dead."""
+        """Mask [n_code] of dead codes."""
         return self.silent >= self.dead_after
 
     @torch.no_grad()
     def observe_(self, forward: Forward) -> None:
-        """Take in which codes fired on this process's share of a batch."""
+        """Update `silent` with the codes that fired on this process's share of a batch."""
         total = sum_over_ranks(forward.fired.long())
         self.silent += len(forward.x) * world_size()
         self.silent.masked_fill_(total > 0, 0)
@@ -87,7 +87,7 @@ class Revival(TermModule):
 
 
 class AuxKTerm(Revival):
-    """State of an `AuxK`."""
+    """The module of `AuxK`."""
 
     def __init__(self, spec: AuxK, n_code: int) -> None:
         super().__init__(spec.dead_after, n_code)
@@ -106,7 +106,7 @@ class AuxKTerm(Revival):
 
 
 class ResampleTerm(Revival):
-    """State of a `Resample`."""
+    """The module of `Resample`."""
 
     def __init__(self, spec: Resample, n_code: int) -> None:
         super().__init__(spec.dead_after, n_code)
@@ -142,7 +142,7 @@ def auxiliary_error(
 
 
 def depth(pre: Float[Tensor, "b n"]) -> Tensor:
-    """sum_j max(0, -max_b pre_bj), b over the global batch: how far codes without a positive entry are from one."""
+    """sum_j max(0, -max_b pre_bj), b over the global batch: the distance of codes without a positive entry from activation."""
     own = pre.amax(dim=0)
     largest = gather_over_ranks(own.detach()[None]).amax(dim=0)
     return torch.relu(-own)[own.detach() == largest].sum() * world_size()  # the ranks' gradients are averaged

@@ -19,11 +19,11 @@ from sparsecode.types import Code, SparseCode
 
 __all__ = ["Sparsity", "SparsityTerm", "norms"]
 
-SATURATED = 0.01  # of the active codes, near enough to their threshold for a derivative
+SATURATED = 0.01  # share of the active codes near enough to their threshold to give it a gradient
 
 
 class Sparsity(Weighted, tag="sparsity"):
-    """weight * penalty(z), the mean over the batch; of the gate in place of z where the activation keeps one apart.
+    """weight * penalty(z), the mean over the batch; or of the gate instead of z where the activation has one.
 
     With `norm_weighted` the penalty sees z_j |d_j|, d_j the atoms, so that small codes with long atoms do not escape it.
     With `target_l0` the weight moves until that many codes are active. Codes of data not seen in training have other counts:
@@ -72,7 +72,7 @@ class Sparsity(Weighted, tag="sparsity"):
 
 
 class SparsityTerm(WeightedTerm):
-    """Of a `Sparsity`."""
+    """The module of `Sparsity`."""
 
     spec: Sparsity
 
@@ -95,7 +95,7 @@ class SparsityTerm(WeightedTerm):
         return self.mean(forward.code, forward.decoder)
 
     def mean(self, code: Code | SparseCode | Sums, decoder: Any) -> Tensor:
-        """The mean over a batch of the penalty."""
+        """The penalty, averaged over a batch."""
         if isinstance(code, Sums):
             return (code.active if self._counts else code.size).mean()
         if isinstance(code, SparseCode):
@@ -139,5 +139,7 @@ def norms(decoder: BiasedDictionaryModule) -> Float[Tensor, " k"]:
     """The norms of the atoms, held fixed where a constraint fixes them."""
     constraint = decoder.spec.constraint
     if isinstance(constraint, UnitNorm) and decoder.n_sites == 1:
-        return decoder.atoms.new_full((len(decoder.atoms),), constraint.radius)  # its derivative is taken out anyway
+        return decoder.atoms.new_full(
+            (len(decoder.atoms),), constraint.radius
+        )  # the gradient along the atom is projected out anyway
     return decoder.norms()

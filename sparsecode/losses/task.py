@@ -1,4 +1,4 @@
-"""What a network is trained to give: its clean input, something else that the data hold beside it, or a label."""
+"""The target of training: the clean input, the data's separate target, or a label."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Predict(Spec, tag="predict"):
 
     @property
     def error_words(self) -> str:
-        """The error, in words."""
+        """A description of the error."""
         return "|y - decode(z) - x S^T|^2" if self.skip else "|y - decode(z)|^2"
 
     def build(self, shape: tuple[int, ...], target: tuple[int, ...] | None) -> PredictModule:
@@ -52,7 +52,7 @@ class Predict(Spec, tag="predict"):
 
 
 class PredictModule(nn.Module):
-    """State of a `Predict`: the target's `normaliser`, and the `skip` connection S."""
+    """The module of `Predict`: the target's `normaliser`, and the `skip` connection S."""
 
     def __init__(self, spec: Predict, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ class PredictModule(nn.Module):
         return self.normaliser(target.flatten(1))
 
     def linear(self, x: Float[Tensor, "b f"]) -> Float[Tensor, "b g"] | float:
-        """The skip connection's share of a prediction, from what the encoder gets."""
+        """The output of the skip connection, from the encoder's input."""
         return 0.0 if self.skip is None else x @ self.skip.T
 
     def output(self, decoded: Float[Tensor, "b g"], x: Float[Tensor, "b f"]) -> Tensor:
-        """The prediction [B, *G] in data space, of what is decoded, and of what the encoder gets."""
+        """The prediction [B, *G] in data space, from the decoded value and the encoder's input."""
         return self.normaliser.undo(decoded + self.linear(x)).reshape(len(x), *self.shape)
 
     def error(
@@ -102,7 +102,7 @@ class Classify(Spec, tag="classify"):
             )
         if label.device.type == "cpu" and bool((label.amax() >= self.n_classes) | (label.amin() < 0)):
             raise ValueError(
-                f"task.n_classes is {self.n_classes}, and there are labels from {int(label.amin())} to {int(label.amax())}"
+                f"task.n_classes is {self.n_classes}, and labels range from {int(label.amin())} to {int(label.amax())}"
             )
         return nn.functional.cross_entropy(logits, label, reduction="none")
 

@@ -1,4 +1,4 @@
-"""What a term of a training objective is: the contract, its defaults, and what it may see of a training step.
+"""Terms of a training objective: the protocol, its defaults, and the view of a training step that terms get.
 
 A term is a config (or any object) with a method `value(forward)`: its share of the loss of a batch, weight included, as one
 number or per sample [B], of which the mean counts. What it needs of the model it names in `needs`, words of
@@ -22,7 +22,7 @@ __all__ = ["Forward", "Sums", "TermLike", "TermModule", "Terms", "TrainingTerm"]
 
 
 class Sums(NamedTuple):
-    """All that is left of codes that were not kept: per sample [B] the sum of their magnitudes `size` and of `Code.active`."""
+    """Sums per sample [B] of codes that are not stored: `size`, of magnitudes, and `active`, of `Code.active`."""
 
     size: Tensor
     active: Tensor
@@ -53,7 +53,7 @@ class Forward(NamedTuple):
 
     @property
     def dense(self) -> Code:
-        """The codes with their zeros, for terms that read `Code` alone."""
+        """The codes with zeros, for terms that read only `Code`."""
         assert isinstance(self.code, Code), "a term gets codes in a form that it reads"
         return self.code
 
@@ -64,22 +64,22 @@ class Forward(NamedTuple):
 
     @property
     def gate(self) -> Float[Tensor, "b k"]:
-        """What decides whether codes are active, where the activation keeps it apart (need "gate")."""
+        """The gate of the codes, for activations that have one (need "gate")."""
         return _there(self.dense.gate, "gate")
 
     @property
     def indicator(self) -> Float[Tensor, "b k"]:
-        """1 where a code is active, else 0, with an estimate of its derivative (need "indicator")."""
+        """1 where a code is active, else 0, with an estimated gradient (need "indicator")."""
         return _there(self.dense.active, "indicator")
 
     @property
     def logp(self) -> Float[Tensor, " b"]:
-        """The log density of what the activation drew, up to a constant (need "logp")."""
+        """The log density of the activation's random draw, up to a constant (need "logp")."""
         return _there(self.dense.logp, "logp")
 
     @property
     def pre_activations(self) -> Float[Tensor, "b k"]:
-        """What the activation got, for terms that read `Code` alone."""
+        """The pre-activations, for terms that read only `Code`."""
         assert self.pre is not None, "sparse steps have no pre-activations; a term that needs them reads Code alone"
         return self.pre
 
@@ -111,7 +111,7 @@ class TermModule(nn.Module):
 
     @property
     def part(self) -> str | None:
-        """What its value is called in metrics; default: the term's name."""
+        """The name of its value in metrics; default: the term's name."""
         return None
 
     @property
@@ -119,35 +119,35 @@ class TermModule(nn.Module):
         return None
 
     def value(self, forward: Forward) -> Tensor | None:
-        """Its share of the loss: a number or [B]; None if there is nothing to add at this step."""
+        """The term's part of the loss: a scalar or [B]; None if it adds nothing at this step."""
         raise NotImplementedError
 
     def fidelity(self, z: Tensor, decoder: Any, target: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002 - the contract
-        """In place of decode(z) [B, f] and its error [B], for terms that compute both otherwise; one term per model may."""
+        """A replacement of decode(z) [B, f] and its error [B], or None; at most one term of a model may return one."""
         return None
 
     def observe_(self, forward: Forward) -> None:
-        """Change state by what a training step showed, after the values of all terms."""
+        """Update state from a training step, after the values of all terms."""
 
     def stats(self) -> dict[str, Tensor]:
-        """What to watch beside the loss."""
+        """Statistics to log besides the loss."""
         return {}
 
     def after_step_(self, encoder: Any, activation: ActivationModule, decoder: Any) -> None:
-        """Change weights after the optimiser's step."""
+        """Modify weights after the optimiser's step."""
 
     def energy(self, z: Tensor, decoder: Any) -> Tensor | None:  # noqa: ARG002 - the contract
-        """What it adds to the energy of single codes [B]; None for terms that are not functions of one code."""
+        """Its part of the energy of single codes [B]; None for terms that are not functions of one code."""
         return None
 
     def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
-        """What a user of the trained model should know, from codes and pre-activations of samples."""
+        """Warnings about the trained model, from codes and pre-activations of samples."""
         return []
 
 
 @runtime_checkable
 class TermLike(Protocol):
-    """What a term must have: its share of the loss, a scalar. `TrainingTerm` has the defaults of all else."""
+    """The protocol of a term: `value`, its part of the loss, a scalar. `TrainingTerm` has defaults for all else."""
 
     def value(self, forward: Forward) -> Tensor | None: ...
 
@@ -157,20 +157,20 @@ class TrainingTerm(Spec):
 
     @property
     def needs(self) -> tuple[str, ...] | dict[str, str]:
-        """What it needs of the model, in words of `sparsecode.models.needs`; or each word with the field that asks for it."""
+        """Its requirements of the model, as words of `sparsecode.models.needs`, or each word with the field that needs it."""
         return ()
 
     @property
     def objective(self) -> str | None:
-        """What it adds to `energy`, in words."""
+        """A description of its part of `energy`."""
         return None
 
     def problems(self, n_code: int) -> list[str]:  # noqa: ARG002 - the contract
-        """What is wrong with it in a model of so many codes."""
+        """The problems of this config in a model with `n_code` codes."""
         return []
 
     def value(self, forward: Forward) -> Tensor | None:
-        """Its share of the loss: see `TermModule.value`."""
+        """The term's part of the loss: see `TermModule.value`."""
         raise NotImplementedError
 
     def build(self, n_code: int) -> TermModule:  # noqa: ARG002 - the contract
@@ -209,7 +209,7 @@ class Terms(nn.ModuleDict):
         return [(name, term) for name, term in self.items() if isinstance(term, TermModule)]
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The weights of terms that have some."""
+        """The parameters of terms that have any."""
         return {name: params for name, term in self.all() if (params := list(term.parameters()))}
 
     def each(self) -> list[TermModule]:
@@ -217,11 +217,11 @@ class Terms(nn.ModuleDict):
 
     @property
     def theta(self) -> float:
-        """Above which magnitude codes count as active."""
+        """The magnitude above which codes count as active."""
         return max((term.theta for term in self.each()), default=0.0)
 
     def of(self, forward: Forward) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parts of the loss beside the fidelity, and what to watch; in training, state changes."""
+        """The parts of the loss besides the fidelity, and statistics; updates state in training."""
         parts, stats = dict[str, Tensor](), dict[str, Tensor]()
         for name, term in self.all():
             value = term.value(forward)
@@ -235,5 +235,5 @@ class Terms(nn.ModuleDict):
 
 
 def _free(known: dict[str, Tensor], wanted: str, other: str) -> str:
-    """A name that is not in use yet."""
+    """`wanted`, or `other` if that name is already in use."""
     return other if wanted in known else wanted

@@ -1,4 +1,4 @@
-"""A floor under the deviation of every code, and the squared error."""
+"""A lower bound on the standard deviation of every code, and the squared error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def squared_error(out: Float[Tensor, "b f"], target: Float[Tensor, "b f"]) -> Fl
 
 
 class Spread(NamedTuple):
-    """Codes less their mean over the batch [B, k], their deviations [k], samples in the batch of all processes."""
+    """Codes minus their mean over the batch [B, k], standard deviations [k], and the number of samples in the global batch."""
 
     centred: Tensor
     deviation: Tensor
@@ -32,7 +32,7 @@ class BatchVariance(Spec, tag="batch_variance"):
     """A hinge that keeps every code's standard deviation over the batch above `floor`.
 
     Per sample: weight / 2 sum_j max(0, floor - s_j)^2, s_j = |z_.j - mean_j|_2 / sqrt(n - 1) over the global batch, so that
-    its push on a code does not depend on the batch size. Where s_j = 0 its gradient is 0: it cannot revive a dead
+    its gradient with respect to a code does not depend on the batch size. Where s_j = 0 its gradient is 0: it cannot revive a dead
     code. Source: VDL in Evtimova & LeCun, TMLR 2022.
     """
 
@@ -40,10 +40,12 @@ class BatchVariance(Spec, tag="batch_variance"):
     floor: Positive = 0.5
 
     def spread(self, z: Float[Tensor, "b k"]) -> Spread:
-        """Deviations of the codes. Raises ValueError for a batch of one."""
+        """Standard deviations of the codes. Raises ValueError for a batch of one sample."""
         n = len(z) * world_size()
         if n < 2:
-            raise ValueError("BatchVariance: the batch has one sample; expected at least two, or there is no deviation")
+            raise ValueError(
+                "BatchVariance: the batch has one sample; expected at least two, or the standard deviation is undefined"
+            )
         centred = z - mean_over_ranks(z.mean(dim=0))
         variance = mean_over_ranks(centred.square().mean(dim=0)) * (n / (n - 1))
         return Spread(centred, variance.sqrt(), n)
@@ -60,7 +62,7 @@ class BatchVariance(Spec, tag="batch_variance"):
         return self._value(spread), spread.centred * (factor * (-self.weight * spread.n / (spread.n - 1)))
 
     def curvature(self, rows: int) -> float:
-        """An upper bound on the second derivative of the sum over samples, for `rows` in each process."""
+        """An upper bound on the second derivative of the sum over samples, for `rows` samples in each process."""
         n = rows * world_size()
         return self.weight * n / max(n - 1, 1)
 

@@ -1,4 +1,4 @@
-"""Terms with a weight that may be scheduled, or led to a number of active codes."""
+"""Terms with a weight that may be scheduled, or adapted to a target number of active codes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Weighted", "WeightedTerm"]
 
 
 class Weighted(TrainingTerm, kw_only=True):
-    """A term's weight. With a target, the weight is where the controller starts."""
+    """The weight of a term; with `target_l0`, the initial weight of the controller."""
 
     weight: Annotated[PositiveSchedule, Meta(description="penalty weight beside |.|^2")] = 1.0
-    target_l0: Annotated[TargetL0 | None, Meta(description="move the weight until that many codes are active")] = None
+    target_l0: Annotated[TargetL0 | None, Meta(description="adapt the weight until that many codes are active")] = None
     calibrate: Annotated[
         bool,
-        Meta(description="after training, move thresholds until validation samples have target_l0.l0 active codes"),
+        Meta(description="after training, set thresholds at which validation samples have target_l0.l0 active codes"),
     ] = True
 
     @property
@@ -34,16 +34,16 @@ class Weighted(TrainingTerm, kw_only=True):
         return {"zeros": "target_l0"} if self.target_l0 is not None and not self.target_l0.theta else {}
 
     def obstacle(self) -> str | None:
-        """Why models with it cannot be trained in a stack; None if they can."""
+        """The reason why models with this term cannot be trained in a stack; None if they can."""
         return "is not a sum over single samples"
 
     def common(self) -> Weighted:
-        """What members of a stack must have in common."""
+        """The part of this config that members of a stack share."""
         return replace(self, weight=1.0, calibrate=True)
 
 
 class WeightedTerm(TermModule):
-    """State of a `Weighted`: the `weight` of the latest training step, and its controller `control`."""
+    """The module of `Weighted`: `weight` of the latest training step, and its controller `control`."""
 
     def __init__(self, spec: Weighted) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class WeightedTerm(TermModule):
         return self.control.spec.l0 if self.control is not None and self.spec.calibrate else None
 
     def cost(self, forward: Forward) -> Tensor:
-        """The mean over the batch of what is weighted."""
+        """The unweighted value, averaged over the batch."""
         raise NotImplementedError
 
     def value(self, forward: Forward) -> Tensor:
@@ -70,7 +70,7 @@ class WeightedTerm(TermModule):
         return self.weigh_(forward.step, forward.training) * cost
 
     def weigh_(self, step: int, training: bool = True) -> float:
-        """The weight at a step; kept if it is one of training."""
+        """The weight at a step; stored in training."""
         weight = at(self.spec.weight, step) * (1.0 if self.control is None else self.control.factor)
         if training:
             self.weight.fill_(weight)

@@ -59,7 +59,7 @@ class Amortised(Spec, tag="amortised"):
 
     n_code: Annotated[int, Meta(ge=1, description="number of codes")]
     activation: Activation
-    terms: Annotated[tuple[Term, ...], Meta(description="what the loss adds to the fidelity")] = ()
+    terms: Annotated[tuple[Term, ...], Meta(description="terms of the loss besides the fidelity")] = ()
     corruption: Annotated[Corruption | None, Meta(description="of training inputs; targets stay clean")] = None
     normaliser: Normaliser = Identity()
     encoder: Encoder = Affine()
@@ -67,12 +67,12 @@ class Amortised(Spec, tag="amortised"):
         BiasedDictionary()
     )
     task: Annotated[
-        Task, Meta(description="what decode(z) is to give: the clean sample, its target, or the logits of its label")
+        Task, Meta(description="what decode(z) predicts: the clean sample, its target, or the logits of its label")
     ] = Reconstruct()
     projection: Annotated[Projection | None, Meta(description="a linear map of the input")] = None
     arithmetic: Annotated[
         Arithmetic,
-        Meta(description="of training on CPUs: dense codes, or sparse ones found by float32 or bfloat16 products"),
+        Meta(description="of training on CPUs: dense codes, or sparse ones selected by float32 or bfloat16 products"),
     ] = "bf16"
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Amortised(Spec, tag="amortised"):
 
     @property
     def objective(self) -> str:
-        """What `energy` is, in words; of models that classify, with the cross-entropy in place of the error."""
+        """A description of `energy`; for models that classify, with the cross-entropy instead of the error."""
         added = [words for term in self.terms if (words := getattr(term, "objective", None))]
         words = "".join(f" + {term}" for term in dict.fromkeys(added))
         if isinstance(self.task, Classify):
@@ -96,7 +96,7 @@ class Amortised(Spec, tag="amortised"):
 
 
 class AmortisedModel(AbstractSparseModel):
-    """The weights of an `Amortised`."""
+    """The model of an `Amortised` config."""
 
     def __init__(self, spec: Amortised, shape: tuple[int, ...], seed: int, target: tuple[int, ...] | None) -> None:
         super().__init__()
@@ -134,17 +134,17 @@ class AmortisedModel(AbstractSparseModel):
 
     @property
     def dictionary(self) -> BiasedDictionaryModule | None:
-        """The decoder, where it is a dictionary of samples."""
+        """The decoder if it is a dictionary of samples, else None."""
         return self._atoms if self.reconstructs else None
 
     @property
     def _atoms(self) -> BiasedDictionaryModule | None:
-        """The decoder, where it is a dictionary of samples or targets."""
+        """The decoder if it is a dictionary of samples or targets, else None."""
         return self.decoder if isinstance(self.decoder, BiasedDictionaryModule) and not self.n_classes else None
 
     @property
     def control(self) -> TargetL0Module | None:
-        """The controller of the first term with a target, if there is one."""
+        """The controller of the first term with `target_l0`, else None."""
         controls = (getattr(term, "control", None) for term in self.terms.each())
         return next((control for control in controls if isinstance(control, TargetL0Module)), None)
 
@@ -163,19 +163,19 @@ class AmortisedModel(AbstractSparseModel):
 
     @takes_samples
     def pre_activations(self, x: Tensor) -> Tensor:
-        """What the activation gets [B, n_code] for clean samples x [B, *F] in data space. (LISTA's are codes already.)"""
+        """The pre-activations [B, n_code] of clean samples x [B, *F] in data space; the codes themselves for LISTA."""
         return self._pre_activations(x)
 
     def _pre_activations(self, x: Tensor) -> Tensor:
         return self._pre(self._inputs(x))
 
     def _inputs(self, x: Tensor) -> Tensor:
-        """What the encoder gets for clean samples x [B, *F] in data space."""
+        """The encoder's input [B, n_features] for clean samples x [B, *F] in data space."""
         rows = self.normalise(x)
         return rows if self.projection is None else self.projection(rows)
 
     def respond(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """decode(z) [B, n_out] of samples x [B, *F], differentiable by x; with the noise of training's end if there is an rng."""
+        """decode(z) [B, n_out] of samples x [B, *F], differentiable with respect to x; `rng` adds the noise of the end of training."""
         rows = self._projected(self.normalise(x), before_noise=True)
         noisy = None if rng is None else self.corrupt(rows, rng)
         rows = self._projected(rows if noisy is None else noisy.x, before_noise=False)
@@ -217,14 +217,14 @@ class AmortisedModel(AbstractSparseModel):
         return Loss(torch.stack(list(parts.values())).sum(), parts, {"l0": forward.l0, **stats})
 
     def _forward(self, batch: Batch, step: int, rng: Stream) -> Forward:
-        """A step's codes and reconstruction, by sparse codes where the arithmetic and all terms allow them."""
+        """Codes and reconstruction of a step, by sparse codes where the arithmetic and all terms allow them."""
         clean = self.normalise(batch.x)
         if self.corruption is not None and self.training:
             self.corruption.advance_(step)
         x = self._projected(clean, before_noise=True)
         corrupted = self.corrupt(x, rng("corruption"))
         x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
-        # what codes are to explain: a skip connection's share is no matter of theirs
+        # the codes explain the target less the output of the skip connection
         target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)
         made = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
         if made is None:

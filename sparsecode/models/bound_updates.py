@@ -1,4 +1,4 @@
-"""Whole steps of training variational models: the derivative of the bound and Adam's update with it, where that is faster."""
+"""Fused training steps of variational models: the gradient of the bound and Adam's update in one pass, where faster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Moments = Callable[[Tensor], tuple[Tensor, Tensor]]  # of a parameter: those of 
 
 
 def bound_updates(model: AbstractSparseModel, n: int, moments: Moments) -> Update | None:
-    """`loss`, its derivative and Adam's step in one pass for batches of n; None for models that have no such pass.
+    """`loss`, its gradient and Adam's step in one pass for batches of n; None for models without such a pass.
 
     In float32 on CPUs, all weights trained, in small batches.
     """
@@ -66,15 +66,15 @@ def _plan(model: VariationalModel, step: int) -> Plan:
 
 
 def _loss(model: VariationalModel, sums: Sums, plan: Plan, step: int) -> Loss:
-    """What `VariationalModel.loss` returns."""
+    """The result of `VariationalModel.loss`."""
     parts = {"recon": sums.recon, "kl_slab": plan.slab_weight * sums.slab}
     stats = {"elbo": -(sums.recon + sums.slab + sums.spike)}
-    moving = {"slab_weight": plan.slab_weight}
+    scheduled = {"slab_weight": plan.slab_weight}
     if plan.slope is not None:
         parts["kl_spike"] = plan.spike_weight * sums.spike
         stats |= {"l0": sums.on, "gates": sums.gates}
-        moving["spike_weight"] = plan.spike_weight
-    stats |= moving | model.spec.posterior.settings(step)
+        scheduled["spike_weight"] = plan.spike_weight
+    stats |= scheduled | model.spec.posterior.settings(step)
     values = {"total": sums.total(plan)} | parts | stats
     total, *rest = torch.tensor([*values.values()], dtype=torch.float64).unbind()
     named = dict(zip([*parts, *stats], rest, strict=True))

@@ -1,4 +1,4 @@
-"""What a model can do beyond the contract, asked for by the capability: callers know no families."""
+"""Optional capabilities of models, queried by capability rather than by class."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class OneLayer(NamedTuple):
 
 
 def one_layer(model: AbstractSparseModel) -> OneLayer | None:
-    """None for codes that are solved for, sampled, or computed through several layers."""
+    """The affine map, or None for codes computed by a solver, by sampling, or through several layers."""
     if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
         return None
     return OneLayer(model, model.encoder)
 
 
 def has_posterior(model: AbstractSparseModel) -> TypeGuard[VariationalModel]:
-    """Whether codes have a distribution given x, and a prior: there is a bound on log p(x), and samples can be drawn."""
+    """Whether codes have a distribution given x, and a prior: then log p(x) has a bound, and samples can be drawn."""
     return isinstance(model, VariationalModel)
 
 

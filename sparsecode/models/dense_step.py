@@ -1,4 +1,4 @@
-"""A training step of an autoencoder from all its codes, zeros and all."""
+"""A training step of an autoencoder with dense codes, zeros included."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def dense_step(
     training: bool,
     task: Task,
 ) -> Step:
-    """The step's parts from pre-activations; `label` is what a task of classification needs."""
+    """The parts of a step, computed from pre-activations; `label` is used by classification tasks."""
     code = activation.train_code(pre, step, training, rng)
     computed = next(
         (both for term in terms.each() if (both := term.fidelity(code.z, decoder, target)) is not None), None

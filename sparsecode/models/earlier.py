@@ -10,7 +10,7 @@ __all__ = ["renamed"]
 
 
 def renamed(tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of an autoencoder of format 1 by the `names` that they have now; those of later formats as they are.
+    """The tensors of an autoencoder of format 1 under their present `names`; those of later formats unchanged.
 
     Format 1 had one penalty (its state `penalty.*`), one `weight`, whether used or not, one controller (`control.*`) and one
     way to revive codes (`revival.silent`); these are state of terms now.
@@ -22,7 +22,7 @@ def renamed(tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tenso
 
 
 def _before(name: str) -> str:
-    """What a tensor of a term was called in format 1."""
+    """The name in format 1 of a tensor of a term."""
     own = name.split(".", 2)[2]
     if own == "weight" or own.startswith("control."):
         return own

@@ -1,4 +1,4 @@
-"""The evidence lower bound of perceptrons with a hand-written derivative, and Adam's update with it: the eager numbers, faster.
+"""The evidence lower bound of perceptrons with a hand-written gradient and Adam's update: a faster equivalent of the eager step.
 
 In float32 on CPUs. `sparsecode.kernels.bound_step` does the work; it is imported on use, because numba is slow to load.
 """
@@ -32,7 +32,7 @@ Moments = tuple[Tensor, Tensor]
 
 
 class Plan(NamedTuple):
-    """What stands fixed in one step: weights of the divergences; of a spike-and-slab posterior also how its gates work.
+    """Constants of one step: weights of the divergences; for a spike-and-slab posterior also the parameters of its gates.
 
     `slope` None is a Gaussian posterior; `prior` is the logit of alpha.
     """
@@ -60,7 +60,7 @@ class Sums(NamedTuple):
 
 
 def fuses(posterior: Spec, prior: Spec, likelihood: Spec, net: Spec, free_bits: float) -> bool:
-    """Whether there is a hand-written derivative for such a model (in float32, on CPUs, in small batches)."""
+    """Whether such a model has a hand-written gradient (in float32, on CPUs, in small batches)."""
     codes = (isinstance(posterior, Gaussian) and isinstance(prior, StandardNormal)) or (
         isinstance(posterior, SpikeSlab)
         and isinstance(posterior.gate, SigmoidGate)
@@ -72,7 +72,7 @@ def fuses(posterior: Spec, prior: Spec, likelihood: Spec, net: Spec, free_bits: 
 
 
 class BoundUpdates:
-    """Steps of Adam down the bound's slope, which change weights and `moments` in place.
+    """Steps of Adam on the negative bound, which update weights and `moments` in place.
 
     For batches of n. The nets' weights and biases come in turn, layer by layer, in float32 on the CPU.
     """
@@ -122,7 +122,7 @@ class BoundUpdates:
         steps(0, team, *self._rest, 0, 0)  # no step, but compiled, while nobody waits for it
 
     def __call__(self, x: Tensor, normal: Tensor, uniform: Tensor | None, plan: Plan, adam: AdamStep) -> Sums:
-        """What the loss is made of before the update, which is left out if that is not finite.
+        """The parts of the loss before the update; the update is skipped if one is not finite.
 
         x [B, f] and noise [B, K].
         """

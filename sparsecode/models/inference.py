@@ -1,4 +1,4 @@
-"""How codes are solved for."""
+"""The settings of a solver: algorithm, start and stopping rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Inference"]
 
 
 class Inference(Spec, tag="inference"):
-    """How codes are solved for: algorithm, where it starts, when it stops.
+    """The settings of a solver of codes: algorithm, start and stopping rule.
 
     With `compat` the `original` rule of the paper's code takes the solver's place, in training and after.
     """
@@ -28,11 +28,9 @@ class Inference(Spec, tag="inference"):
     ] = "encoder"
     tol: Annotated[
         float,
-        Meta(
-            gt=0, description="a code is done at this relative duality gap (KKT residual, if the decoder is not linear)"
-        ),
+        Meta(gt=0, description="stop a code at this relative duality gap (KKT residual, if the decoder is not linear)"),
     ] = 1e-3
-    max_steps: Annotated[int, Meta(ge=1, description="most steps per code")] = 200
+    max_steps: Annotated[int, Meta(ge=1, description="maximum number of steps per code")] = 200
     original: Annotated[OriginalFISTA | None, Meta(description="the rule of the paper's code")] = None
     compat: Annotated[bool, Meta(description="solve by the original's rule, to reproduce its numbers")] = False
 

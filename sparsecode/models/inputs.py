@@ -1,4 +1,4 @@
-"""What a model's public functions take: torch tensors, or NumPy arrays, which give NumPy arrays back."""
+"""Argument handling of a model's public functions: torch tensors, or NumPy arrays, for which NumPy arrays are returned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ A = TypeVar("A", NDArray[Any], Tensor)
 
 
 def takes_samples(method: Callable[[M, Tensor], Tensor]) -> Callable[[M, A], A]:
-    """A method of samples x: tensors [..., *F] or [..., n_features] of the model's dtype and device, or NumPy arrays.
+    """Decorate a method of samples x: tensors [..., *F] or [..., n_features] of the model's dtype and device, or NumPy arrays.
 
     The method gets x with one leading axis; its result has those of x. Arrays of any floating-point type are converted, and
     the result is an array then, computed without gradients. Raises TypeError for other kinds and dtypes, and ValueError for
@@ -46,7 +46,7 @@ def takes_samples(method: Callable[[M, Tensor], Tensor]) -> Callable[[M, A], A]:
 
 
 def takes_codes(method: Callable[[M, Tensor], Tensor]) -> Callable[[M, A], A]:
-    """A method of codes z [..., n_code]: as `takes_samples` of samples."""
+    """Decorate a method of codes z [..., n_code], as `takes_samples` does one of samples."""
 
     @wraps(method)
     def checked(self: M, z: Any) -> Any:

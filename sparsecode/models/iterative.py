@@ -50,9 +50,10 @@ class Iterative(Spec, tag="iterative"):
         Meta(description="penalty weight beside 1/2 |.|^2; 0 with link 'relu' alone"),
     ]
     proximity: Annotated[float, Meta(ge=0, description="pull of the codes towards the encoder's prediction")] = 0.0
-    target_l0: Annotated[TargetL0 | None, Meta(description="move the weight until that many codes are active")] = None
+    target_l0: Annotated[TargetL0 | None, Meta(description="adapt the weight until that many codes are active")] = None
     variance: Annotated[
-        BatchVariance | None, Meta(description="a floor under the codes' deviation, instead of a constraint on atoms")
+        BatchVariance | None,
+        Meta(description="a lower bound on the codes' standard deviation, instead of a constraint on atoms"),
     ] = None
     normaliser: Normaliser = Identity()
     encoder: Encoder | None = LISTA()
@@ -61,10 +62,10 @@ class Iterative(Spec, tag="iterative"):
     inference: Inference = Inference()
     link: Annotated[
         Literal["identity", "relu"],
-        Meta(description="what is solved for: the code, or pre-activations u with z = max(u, 0)"),
+        Meta(description="the variable of the solver: the code, or pre-activations u with z = max(u, 0)"),
     ] = "identity"
     corruption: Annotated[
-        Corruption | None, Meta(description="of what the encoder sees in training; codes explain the clean sample")
+        Corruption | None, Meta(description="of the encoder's input in training; codes explain the clean sample")
     ] = None
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ class Iterative(Spec, tag="iterative"):
             if self.proximity or self.inference.start == "encoder":
                 wrong = "proximity > 0" if self.proximity else "inference.start is 'encoder'"
                 raise ValueError(
-                    f"Iterative: {wrong}, and there is no encoder; expected one, or proximity 0 and start 'zero'"
+                    f"Iterative: {wrong} without an encoder; expected an encoder, or proximity 0 and start 'zero'"
                 )
         elif self.encoder.positive != penalty.positive:
             raise ValueError(
@@ -101,12 +102,12 @@ class Iterative(Spec, tag="iterative"):
             return self.penalty
         known = [str(kind.__struct_config__.tag) for kind in get_args(Penalty) if hasattr(kind, "prox")]
         raise ValueError(
-            f"Iterative: penalty is {name_of(self.penalty)!r}, which solvers have no proximal step for; choose from {', '.join(known)}"
+            f"Iterative: penalty is {name_of(self.penalty)!r}, which has no proximal step for solvers; choose from {', '.join(known)}"
         )
 
     @property
     def objective(self) -> str:
-        """What `energy` is, in words."""
+        """A description of `energy`."""
         return "1/2 |x - decode(z)|^2 + weight * penalty(z) in model space"
 
     def build(self, shape: tuple[int, ...], seed: int) -> IterativeModel:
@@ -122,7 +123,7 @@ class Observes(Protocol):
 
 
 class IterativeModel(AbstractSparseModel):
-    """The weights of an `Iterative`. Codes are solved with the penalty weight of the latest training step."""
+    """The model of an `Iterative` config. Codes are solved with the penalty weight of the latest training step."""
 
     def __init__(self, spec: Iterative, shape: tuple[int, ...], seed: int) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class IterativeModel(AbstractSparseModel):
         if x.requires_grad and torch.is_grad_enabled():
             other = "" if self.encoder is None else ", or use predict_code, which has gradients"
             raise ValueError(
-                f"x requires gradients and codes that are solved for have none; expected no gradients: pass x.detach(){other}"
+                f"x requires gradients, which codes from a solver do not have; expected no gradients: pass x.detach(){other}"
             )
         return self.infer(x).z
 

@@ -1,4 +1,4 @@
-"""What parts of an autoencoder need of each other, and the one check that they get it.
+"""Requirements that parts of an autoencoder have of each other, and their check.
 
 A part (activation, encoder, decoder, task, or a term) may have `provides`, the words here that hold for it, and `needs`, the
 words that must hold for the model: a tuple, or a mapping from words to the field that asks for them. An activation without
@@ -27,7 +27,7 @@ BROUGHT = {"gate": GateFidelity, "logp": Reinforce}
 
 
 class Need(NamedTuple):
-    """What a word means, the field that decides whether it holds, and what to choose there."""
+    """The meaning of a word, the field that decides whether it holds, and the remedy."""
 
     meaning: str
     field: str
@@ -65,13 +65,13 @@ def provided(spec: Amortised) -> frozenset[str]:
 
 
 def brought(spec: Amortised) -> list[TermModule]:
-    """The terms that come with what the activation provides."""
+    """The terms added for the capabilities that the activation provides."""
     have = provided(spec)
     return [term() for word, term in BROUGHT.items() if word in have]
 
 
 def problems(spec: Amortised) -> list[str]:
-    """What does not go together: each line names the fields, what they are, and what to choose instead."""
+    """Incompatible parts: each line names the fields, their values, and what to choose instead."""
     names = [name_of(term) for term in spec.terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     found = [f"terms has {name!r} {names.count(name)} times; expected one term of each name" for name in twice]
@@ -87,7 +87,7 @@ def _problems(term: Any, n_code: int) -> list[str]:
 
 
 def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:
-    """The place that asks, the word, and what else can be done there."""
+    """The field with a need, the word, and the alternative remedy there."""
     parts: dict[str, Any] = {part: getattr(spec, part) for part in PARTS}
     parts |= {f"terms.{name}": term for name, term in zip(names, spec.terms, strict=True)}
     for place, part in parts.items():
@@ -101,7 +101,7 @@ def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _unmet(spec: Amortised, place: str, need: str, instead: str) -> str:
-    """In words: who needs what, what is there, and what to do."""
+    """A line of text: the field with the need, the present value, and the remedy."""
     if need not in NEEDS:
         return f"{place} needs {need!r}, which no part gives; choose from {', '.join(NEEDS)}"
     meaning, field, choose = NEEDS[need]
@@ -111,7 +111,7 @@ def _unmet(spec: Amortised, place: str, need: str, instead: str) -> str:
 
 
 def _given(spec: Amortised, place: str) -> tuple[str, str]:
-    """A dotted place, or the part that has no such field, and what is there."""
+    """A dotted field, or the part without such a field, and its value."""
     part, rest = getattr(spec, place.partition(".")[0]), place.partition(".")[2]
     if rest and hasattr(part, rest):
         return place, repr(getattr(part, rest))

@@ -2,7 +2,7 @@
 
 File names and orientation (samples are rows, atoms are rows) follow SAELens. A model that SAELens cannot
 compute carries an `architecture` of our own, so that a foreign reader fails loudly on the name.
-Tensor files carry a checksum in their own metadata: beside them, a crash between two writes would part the two.
+Tensor files hold a checksum in their metadata: with a separate file, a crash between two writes could leave them inconsistent.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ def build_model(
     predicts = isinstance(spec, Amortised) and isinstance(spec.task, Predict)
     if target is not None and not predicts:
         raise ValueError(
-            f"the data have targets of shape {target}, and the model makes no use of them; expected an amortised model with "
+            f"the data have targets of shape {target}, which the model does not use; expected an amortised model with "
             "task 'predict', or data without a target"
         )
     what = f"model.n_code is {spec.n_code}: a model for samples of {shape}"
     with AllocationsFit(what, "choose smaller sizes"):
         try:
             return spec.build(shape, seed, target) if isinstance(spec, Amortised) else spec.build(shape, seed)
-        except RuntimeError as error:  # torch has no error of its own for it on the CPU
+        except RuntimeError as error:  # torch has no specific error for it on the CPU
             if "allocate" not in str(error):
                 raise
             raise ValueError(f"{what} does not fit in memory; choose smaller sizes") from None
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The state of a module on the CPU, ready for safetensors."""
+    """The state of a module on the CPU, as tensors for safetensors."""
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
 
 
 def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, Any]) -> None:
-    """Write the model to `folder`, each file whole or not at all."""
+    """Write the model to `folder`, each file atomically."""
     packed = pack(model.spec)
     own = {**packed, "shape": model.shape, "provenance": provenance}
     if model.target_shape is not None:
@@ -99,7 +99,7 @@ class TensorFile(NamedTuple):
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all, with a checksum of all that is in it."""
+    """Write a safetensors file atomically, with a checksum of its contents."""
     metadata = metadata or {}
     write_atomic(path, save(tensors, {**metadata, CHECKSUM: _checksum(TensorFile(tensors, metadata))}))
 
@@ -107,11 +107,11 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 def read_metadata(path: Path, remedy: str) -> dict[str, str]:
     """The metadata of a safetensors file, without its tensors.
 
-    By our own means: the library opens no file whose name is not UTF-8. Raises ValueError naming the file and the remedy if the
+    Not by the safetensors library, which opens no file whose name is not UTF-8. Raises ValueError naming the file and the remedy if the
     file is cut short or its header is damaged.
     """
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size  # of this very file: training replaces it while others look
+        size = os.fstat(file.fileno()).st_size  # of the open file: training may replace the path meanwhile
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length <= size - 8 else b""
     try:
@@ -126,7 +126,7 @@ def read_metadata(path: Path, remedy: str) -> dict[str, str]:
 
 
 def read_tensors(path: Path, remedy: str = "restore it from a copy or train again") -> TensorFile:
-    """What is in a safetensors file; checked if `write_tensors` wrote it.
+    """The contents of a safetensors file, checked if `write_tensors` wrote it.
 
     Raises ValueError naming the file and the remedy if it is cut short, damaged or was changed by other means.
     """
@@ -197,10 +197,10 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
 def _computable(
     tensors: dict[str, torch.Tensor], built: dict[str, torch.Tensor], path: Path
 ) -> dict[str, torch.Tensor]:
-    """Tensors in the types a model computes in: weights in the widest of theirs, float32 at least, and counts as counts.
+    """Tensors in the dtypes a model computes in: weights in their widest dtype, at least float32; integer buffers as integers.
 
-    Half precisions are exact in float32; float64 stays float64. Raises ValueError naming the file for other types: integers
-    in the place of weights are quantised ones, whose scales are elsewhere.
+    Half precisions are exact in float32; float64 stays float64. Raises ValueError naming the file for other types: integer
+    weights are quantised, and their scales are not in the file.
     """
     for name, value in tensors.items():
         ours = built[name].dtype

@@ -1,4 +1,4 @@
-"""A training step of an autoencoder with wide, sparse codes that never stand in memory with their zeros."""
+"""A training step of an autoencoder with wide, sparse codes, stored without zeros."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Arithmetic", "Step", "made_dense_by", "sparse_step"]
 
 Arithmetic = Literal["dense", "exact", "bf16"]
 
-WIDE = 1024  # codes from which sparse ones pay
+WIDE = 1024  # number of codes from which sparse ones are faster
 
 
 class Step(NamedTuple):
-    """What terms are computed from: the codes, the reconstruction `out` [B, f] and its `fidelity` [B], which codes `fired` [k],
+    """The inputs of terms: the codes, the reconstruction `out` [B, f] and its `fidelity` [B], which codes `fired` [k],
     the mean `l0`, and pre-activations where all were computed.
     """
 
@@ -50,10 +50,10 @@ def sparse_step(
     wide: int = WIDE,
     crowded: bool = True,
 ) -> Step | None:
-    """The step's parts, as dense codes give them; None where dense codes must serve or would be faster.
+    """The same parts of a step as with dense codes; None where dense codes are needed or faster.
 
-    That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations that
-    know no sparse codes, and for terms that read all codes. `crowded` codes may come by bfloat16 products.
+    That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations
+    without sparse codes, and for terms that read all codes. `crowded` codes may come by bfloat16 products.
     """
     if not _possible(encoder, decoder, x, arithmetic, wide) or not all(
         SparseCode in term.reads for term in terms.each()
@@ -82,12 +82,12 @@ def made_dense_by(
     x: Tensor,
     arithmetic: Arithmetic,
 ) -> list[str]:
-    """A line for each term but for which steps would be sparse."""
+    """A warning for each term that alone prevents sparse steps."""
     able = type(activation).train_sparse is not ActivationModule.train_sparse
     if not able or not _possible(encoder, decoder, x, arithmetic, WIDE):
         return []
     return [
-        f"terms.{name} reads all codes, zeros too, so that steps of this model are dense, and slower than sparse ones; set "
+        f"terms.{name} reads all codes, zeros too: steps of this model are dense, and slower than sparse ones; set "
         "arithmetic to 'dense' if that is meant"
         for name, term in terms.all()
         if SparseCode not in term.reads
@@ -114,7 +114,7 @@ def _crowded_step(
     x: Tensor,
     target: Tensor,
 ) -> Step | None:
-    """Codes with few zeros, by bfloat16 products in memory that is used again."""
+    """Codes with few zeros, by bfloat16 products in reused memory."""
     weight, bias, centre = encoder.map(decoder)
     level = activation.level(bias)
     if level is None:

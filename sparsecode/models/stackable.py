@@ -1,4 +1,4 @@
-"""Which models can be trained side by side in a stack, and with which others."""
+"""The conditions under which models can be trained side by side in a stack."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sparsecode.specs import Spec, name_of
 
 __all__ = ["OWN", "obstacle", "shared"]
 
-ACTIVATIONS = (ReLU, GELU, ELU, Tanh, Sigmoid, Satlin)  # entry by entry, without weights
-OWN = ("corruption", "the weights of terms")  # what members may each have their own of
+ACTIVATIONS = (ReLU, GELU, ELU, Tanh, Sigmoid, Satlin)  # elementwise, without weights
+OWN = ("corruption", "the weights of terms")  # parts in which members may differ
 CHECKED = ("n_code", "activation", "normaliser", "encoder", "decoder", "arithmetic", "terms", "corruption")
 
 
 def obstacle(spec: Spec) -> str | None:
-    """Why a model cannot be trained in a stack; None if it can."""
+    """The reason why a model cannot be trained in a stack; None if it can."""
     if not isinstance(spec, Amortised):
         return f"model is {type(spec).__name__}, and only Amortised stacks"
     if not isinstance(spec.activation, ACTIVATIONS):
@@ -39,14 +39,14 @@ def obstacle(spec: Spec) -> str | None:
     if decoder.sites:
         return "model.decoder has sites"
     defaults = Amortised(n_code=spec.n_code, activation=spec.activation)
-    for name in spec.__struct_fields__:  # fields to come are obstacles until somebody has thought about them
+    for name in spec.__struct_fields__:  # fields added later are obstacles until they are listed here
         if name not in CHECKED and getattr(spec, name) != getattr(defaults, name):
             return f"model.{name} is set"
     return None
 
 
 def shared(spec: Spec) -> tuple[Any, ...]:
-    """What members of one stack must have in common, of models without an obstacle."""
+    """The part of a config that members of one stack share, for models without an obstacle."""
     assert isinstance(spec, Amortised)
     fields = [getattr(spec, name) for name in CHECKED if name not in ("terms", "corruption")]
     return (*fields, *(term.common() if isinstance(term, Weighted) else term for term in spec.terms))

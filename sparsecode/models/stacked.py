@@ -30,11 +30,11 @@ from sparsecode.types import Batch, Loss
 __all__ = ["WIDE", "Drawn", "Stacked"]
 
 WIDE = 256  # codes from which sparse ones, bfloat16 products and compiled passes may pay
-AGAIN = 20  # steps until codes that were too crowded are looked at again
+AGAIN = 20  # steps until a member with too many active codes tries sparse ones again
 
 
 class Drawn(NamedTuple):
-    """What one step needs of a seed: its batch, and standard normal noise [B, n_features] if a member asks for it; both turned, too."""
+    """Inputs shared by all members with one seed: the batch, optional Gaussian noise [B, n_features], and the transposes of both."""
 
     batch: Batch
     normal: Tensor | None
@@ -49,8 +49,8 @@ class Drawn(NamedTuple):
 class Stacked:
     """Members whose parameters and gradients are slices [m] of tensors with a leading member axis.
 
-    They stay ordinary models: optimisers, constraints, validation and saving work on each of them. Raises ValueError for members
-    that do not stack.
+    Each remains an ordinary model for optimisers, constraints, validation and saving. Raises ValueError for members that cannot
+    be stacked.
     """
 
     def __init__(self, members: Sequence[AbstractSparseModel]) -> None:
@@ -61,7 +61,9 @@ class Stacked:
                 raise ValueError(f"members: {reason}; train it by itself")
             if shared(member.spec) != shared(members[0].spec) or member.shape != members[0].shape:
                 raise ValueError(f"members differ in more than {', '.join(OWN)}; expected one kind of model")
-        self.members = tuple(member for member in members if isinstance(member, AmortisedModel))  # all are
+        self.members = tuple(
+            member for member in members if isinstance(member, AmortisedModel)
+        )  # a narrowing for the type checker: all are
         self.tensors: dict[str, Tensor] = {}
         self.grads: dict[str, Tensor] = {}
         own = [dict(member.named_parameters()) for member in self.members]
@@ -80,13 +82,13 @@ class Stacked:
         self._memory = local()  # of each thread
 
     def normal_seeds(self, seeds: Sequence[int]) -> set[int]:
-        """The seeds whose members want normal noise."""
+        """The seeds with at least one member that uses Gaussian noise."""
         return {s for s, m in zip(seeds, self.members, strict=True) if isinstance(m.spec.corruption, GaussianNoise)}
 
     def learn(self, i: int, drawn: Drawn, step: int, rng: Stream, watched: bool = True) -> Loss:
-        """The loss of one member, its gradients put in place; `stats` only if `watched`. By hand-written products on CPUs.
+        """The loss of one member; its gradients are written in place, `stats` only if `watched`. Hand-written products on CPUs.
 
-        Different members may learn in different threads at once.
+        May be called for different members from different threads at once.
         """
         member = self.members[i]
         weights = [term.weigh_(step) for term in _terms(member)]
@@ -103,7 +105,7 @@ class Stacked:
         return self._dense_step(member, *self._turned_inputs(i, drawn, step, rng), weights, watched)
 
     def losses(self, drawn: Sequence[Drawn], step: int, streams: Sequence[Stream]) -> list[Loss]:
-        """The losses of all members, their gradients put in place, by batched products: for GPUs, and the reference."""
+        """The losses of all members by batched products; gradients are written in place. For GPUs, and as the reference."""
         inputs = [self._inputs(i, d, step, rng) for i, (d, rng) in enumerate(zip(drawn, streams, strict=True))]
         target, x = torch.stack([t for t, _ in inputs]), torch.stack([x for _, x in inputs])
         first = self.members[0]
@@ -132,35 +134,35 @@ class Stacked:
 
     @torch.no_grad()
     def _inputs(self, i: int, drawn: Drawn, step: int, rng: Stream) -> tuple[Tensor, Tensor]:
-        """A batch in model space, and as it is corrupted."""
+        """A batch in model space, and its corrupted version, [B, n_features] each."""
         member = self.members[i]
-        target, how = member.normalise(drawn.batch.x), member.corruption
-        if how is None:
+        target, corruption = member.normalise(drawn.batch.x), member.corruption
+        if corruption is None:
             return target, target
-        how.advance_(step)
-        if not isinstance(how.spec, GaussianNoise) or drawn.normal is None:
-            return target, how(target, rng("corruption")).x
-        return target, target + how.sigma * drawn.normal if how.sigma else target
+        corruption.advance_(step)
+        if not isinstance(corruption.spec, GaussianNoise) or drawn.normal is None:
+            return target, corruption(target, rng("corruption")).x
+        return target, target + corruption.sigma * drawn.normal if corruption.sigma else target
 
     @torch.no_grad()
     def _turned_inputs(self, i: int, drawn: Drawn, step: int, rng: Stream) -> tuple[Tensor, Tensor]:
-        """The same with samples in columns: from what members of a seed share, where they see the data as they are."""
+        """The same with samples in columns; reuses the shared transposes if the member does not normalise."""
         member = self.members[i]
-        how = member.corruption
+        corruption = member.corruption
         if (
             drawn.turned_normal is None
-            or how is None
-            or not isinstance(how.spec, GaussianNoise)
+            or corruption is None
+            or not isinstance(corruption.spec, GaussianNoise)
             or not isinstance(member.spec.normaliser, Identity)
         ):
             target, x = self._inputs(i, drawn, step, rng)
             turned = target.T.contiguous()
             return turned, turned if x is target else x.T.contiguous()
-        how.advance_(step)
-        if not how.sigma:
+        corruption.advance_(step)
+        if not corruption.sigma:
             return drawn.turned, drawn.turned
         x = self._scratch("noisy", drawn.turned.dtype, tuple(drawn.turned.shape))
-        return drawn.turned, torch.add(drawn.turned, drawn.turned_normal, alpha=how.sigma, out=x)
+        return drawn.turned, torch.add(drawn.turned, drawn.turned_normal, alpha=corruption.sigma, out=x)
 
     def _sparse_step(self, member: AmortisedModel, x: Tensor, target: Tensor, step: int) -> Step | None:
         assert isinstance(member.decoder, BiasedDictionaryModule)
@@ -193,7 +195,7 @@ class Stacked:
     def _dense_step(
         self, member: AmortisedModel, target: Tensor, x: Tensor, weights: list[float], watched: bool
     ) -> Loss:
-        """Samples stand in columns, so that every product has factors whose rows lie in a piece."""
+        """Samples are columns; every product then has factors with contiguous rows."""
         encoder, decoder = member.encoder, member.decoder
         assert isinstance(encoder, AffineModule)
         assert isinstance(decoder, BiasedDictionaryModule)
@@ -210,7 +212,7 @@ class Stacked:
             z = pre
         else:
             z = member.activation.shape(pre.add_(encoder.bias.to(kind)[:, None]).T).T.contiguous()
-        penalties: list[tuple[Tensor, Tensor]] = []  # each with its derivative by the codes
+        penalties: list[tuple[Tensor, Tensor]] = []  # each with its gradient with respect to the codes
         for term in terms:
             with torch.enable_grad():
                 leaf = z.to(x.dtype).requires_grad_()
@@ -263,7 +265,7 @@ class Stacked:
         return x.detach() if x.dtype == kind else self._scratch(name, kind, tuple(x.shape)).copy_(x)
 
     def _scratch(self, name: str, kind: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """An uninitialised tensor that this thread uses again at every step: fresh ones cost page faults."""
+        """An uninitialised tensor that this thread reuses at every step: new ones cost page faults."""
         kept: dict[str, Tensor] = self._memory.__dict__
         if name not in kept or kept[name].shape != shape or kept[name].dtype != kind:
             kept[name] = torch.empty(shape, dtype=kind)
@@ -290,7 +292,7 @@ def _grad_of(param: Tensor) -> Tensor:
 
 
 def _error(decoder: BiasedDictionaryModule, linear: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over samples, in columns, of |f(linear) - target|^2, and its gradient by `linear`."""
+    """The mean over samples, in columns, of |f(linear) - target|^2, and its gradient with respect to `linear`."""
     n = target.shape[1]
     with torch.enable_grad():
         leaf = linear.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""`Variational`: a net gives a distribution of codes, and the evidence lower bound teaches it."""
+"""`Variational`: a network computes a distribution of codes and is trained by the evidence lower bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Weight = Annotated[float, Meta(ge=0)] | Schedule
 
 
 class Variational(Spec, tag="variational"):
-    """z ~ q(z | x), a net's distribution of codes; p(x | z) by its mirror image; p(z) the prior.
+    """z ~ q(z | x), computed by a network; p(x | z), by its mirror image; p(z) the prior.
 
     Training loss, mean over the batch, in nats per sample, one draw of z for each:
     -log p(x | z) + slab_weight KL of the slabs + spike_weight KL of the spikes, sums over features and codes.
@@ -49,7 +49,7 @@ class Variational(Spec, tag="variational"):
     slab_weight: Annotated[Weight, Meta(description="of the slabs' divergence, beta; all of it for 'gaussian'")] = 1.0
     spike_weight: Annotated[Weight, Meta(description="of the spikes' divergence")] = 1.0
     free_bits: Annotated[
-        NonNegative, Meta(description="nats per code, mean over the batch, below which a divergence is not pressed")
+        NonNegative, Meta(description="nats per code, mean over the batch, below which a divergence is not penalised")
     ] = 0.0
     normaliser: Normaliser = Identity()
 
@@ -64,7 +64,7 @@ class Variational(Spec, tag="variational"):
 
     @property
     def objective(self) -> str:
-        """What `energy` is, in words."""
+        """A description of `energy`."""
         return "-log p(x | z) + KL in nats, unweighted, in model space"
 
     def build(self, shape: tuple[int, ...], seed: int) -> VariationalModel:
@@ -73,7 +73,7 @@ class Variational(Spec, tag="variational"):
 
 
 class VariationalModel(AbstractSparseModel):
-    """The weights of a `Variational`. `latest` is the last training step, at which schedules stand from then on.
+    """The model of a `Variational` config. `latest` is the last training step, at which schedules are evaluated after training.
 
     `fused`: whether training may take the faster way to the same numbers, in small batches of float32 on CPUs.
     """
@@ -147,7 +147,7 @@ class VariationalModel(AbstractSparseModel):
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:
-        """-log p(x | z) + KL(q(. | x) || p) [B] in nats, unweighted; z matters to the first term alone."""
+        """-log p(x | z) + KL(q(. | x) || p) [B] in nats, unweighted; the second term does not depend on z."""
         return self.kl(self.posterior(x), x).per_sample() - self.log_likelihood(x, z)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
@@ -166,8 +166,8 @@ class VariationalModel(AbstractSparseModel):
             parts["kl_choice"] = kl.choice.mean()
         with torch.no_grad():
             stats = {"elbo": -torch.stack(list(parts.values())).sum(), **_gates(q)}
-        moving = weights | spec.posterior.settings(step)
-        stats |= {name: torch.tensor(value, dtype=torch.float64) for name, value in moving.items()}
+        scheduled = weights | spec.posterior.settings(step)
+        stats |= {name: torch.tensor(value, dtype=torch.float64) for name, value in scheduled.items()}
         if spec.free_bits:
             parts |= self._beyond_free_bits(kl)
         parts["kl_slab"] = parts["kl_slab"] * weights["slab_weight"]
@@ -219,7 +219,7 @@ class VariationalModel(AbstractSparseModel):
 
 
 def _gates(q: Parameters) -> dict[str, Tensor]:
-    """Codes that are on, mean over samples: as `encode` counts them, and on average."""
+    """The mean number of codes that are on: as `encode` counts them, and in expectation."""
     if q.gamma is None:
         return {}
     return {"l0": (q.gamma > 0.5).sum() / len(q.gamma), "gates": q.gamma.sum() / len(q.gamma)}

@@ -1,4 +1,4 @@
-"""Steps of `torch.optim.Adam` that are taken elsewhere: its state, its numbers, and a compiled pass over each array."""
+"""Adam steps computed outside `torch.optim.Adam`: its state, its coefficients, and a compiled pass over each array."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from sparsecode.types import AdamStep
 
 __all__ = ["AdamState", "clipped_adam"]
 
-MARGIN = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to norms, and so must we
+MARGIN = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to norms; the same is done here
 
 
 class AdamState:
-    """What a group's `torch.optim.Adam` remembers, for steps that something else takes."""
+    """The state of a group's `torch.optim.Adam`, for steps computed elsewhere."""
 
     def __init__(self, spec: Adam, state: dict[Tensor, dict[str, Any]], params: Sequence[Tensor], taken: int) -> None:
         self._spec, self._state = spec, state
         counts = torch.full((len(params),), taken, dtype=torch.float32)
         self._counts = dict(zip(params, counts, strict=True))
-        self._count = counts.numpy()  # the same memory: all advance at once
+        self._count = counts.numpy()  # shared memory: all counts advance together
 
     @classmethod
     def of(cls, group: OptimiserGroup) -> AdamState | None:
-        """None for another optimiser, and for parameters that have not taken the same number of steps."""
+        """The state; None for another optimiser, and for parameters with different numbers of steps."""
         state, params = group.optimiser.state, list(group.params.values())
         taken = {int(state[param]["step"]) if param in state else 0 for param in params}
         return cls(group.spec, state, params, taken.pop()) if isinstance(group.spec, Adam) and len(taken) == 1 else None
 
     def moments(self, param: Tensor) -> tuple[Tensor, Tensor]:
-        """Of the gradients and of their squares; from here on, its steps are counted here."""
+        """Running means of a parameter's gradient and squared gradient; its steps are counted here from now on."""
         own = self._state[param]
         own["step"] = self._counts[param]
         for name in ("exp_avg", "exp_avg_sq"):
@@ -44,7 +44,7 @@ class AdamState:
         return own["exp_avg"], own["exp_avg_sq"]
 
     def ahead(self, step: int, scale: float = 1.0) -> AdamStep:
-        """The next of its steps, at the learning rate of training step `step`, along gradients times `scale`."""
+        """The coefficients of the next step, at the learning rate of training step `step`, for gradients times `scale`."""
         spec, count, rate = self._spec, int(self._count[0]) + 1, at(self._spec.lr, step)
         return AdamStep(
             rate=rate / (1 - spec.beta1**count),
@@ -63,7 +63,7 @@ class AdamState:
 
 
 def clipped_adam(groups: Sequence[OptimiserGroup], clip: Clip | None) -> Callable[[int], None] | None:
-    """Clipping and the optimisers' steps of a training step, all of them Adam's, for gradients that stay in their place.
+    """Gradient clipping and Adam steps of a training step, for gradients that stay at the same addresses.
 
     `clip_` and `torch.optim.Adam.step` in fewer passes and calls; only roundings differ. None if there is a parameter that is
     not float32 on the CPU, lies in pieces or has no gradient yet, or another optimiser.

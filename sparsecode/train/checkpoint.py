@@ -1,4 +1,4 @@
-"""What a run needs to go on as if nothing had happened: one file, replaced whole."""
+"""Checkpoints: all state needed to continue a run exactly, in one file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from sparsecode.train.optim import OptimiserGroup
 
 __all__ = ["Best", "FitState", "Stall", "read_state", "restore", "save_state"]
 
-COUNTERS = ("step", "steps")  # optimiser state that is not of its parameter's shape and type
+COUNTERS = ("step", "steps")  # optimiser state whose shape and dtype differ from the parameter's
 REMEDY = "restore it from a copy, or delete it to train from the start"
 
 
 class Best(Spec, tag="best"):
-    """The best validation value so far and the step it was seen at."""
+    """The best validation value so far and its step."""
 
     value: float
     step: int
 
 
 class Stall(Spec, tag="stall"):
-    """The validation value that was the last to improve by more than `train.min_change`, and the validations since."""
+    """The last validation value that improved by more than `train.min_change`, and the number of validations since."""
 
     value: float
     validations: int = 0
 
 
 class FitState(Spec, tag="fit_state"):
-    """Where a training stands. `threads` changes the order of sums, so resuming takes it over.
+    """The position of a training. `threads` affects the order of sums and is therefore restored on resume.
 
     `data` is the fingerprint of the samples: going on with others would be another experiment. `stopped_by` says what
     interrupted it, `ended` why it has finished before the last step.
@@ -53,7 +53,7 @@ class FitState(Spec, tag="fit_state"):
 
     @property
     def finished(self) -> bool:
-        """Whether no step is left to take."""
+        """Whether no step is left."""
         return self.step >= self.total_steps or self.ended is not None
 
 
@@ -82,7 +82,8 @@ def restore(
 ) -> FitState:
     """Load what `save_state` wrote into a fresh model and fresh optimisers; sets torch's thread count.
 
-    A training that has finished at step `extended_at` continues by the plan of `fresh`. Raises ValueError naming the file if it is damaged, or belongs to other samples or to another plan than `fresh`.
+    A training that has finished at step `extended_at` continues with the plan of `fresh`. Raises ValueError naming the file if it is
+    damaged, or belongs to other samples or to another plan than `fresh`.
     """
     state = read_state(path)
     tensors = read_tensors(path, REMEDY).tensors

@@ -1,4 +1,4 @@
-"""Training a model by itself: on which devices, in how many processes. The only file that knows Fabric."""
+"""Training of a single model: devices and processes. The only file that imports Fabric."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Devices = Fabric
 def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) -> Devices:
     """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group.
 
-    "auto" is CUDA where there is one, else the CPU. Raises ValueError for what this machine does not have, and for "mps",
+    "auto" is CUDA where there is one, else the CPU. Raises ValueError for devices that this machine does not have, and for "mps",
     the GPU of Apple computers: it has no float64, in which models keep some of their state and scores are summed.
     """
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -71,13 +71,13 @@ def open_session(
     fabric: Devices,
     **options: Unpack[Options],
 ) -> TrainingSession:
-    """The training of `model`, which is moved to the device and precision of `fabric`; its processes share each batch."""
+    """A training session of `model`, moved to the device and precision of `fabric`; its processes share each batch."""
     objective: Objective = model.loss
     if any(param.requires_grad for param in model.parameters()):
         module = fabric.setup_module(model)
         module.mark_forward_method("loss")
         objective = module.loss  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType] - the wrapper hands it through
-    else:  # it learns from statistics alone; DDP refuses models without gradients
+    else:  # the model learns from statistics alone; DDP rejects models without gradients
         fabric.to_device(model)
     return TrainingSession(
         model,
@@ -94,7 +94,7 @@ def open_session(
 
 
 def train_alone(session: TrainingSession) -> FitState:
-    """Take the steps of a session that is in no stack and return where it stands; SIGINT and SIGTERM stop it."""
+    """Run a session outside a stack and return its final state; SIGINT and SIGTERM stop it."""
     weights = next(session.model.parameters())
     samples = session.splits.training.to(weights.device, weights.dtype)
     steps = batches(
@@ -124,7 +124,7 @@ def fit(
     fabric: Devices,
     **options: Unpack[Options],
 ) -> FitState:
-    """Train `model` in place and return where it stands; `options` are those of `Options`.
+    """Train `model` in place and return the final state; `options` are those of `Options`.
 
     Raises NonFiniteLossError with the step and term, and saves the batch to `resume/nonfinite-RANK.safetensors`.
     """

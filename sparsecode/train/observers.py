@@ -1,4 +1,4 @@
-"""What watches a training: progress on the terminal, `metrics.jsonl`, TensorBoard."""
+"""Observers of a training: progress on the terminal, `metrics.jsonl`, TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["TRACKERS", "MetricsFile", "Observer", "ProgressBar", "TensorBoard", 
 
 
 class Observer(Protocol):
-    """Told of every event, in order, on the first process only.
+    """A callable that receives every event, in order, on the first process only.
 
     The reason to stop, returned as text or raised as `StopTraining`, stops training after the present step: its state is
     saved, and the same call goes on from there.
@@ -73,7 +73,7 @@ class MetricsFile:
 
     def __call__(self, event: Event) -> None:
         if event.kind == "start":
-            # Lines after the resumed step belong to steps that will be taken again.
+            # Lines after the resumed step belong to steps that will be repeated.
             kept = b"".join(line for record, line in _lines(self.path) if record["step"] <= event.step)
             if not self.path.exists() or kept != self.path.read_bytes():
                 write_atomic(self.path, kept)
@@ -88,7 +88,7 @@ class MetricsFile:
                 ) from error
 
 
-WATCHED = ("objective", "psnr", "accuracy", "l0")  # of the values of a validation, what the terminal shows
+WATCHED = ("objective", "psnr", "accuracy", "l0")  # validation values shown on the terminal
 
 
 class ProgressBar:

@@ -71,7 +71,7 @@ class SGD(Spec, tag="sgd"):
 
 
 class SparseAdam(Spec, tag="sparse_adam"):
-    """Adam on units with a gradient alone: silent ones keep their weights, which dense Adam's momentum goes on moving."""
+    """Adam on units with a nonzero gradient only: others keep their weights, which dense Adam would change by momentum."""
 
     lr: Rate = 1e-3
     beta1: Beta = 0.9
@@ -106,7 +106,7 @@ class Adagrad(Spec, tag="adagrad"):
 
 @runtime_checkable
 class OptimiserLike(Protocol):
-    """What an optimiser must have: its learning rate, and `build`. `build` starts it at the rate of step 0."""
+    """The protocol of optimisers: a learning rate, and `build`. `build` starts it at the rate of step 0."""
 
     @property
     def lr(self) -> float | Schedule: ...
@@ -129,7 +129,7 @@ class Clip(Spec, tag="clip"):
 
 
 class Optim(Spec, tag="optim"):
-    """Optimisers by pattern over the model's group names; the first that matches counts.
+    """Optimisers by pattern over the model's group names; the first match applies.
 
     A pattern is a whole name (`decoder.weight`), a first part of one (`decoder`), or has wildcards (`*.bias`).
     """
@@ -139,7 +139,7 @@ class Optim(Spec, tag="optim"):
 
 
 class OptimiserGroup(NamedTuple):
-    """The parameters that one pattern took, by name in the model, and their optimiser."""
+    """The parameters matched by one pattern, by name in the model, and their optimiser."""
 
     spec: Group
     params: dict[str, nn.Parameter]
@@ -178,7 +178,7 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
 
 
 def _short(group: Group) -> dict[str, Any]:
-    """An optimiser as JSON types, less what is as usual."""
+    """An optimiser as JSON types, without default values."""
     given = plain(group)
     usual: dict[str, Any] = {} if is_foreign(group) else msgspec.to_builtins(type(group)())
     return {name: value for name, value in given.items() if name == "type" or name not in usual or value != usual[name]}
@@ -189,7 +189,7 @@ def _matches(group: str, pattern: str) -> bool:
 
 
 def set_rates(groups: Sequence[OptimiserGroup], step: int) -> None:
-    """Learning rates of this step, a pure function of it."""
+    """Set the learning rates of this step, a pure function of it."""
     for group in groups:
         for settings in group.optimiser.param_groups:
             settings["lr"] = at(group.spec.lr, step)

@@ -1,4 +1,4 @@
-"""How a training is planned, apart from the loop: importing this does not import Fabric, which takes a second."""
+"""The plan of a training, apart from the loop: importing this does not import Fabric, which takes a second."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sparsecode.specs import Count, NonNegative, Positive, Spec
 __all__ = ["STATE_FILE", "UNREAD", "Accelerator", "NonFiniteLossError", "Precision", "StopTraining", "Train", "clock"]
 
 STATE_FILE = "state.safetensors"
-UNREAD = "a closed output"  # what stops a training whose output nobody reads, as `train | head`
+UNREAD = "a closed output"  # the reason to stop when nobody reads the output, as in `train | head`
 Precision = Literal["32-true", "64-true"]
 
 
 class Train(Spec, tag="train"):
-    """How long, in what batches, and how often to look. The batch is global: all processes share it."""
+    """Length of a training, batch size, and intervals of validation. The batch is global: all processes share it."""
 
     epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
     batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]

@@ -1,4 +1,4 @@
-"""One model in training: the loop that takes its steps, and where it stands, validates, tells observers, saves and resumes."""
+"""The training session of one model: training loop, position, validation, observers, checkpoints and resumption."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from sparsecode.version import __version__
 
 __all__ = ["Objective", "Options", "Signal", "Steps", "TrainingSession"]
 
-INITIAL_SAMPLE = 10_000  # training samples that data-dependent starts may look at
+INITIAL_SAMPLE = 10_000  # training samples used for data-dependent initialisation
 
 Objective = Callable[[Batch, int, Stream], Loss]
-Signal = Callable[[], str | None]  # what asks the training to stop now, if anything does
+Signal = Callable[[], str | None]  # the reason to stop now, else None
 
 
 class Steps(Protocol):
-    """How a session takes its steps: plainly by autograd, in one pass, or as a member of a stack."""
+    """The protocol of a step: by autograd, in one fused pass, or as a member of a stack."""
 
     def loss(self, batch: Batch, step: int, rng: Stream, watched: bool) -> Loss:
         """The loss of a batch; `stats` are needed only if it is `watched`."""
         ...
 
     def update(self, loss: Loss, step: int) -> None:
-        """New weights, after the loss was found to be finite."""
+        """Update the weights, once the loss is known to be finite."""
         ...
 
 
 class Options(TypedDict, total=False):
-    """What a session may be given besides its model, samples and plan.
+    """Options of a session besides model, samples and plan.
 
-    With a folder `resume`, the state is saved there at every checkpoint and whenever training is stopped, and a state that
-    is there already is continued: on one CPU the weights are then bit for bit those of an uninterrupted run. `evaluate`
-    gives validation values; whenever the one named `train.select` is the lowest (highest, if `higher_is_better`) so far,
+    With a folder `resume`, the state is saved there at every checkpoint and whenever training is stopped, and an
+    existing state is continued: on one CPU the weights are then bit for bit those of an uninterrupted run. `evaluate`
+    returns validation values; whenever the one named `train.select` is the lowest (highest, if `higher_is_better`) so far,
     `on_best` is called; at every validation if it is `last`. `data` is the fingerprint of the samples, where it is known;
     `extended_at` the step at which the state in `resume` has finished an earlier plan. `start` is called with the model after
     its data-dependent start, unless a state is continued; parameters named in `frozen` keep their bits.
@@ -69,10 +69,10 @@ class Options(TypedDict, total=False):
 
 
 class TrainingSession:
-    """One model in training, in place. `run` is the training loop.
+    """The training of one model, in place. `run` is the training loop.
 
-    Creating it builds the optimisers of `groups` and continues what was saved in `resume`, or lets the model look at its
-    data. `rank` of `world` processes share each batch; `objective` and `backward` are how they do it.
+    Creating it builds the optimisers of `groups` and continues the state saved in `resume`, or initialises the model from
+    data. `rank` of `world` processes share each batch; `objective` and `backward` do so.
     """
 
     def __init__(
@@ -124,13 +124,13 @@ class TrainingSession:
         if resume is not None and self.step == options.get("extended_at") and not self.over:
             self._save()  # by the new plan
         self._began = time.monotonic()
-        self._asked: str | None = None  # by an observer, to stop
+        self._asked: str | None = None  # the reason to stop given by an observer
         self._notify("start", {})
         model.train()
 
     @property
     def state(self) -> FitState:
-        """Where training stands, as it is saved."""
+        """The position of the training, as it is saved."""
         return msgspec.structs.replace(
             self._plan,
             step=self.step,
@@ -142,11 +142,11 @@ class TrainingSession:
 
     @property
     def over(self) -> bool:
-        """Whether no further step is to be taken: the plan is fulfilled or ended early, or something stopped it."""
+        """Whether training is over: the plan is complete or ended early, or the session was stopped."""
         return self.step >= self.total_steps or self.ended is not None or self.stopped_by is not None
 
     def run(self, batches: Iterable[Batch], steps: Steps, signal: Signal) -> None:
-        """The training loop: a step per batch, from the present one on, until batches end or the session is `over`.
+        """The training loop: one step per batch, from the current one, until batches end or the session is `over`.
 
         Raises NonFiniteLossError with the step and term, and saves the batch beside the state as `nonfinite-RANK.safetensors`.
         """
@@ -169,19 +169,19 @@ class TrainingSession:
                 return
 
     def end(self) -> None:
-        """Whether or not all steps were taken."""
+        """Finish, whether or not all steps were done: evaluation mode, and the event "end"."""
         self.model.eval()
         self._notify("end", {})
 
     def _advance(self, loss: Loss, signal: Signal) -> None:
-        """After an update: tell, validate and save what is due; `stopped_by` is set if something asks for it before the last step."""
+        """After an update: notify, validate and save as due; sets `stopped_by` on a request to stop before the last step."""
         self.step = step = self.step + 1
         last = step == self.total_steps
         if step % self.train.log_every == 0 or last:
             self._notify("train", {**_floats(loss), "seconds": time.monotonic() - self._began})
         if self._evaluate and self.rank == 0 and (step % self._every_evaluate == 0 or last):
             self._validate(self._evaluate)
-        # only now: observers and validation take their time
+        # only now, as observers and validation may take long
         asked = signal() or self._asked
         stopped = any_rank(asked is not None or self.ended is not None, loss.total.device) and not last
         if stopped and self.ended is None:
@@ -201,9 +201,9 @@ class TrainingSession:
                 asked = observer(Event(kind, self.step, self.total_steps, values))
             except StopTraining as stop:
                 asked = str(stop) or "an observer"
-            except BrokenPipeError:  # whoever read the output has left
+            except BrokenPipeError:  # the reader of the output has exited
                 asked = UNREAD
-            if isinstance(asked, str):  # what else a function may return says nothing
+            if isinstance(asked, str):  # other return values have no meaning
                 self._asked = asked
 
     def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
@@ -220,7 +220,7 @@ class TrainingSession:
                 self._on_best(self.model)
 
     def _judge(self, value: float, patience: int) -> None:
-        """Whether training ends early, because the selected value has stopped improving."""
+        """End training early if the selected value has stopped improving."""
         stall, sign = self._stall, -1.0 if self._higher_is_better else 1.0
         if stall is None or sign * (stall.value - value) > self.train.min_change:
             self._stall = Stall(value)
@@ -230,7 +230,7 @@ class TrainingSession:
             self.ended = f"no improvement of {self.train.select} in {patience} validations"
 
     def _non_finite(self, loss: Loss, batch: Batch, keep: bool) -> NonFiniteLossError:
-        """What went wrong at this step, and in which file its batch is."""
+        """The error for this step, with the file that its batch is saved to."""
         terms = [name for name, value in loss.parts.items() if not bool(torch.isfinite(value))]
         kept = ""
         if self._path is not None and keep:

@@ -1,4 +1,4 @@
-"""Adam that leaves silent units alone."""
+"""Adam that does not update units without a gradient."""
 
 from __future__ import annotations
 

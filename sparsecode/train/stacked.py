@@ -1,4 +1,4 @@
-"""Training the members of a stack: one stream of data and noise per seed, and whose turn it is; all else is each session's."""
+"""Training the members of a stack: shared batches and noise per seed, and the schedule of members."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ HELD = 2**27  # bytes of batches and noise that members may share
 def train_stacked(
     stack: Stacked, sessions: Sequence[TrainingSession], batched: bool | None = None
 ) -> dict[int, Exception]:
-    """Take the steps of all members of a stack; the problems of those that failed, by number. The others continue.
+    """Train all members of a stack; returns the errors of those that failed, by number. The others continue.
 
-    Each session is as it would be alone, with its own order of samples, noise, clipping and optimiser state; a signal stops
+    Each session gives the result of training alone, with its own order of samples, noise, clipping and optimiser state; a signal stops
     and saves all. Threads take some steps of one member after the other, or `batched` products take a step of all members
     at once (the default off CPUs).
     """
@@ -56,7 +56,7 @@ def train_stacked(
 
 
 class _Draws(NamedTuple):
-    """Batches, and noise for those of seeds in `normal`."""
+    """Batches, with noise for seeds in `normal`."""
 
     readers: dict[int, Reader]
     normal: set[int]
@@ -76,7 +76,7 @@ class _Draws(NamedTuple):
         return [self.at(seed, step) for step in steps]
 
     def turn(self, seed: int) -> int:
-        """Steps whose draws may be held for all seeds, twice."""
+        """The number of steps whose batches and noise fit in memory for all seeds, twice."""
         drawn = self.at(seed, 0)
         size = 2 * (1 + (drawn.normal is not None)) * drawn.turned.numel() * drawn.turned.element_size()
         return max(1, min(TURN, HELD // (2 * size * len(self.readers))))
@@ -116,10 +116,10 @@ class _Member:
 def _in_turns(
     stack: Stacked, sessions: Sequence[TrainingSession], draws: _Draws, pool: ThreadPoolExecutor, signal: Signal
 ) -> dict[int, Exception]:
-    """Some steps of one member at a time: threads seldom wait for each other, though members share what is drawn."""
+    """Several steps of one member at a time: threads rarely wait for each other, although members share batches."""
     members = [_Member(stack, i, session, compiled=True) for i, session in enumerate(sessions)]
     length = draws.turn(sessions[0].seed)
-    drawn: dict[int, dict[int, Future[list[Drawn]]]] = {}  # by number of the turn, and by seed
+    drawn: dict[int, dict[int, Future[list[Drawn]]]] = {}  # by turn, then by seed
     failed: dict[int, Exception] = {}
 
     def draw(number: int) -> None:
@@ -156,7 +156,7 @@ def _in_turns(
 def _all_at_once(
     stack: Stacked, sessions: Sequence[TrainingSession], draws: _Draws, pool: ThreadPoolExecutor, signal: Signal
 ) -> dict[int, Exception]:
-    """By batched products, which take all members, whether they are needed or not."""
+    """Steps of all members at once by batched products, including members that are finished."""
     members = [_Member(stack, i, session, compiled=False) for i, session in enumerate(sessions)]
     failed: dict[int, Exception] = {}
 
@@ -167,7 +167,7 @@ def _all_at_once(
     coming = draw(step)
     while going := [i for i, session in enumerate(sessions) if i not in failed and not session.over]:
         drawn = {seed: future.result() for seed, future in coming.items()}
-        coming = draw(step + 1)  # while members learn from these
+        coming = draw(step + 1)  # while members train on the present ones
         given = [drawn[session.seed] for session in sessions]
         losses = stack.losses(given, step, [Stream(session.seed, step) for session in sessions])
         caught = signal()  # so that all stop at the same step
@@ -185,7 +185,7 @@ def _all_at_once(
 
 @contextmanager
 def _pool(workers: int) -> Generator[ThreadPoolExecutor]:
-    """Threads that share torch's between them."""
+    """A pool of threads that divide torch's threads among them."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),)) as pool:
         try:

@@ -1,4 +1,4 @@
-"""How a model by itself takes a step: by autograd, or in one pass where there is a faster one for it and its optimiser."""
+"""Training steps of a single model: by autograd, or in one fused pass where model and optimiser allow it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparsecode.types import Batch, Loss
 
 __all__ = ["Fused", "Plain", "fuse", "steps_for", "update_weights"]
 
-FUSED = (bound_updates,)  # each gives the update of the models it is made for, None for others
+FUSED = (bound_updates,)  # each returns the update for models it supports, None for others
 
 
 class Plain:
@@ -53,7 +53,7 @@ def update_weights(
     step: int,
     optimise: Callable[[int], None] | None = None,
 ) -> None:
-    """From gradients to new weights; `optimise` clips and takes the optimisers' steps in their place."""
+    """Update weights from gradients; `optimise` clips and steps instead of the optimisers, if given."""
     set_rates(groups, step)
     model.project_grads_()
     if optimise is not None:
@@ -66,7 +66,7 @@ def update_weights(
 
 
 class Fused:
-    """Steps from a batch to new weights in one pass, in the memory of the `torch.optim.Adam` that would have taken them.
+    """Steps from a batch to new weights in one pass, using the state of the `torch.optim.Adam` that they replace.
 
     Only roundings differ. A loss that is not finite changes no weight.
     """
@@ -80,13 +80,13 @@ class Fused:
         return loss
 
     def update(self, loss: Loss, step: int) -> None:
-        """Done by `loss`."""
+        """Nothing: `loss` has updated the weights."""
 
 
 def fuse(model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGroup], batch_size: int) -> Fused | None:
-    """Fused steps of a model for batches of this size and its optimisers `groups`; None if there are none.
+    """Fused steps of a model for batches of this size and its optimisers `groups`; None if not supported.
 
-    There are some for one group of Adam without clipping.
+    Supported is one group of Adam without clipping.
     """
     adam = AdamState.of(groups[0]) if len(groups) == 1 and optim.clip is None else None
     if adam is None:
@@ -96,7 +96,7 @@ def fuse(model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGro
 
 
 def steps_for(session: TrainingSession) -> Steps:
-    """The fastest way in which the model of a session can take its steps by itself."""
+    """The fastest kind of steps for the model of a session."""
     fused = None
     if session.world == 1:
         fused = fuse(session.model, session.optim, session.groups, session.train.batch_size)

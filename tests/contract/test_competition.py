@@ -129,5 +129,5 @@ def test_an_interneuron_starts_by_taking_the_mean_away() -> None:
 
 
 def test_schedules_that_never_reach_their_stop_are_refused() -> None:
-    with pytest.raises(ValueError, match="never gets there"):
+    with pytest.raises(ValueError, match="never reaches it"):
         Exponential(start=10.0, factor=2.0, every=5, stop=1.0)
