@@ -197,7 +197,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, n: int) -> No
         os.killpg(process.pid, signal.SIGINT)
         text = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 130, text
-    assert "The same command goes on" in text
+    assert "Run the same command to resume" in text
     assert "Traceback" not in text
     states = [RunFolder(path).state() for path in out.glob("digits-sdl_seed=*")]
     assert any(state is not None and 0 < state.step < state.total_steps for state in states)

@@ -1,4 +1,4 @@
-"""The terminal: what is printed there is text, not markup, and names with control characters cannot act on it."""
+"""Terminal output as plain text: no markup, control characters in names are escaped."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def data_space_keys(model: AmortisedModel, rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def most_active(model: AmortisedModel, split: Split, theta: float, n: int) -> Tensor:
-    """The units that are active on most samples without noise, in this order; n at most, and none that is never active."""
+    """At most n units that are active on at least one sample without noise, most active first."""
     use: UnitUse | None = None
     for x in split.x.split(BLOCK):
         z = model.encode(x)

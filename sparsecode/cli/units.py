@@ -36,7 +36,7 @@ WORDS = 30  # columns of a table before the runs
 
 
 class Units(Spec, tag="units"):
-    """Of one run: activity, a summary of the receptive fields of the most active units, and the mean of their largest cosines
+    """Measurements of one run: activity, a summary of the receptive fields of the most active units, and the mean of their largest cosines
     to a training image. The last two are None where samples are no pictures.
     """
 

@@ -21,7 +21,7 @@ __all__ = ["cached", "key_of", "mapped", "require_space", "written"]
 
 
 def key_of(*parts: bytes) -> str:
-    """A name for what is built from these."""
+    """A hash of the arguments, the name of what is built from them."""
     hasher = hashlib.blake2b(digest_size=12)
     for part in parts:
         hasher.update(len(part).to_bytes(8, "little") + part)

@@ -44,8 +44,8 @@ class MiniLM(Spec, tag="minilm"):
         path = Path(os.environ.get(VARIABLE, ".")) / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or make activations "
-                'of your own with `sparsecode extract` and train on them: --set data=\'{"type":"shards","path":"FOLDER"}\''
+                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or extract activations "
+                'with `sparsecode extract` and train on them: --set data=\'{"type":"shards","path":"FOLDER"}\''
             )
         if self.window == 1:
             return Arrays(str(path), key="acts", valid=self.valid, test=self.test, seed=self.seed, block=SPAN).load()

@@ -1,4 +1,4 @@
-"""Finding files: first below SPARSECODE_DATA, else by download into the user's cache; always by checksum."""
+"""Locating files: first below SPARSECODE_DATA, else by download into the user's cache; always by checksum."""
 
 from __future__ import annotations
 

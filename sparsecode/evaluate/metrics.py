@@ -117,7 +117,7 @@ class ExplainedVariance:
     """
 
     class ByFeature(NamedTuple):
-        """Of features that vary, the mean of 1 - sum (x_j - y_j)^2 / sum (x_j - mean_j)^2 (NaN if none does); and which are large.
+        """The mean over features that vary of 1 - sum (x_j - y_j)^2 / sum (x_j - mean_j)^2 (NaN if none does); and the large features.
 
         `large` features hold more than `LARGE` times the mean share of the variance, `share` is what they hold together, and
         `rest` the explained variance of all others (NaN if there is no large one, or the others do not vary).

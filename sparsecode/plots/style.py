@@ -20,17 +20,17 @@ BROAD = 0.62  # mean width of a digit, in font sizes
 
 
 def colour(i: int) -> str:
-    """Of the i-th line; after the last one they come again, with the next `dash`."""
+    """The colour of the i-th line; colours repeat, with the next `dash`."""
     return COLOURS[i % len(COLOURS)]
 
 
 def mark(i: int) -> str:
-    """Of the i-th line's points, so that colour is never the only difference."""
+    """The marker of the i-th line's points, so that colour is never the only difference."""
     return MARKS[i % len(MARKS)]
 
 
 def dash(i: int) -> str:
-    """Of the i-th line."""
+    """The dash pattern of the i-th line."""
     return DASHES[i // len(COLOURS) % len(DASHES)]
 
 

@@ -35,7 +35,7 @@ class Dictionary(NamedTuple):
 
 
 class Cosines(Spec, tag="cosines"):
-    """Of each atom, the largest |cosine| to another one: mean, quantiles at `QUANTILES` and maximum over the atoms.
+    """Mean, quantiles at `QUANTILES` and maximum over atoms of the largest |cosine| of each atom to another one.
 
     `duplicates` are atoms for which it is above 0.9, `pairs` the share of all pairs of atoms above 0.9, `empty` atoms of norm
     0 (their cosines are 0).

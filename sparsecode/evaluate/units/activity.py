@@ -270,7 +270,7 @@ def _nearest(model: AbstractSparseModel, split: Split, noise: NoiseSource, seed:
 
 
 def _mean(values: Tensor) -> float | None:
-    """Of those that are finite; None if there are none."""
+    """The mean of the finite values; None if there are none."""
     sound = values[values.isfinite()]
     return float(sound.mean()) if len(sound) else None
 

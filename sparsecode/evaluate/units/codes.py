@@ -13,9 +13,9 @@ __all__ = ["CodeMeans", "Codes"]
 
 
 class CodeMeans(Result, tag="code_means"):
-    """Of the mean activation rho_j of every code over n samples: mean, least and greatest over codes.
+    """Mean, least and greatest over codes of their mean activation rho_j over n samples.
 
-    `kl` is sum_j KL(rho | rho_j) in nats for the `rho` that a KL term of the model asks for; None without one.
+    `kl` is sum_j KL(rho | rho_j) in nats for the target `rho` of the model's KL term; None without one.
     Source: Ng, "Sparse autoencoder", CS294A lecture notes, 2011.
     """
 

@@ -59,7 +59,7 @@ class Network(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Of delta_j = relu(z_j + s_j g) - relu(z_j), g ~ N(0, 1): E[delta_j] and E[delta_j^2], [B, n_code]."""
+    """E[delta_j] and E[delta_j^2], [B, n_code], of delta_j = relu(z_j + s_j g) - relu(z_j), g ~ N(0, 1)."""
 
     first: Tensor
     second: Tensor

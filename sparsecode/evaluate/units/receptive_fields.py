@@ -58,9 +58,9 @@ class Fields(NamedTuple):
 
 
 class FieldsSummary(Spec, tag="fields_summary"):
-    """Of `n` receptive fields: shares by the function that fits better, with quality above `GOOD`; medians of these, None if there are none.
+    """Shares of `n` receptive fields by the better fitting function, with quality above `GOOD`; medians over these, None if there are none.
 
-    `orientation`: not a median but how strongly orientations prefer one, |mean of exp(2 i angle)|, 0 to 1 (None of fewer than 10).
+    `orientation`: not a median but the concentration of orientations, |mean of exp(2 i angle)|, 0 to 1 (None of fewer than 10).
     `opponency` and `chroma` are None for
     one channel.
     """
@@ -81,7 +81,7 @@ class FieldsSummary(Spec, tag="fields_summary"):
 
 
 class Nearest(NamedTuple):
-    """Of each key the largest cosine to any image, and which one it is, [n] each."""
+    """For each key, the largest cosine to any image and the index of that image, [n] each."""
 
     cosine: Tensor
     row: Tensor

@@ -175,7 +175,7 @@ def _basis(family: _Family, shapes: Float[Tensor, "g s"], at: Float[Tensor, "f 2
 def _starts(
     family: _Family, shapes: Float[Tensor, "g s"], y: Float[Tensor, "n f"], at: Float[Tensor, "f 2"]
 ) -> Float[Tensor, "n p"]:
-    """Of each picture the candidate that explains most of it, with the weights that do."""
+    """For each picture, the candidate of least squared error and its weights."""
     explained: list[Tensor] = []
     for part in shapes.split(100):
         basis = torch.linalg.qr(_basis(family, part, at)).Q
