@@ -15,7 +15,7 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.formats import Converted, convert, detect, locate, read, refuse_what_is_there
+from sparsecode.interop.formats import Converted, convert, detect, locate, read, refuse_what_is_there, written
 from sparsecode.interop.record import AffineSAE, Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES
@@ -27,6 +27,8 @@ __all__ = ["convert_command"]
 def convert_command(asked: using.Convert) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
     src, dst, to, dtype, seed, like, ignore, force = asked
+    if to not in written():
+        raise UsageError(f"--to is {to!r}; expected one of {', '.join(written())}")
     if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():

@@ -28,6 +28,7 @@ __all__ = [
     "read",
     "refuse_what_is_there",
     "write",
+    "written",
 ]
 
 
@@ -190,10 +191,16 @@ def write(sae: AffineSAE, path: str | Path, name: str) -> None:
 
 
 def _writer(name: str) -> Writer:
-    writer = FORMATS[name].writer
+    writer = FORMATS[name].writer if name in FORMATS else None
     if writer is None:
-        raise ValueError(f"{name} is only read; written are {', '.join(n for n, f in FORMATS.items() if f.writer)}")
+        why = ", which is only read" if name in FORMATS else ""
+        raise ValueError(f"format is {name!r}{why}; expected one of {', '.join(written())}")
     return writer
+
+
+def written() -> list[str]:
+    """The names of the formats that can be written."""
+    return [name for name, format_ in FORMATS.items() if format_.writer]
 
 
 def refuse_what_is_there(path: Path, force: bool = False) -> None:
@@ -238,7 +245,8 @@ def convert(
     path = Path(path)
     refuse_what_is_there(path, force)
     found, source = locate(source)
-    old, new, writer = FORMATS[found], FORMATS[name], _writer(name)
+    writer = _writer(name)
+    old, new = FORMATS[found], FORMATS[name]
     given = read(source, found, ignore)
     before = old.computed(source, ignore)
     path = path if path.name else path.resolve()

@@ -206,6 +206,20 @@ class TestCommand:
         assert "--to saelens or dictionary_learning" in " ".join(capsys.readouterr().err.split())
         assert not out.exists()
 
+    def test_formats_are_those_that_can_be_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A new format is its file and its entry: the command line reads the entries."""
+        known = "sparsecode, saelens, dictionary_learning, sparsify, openai"
+        for name in ("gemma_scope", "none"):
+            assert main(["convert", self.source, str(tmp_path / "out"), "--to", name]) == 2
+            assert f"--to is {name!r}; expected one of {known}" in " ".join(capsys.readouterr().err.split())
+        with pytest.raises(ValueError, match=f"format is 'none'; expected one of {known}"):
+            convert(self.source, tmp_path / "out", "none")
+        monkeypatch.setitem(FORMATS, "other", FORMATS["saelens"]._replace(matches=lambda path: False))
+        assert main(["convert", self.source, str(tmp_path / "out"), "--to", "other"]) == 0
+        assert (tmp_path / "out" / "cfg.json").exists()
+
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
     def test_other_precisions(self, dtype: str, tmp_path: Path) -> None:
         out = tmp_path / "sae"

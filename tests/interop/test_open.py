@@ -151,7 +151,9 @@ def test_cross_layer_transcoders_are_refused(tmp_path: Path) -> None:
 
 def test_published_suites_are_only_read(tmp_path: Path) -> None:
     sae = read(Case("gemma_scope", "res").path)
-    with pytest.raises(ValueError, match="gemma_scope is only read"):
+    with pytest.raises(
+        ValueError, match="format is 'gemma_scope', which is only read; expected one of sparsecode, saelens"
+    ):
         write(sae, tmp_path / "out", "gemma_scope")
     assert not list(tmp_path.iterdir())
 

@@ -132,7 +132,7 @@ class Convert(NamedTuple):
     Args:
         src: the autoencoder to convert
         dst: the folder to write; for openai a file that ends in .pt
-        to: the format to write
+        to: the format to write: saelens, dictionary_learning, sparsify, openai, sparsecode
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
         like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
@@ -142,7 +142,7 @@ class Convert(NamedTuple):
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
     dst: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    to: Literal["saelens", "dictionary_learning", "sparsify", "openai", "sparsecode"]
+    to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
     dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
     seed: int = 0
     like: str | None = None
