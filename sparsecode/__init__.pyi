@@ -24,6 +24,7 @@ from .runs import RunFolder as RunFolder
 from .solvers.dictionary import learn_dictionary as learn_dictionary
 from .solvers.lasso import sparse_encode as sparse_encode
 from .solvers.pursuit import omp_encode as omp_encode
+from .specs import Spec as Spec
 from .version import __version__ as __version__
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "InitFrom",
     "Run",
     "RunFolder",
+    "Spec",
     "__version__",
     "data",
     "evaluate",

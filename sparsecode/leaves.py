@@ -16,12 +16,12 @@ __all__ = [
     "admitted",
     "built",
     "foreign_types",
-    "lacking",
     "members",
     "opened",
     "plain",
     "qualified",
     "tag_of",
+    "unfit",
     "unknown_tag",
 ]
 
@@ -60,21 +60,24 @@ def is_foreign(value: Any) -> bool:
 def admitted(value: Any, hint: Any, where: str) -> Any:
     """`value`, or a tuple or dictionary that holds it, if a leaf of a user may stand in a field of type `hint`.
 
-    Raises msgspec.ValidationError where no field of that type takes other leaves, and ValueError naming the place where it lacks
-    something, or cannot be recorded.
+    A single object in place of a tuple of them becomes a tuple of one. Raises msgspec.ValidationError for JSON's types, and
+    ValueError naming the place and what may stand there for an object that lacks something or cannot be recorded.
     """
     inner = _inner(hint, value)
     if inner is not None:
         if isinstance(value, dict):
             return {key: admitted(item, inner, f"{where}[{key!r}]") for key, item in value.items()}
         return tuple(admitted(item, inner, f"{where}[{i}]") for i, item in enumerate(value))
+    several = _inner(hint, ())
+    if several is not None and not isinstance(value, PLAIN):
+        return (admitted(value, several, where),)
     try:
         return msgspec.convert(value, hint)
     except msgspec.ValidationError:
-        if not _wanted(hint) or not is_foreign(value):
+        if isinstance(value, PLAIN) or not _known(hint):
             raise
-    if missing := lacking(value, hint):
-        raise ValueError(f"{where} is {value!r}; expected {', '.join(_known(hint))}, or an object with {missing}")
+    if problem := unfit(value, hint, where, ", ".join(_known(hint))):
+        raise ValueError(problem)
     try:
         plain(value)
     except (TypeError, AttributeError) as error:
@@ -85,17 +88,18 @@ def admitted(value: Any, hint: Any, where: str) -> Any:
     return value
 
 
-def lacking(value: Any, hint: Any) -> str:
-    """The attributes that an object lacks for a field of type `hint`; empty if it fits."""
+def unfit(value: Any, hint: Any, where: str, known: str) -> str:
+    """Why an object cannot stand in a field of type `hint`, as a message in which `known` says what else can; empty if it fits."""
     if isinstance(value, tuple(m for m in members(hint) if isinstance(m, type))):
         return ""
-    if isinstance(value, type):
-        return f"these parts, such as {value.__name__}(...) instead of its class"
-    missing = [
-        [name for name in wanted if not hasattr(value, name)] for wanted in _wanted(hint) if is_foreign(value)
-    ] or [["one of these types"]]
-    least = min(missing, key=len)
-    return ", ".join(least) and f"{', '.join(least)}, which {type(value).__name__} lacks"
+    lacks = [[name for name in wanted if not hasattr(value, name)] for wanted in _wanted(hint) if is_foreign(value)]
+    least = min(lacks, key=len, default=None)
+    if isinstance(value, type) and (least == [] or value in members(hint)):
+        return f"{where} is the class {value.__name__}; expected an object of it: write {value.__name__}(...)"
+    if least == []:
+        return ""
+    other = f", or an object with {', '.join(least)}, which {type(value).__name__} lacks" if least else ""
+    return f"{where} is {value!r}; expected {known}{other}"
 
 
 def foreign_types(config: Any) -> tuple[type, ...]:
@@ -117,7 +121,8 @@ def _foreign(value: Any, hint: Any) -> Iterator[Any]:
 
 
 def _is_foreign_to(value: Any, hint: Any) -> bool:
-    return is_foreign(value) and type(value) not in members(hint)
+    """Not so in a field of type Any: what it holds is data, such as the result of a measure, recorded as it is."""
+    return hint is not Any and is_foreign(value) and type(value) not in members(hint)
 
 
 def qualified(kind: type) -> str:

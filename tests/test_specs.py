@@ -162,7 +162,7 @@ def test_numbers_are_not_guessed_from_other_types(wrong: Any) -> None:
 
 def test_a_part_of_the_wrong_kind_is_refused() -> None:
     wrong: Any = L1()
-    with pytest.raises(ValueError, match=r"^Outer\.part: got L1"):
+    with pytest.raises(ValueError, match=r"^Outer\.part is L1\(.*\); expected inner, other$"):
         Outer(size=1, part=wrong)
 
 

@@ -17,7 +17,8 @@ import pytest
 from sparsecode.data import Digits
 from sparsecode.overrides import OverrideError, value_at
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import RunFolder, list_runs
+from sparsecode.run_list import list_runs
+from sparsecode.runs import RunFolder
 from sparsecode.sweeps import RESULTS, Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, sweep
 
 QUICK = ("train.epochs=0.1", "evaluate.sigmas=[]", "model.n_code=16")

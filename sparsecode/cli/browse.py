@@ -11,7 +11,8 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.tables import objectives, print_evaluation, runs_table
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import RunFolder, labelled, list_runs
+from sparsecode.run_list import list_runs
+from sparsecode.runs import RunFolder, labelled
 from sparsecode.specs import differences, to_json
 
 __all__ = ["recipes_command", "runs_command"]

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from sparsecode.cli.console import Console
 from sparsecode.evaluate import base as evaluated
-from sparsecode.runs import Evaluation, Summary
+from sparsecode.run_list import Summary
+from sparsecode.runs import Evaluation
 
 __all__ = ["objectives", "print_evaluation", "rich_table", "runs_table", "with_deviation"]
 

@@ -15,6 +15,7 @@ from .latents import CIFAR10Latents as CIFAR10Latents
 from .minilm import MiniLM as MiniLM
 from .patches import Patches as Patches
 from .registry import Data as Data
+from .registry import DataLike as DataLike
 from .shapes import Shapes as Shapes
 from .shard_writer import ShardWriter as ShardWriter
 from .shards import Shards as Shards
@@ -38,6 +39,7 @@ __all__ = [
     "ClassTasks",
     "DSprites",
     "Data",
+    "DataLike",
     "Digits",
     "Exponential",
     "Factor",

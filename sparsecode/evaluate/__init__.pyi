@@ -1,5 +1,7 @@
+from .base import WHOLE as WHOLE
 from .base import How as How
 from .base import Measure as Measure
+from .base import OtherResult as OtherResult
 from .base import Result as Result
 from .base import Table as Table
 from .dictionary.geometry import Dictionary as Dictionary
@@ -35,6 +37,7 @@ from .variational.gates import Gates as Gates
 __all__ = [
     "DURING_TRAINING",
     "STANDARD",
+    "WHOLE",
     "AnyMeasure",
     "Codes",
     "Denoising",
@@ -45,6 +48,7 @@ __all__ = [
     "How",
     "LinearMap",
     "Measure",
+    "OtherResult",
     "Restoration",
     "Result",
     "Score",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data.splits import Split
@@ -63,6 +63,7 @@ class OtherResult(Result, tag="other_result"):
         return {k: float(v) for k, v in self.fields.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
+@runtime_checkable
 class Measure(Protocol):
     """`name` is its key in `eval.json`. `applies` says whether a model has what is measured; the only place where a kind of
     model is asked for. `measure` gives a result for each coder, or one under the key `WHOLE`; none where nothing is defined.

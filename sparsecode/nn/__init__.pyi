@@ -1,6 +1,8 @@
 from .activations import ELU as ELU
 from .activations import GELU as GELU
 from .activations import Activation as Activation
+from .activations import ActivationLike as ActivationLike
+from .activations import ActivationModule as ActivationModule
 from .activations import BatchTopK as BatchTopK
 from .activations import GABASwitch as GABASwitch
 from .activations import Gated as Gated
@@ -19,6 +21,7 @@ from .affine import Affine as Affine
 from .affine import BiasedDictionary as BiasedDictionary
 from .constraints import Bounded as Bounded
 from .constraints import Constraint as Constraint
+from .constraints import ConstraintLike as ConstraintLike
 from .constraints import Free as Free
 from .constraints import UnitBall as UnitBall
 from .constraints import UnitNorm as UnitNorm
@@ -27,16 +30,22 @@ from .convnet import ConvEncoder as ConvEncoder
 from .convnet import ConvNet as ConvNet
 from .convolutional import ConvolutionalDictionary as ConvolutionalDictionary
 from .convolutional import ConvolutionalLISTA as ConvolutionalLISTA
+from .corruptions import Corrupted as Corrupted
 from .corruptions import Corruption as Corruption
+from .corruptions import CoverLike as CoverLike
 from .corruptions import Half as Half
 from .corruptions import MaskBlock as MaskBlock
 from .corruptions import MaskPixels as MaskPixels
 from .corruptions import SaltAndPepper as SaltAndPepper
 from .decoders import Decoder as Decoder
+from .decoders import DecoderLike as DecoderLike
+from .decoders import DecoderModule as DecoderModule
 from .decoders import LinearDictionary as LinearDictionary
 from .decoders import OneHidden as OneHidden
 from .encoders import LISTA as LISTA
 from .encoders import Encoder as Encoder
+from .encoders import EncoderLike as EncoderLike
+from .encoders import EncoderModule as EncoderModule
 from .encoders import LinearEncoder as LinearEncoder
 from .gates import BinaryConcrete as BinaryConcrete
 from .gates import Gate as Gate
@@ -50,11 +59,14 @@ from .noises import ExponentialNoise as ExponentialNoise
 from .noises import GaussianNoise as GaussianNoise
 from .noises import LaplaceNoise as LaplaceNoise
 from .noises import Noise as Noise
+from .noises import NoiseLike as NoiseLike
 from .noises import PoissonNoise as PoissonNoise
 from .noises import UniformNoise as UniformNoise
 from .normalisers import Centre as Centre
 from .normalisers import Identity as Identity
 from .normalisers import Normaliser as Normaliser
+from .normalisers import NormaliserLike as NormaliserLike
+from .normalisers import NormaliserModule as NormaliserModule
 from .normalisers import Standardise as Standardise
 from .normalisers import StandardiseFeatures as StandardiseFeatures
 from .normalisers import Whiten as Whiten
@@ -77,6 +89,8 @@ __all__ = [
     "GELU",
     "LISTA",
     "Activation",
+    "ActivationLike",
+    "ActivationModule",
     "Affine",
     "BatchTopK",
     "Bernoulli",
@@ -85,6 +99,7 @@ __all__ = [
     "Bounded",
     "Centre",
     "Constraint",
+    "ConstraintLike",
     "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",
@@ -92,9 +107,15 @@ __all__ = [
     "ConvNet",
     "ConvolutionalDictionary",
     "ConvolutionalLISTA",
+    "Corrupted",
     "Corruption",
+    "CoverLike",
     "Decoder",
+    "DecoderLike",
+    "DecoderModule",
     "Encoder",
+    "EncoderLike",
+    "EncoderModule",
     "ExponentialNoise",
     "Forgetting",
     "Free",
@@ -116,8 +137,11 @@ __all__ = [
     "MaskBlock",
     "MaskPixels",
     "Noise",
+    "NoiseLike",
     "Normal",
     "Normaliser",
+    "NormaliserLike",
+    "NormaliserModule",
     "OneHidden",
     "OnlineDictionary",
     "Perceptron",

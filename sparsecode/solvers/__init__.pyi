@@ -9,6 +9,7 @@ from .energy import QuadraticEnergy as QuadraticEnergy
 from .gradient import FISTA as FISTA
 from .gradient import ISTA as ISTA
 from .gradient import AdamDescent as AdamDescent
+from .gradient import Algorithm as Algorithm
 from .lasso import sparse_encode as sparse_encode
 from .loop import Solver as Solver
 from .loop import solve as solve
@@ -19,6 +20,7 @@ __all__ = [
     "FISTA",
     "ISTA",
     "AdamDescent",
+    "Algorithm",
     "CoordinateDescent",
     "CoupledEnergy",
     "DecoderEnergy",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sparsecode.leaves import lacking, opened
+from sparsecode.leaves import opened, unfit
 from sparsecode.ops.collective import any_rank
 from sparsecode.penalties import Convex, Proximal
 from sparsecode.solvers.coordinate import CoordinateDescent
@@ -32,17 +32,15 @@ REFINED = 4  # times closer to the optimum than `tol` before codes are rounded t
 
 def checked_solver(solver: Any) -> Solver | None:
     """`solver`; TypeError if it is something else than a solver or None."""
-    if solver is not None and (missing := lacking(solver, Solver)):
-        raise TypeError(
-            f"solver is {solver!r}; expected CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers, or an object with "
-            f"{missing}"
-        )
+    known = "CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
+    if solver is not None and (problem := unfit(solver, Solver, "solver", known)):
+        raise TypeError(problem)
     return solver
 
 
 def checked_penalty(penalty: Any) -> Proximal | None:
     """`penalty`; TypeError if it is something else than a penalty or None."""
-    if penalty is not None and not isinstance(penalty, Proximal):
+    if penalty is not None and (isinstance(penalty, type) or not isinstance(penalty, Proximal)):
         raise TypeError(f"penalty is {penalty!r}; expected one of sparsecode.penalties, such as ElasticNet(ratio=0.5)")
     return penalty
 

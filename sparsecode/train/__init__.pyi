@@ -8,6 +8,7 @@ from .optim import Adam as Adam
 from .optim import Clip as Clip
 from .optim import Group as Group
 from .optim import Optim as Optim
+from .optim import OptimiserLike as OptimiserLike
 from .optim import RMSprop as RMSprop
 from .optim import SparseAdam as SparseAdam
 from .plan import NonFiniteLossError as NonFiniteLossError
@@ -25,6 +26,7 @@ __all__ = [
     "NonFiniteLossError",
     "Observer",
     "Optim",
+    "OptimiserLike",
     "ProgressBar",
     "RMSprop",
     "SparseAdam",

@@ -16,8 +16,9 @@ from safetensors.numpy import load_file
 from sparsecode.cli import main
 from sparsecode.data import Digits, Shards
 from sparsecode.evaluate.reconstruction.score import Score
+from sparsecode.run_list import list_runs
 from sparsecode.runner import run
-from sparsecode.runs import RunFolder, list_runs
+from sparsecode.runs import RunFolder
 
 WRITTEN = Path(__file__).with_name("format-1")
 RUNS = sorted(folder.name for folder in (WRITTEN / "runs").iterdir())
