@@ -64,13 +64,13 @@ def acts_skip_transcoder() -> Run:
 
 
 def acts_crosscoder() -> Run:
-    """A crosscoder: activations at two successive tokens from 32 of 1536 codes in common, L1 times the sum of decoder norms.
+    """A crosscoder: activations at two successive tokens from 32 of 768 codes in common, L1 times the sum of decoder norms.
 
     Lindsey et al., "Sparse crosscoders for cross-layer features and model diffing", Transformer Circuits, October 2024, whose
     sites are layers, or models.
     """
     model = Amortised(
-        n_code=1536,
+        n_code=768,
         activation=ReLU(),
         terms=(Sparsity(L1(positive=True), norm_weighted=True, target_l0=TargetL0(l0=32)),),
         normaliser=Centre(sites=True),
