@@ -1,7 +1,7 @@
 """Means and standard deviations over the seeds of a sweep, for the tables of the docs.
 
     sparsecode sweep mnist-vae --over seed=1,2,3 --out runs/vae
-    python benchmarks/over_seeds.py runs/vae bounds.exact.elbo scores.hard.psnr --json benchmarks/results/seeds-mnist-vae.json
+    python benchmarks/over_seeds.py runs/vae measures.elbo.exact.elbo measures.scores.encode.psnr --json benchmarks/results/seeds-mnist-vae.json
 
 prints a line for each group of runs that differ in their seed alone, with the numbers at these dotted places of `results.jsonl`
 as mean ± standard deviation of a sample (n - 1), and writes them with the value of every seed. Several folders may be given.

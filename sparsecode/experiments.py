@@ -174,7 +174,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "5 inner steps at 0.01, 30 at 0.005.",
         "noise-mnist-explain-away",
         over=(SMALL, "model.inference.max_steps=5,30"),
-        y="scores.encoder.active_fraction",
+        y="scores.amortised.active_fraction",
     ),
     "noise-mnist-shared-bias": _units(
         "One threshold for all units is enough",

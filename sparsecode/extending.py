@@ -1,4 +1,4 @@
-"""Training a finished run further: its plan made anew, and its record of that."""
+"""Whether a config is that of a run; training a finished run further: its plan made anew, and its record of that."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ import msgspec
 
 from sparsecode.ops.collective import any_rank
 from sparsecode.runs import Extension, Run, RunFolder
+from sparsecode.specs import differences
 from sparsecode.train.plan import clock
 
 if TYPE_CHECKING:
     from sparsecode.train.fit import Devices
 
-__all__ = ["extendable", "extended", "reached"]
+__all__ = ["conflicts", "extendable", "extended", "reached"]
+
+
+def conflicts(there: Run, asked: Run) -> list[str]:
+    """In what the config of a run differs from the one asked for: lines `path: old -> new`.
+
+    What is measured at validations does not count: it changes nothing of the training, and recipes name more of it over time.
+    """
+    return differences(there, _validated_as(there, asked))
+
+
+def _validated_as(there: Run, asked: Run) -> Run:
+    how = msgspec.structs.replace(asked.evaluate, validation=there.evaluate.validation)
+    return msgspec.structs.replace(asked, evaluate=how)
 
 
 def extendable(config: Run, folder: RunFolder, epochs: float) -> Run:
@@ -29,7 +43,7 @@ def extendable(config: Run, folder: RunFolder, epochs: float) -> Run:
             f"extend is {epochs:g} epochs, and {folder.path} holds no run; expected a finished one: train it first"
         )
     there = folder.config()
-    return there if config == there.unextended else config
+    return there if _validated_as(there, config) == there.unextended else config
 
 
 def reached(config: Run, n: int, processes: int = 1) -> int | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from sparsecode.coders import EARLIER, MEAN, coders_today
+
 __all__ = ["MIGRATIONS", "Migration"]
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -49,17 +51,37 @@ def _measures(raw: dict[str, Any]) -> dict[str, Any]:
     rest = {**raw}
     denoising = {
         coder: {"type": "denoised_levels", "levels": levels}
-        for coder, levels in (rest.pop("denoising", None) or {}).items()
+        for coder, levels in _by_coder(rest.pop("denoising", None)).items()
         if levels
     }
     measures = {
-        "scores": rest.pop("scores"),
+        "scores": _by_coder(rest.pop("scores")),
         "denoising": denoising,
         "restoration": _whole(rest.pop("restored", None)),
         "elbo": rest.pop("bounds", None) or {},
         "activity": _whole(rest.pop("activity", None)),
     }
     return {**rest, "measures": {name: parts for name, parts in measures.items() if parts}}
+
+
+def _by_coder(parts: Any) -> dict[str, Any]:
+    """Coders had names of their own in each kind of model."""
+    names = coders_today(parts or ())
+    return {names[coder]: result for coder, result in (parts or {}).items()}
+
+
+def _selected(raw: dict[str, Any]) -> dict[str, Any]:
+    """The name of a coder stands in what the best model is selected by, too."""
+    try:
+        train, model = {**raw["train"]}, raw["model"]
+        coder, slash, quantity = train["select"].partition("/")
+        names = EARLIER.get(model["type"], {})
+        gates = model.get("posterior", {}).get("type") == "spike_slab"
+    except (AttributeError, KeyError, TypeError):  # damaged: for those to say who read it
+        return raw
+    if not (gates and coder == MEAN):
+        train["select"] = f"{names.get(coder, coder)}{slash}{quantity}"
+    return {**raw, "train": train}
 
 
 def _whole(result: Any) -> dict[str, Any]:
@@ -69,6 +91,7 @@ def _whole(result: Any) -> dict[str, Any]:
 # From format 1: what has changed of the records with this `type`, wherever they stand in a file.
 FORMAT_2: dict[str, Migration] = {
     "amortised": _terms,
+    "run": _selected,
     "evaluation": _measures,
     "sweep_result": _measures,
     "shard_index": _with_sites,

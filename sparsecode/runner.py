@@ -15,7 +15,7 @@ from sparsecode.data import InMemory, Splits
 from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
 from sparsecode.evaluate.reconstruction.calibration import calibrated_
 from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, validated
-from sparsecode.extending import extendable, extended, reached
+from sparsecode.extending import conflicts, extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
@@ -24,7 +24,6 @@ from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
 from sparsecode.runs import Run, RunFolder, Store, loaded_from, moved_to
 from sparsecode.schedules import resolve
-from sparsecode.specs import differences
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Observer
 from sparsecode.train.plan import clock
@@ -88,7 +87,7 @@ def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
         require_own(*folder.files, *(folder.figures / f"{name}.png" for name in FIGURES))
     except FileExistsError as problem:
         raise RunConflictError(str(problem)) from None
-    if folder.begun and (changes := differences(folder.config(), config)):
+    if folder.begun and (changes := conflicts(folder.config(), config)):
         raise RunConflictError(
             f"{folder.path} holds a run with another config (there -> asked for):\n  " + "\n  ".join(changes)
         )

@@ -310,7 +310,7 @@ def test_a_pixel_that_never_varies_is_no_obstacle(own: Path) -> None:
     assert float((model.reconstruct(samples)[:, 0, 0] - 0.5).detach().abs().max()) < 0.1
     evaluation = folder.evaluation()
     assert evaluation is not None
-    assert (evaluation.scores["solver"].psnr or 0.0) > 11
+    assert (evaluation.scores["encode"].psnr or 0.0) > 11
 
 
 @pytest.mark.draws
@@ -319,7 +319,7 @@ def test_splits_of_one_sample_have_no_explained_variance_and_are_drawn(tmp_path:
     folder = RunFolder(tmp_path / "run")
     evaluation = folder.evaluation()
     assert evaluation is not None
-    assert evaluation.scores["solver"].explained_variance is None
+    assert evaluation.scores["encode"].explained_variance is None
     assert (folder.figures / "curves.png").exists()
 
 

@@ -143,13 +143,13 @@ def test_eval_scores_the_run_again(trained: Path, tmp_path: Path, capsys: Captur
     assert "valid split, 179 samples" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("coder", ["solver", "encoder"])
+@pytest.mark.parametrize("coder", ["encode", "amortised"])
 def test_encode_writes_the_models_codes(trained: Path, tmp_path: Path, coder: str) -> None:
     x = Digits().load().test.x
     np.save(tmp_path / "x.npy", x.numpy())
     out = tmp_path / "codes.npz"
     assert main(["encode", str(trained), str(tmp_path / "x.npy"), "--out", str(out), "--coder", coder]) == 0
-    expected = RunFolder(trained).best_model().coders()[coder](x)
+    expected = RunFolder(trained).best_model().coders()[coder](x).detach()
     np.testing.assert_array_equal(np.load(out)["z"], expected)
 
 
@@ -158,7 +158,12 @@ def test_encode_writes_the_models_codes(trained: Path, tmp_path: Path, coder: st
     [
         ((3, 8, 8), ["--out", "codes.txt"], 2, "ends in .npz"),
         ((3, 8, 8), ["--out", "there.npz"], 3, "exists already"),
-        ((3, 8, 8), ["--out", "codes.npz", "--coder", "magic"], 2, "this model has solver, encoder"),
+        (
+            (3, 8, 8),
+            ["--out", "codes.npz", "--coder", "magic"],
+            2,
+            "coder is 'magic'; this model has encode, amortised",
+        ),
         ((3, 9, 9), ["--out", "codes.npz"], 1, "samples of shape (9, 9); this run was trained on (8, 8)"),
     ],
 )
@@ -194,7 +199,7 @@ def test_runs_are_listed_shown_and_compared(trained: Path, tmp_path: Path, capsy
     assert main(["runs", "show", str(trained)]) == 0
     text = capsys.readouterr().out
     assert '"n_code": 64' in text
-    assert "lowest validation solver/objective" in text
+    assert "lowest validation encode/objective" in text
     other = tmp_path / "other"
     assert main(["train", "digits-sdl", "--out", str(other), *SHORT, "--model.weight", "0.7"]) == 0
     capsys.readouterr()

@@ -66,7 +66,7 @@ def test_runs_are_compared_with_each_other(trained: Path, other: Path, tmp_path:
     report_file = tmp_path / "report.json"
     folders = [str(trained), str(other)]
     assert main(["analyse", *folders, "--samples", "20", "--json", str(report_file), "--out", str(tmp_path / "o")]) == 0
-    assert "digits, solver" in capsys.readouterr().out
+    assert "digits, encode" in capsys.readouterr().out
     pairs = {(p.first, p.second): p for p in from_json(report_file.read_bytes(), AnalysisReport).stability}
     assert set(pairs) == {("digits", "other")}
     assert 0.3 < pairs["digits", "other"].mcc < 0.95
@@ -88,7 +88,7 @@ def test_wrong_numbers_are_refused(trained: Path, arguments: list[str], message:
 
 def test_codes_above_no_theta_are_noted(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["analyse", str(trained), "--theta", "1e9", "--out", str(tmp_path)]) == 0
-    assert "note: solver: no code is active (|z| > 1e+09)" in capsys.readouterr().out
+    assert "note: encode: no code is active (|z| > 1e+09)" in capsys.readouterr().out
 
 
 def test_a_decoder_that_is_not_linear_is_noted_and_cannot_be_compared(trained: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_decoder_that_is_not_linear_is_noted_and_cannot_be_compared(trained: P
     assert done.dictionary is None
     assert done.report.cosines is None
     assert done.report.gaps == {}
-    assert set(done.report.references) <= {"solver", "encoder"}
+    assert set(done.report.references) <= {"encode", "amortised"}
     assert any("decoder is not linear" in note for note in done.report.notes)
     with pytest.raises(ValueError, match="deep: its decoder is not linear"):
         _compared({"deep": done, "other": done}, Console())
@@ -112,14 +112,14 @@ def test_the_truth_of_synthetic_data_is_used() -> None:
     with torch.no_grad():
         model.decoder.get_parameter("atoms").copy_(source.atoms().flip(0))
     done = analyse(model, source.load(), source=source, theta=0.05)
-    found = done.report.recovery["solver"]
+    found = done.report.recovery["encode"]
     assert found.mcc == pytest.approx(1, abs=1e-6)
     assert found.found == 1
     assert found.f1 > 0.8
     assert done.matched is not None
     use = CodeUse(20, 0.05)
     use.update(model.encode(source.load().test.x))
-    assert done.report.density["solver"] == tuple(use.result().frequency.tolist())
+    assert done.report.density["encode"] == tuple(use.result().frequency.tolist())
     assert analyse(model, source.load()).report.recovery == {}
 
 

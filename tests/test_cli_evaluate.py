@@ -32,8 +32,8 @@ def test_probe_writes_a_table_json_and_a_picture(trained: Path, tmp_path: Path, 
     report = from_json((out / "probe.json").read_bytes(), ProbeReport)
     assert report.runs == {"digits": str(trained)}
     assert list(dict.fromkeys(r.features for r in report.results)) == [
-        "digits, solver",
-        "digits, encoder",
+        "digits, encode",
+        "digits, amortised",
         "pixels",
         "PCA, 64",
     ]
@@ -53,11 +53,11 @@ def test_probe_writes_a_table_json_and_a_picture(trained: Path, tmp_path: Path, 
 def test_probe_chooses_coders_and_compares_runs(trained: Path, tmp_path: Path, capsys: Capture) -> None:
     other = tmp_path / trained.name
     shutil.copytree(trained, other)
-    command = ["probe", str(trained), str(other), "--labels-per-class", "1", "--seeds", "1", "--coders", "encoder"]
+    command = ["probe", str(trained), str(other), "--labels-per-class", "1", "--seeds", "1", "--coders", "amortised"]
     assert main([*command, "--references", "lista"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "1: " in line]
     assert [line.partition("  1: ")[0] for line in lines] == [
-        f"{trained}, encoder", f"{other}, encoder", "LISTA classifier, 64",
+        f"{trained}, amortised", f"{other}, amortised", "LISTA classifier, 64",
     ]  # fmt: skip
     assert lines[0].partition("  1: ")[2] == lines[1].partition("  1: ")[2]
 
@@ -65,7 +65,7 @@ def test_probe_chooses_coders_and_compares_runs(trained: Path, tmp_path: Path, c
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--coders", "magic"], 2, "--coders magic: these runs have encoder, solver"),
+        (["--coders", "magic"], 2, "--coders magic: these runs have amortised, encode"),
         (["--labels-per-class", "0"], 2, "Probe.labels_per_class"),
         (["--labels-per-class", "999"], 1, "labels_per_class is 999"),
     ],
@@ -88,14 +88,14 @@ def test_probe_needs_labels_and_the_same_data(trained: Path, tmp_path: Path, cap
 
 def test_encode_of_a_split_keeps_labels_and_says_whose_codes_they_are(trained: Path, tmp_path: Path) -> None:
     out, split = tmp_path / "codes.safetensors", Digits().load().valid
-    assert main(["encode", str(trained), "--split", "valid", "--out", str(out), "--coder", "encoder"]) == 0
+    assert main(["encode", str(trained), "--split", "valid", "--out", str(out), "--coder", "amortised"]) == 0
     folder = RunFolder(trained)
     with safe_open(out, "pt") as file:
         metadata = file.metadata()
-        assert torch.equal(file.get_tensor("z"), folder.best_model().coders()["encoder"](split.x))
+        assert torch.equal(file.get_tensor("z"), folder.best_model().coders()["amortised"](split.x))
         assert split.label is not None
         assert torch.equal(file.get_tensor("label"), split.label)
-    assert (metadata["coder"], metadata["split"], metadata["run"]) == ("encoder", "valid", "digits")
+    assert (metadata["coder"], metadata["split"], metadata["run"]) == ("amortised", "valid", "digits")
     assert metadata["data"] == folder.provenance().data
     assert len(metadata["model"]) == 64
     assert main(["encode", str(trained), "--split", "test", "--out", str(tmp_path / "codes.npz")]) == 0
@@ -212,9 +212,9 @@ def test_sweep_reports_failures_and_draws_the_frontier(tmp_path: Path, capsys: C
     watched = [line for line in text.splitlines() if line.startswith("step ")]
     assert len(watched) == 4
     assert all(
-        f"{coder}/{name} " in line for line in watched for coder in ("solver", "encoder") for name in WATCHED_HERE
+        f"{coder}/{name} " in line for line in watched for coder in ("encode", "amortised") for name in WATCHED_HERE
     )
-    rows = [line.split() for line in text.splitlines() if line.strip().startswith("digits-sdl, solver")]
+    rows = [line.split() for line in text.splitlines() if line.strip().startswith("digits-sdl, encode")]
     assert [row[2:4] for row in rows] == [["0.16", "2"], ["0.64", "2"]]
     assert float(rows[0][4]) > float(rows[1][4])  # a larger weight, fewer active codes
     assert (tmp_path / "s" / "frontier.png").read_bytes().startswith(PNG)

@@ -124,14 +124,14 @@ def test_latents_refuse_other_models(trained: Path, runs: tuple[Path, Path], cap
 
 def test_codes_with_gates_are_probed_three_ways(runs: tuple[Path, Path]) -> None:
     vae, vsc = map(model_of, runs)
-    assert list(representations(vae)) == ["mean"]
+    assert list(representations(vae)) == ["encode"]
     found, x = representations(vsc), Digits().load().test.x
     q = vsc.posterior(x)
-    assert list(found) == ["mu", "hard", "mean"]
+    assert list(found) == ["mu", "encode", "mean"]
     assert q.gamma is not None
     torch.testing.assert_close(found["mu"](x), q.mu)
     torch.testing.assert_close(found["mean"](x), q.gamma * q.mu)
-    torch.testing.assert_close(found["hard"](x), q.mu * (q.gamma > 0.5))
+    torch.testing.assert_close(found["encode"](x), q.mu * (q.gamma > 0.5))
 
 
 def test_a_sweep_is_probed_along_its_axis(swept: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -142,7 +142,7 @@ def test_a_sweep_is_probed_along_its_axis(swept: Path, tmp_path: Path, capsys: C
     assert (report.over, len(report.runs)) == ("model.n_code", 4)
     lines = {p.line: [q.at for q in report.points if q.line == p.line] for p in report.points}
     assert lines == {
-        line: [3.0, 6.0] for line in ("digits-vae, mean", "digits-vsc, mu", "digits-vsc, mean", "pixels", "PCA")
+        line: [3.0, 6.0] for line in ("digits-vae, encode", "digits-vsc, mu", "digits-vsc, mean", "pixels", "PCA")
     }
     accuracy = {r.features: r.test for r in report.results}
     for point in report.points:

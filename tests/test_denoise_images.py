@@ -172,15 +172,15 @@ def test_codes_of_noisy_samples_fit_the_noise(tmp_path: Path) -> None:
     run = toy("photos-sdl", tmp_path)
     model, split = built(run), run.data.load().test
     for sigma in (0.03, 0.2):
-        fixed, fitted = (denoise(model, "solver", split, [sigma], "range", 1.0, noise_weight=c)[0] for c in (0.0, 0.8))
+        fixed, fitted = (denoise(model, "encode", split, [sigma], "range", 1.0, noise_weight=c)[0] for c in (0.0, 0.8))
         noisy = add_noise(model, split, sigma, "range", 1.0, generator(0, "denoise", 0))
         deviation = float((model.normalise(noisy) - model.normalise(split.x)).square().mean().sqrt())
         weight = float(model.weight)
         model.weight.fill_(0.8 * deviation)
-        (expected,) = denoise(model, "solver", split, [sigma], "range", 1.0)
+        (expected,) = denoise(model, "encode", split, [sigma], "range", 1.0)
         model.weight.fill_(weight)
         assert (fitted.psnr, fitted.l0) == pytest.approx((expected.psnr, expected.l0), rel=1e-5)
         assert (fitted.noise_weight, fixed.noise_weight) == (0.8, 0.0)
         assert fitted.psnr != fixed.psnr
-        rows = [denoise(model, "encoder", split, [sigma], "range", 1.0, noise_weight=c)[0].psnr for c in (0.0, 0.8)]
+        rows = [denoise(model, "amortised", split, [sigma], "range", 1.0, noise_weight=c)[0].psnr for c in (0.0, 0.8)]
         assert rows[0] == rows[1]

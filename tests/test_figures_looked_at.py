@@ -33,7 +33,7 @@ STEEP = [
     for i in range(1, 200)
 ]
 ODD = [
-    {"kind": "evaluate", "step": 400 * i, "solver/l0": 300.0 if i == 1 else 10.0, "solver/dead": 0.0}
+    {"kind": "evaluate", "step": 400 * i, "encode/l0": 300.0 if i == 1 else 10.0, "encode/dead": 0.0}
     for i in range(1, 6)
 ]
 

@@ -202,7 +202,7 @@ def test_with_a_folder_it_is_a_run_that_resumes(tmp_path: Path, capsys: pytest.C
 def test_defaults_are_those_of_the_family() -> None:
     configs = {family: sc.fit(spec, X, **quick(epochs=0.05)).config for family, spec in SPECS.items()}
     assert [list(config.optim.groups) for config in configs.values()] == [["*"], ["encoder", "decoder"], ["*"]]
-    assert [config.train.select for config in configs.values()] == ["last", "solver/objective", "last"]
+    assert [config.train.select for config in configs.values()] == ["last", "encode/objective", "last"]
     assert {config.train.batch_size for config in configs.values()} == {16}
 
 

@@ -23,7 +23,7 @@ def result(recipe: str, l0: float, explained: float | None = 0.5, **overrides: o
         l0=l0, theta=0.0, active_fraction=0.1, dead=0, always_on=0, n_code=20,
     )  # fmt: skip
     name = "_".join([recipe, *(f"{path}={value}" for path, value in overrides.items())])
-    return SweepResult({"scores": {"solver": score}}, name, recipe, dict(overrides))
+    return SweepResult({"scores": {"encode": score}}, name, recipe, dict(overrides))
 
 
 def test_seeds_come_together_and_values_rise_along_a_line() -> None:
@@ -37,8 +37,8 @@ def test_seeds_come_together_and_values_rise_along_a_line() -> None:
     )
     assert found.along == {"a": "weight", "b": "k"}
     assert {line: [row.value for row in rows] for line, rows in found.lines().items()} == {
-        "a, solver": ["0.5", "2"],
-        "b, solver": ["4"],
+        "a, encode": ["0.5", "2"],
+        "b, encode": ["4"],
     }
     _, second, third = found.rows
     assert second.scores["l0"] == (3.0, 5.0)
@@ -51,7 +51,7 @@ def test_seeds_come_together_and_values_rise_along_a_line() -> None:
 
 def test_further_overrides_are_lines_of_their_own_and_undefined_scores_stay_so() -> None:
     found = frontier_of([result("a", 3.0, None, weight=2.0, n=1), result("a", 4.0, weight=2.0, n=2)])
-    assert list(found.lines()) == ["a, n=1, solver", "a, n=2, solver"]
+    assert list(found.lines()) == ["a, n=1, encode", "a, n=2, encode"]
     assert found.rows[0].mean["explained_variance"] is None
     with pytest.raises(ValueError, match="results is empty"):
         frontier_of([])

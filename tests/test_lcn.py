@@ -161,7 +161,7 @@ def test_the_fingerprint_knows_the_maps() -> None:
 def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
     model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
     found, blind = (score(model, model.encode, part, 1.0) for part in (split, Split(split.x)))
-    y = model.reconstruct(split.x)
+    y = model.reconstruct(split.x).detach()
     assert found.psnr == pytest.approx(float(psnr(split.pixels(split.x), split.pixels(y), 1.0).mean()), rel=1e-5)
     assert found.psnr is not None
     assert blind.psnr is not None
@@ -174,7 +174,7 @@ def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
 def test_noise_is_added_to_samples_and_measured_in_pixels(sigma: float, split: Split) -> None:
     """Noise of sigma in a sample is noise of sigma sd in its pixels: on average sigma^2 mean(sd^2)."""
     model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
-    (row,) = denoise(model, "solver", split, [sigma], "input", 1.0)
+    (row,) = denoise(model, "encode", split, [sigma], "input", 1.0)
     assert split.ctx is not None
     variance = sigma**2 * split.ctx[:, 1].square().flatten(1).mean(dim=1)
     assert row.noisy_psnr == pytest.approx(
@@ -187,5 +187,5 @@ def test_noise_is_added_to_samples_and_measured_in_pixels(sigma: float, split: S
 
 def test_noise_as_a_fraction_of_the_range_is_noise_of_pixels(split: Split) -> None:
     model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
-    (row,) = denoise(model, "solver", split, [0.1], "range", 1.0)
+    (row,) = denoise(model, "encode", split, [0.1], "range", 1.0)
     assert row.noisy_psnr == pytest.approx(-20 * math.log10(0.1), abs=0.1)  # the mean of decibels is .04 above

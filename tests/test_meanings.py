@@ -28,7 +28,7 @@ EXACT = {"exact": Bound(n=1, elbo=-1.0, **PART)}
 def score(trained: Path) -> Score:
     evaluation = RunFolder(trained).evaluation()
     assert evaluation is not None
-    return evaluation.scores["solver"]
+    return evaluation.scores["encode"]
 
 
 def results_of(*recipes: str) -> tuple[list[SweepResult], dict[str, Run]]:
@@ -81,22 +81,22 @@ def test_other_data_are_another_panel() -> None:
 
 def swept_weights(score: Score, y: str) -> dict[str, list[SweepResult]]:
     weights = (0.1, 0.2)
-    results = [SweepResult({"scores": {"solver": score}}, f"w{w}", "digits-sdl", {"model.weight": w}) for w in weights]
+    results = [SweepResult({"scores": {"encode": score}}, f"w{w}", "digits-sdl", {"model.weight": w}) for w in weights]
     configs = {f"w{w}": assign(RECIPES["digits-sdl"](), (f"model.weight={w}",)) for w in weights}
     return by_meaning(results, configs, "model.weight", y)
 
 
 def test_objectives_of_different_weights_make_no_line(score: Score) -> None:
-    with pytest.raises(ValueError, match=r"scores\.solver\.objective means something else at each model\.weight"):
-        swept_weights(score, "scores.solver.objective")
-    assert len(swept_weights(score, "scores.solver.psnr")) == 1
-    assert list(swept_weights(score, "scores.solver.explained_variance")) == [""]
+    with pytest.raises(ValueError, match=r"scores\.encode\.objective means something else at each model\.weight"):
+        swept_weights(score, "scores.encode.objective")
+    assert len(swept_weights(score, "scores.encode.psnr")) == 1
+    assert list(swept_weights(score, "scores.encode.explained_variance")) == [""]
 
 
 def test_a_frontier_names_data_ranges_that_differ(score: Score) -> None:
     other = msgspec.structs.replace(score, data_range=16.0 * score.data_range)
     results = [
-        SweepResult({"scores": {"solver": found}}, name, name, {})
+        SweepResult({"scores": {"encode": found}}, name, name, {})
         for name, found in (("digits-sdl", score), ("photos-sdl", other))
     ]
     assert all("data range" in row.line for row in frontier_of(results).rows)

@@ -13,6 +13,7 @@ import pytest
 
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import print_evaluation
+from sparsecode.coders import coders_today
 from sparsecode.data import Digits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import How, OtherResult, Result
@@ -52,11 +53,12 @@ def same_results(found: Measured, before: dict[str, Any]) -> None:
     for field, results in (("scores", plain(found.scores)), ("denoising", plain(found.of(DenoisedLevels)))):
         old = before[field]
         assert isinstance(old, dict)
+        names = coders_today(old)
         for coder, values in old.items():
             if field == "scores":
-                within(values, results[coder])
+                within(values, results[names[coder]])
             for level, new in (
-                zip(values, results[coder]["levels"], strict=True) if field != "scores" and values else ()
+                zip(values, results[names[coder]]["levels"], strict=True) if field != "scores" and values else ()
             ):
                 within(level, new)
 

@@ -25,10 +25,10 @@ def test_set_works_in_both_spellings(form: list[str], tmp_path: Path) -> None:
 
 
 def test_the_best_model_is_best_in_the_right_direction(tmp_path: Path) -> None:
-    arguments = ["--train.select", "solver/psnr", "--train.evaluate-every", "0.5"]
+    arguments = ["--train.select", "encode/psnr", "--train.evaluate-every", "0.5"]
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "run"), *SHORT, *arguments]) == 0
     folder = RunFolder(tmp_path / "run")
-    seen = {int(r["step"]): float(r["solver/psnr"]) for r in folder.metrics() if r["kind"] == "evaluate"}
+    seen = {int(r["step"]): float(r["encode/psnr"]) for r in folder.metrics() if r["kind"] == "evaluate"}
     state = folder.state()
     assert state is not None
     assert state.best is not None
@@ -38,7 +38,7 @@ def test_the_best_model_is_best_in_the_right_direction(tmp_path: Path) -> None:
 def test_what_cannot_be_selected_is_refused_before_training(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "run"
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "beauty"]) == 1
-    assert "train.select is 'beauty'; expected last or one of solver/objective" in capsys.readouterr().err
+    assert "train.select is 'beauty'; expected last or one of encode/objective" in capsys.readouterr().err
     # and the folder is free for the corrected command
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "last"]) == 0
 

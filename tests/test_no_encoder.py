@@ -17,7 +17,7 @@ def test_a_dictionary_alone_trains_saves_and_scores(tmp_path: Path) -> None:
     config = replace(config, model=replace(config.model, encoder=None), optim=Optim(groups={}))
     result = run(config, tmp_path / "run", accelerator="cpu", figures=False)
     assert result.evaluation is not None
-    assert list(result.evaluation.scores) == ["solver"]
+    assert list(result.evaluation.scores) == ["encode"]
     model = load_model(result.folder.model)
     start = config.model.build(model.shape, config.seed)
     moved = (model.decoder.atoms - start.decoder.atoms).norm()  # pyright: ignore[reportOperatorIssue, reportAttributeAccessIssue, reportCallIssue]

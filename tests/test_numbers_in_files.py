@@ -237,7 +237,8 @@ def test_a_run_in_half_precision_is_scored_and_coded_with(trained: Path, tmp_pat
     assert main(["eval", str(run), "--json", str(tmp_path / "scores.json")]) == 0
     assert main(["encode", str(run), "--split", "test", "--out", str(tmp_path / "z.npz")]) == 0
     before, after = (
-        json.loads(p.read_text())["spec"]["scores"]["solver"] for p in (run / "eval.json", tmp_path / "scores.json")
+        json.loads(p.read_text())["spec"]["measures"]["scores"]["encode"]
+        for p in (run / "eval.json", tmp_path / "scores.json")
     )
     assert after["psnr"] == pytest.approx(before["psnr"], abs=0.05)
     assert np.load(tmp_path / "z.npz")["z"].dtype == np.float32

@@ -46,9 +46,9 @@ def rendered(figure: Figure) -> Array:
 
 RECORDS = [
     {"kind": "train", "step": 10, "loss": 3.0, "seconds": 0.1},
-    {"kind": "evaluate", "step": 10, "solver/loss": 4.0, "encoder/loss": 5.0, "solver/psnr": 20.0},
+    {"kind": "evaluate", "step": 10, "encode/loss": 4.0, "amortised/loss": 5.0, "encode/psnr": 20.0},
     {"kind": "train", "step": 20, "loss": 2.0, "seconds": 0.2},
-    {"kind": "evaluate", "step": 20, "solver/loss": 3.0, "encoder/loss": 4.0, "solver/psnr": 21.0},
+    {"kind": "evaluate", "step": 20, "encode/loss": 3.0, "amortised/loss": 4.0, "encode/psnr": 21.0},
 ]
 ATOMS = np.random.default_rng(0).normal(size=(5, 12))
 
@@ -158,10 +158,10 @@ def test_training_and_validation_of_a_quantity_share_a_panel() -> None:
     assert curves(training_curves(RECORDS)) == {
         "loss": {
             "train": ([10, 20], [3, 2]),
-            "valid, solver": ([10, 20], [4, 3]),
-            "valid, encoder": ([10, 20], [5, 4]),
+            "valid, encode (solved)": ([10, 20], [4, 3]),
+            "valid, amortised (by the encoder)": ([10, 20], [5, 4]),
         },
-        "PSNR, dB": {"valid, solver": ([10, 20], [20, 21])},
+        "PSNR, dB": {"valid, encode (solved)": ([10, 20], [20, 21])},
     }
 
 
@@ -218,7 +218,7 @@ def test_accuracy_is_shown_in_per_cent_with_a_band_of_one_deviation() -> None:
 
 def test_the_frontier_has_a_point_per_value_at_the_mean_of_its_runs() -> None:
     points = [FrontierPoint("0.1", [20, 22], [30, 32], [0.9, 0.92]), FrontierPoint("1", [5], [20], [float("nan")])]
-    figure = sparsity_frontier({"sdl, solver": points}, "model.weight", "sweep")
+    figure = sparsity_frontier({"sdl, encode": points}, "model.weight", "sweep")
     left, right = figure.axes
     assert np.asarray(left.lines[0].get_xydata()).tolist() == [[21, 31], [5, 20]]
     assert np.asarray(right.lines[0].get_xydata())[0].tolist() == [21, pytest.approx(0.91)]

@@ -201,12 +201,12 @@ def test_the_encoder_of_a_model_has_a_gap_and_its_solver_only_that_of_shrunken_a
     with torch.no_grad():
         model.decoder.get_parameter("atoms").copy_(random_rows(TRAIN.float(), 100, 0))
     found = model_gaps(model, SPLITS.test.x[:60])
-    solver, encoder = found["solver"], found["encoder"]
+    solver, encoder = found["encode"], found["amortised"]
     assert solver.lasso == pytest.approx(solver.coder_error, rel=0.02)
     assert solver.lasso_weight == pytest.approx(0.5, rel=0.1)
     assert solver.amplitude_gap > solver.support_gap >= 0
     assert encoder.gap > 3 * solver.gap
-    assert model_gaps(model, SPLITS.test.x[:60], coders=["solver"]) == {"solver": solver}
+    assert model_gaps(model, SPLITS.test.x[:60], coders=["encode"]) == {"encode": solver}
 
 
 def test_a_decoder_that_is_not_linear_has_no_dictionary() -> None:

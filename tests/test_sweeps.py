@@ -96,7 +96,7 @@ def test_an_axis_within_another_leaves_it_as_it_was(tmp_path: Path) -> None:
         ("digits-sdl", "seed=1,2,1", "1 is there twice"),
         ("digits-sdl", "model.wait=1", "--over model.wait: no such place in the config; choose from n_code"),
         ("digits-sdl", "model.weight=-1", r"\$.model.weight"),
-        ("digits-sdl", "train.select=2x", "2x needs a number to multiply, and train.select is 'solver/objective'"),
+        ("digits-sdl", "train.select=2x", "2x needs a number to multiply, and train.select is 'encode/objective'"),
         ("digits-sdl", "model.weight=1x,0.32", "two runs of this sweep would be the same"),
     ],
 )

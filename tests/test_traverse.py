@@ -228,7 +228,7 @@ def test_codes_are_those_of_the_coder_asked_for(grey: Subject) -> None:
     assert torch.equal(grey.z, grey.model.encode(splits.test.x[list(grey.rows)]))
     mean = subject_of(grey.model, splits, "mean", rows=(5,), coder="mean")
     assert torch.equal(mean.z, grey.model.mean_code(splits.test.x[5:6]))
-    with pytest.raises(ValueError, match="coder is 'soft'; this model has hard, mean"):
+    with pytest.raises(ValueError, match="coder is 'soft'; this model has encode, mean"):
         subject_of(grey.model, splits, "", coder="soft")
 
 
@@ -250,7 +250,7 @@ def test_refusals(run: Path, tmp_path: Path, capsys: Any) -> None:
         (str(first_weights("digits-sdl", tmp_path / "sdl")),): "its model is no variational one",
         (str(run), "--samples", "9999"): "expected 0 to 180, of the test split",
         (str(run), "--codes", "99"): "expected 0 to 31",
-        (str(run), "--coder", "soft"): "this model has hard, mean",
+        (str(run), "--coder", "soft"): "this model has encode, mean",
         (str(run), "--share", "0"): "--share 0.0: expected above 0",
         (str(run), "--frames", "1"): "expected at least 2",
     }

@@ -42,10 +42,11 @@ def encode_command(asked: using.Encode) -> None:
     folder, console = RunFolder(run), Console()
     model = folder.best_model()
     (called,) = run_labels((run,), console)
-    coders = model.coders()
-    if coder is not None and coder not in coders:
-        raise UsageError(f"--coder {coder}: this model has {', '.join(coders)}")
-    name = coder or next(iter(coders))
+    try:
+        name = model.coder_called(coder)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    encode = model.coders()[name]
     if samples is not None:
         x, label = _own(samples, key, folder, model, console), None
         origin = {"samples": printable(str(samples))}
@@ -55,7 +56,7 @@ def encode_command(asked: using.Encode) -> None:
         origin = {"split": split or ""}
     weights = next(model.parameters())
     rows = [part.to(weights.dtype) for part in x.split(CHUNK)]
-    z = torch.cat([coders[name](part) for part in track(rows, description="encoding", transient=True)])
+    z = torch.cat([encode(part) for part in track(rows, description="encoding", transient=True)])
     bounds = [model.gap(part, codes) for part, codes in zip(rows, z.split(CHUNK), strict=True)]
     gap = torch.cat([bound for bound in bounds if bound is not None] or [z.new_zeros(0)])
     _refuse_overflow(str(samples or f"{split} split"), z, gap)

@@ -120,8 +120,13 @@ def probe_command(asked: scoring.Probe) -> None:
 
 def _check_coders(models: dict[str, AbstractSparseModel], coders: tuple[str, ...]) -> None:
     known = {name for model in models.values() for name in representations(model)}
-    if unknown := [name for name in coders if name not in known]:
+    if unknown := [name for name in coders if known.isdisjoint(_today(name, model) for model in models.values())]:
         raise UsageError(f"--coders {' '.join(unknown)}: these runs have {', '.join(sorted(known))}")
+
+
+def _today(coder: str, model: AbstractSparseModel) -> str:
+    """The name of features of this model, by what earlier versions called them, too."""
+    return coder if coder in representations(model) else model.coder_today(coder)
 
 
 def _same_data(paths: tuple[Path, ...], moved: Path | None) -> Splits:
@@ -172,7 +177,7 @@ def _transforms(
         f"{name}, {coder}": transform
         for name, model in models.items()
         for coder, transform in representations(model).items()
-        if not coders or coder in coders
+        if not coders or coder in {_today(name, model) for name in coders}
     }
     first = next(iter(models.values()))
     if "pixels" in references:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from sparsecode.coders import EARLIER, ENCODE
+from sparsecode.leaves import tag_of
 from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted
 from sparsecode.ops.streams import Stream
@@ -115,8 +117,28 @@ class AbstractSparseModel(nn.Module, ABC):
         return None
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """Every way this model maps data to codes, by name; evaluation scores each."""
-        return {"encode": self.encode}
+        """Every way this model maps data to codes, by name; evaluation scores each.
+
+        The first is `encode`, what the model stands for; a second way is `amortised` or `mean`.
+        """
+        return {ENCODE: self.encode}
+
+    def coder_called(self, name: str | None = None) -> str:
+        """The name of a coder by that name or the one that earlier versions gave it; of the first by default.
+
+        Raises ValueError naming all coders if there is none.
+        """
+        coders = self.coders()
+        if name is None:
+            return next(iter(coders))
+        today = self.coder_today(name)
+        if today not in coders:
+            raise ValueError(f"coder is {name!r}; this model has {', '.join(coders)}")
+        return today
+
+    def coder_today(self, name: str) -> str:
+        """What a coder is called that earlier versions called `name`; other names as they are."""
+        return name if name in self.coders() else EARLIER.get(tag_of(self.spec), {}).get(name, name)
 
     def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:  # noqa: ARG002 - the contract
         """`coders` with another penalty weight where a solver computes the codes, for instance one that fits the noise in samples."""

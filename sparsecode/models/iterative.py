@@ -9,6 +9,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.coders import AMORTISED, ENCODE
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.inference import Inference
@@ -185,11 +186,12 @@ class IterativeModel(AbstractSparseModel):
         return self.decoder.mean(z)
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        coders = {"solver": self.encode, "encoder": self.predict_code}
-        return coders if self.encoder is not None else {"solver": self.encode}
+        if self.encoder is None:
+            return {ENCODE: self.encode}
+        return {ENCODE: self.encode, AMORTISED: self.predict_code}
 
     def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:
-        return self.coders() | {"solver": lambda x: self.infer(x, weight).z}
+        return self.coders() | {ENCODE: lambda x: self.infer(x, weight).z}
 
     @torch.no_grad()
     def energy(self, x: Tensor, z: Tensor) -> Tensor:

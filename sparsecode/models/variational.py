@@ -10,6 +10,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
+from sparsecode.coders import ENCODE, MEAN
 from sparsecode.leaves import tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.fused_bound import fuses
@@ -121,8 +122,8 @@ class VariationalModel(AbstractSparseModel):
 
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         if isinstance(self.spec.posterior, Gaussian):
-            return {"mean": self.mean_code}
-        return {"hard": self.encode, "mean": self.mean_code}
+            return {ENCODE: self.encode}
+        return {ENCODE: self.encode, MEAN: self.mean_code}
 
     @torch.no_grad()
     def sample_posterior(self, x: Tensor, rng: torch.Generator, hard: bool = False) -> Tensor:

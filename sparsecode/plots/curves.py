@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sparsecode.coders import in_words
 from sparsecode.plots.style import colour, dash, fitting, mark
 
 __all__ = ["training_curves"]
@@ -51,12 +52,13 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     they are listed below the title.
     """
     series: dict[str, Lines] = {}
+    words = in_words({name.rpartition("/")[0] for record in records for name in record if record["kind"] != "train"})
     for record in records:
         for name, value in record.items():
             if name in _NOT_CURVES:
                 continue
             coder, _, quantity = name.rpartition("/")
-            line = "train" if record["kind"] == "train" else f"valid, {coder}" if coder else "valid"
+            line = "train" if record["kind"] == "train" else f"valid, {words.get(coder, coder)}" if coder else "valid"
             steps, values = series.setdefault(quantity, {}).setdefault(line, ([], []))
             steps.append(record["step"])
             values.append(math.nan if value is None else value)

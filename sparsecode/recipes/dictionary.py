@@ -37,7 +37,7 @@ def photos_olshausen_field() -> Run:
             inference=Inference(start="zero", tol=1e-2),
         ),
         optim=Optim(groups={"encoder": Adam(lr=1e-3)}),
-        train=Train(epochs=4, batch_size=250, select="solver/objective"),
+        train=Train(epochs=4, batch_size=250, select="encode/objective"),
         evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
         seed=0,
     )

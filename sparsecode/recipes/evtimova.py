@@ -97,7 +97,7 @@ def _mnist(script: Script) -> Run:
         data=MNIST(),
         model=_model(script, n_code, Standardise(mean=0.1307, std=0.3081)),
         optim=_optim(script, n_code),
-        train=Train(epochs=200, batch_size=BATCH, select="solver/objective"),
+        train=Train(epochs=200, batch_size=BATCH, select="encode/objective"),
         evaluate=Evaluate(sigmas=(0.25, 0.5, 1.0, 1.5, 2.0), unit="input"),
         seed=31,
     )
@@ -109,7 +109,7 @@ def _patches(script: Script) -> Run:
         data=Patches(preprocess=LCN(), n_train=200_000, n_valid=20_000, n_test=20_000, seed=31),
         model=_model(script, n_code, Identity()),
         optim=_optim(script, n_code),
-        train=Train(epochs=100, batch_size=BATCH, select="solver/objective"),
+        train=Train(epochs=100, batch_size=BATCH, select="encode/objective"),
         evaluate=Evaluate(sigmas=(1.0,), unit="input"),
         seed=31,
     )

@@ -27,7 +27,7 @@ def digits_sdl() -> Run:
             penalty=L1(positive=True),
         ),
         optim=Optim(groups={"encoder": Adam(lr=1e-3), "decoder": Adam(lr=3e-3)}),
-        train=Train(epochs=60, batch_size=100, select="solver/objective", evaluate_every=5),
+        train=Train(epochs=60, batch_size=100, select="encode/objective", evaluate_every=5),
         evaluate=Evaluate(sigmas=(0.25, 0.5, 1.0), unit="input"),
         seed=0,
     )
@@ -57,7 +57,7 @@ def photos_sdl() -> Run:
                 "decoder": Adam(lr=Cosine(start=2e-2, stop=2e-4, length=1.0, unit="fraction")),
             }
         ),
-        train=Train(epochs=8, batch_size=250, select="solver/objective"),
+        train=Train(epochs=8, batch_size=250, select="encode/objective"),
         evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
         seed=0,
     )
@@ -86,7 +86,7 @@ def photos_csc() -> Run:
                 "decoder": Adam(lr=Cosine(start=2e-2, stop=2e-4, length=1.0, unit="fraction")),
             }
         ),
-        train=Train(epochs=6, batch_size=50, select="solver/objective"),
+        train=Train(epochs=6, batch_size=50, select="encode/objective"),
         evaluate=Evaluate(sigmas=(15 / 255, 25 / 255, 50 / 255), unit="range", noise_weight=0.8),
         seed=0,
     )

@@ -170,10 +170,7 @@ def subject_of(
 
     Raises ValueError naming `rows` if there are no such samples, `coder` if there is none of this name.
     """
-    coders = model.coders()
-    if coder is not None and coder not in coders:
-        raise ValueError(f"coder is {coder!r}; this model has {', '.join(coders)}")
-    encode = coders[coder or next(iter(coders))]
+    encode = model.coders()[model.coder_called(coder)]
     weights, test = next(model.parameters()), splits.test
     wrong = [row for row in rows if not 0 <= row < test.n]
     if wrong:

@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK
@@ -81,11 +82,11 @@ def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float
 @torch.no_grad()
 def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
-    weights, split = next(model.parameters()), split.take(slice(COUNTED))
+    weights, split, words = next(model.parameters()), split.take(slice(COUNTED)), in_words(model.coders())
     found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for name, coder in model.coders().items():
         active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
-        found[name] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
+        found[words[name]] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
     return found
 
 
@@ -116,6 +117,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     weights = next(model.parameters())
     shown = splits.test.take(_with_contrast(splits.test.x)).to(weights.device, weights.dtype)
     coders, how = model.coders(), config.evaluate
+    words = in_words(coders)
 
     def pixels(samples: torch.Tensor) -> NDArray[Any]:
         return _array(shown.pixels(samples))
@@ -123,7 +125,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
         return pixels(model.denormalise(model.decode(coder(samples))))
 
-    clean = {"test sample": pixels(shown.x), **{f"by {c}": through(f, shown.x) for c, f in coders.items()}}
+    clean = {"test sample": pixels(shown.x), **{words[c]: through(f, shown.x) for c, f in coders.items()}}
     atoms, shape = _atoms(model)
     atoms = atoms[most_used_first(model, splits.test, atoms)]
     figures = {
@@ -142,7 +144,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
     if how.sigmas:
         sigma = how.sigmas[len(how.sigmas) // 2]
         noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
-        denoised = {f"by {c}": through(coder_for(model, c, shown.x, noisy, how.noise_weight), noisy) for c in coders}
+        denoised = {words[c]: through(coder_for(model, c, shown.x, noisy, how.noise_weight), noisy) for c in coders}
         rows = {"clean": clean["test sample"], "noisy": pixels(noisy), **denoised}
         title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)

@@ -11,6 +11,7 @@ from sparsecode.runs import RunFolder
 
 __all__ = ["current"]
 
+SELECT = "train.select"
 WEIGHTED = ("weight", "norm_weighted", "target_l0", "calibrate")
 
 
@@ -18,15 +19,18 @@ def current(overrides: dict[str, Any], run: Path) -> dict[str, Any]:
     """The overrides of a finished run with the paths of today; as they are where the run is gone.
 
     What format 1 had as fields of an autoencoder beside one penalty are fields of terms: `model.weight` is
-    `model.terms.sparsity.weight`, or `model.terms.kl.weight`.
+    `model.terms.sparsity.weight`, or `model.terms.kl.weight`. `train.select` names a coder.
     """
     fields = {path.split(".")[1] for path in overrides if path.startswith("model.")}
-    if not fields & {*WEIGHTED, "penalty", "revival", "matryoshka"}:
+    if SELECT not in overrides and not fields & {*WEIGHTED, "penalty", "revival", "matryoshka"}:
         return overrides
     try:
-        model = msgspec.to_builtins(RunFolder(run).config().model)
+        config = RunFolder(run).config()
     except (OSError, ValueError):
         return overrides
+    if SELECT in overrides:
+        overrides = {**overrides, SELECT: config.train.select}
+    model = msgspec.to_builtins(config.model)
     if "terms" not in model:
         return overrides
     kinds = {term["type"] for term in model["terms"]}

@@ -13,7 +13,7 @@ import msgspec
 
 from sparsecode.overrides import OverrideError, assign, replaced, value_at
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import Run, RunFolder
+from sparsecode.runs import Evaluate, Run, RunFolder
 from sparsecode.specs import parsed, plain
 from sparsecode.sweeps.jobs import Job
 
@@ -81,7 +81,7 @@ def jobs_of(
             overrides = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
             config = replaced(base, overrides, "--over")
             words = [recipe, *(f"{_short(path, axes)}={_word(value)}" for path, value in overrides.items())]
-            known = there.get(_hash(config), "")
+            known = there.get(_hash_trained(config), "")
             name = known if known.startswith(f"{recipe}_") else "_".join([*words, _hash(config)])
             jobs.append(Job(recipe, overrides, config, root / name, fixed, figures))
     names = [job.folder.name for job in jobs]
@@ -102,9 +102,15 @@ def _fixed(base: Run, assignment: str) -> tuple[str, Any]:
 def _hash_of(folder: Path) -> str:
     """The hash of the run in a folder, as it is today: an older version's config has fewer fields than its name was made of."""
     try:
-        return _hash(RunFolder(folder).config())
+        return _hash_trained(RunFolder(folder).config())
     except (OSError, ValueError):  # not begun, damaged, or no run
         return folder.name.rpartition("_")[2]
+
+
+def _hash_trained(config: Run) -> str:
+    """The hash of a config but for what is measured at validations, which makes no other run: `conflicts`."""
+    evaluate = msgspec.structs.replace(config.evaluate, validation=Evaluate().validation)
+    return _hash(msgspec.structs.replace(config, evaluate=evaluate))
 
 
 def _hash(config: Run) -> str:

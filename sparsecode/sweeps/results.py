@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from sparsecode.evaluate.evaluation import Evaluation, Measured
+from sparsecode.extending import conflicts
 from sparsecode.files import locked, require_own, write_atomic
 from sparsecode.leaves import foreign_types
 from sparsecode.migrations import to_format_2
 from sparsecode.runs import RunFolder
-from sparsecode.specs import converted, differences, parsed
+from sparsecode.specs import converted, parsed
 from sparsecode.sweeps.earlier import current
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 
@@ -63,7 +64,7 @@ def _finished(job: Job) -> Evaluation | None:
     """The evaluation of a job that needs no more work; `run` reports folders that are damaged or differ."""
     folder = RunFolder(job.folder, foreign_types(job.config))
     try:
-        if not folder.exists or differences(folder.config(), job.config):
+        if not folder.exists or conflicts(folder.config(), job.config):
             return None
         state = folder.state()
         return folder.evaluation() if state and state.finished else None

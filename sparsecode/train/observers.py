@@ -11,6 +11,7 @@ from msgspec import Meta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sparsecode.coders import coders_today
 from sparsecode.files import write_atomic
 from sparsecode.specs import converted, parsed
 from sparsecode.types import Event
@@ -48,7 +49,15 @@ class _Head(msgspec.Struct):
 def _record(raw: Any, where: str) -> Record:
     head = converted(raw, _Head, where)
     raw |= {"kind": None, "step": None}
-    return converted(raw, dict[str, float | None], where) | {"kind": head.kind, "step": head.step}
+    record: Record = converted(raw, dict[str, float | None], where) | {"kind": head.kind, "step": head.step}
+    return _with_coders_of_today(record) if head.kind == "evaluate" else record
+
+
+def _with_coders_of_today(record: Record) -> Record:
+    """A validation whose values have the names that coders have now, `coder/quantity`, whichever version wrote it."""
+    names = coders_today(name.partition("/")[0] for name in record if "/" in name)
+    parts = ((name, *name.partition("/")) for name in record)
+    return {f"{names[coder]}/{rest}" if slash else name: record[name] for name, coder, slash, rest in parts}
 
 
 def _lines(path: Path) -> list[tuple[Record, bytes]]:

@@ -113,7 +113,7 @@ class Probe(NamedTuple):
         seeds: random subsets for each number of labels
         standardise: scale each feature to mean 0 and standard deviation 1; otherwise all by one number (both from unlabelled samples)
         classifiers: linear: multinomial logistic regression; mlp: two layers
-        coders: which of the models' coders; default all; codes with gates are scored as mu, hard (mu or 0) and mean (gamma mu)
+        coders: which of the models' coders; default all; codes with gates are scored as mu, encode (mu or 0) and mean (gamma mu)
         references: normalised pixels; their principal components; a LISTA classifier trained end to end (slow); default all, of
             a sweep pixels and pca
         sweep: folder of a sweep in place of runs: the figure shows accuracy along one of its axes, a line per recipe

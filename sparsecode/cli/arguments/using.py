@@ -24,7 +24,7 @@ class Encode(NamedTuple):
         samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on
         out: the file to write, .npz or .safetensors
         split: instead of SAMPLES: a split of the run's own data
-        coder: which of the model's coders; default its first (for sparse coding: solver)
+        coder: which of the model's coders; default encode; others are amortised (the encoder of sparse coding) and mean (of codes with gates)
         key: array in the .npz file
         force: write over an existing file
     """
@@ -60,7 +60,7 @@ class Traverse(NamedTuple):
         run: run folder
         samples: rows of the test split; default three with active codes
         codes: which to sweep; default the most used of those active
-        coder: which of the model's coders; default its first
+        coder: which of the model's coders; default encode; of codes with gates there is mean
         frames: pictures in a row
         reach: codes are swept from -reach to reach
         step: instead, sweep each code from its value towards 0 and beyond, this much for every picture

@@ -119,7 +119,9 @@ class DenoisedLevels(Result, tag="denoised_levels"):
             for levels in zip(*columns, strict=True)
         ]
         factor = next((level.noise_weight for levels in columns for level in levels), 0.0)
-        caption = f"solver: penalty weight {factor:g} x noise (in model space);\nencoder: as trained" if factor else ""
+        caption = (
+            f"encode: penalty weight {factor:g} x noise (in model space);\namortised: as trained" if factor else ""
+        )
         title = f"{name}: PSNR in dB (gain); sigma {words[columns[0][0].unit]}"
         return Table(title, ("sigma", "noisy input", *(f"by {part}" for part in parts)), rows, caption, named=False)
 

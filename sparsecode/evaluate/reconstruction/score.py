@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from sparsecode.coders import in_words
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import (
@@ -249,6 +250,8 @@ def scores_table(scores: Mapping[str, Score]) -> Table:
     )
     if first.objective_of and not classifies:
         caption += f"\nobjective: {first.objective_of}, mean over samples"
+    if len(scores) > 1:
+        caption += f"\n{'; '.join(in_words(scores).values())}"
     if silent := {name: s.silent for name, s in scores.items() if s.silent and s.silent >= SILENT}:
         shares = ", ".join(f"{share:.0%} by {name}" for name, share in silent.items())
         caption += f"\nsamples without an active code: {shares}"
