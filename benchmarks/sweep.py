@@ -65,7 +65,9 @@ def run(data: str, arithmetic: str, epochs: float, way: str) -> dict[str, Any]:
             steps = last["step"]
             pace.append((last["seconds"] - first["seconds"]) / (last["step"] - first["step"]))
         results = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    active = {r["overrides"]["model.corruption.sigma"]: r["measures"]["scores"]["encode"]["active_fraction"] for r in results}
+    active = {
+        r["overrides"]["model.corruption.sigma"]: r["measures"]["scores"]["encode"]["active_fraction"] for r in results
+    }
     # processes share the cores, two or eight; the members of a stack share one clock
     per_step = statistics.mean(pace) / (2 if way == "processes" else len(SIGMAS))
     return {
