@@ -174,7 +174,7 @@ def stability_table(pairs: Sequence[Stability]) -> Table:
         ("MCC", ">0.7", ">0.9", "dim", "angle", "largest"),
         "in data space; MCC: mean cosine of the pairs;",
         ">0.7, >0.9: shares of them; angles in degrees",
-        "between the leading subspaces of so many dimensions",
+        "between the leading subspaces; dim: their dimension",
     )
     for pair in pairs:
         shares = (pair.mcc, pair.close, pair.same)

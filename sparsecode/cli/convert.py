@@ -114,9 +114,9 @@ def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> 
     proof = done.proof
     console.print(
         f"largest differences over {proof.n_inputs} probe inputs ({proof.near} next to a threshold),\n"
-        "by the formulas of both formats on the files as they stand:\n"
-        f"  codes    {proof.codes:.1e} beside {proof.largest_code:.3g}, {proof.flips} active in one alone\n"
-        f"  outputs  {proof.outputs:.1e} beside {proof.largest_output:.3g}",
+        "computed by the formulas of both formats from the files:\n"
+        f"  codes    {proof.codes:.1e} (largest code {proof.largest_code:.3g}), {proof.flips} active in only one of the two\n"
+        f"  outputs  {proof.outputs:.1e} (largest output {proof.largest_output:.3g})",
         highlight=False,
     )
     console.print(f"stored in {done.noted}", highlight=False, soft_wrap=True)

@@ -108,7 +108,7 @@ def _experiment(names: Sequence[str]) -> Experiment | None:
     found = [name for name in names if name in EXPERIMENTS]
     if found and len(names) > 1:
         raise UsageError(
-            f"{found[0]} is an experiment, and others are asked for beside it; expected it alone, or recipes"
+            f"{found[0]} is an experiment, and other names are given with it; expected one experiment, or recipes"
         )
     if unknown := [name for name in names if name not in RECIPES and name not in EXPERIMENTS]:
         raise UsageError(
@@ -140,7 +140,7 @@ def _backend(
         return [ProgressBar(console)]
 
     def watch_stack(stack: Sequence[Job]) -> list[Observer]:
-        tell(f"{len(stack)} runs in one stack; validations shown are those of {stack[0].folder.name}")
+        tell(f"{len(stack)} runs in one stack; the validations shown are of {stack[0].folder.name}")
         return [ProgressBar(console)]
 
     if name == "ray":
