@@ -1,6 +1,6 @@
-"""What of an evidence lower bound goes number by number: codes with their divergences, Bernoulli features; with derivatives.
+"""Elementwise parts of an evidence lower bound: codes with their divergences, and Bernoulli features; with gradients.
 
-Arrays are float32, a column for each sample, so that the samples of a batch fill vector registers. Sums are made in float64.
+Arrays are float32, a column for each sample, which lets the samples of a batch fill vector registers. Sums are computed in float64.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOG_LOW, LOG_HIGH = np.log(LOW), np.log(HIGH)
 
 
 class Objective(NamedTuple):
-    """Weights of the divergences, over the batch's size; of spikes the gate's slope, the slabs' warmth, alpha's logit."""
+    """Weights of the divergences, divided by the batch size; for spikes: slope of the gate, `warmth` of the slabs, logit of alpha."""
 
     slab: float
     spike: float = 0.0
@@ -36,7 +36,7 @@ class Objective(NamedTuple):
 
 @_jit
 def _exp(x: Any) -> Any:
-    """exp(x) within 1e-7, for x beyond [-87, 88] that of the nearer end; unlike the library's, in vectors.
+    """exp(x) within 1e-7, x clamped to about [-87, 88]; unlike the library's, it is vectorised.
 
     The polynomial is that of Cephes.
     """
@@ -68,7 +68,7 @@ def _log(x: Any) -> Any:
 def gaussian(objective: Any, out: Any, noise: Any, z: Any, scale: Any, push: Any, n: Any, first: Any, last: Any, sums: Any) -> None:  # fmt: skip
     """Codes `first` to `last` of z [K, L], drawn from N(mu, exp(logvar)), of `out` [2 K, L]; sums[1] += KL(q || N(0, 1)).
 
-    scale, push [2 K, L]: the loss's derivative by `out` is scale dloss/dz + push, push that of the weighted sum.
+    scale, push [2 K, L]: the gradient of the loss with respect to `out` is scale dloss/dz + push; `push` is that of the weighted KL.
     """
     k, weight = len(z), objective.slab
     for i in range(first, last):
@@ -86,7 +86,7 @@ def gaussian(objective: Any, out: Any, noise: Any, z: Any, scale: Any, push: Any
 
 @_jit
 def _logit_gates(s: Any, gamma: Any, by_s: Any, logit: Any, n: Any) -> Any:
-    """Of one code's `s` [L]: gamma = sigmoid(s), its derivative, its logit; returns the sum of softplus(logit)."""
+    """For one code's `s` [L]: gamma = sigmoid(s), dgamma/ds in `by_s`, and its logit; returns the sum of softplus(logit)."""
     total = ZERO
     for j in range(n):
         small = _exp(-abs(s[j]))
@@ -100,7 +100,7 @@ def _logit_gates(s: Any, gamma: Any, by_s: Any, logit: Any, n: Any) -> Any:
 
 @_jit
 def _negrelu_gates(s: Any, gamma: Any, by_s: Any, logit: Any, n: Any) -> Any:
-    """The same of gamma = exp(min(s, 0)), clamped for the logit."""
+    """The same for gamma = exp(min(s, 0)), clamped for the logit."""
     total = ZERO
     for j in range(n):
         small = _exp(min(s[j], ZERO))
@@ -114,9 +114,9 @@ def _negrelu_gates(s: Any, gamma: Any, by_s: Any, logit: Any, n: Any) -> Any:
 
 @_jit
 def spike_slab(kind: Any, objective: Any, out: Any, noise: Any, z: Any, scale: Any, push: Any, n: Any, first: Any, last: Any, sums: Any) -> None:  # fmt: skip
-    """Codes `first` to `last` of z [K, L] from `out` [3 K, L]; sums[1:] += both divergences, gates on, gamma.
+    """Codes `first` to `last` of z [K, L] from `out` [3 K, L]; sums[1:] += slab KL, spike KL, number of gamma > 1/2, gamma.
 
-    scale, push [3 K, L]: the loss's derivative by `out` is scale dloss/dz + push, push that of the weighted sums.
+    scale, push [3 K, L]: the gradient of the loss with respect to `out` is scale dloss/dz + push; `push` is that of the weighted KLs.
     """
     k, slope, warmth, prior, slab_weight, spike_weight = (
         len(z), objective.slope, objective.warmth, objective.prior, objective.slab, objective.spike,
@@ -156,7 +156,7 @@ def spike_slab(kind: Any, objective: Any, out: Any, noise: Any, z: Any, scale: A
 
 @_jit
 def bernoulli(logits: Any, x: Any, n: Any, first: Any, last: Any, sums: Any) -> None:
-    """sums[0] += softplus(a) - x a over rows `first` to `last` of [f, L]; `logits` become the derivative of its mean."""
+    """sums[0] += softplus(a) - x a over rows `first` to `last` of [f, L]; `logits` are replaced by the gradient of the mean over samples."""
     weight = ONE / np.float32(n)
     for i in range(first, last):
         total = ZERO

@@ -1,8 +1,8 @@
-"""Training steps of a variational perceptron in one function: the bound, its derivative, and Adam's update of the weights.
+"""Fused training steps of a variational perceptron: the bound, its gradient, and Adam's update of the weights.
 
-What limits such a step in small batches is memory: weights and moments do not fit into a core's own cache. Here a block of
-rows is fetched once for the derivative by the layer's input, that by the weights, and the update. Threads share the rows of
-every layer. Numbers that belong to one sample are a column.
+What limits such a step in small batches is memory: weights and moments do not fit into the cache of a core. Here a block
+of rows is read once for the gradient with respect to the layer's input, that with respect to the weights, and the update.
+Threads share the rows of every layer. Samples are columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sparsecode.kernels.team import more_to_do, wait_for_all
 
 __all__ = ["Layer", "Orders", "steps"]
 
-_intrinsic: Any = intrinsic  # it changes what a function takes
+_intrinsic: Any = intrinsic  # it changes the signature of a function
 _jit = compiled(divide=True)
 
 ZERO = np.float32(0)
@@ -36,9 +36,9 @@ class Layer(NamedTuple):
     """A layer of k inputs and m outputs: both numbers, and addresses of float32 arrays, since a tuple of arrays would be
     compiled anew for every depth.
 
-    Weight [m, k], bias [m], Adam's moments of both. Scratch for B samples in L >= B columns and T threads: what it takes, `rows`
-    [B, k] and `columns` [k, L]; derivatives by what it puts out, `slopes` [m, L], and, from each thread, by what it takes,
-    `partial` [T, k, L]; those by the weights that were last found, `found` [T, BLOCK, k].
+    Weight [m, k], bias [m], Adam's moments of both. Scratch for B samples in L >= B columns and T threads: its input, as
+    `rows` [B, k] and `columns` [k, L]; gradients with respect to its output, `slopes` [m, L], and, from each thread, to its
+    input, `partial` [T, k, L]; those with respect to the latest block of weights, `found` [T, BLOCK, k].
     """
 
     m: int
@@ -60,9 +60,9 @@ M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPE
 
 
 class Orders(NamedTuple):
-    """A step: samples `x` [B, f], `normal` and `uniform` noise for them [B, K], the `kind` of posterior [1]; `numbers`, those of
-    an `Objective` and of an `AdamStep`. Scratch for K codes: `noise` [2, K, L], `scale` and `push` [H K, L], the two parts of the
-    derivative by what the encoder puts out, H heads; `by_bias` [T, BLOCK]. `sums` [T, 5] are what comes of it.
+    """Arguments of a step: samples `x` [B, f], `normal` and `uniform` noise for them [B, K], the `kind` of posterior [1];
+    `numbers`, those of an `Objective` and of an `AdamStep`. Scratch for K codes: `noise` [2, K, L], `scale` and `push` [H K, L],
+    the two parts of the gradient with respect to the encoder's output, H heads; `by_bias` [T, BLOCK]. `sums` [T, 5] are the results.
     """
 
     x: Array
@@ -93,20 +93,20 @@ def _matrix(address: Any, rows: Any, columns: Any) -> Any:
 
 @_jit
 def _vector(address: Any, first: Any, last: Any) -> Any:
-    """Numbers `first` to `last` of what is at an address."""
+    """Elements `first` to `last` of the array at an address."""
     return carray(_pointer(address + 4 * first), (last - first,))
 
 
 @_jit
 def _update(layer: Any, what: Any, first: Any, second: Any, start: Any, stop: Any, grad: Any, numbers: Any) -> None:
-    """Numbers `start` to `stop` of `what`, and of its moments."""
+    """Adam's update of elements `start` to `stop` of parameter `what` and its moments."""
     moments = _vector(layer[first], start, stop), _vector(layer[second], start, stop)
     adam(_vector(layer[what], start, stop), grad, moments[0], moments[1], numbers)
 
 
 @_jit
 def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, last: Any) -> None:
-    """Rows `first` to `last` of a layer's output, and, of a hidden layer, of `rows` what the next one takes."""
+    """Rows `first` to `last` of a layer's output; for a hidden layer also the `rows` of the next layer's input."""
     m, k = layer[M], layer[K]
     weight, bias = _matrix(layer[WEIGHT], m, k), _vector(layer[BIAS], 0, m)
     product(weight, 0, k, 1, x, 0, out, first, last, k, False)
@@ -120,7 +120,7 @@ def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, l
 
 @_jit
 def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, found: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
-    """Of rows `first` to `last` of a layer: their part of the derivative by its input, if that is wanted, and the update."""
+    """For rows `first` to `last` of a layer: their part of the gradient with respect to its input, if needed, and the update."""
     m, k, width = layer[M], layer[K], slope.shape[1]
     weight = _matrix(layer[WEIGHT], m, k)
     if first == last:
@@ -143,7 +143,7 @@ def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, found:
 
 @_jit
 def _gather(parts: Any, k: Any, first: Any, last: Any) -> None:
-    """Rows `first` to `last` of the first [k, L] of all that are in `parts`, with those of the others added."""
+    """Sum the matrices [k, L] stacked in `parts` into the first one, rows `first` to `last`."""
     for start in range(k, len(parts), k):
         for i in range(first, last):
             for j in range(parts.shape[1]):
@@ -152,7 +152,7 @@ def _gather(parts: Any, k: Any, first: Any, last: Any) -> None:
 
 @_jit
 def _slopes(slopes: Any, parts: Any, columns: Any, orders: Any, first: Any, last: Any, coded: Any) -> None:
-    """Derivatives by what a layer puts out, from those by what the next one takes: through its ReLU, or through the codes."""
+    """Gradients with respect to a layer's output from those with respect to the next input: through ReLU, or through the codes."""
     k, n = len(columns), len(orders.x)
     _gather(parts, k, first, last)
     if coded:
@@ -169,7 +169,7 @@ def _slopes(slopes: Any, parts: Any, columns: Any, orders: Any, first: Any, last
 
 @_jit
 def _codes(orders: Any, out: Any, z: Any, rows: Any, first: Any, last: Any, sums: Any) -> None:
-    """Codes `first` to `last` of z, and of its `rows`, from what the encoder puts out."""
+    """Codes `first` to `last` of z, and of its `rows`, from the encoder's output."""
     numbers = orders.numbers
     objective = Objective(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     noise, kind, n = orders.noise, orders.kind[0], len(orders.x)
@@ -184,11 +184,11 @@ def _codes(orders: Any, out: Any, z: Any, rows: Any, first: Any, last: Any, sums
 
 @_jit
 def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: Any, done: Any, most: Any) -> None:
-    """A member's parts of at most so many steps from the one after `done`, for as long as they follow each other.
+    """The part of thread `member` in at most `most` steps after step `done`, until no next step is published in time.
 
     `layers` [depth, 13] holds a `Layer` in each row, the first `encoder` of them the encoder's. In each step sums over the batch
-    of -log p(x | z), of both divergences, of gates on and of gamma go to `orders.sums`, those of all members to be added up; then
-    the weights are updated, unless one is not finite.
+    of -log p(x | z), of both divergences, of active gates and of gamma go to `orders.sums`, one row per member, whose total is
+    the result; then the weights are updated, unless a sum is not finite.
     """
     depth, (n, n_features), width = len(layers), orders.x.shape, orders.noise.shape[2]
     while most > 0 and more_to_do(told, member, done):

@@ -1,4 +1,4 @@
-"""Rectified codes with few zeros and their slopes: each block of a row is read once, in memory that is used again."""
+"""Rectified codes with few zeros and their gradients: each block of a row is read once, in reused memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sparsecode.kernels.threads import share_out
 
 __all__ = ["activate", "slopes"]
 
-WIDTH = 1024  # entries of a row at a time: they stay in the first-level cache
-ROWS = 128  # samples that a thread takes at a time
+WIDTH = 1024  # entries of a row per block, which fit the first-level cache
+ROWS = 128  # samples per work item of a thread
 
 _jit = compiled()
 
@@ -46,14 +46,16 @@ def _activate(
             )
             part = line[: len(level)]
             _load(keys[i, start : start + WIDTH], floats[i, start : start + WIDTH], rough, bits, part)
-            for j in range(len(part)):  # one thing at a time: together they would not vectorise
+            for j in range(len(part)):  # separate loops: a single one would not vectorise
                 total += part[j] * factor[j] if part[j] > level[j] else zero
             for j in range(len(part)):
                 count += part[j] > level[j]
             for j in range(len(part)):
                 hit[j] |= part[j] > level[j]
             if rough:
-                z_key = z_keys[i, start : start + WIDTH]  # may be the keys' memory, so that those are not read here
+                z_key = z_keys[
+                    i, start : start + WIDTH
+                ]  # may share memory with the keys, which are therefore not read here
                 for j in range(len(part)):
                     z_key[j] = bits[j] >> 16 if part[j] > level[j] else 0
             else:
@@ -95,7 +97,7 @@ def _slopes(
                 slope[j] = value
             if rough:
                 key = slope_keys[i, start : start + WIDTH]
-                for j in range(len(part)):  # to the nearest, halves to the even
+                for j in range(len(part)):  # round to nearest, ties to even
                     key[j] = (slope_bits[j] + np.int32(0x7FFF) + ((slope_bits[j] >> 16) & 1)) >> 16
             else:
                 out = slope_floats[i, start : start + WIDTH]
@@ -160,15 +162,16 @@ def slopes(
     by_count: NDArray[Any],
     threads: int,
 ) -> NDArray[Any]:
-    """From the derivative by z, `slope` [r, m], to that by pre, in place, with those of what `activate` sums up [r] added.
+    """Replace the gradient with respect to z, `slope` [r, m], by that with respect to pre, in place.
 
-    Returns its sums over rows, the derivatives by `scale`, and those by `threshold`, estimated by a rectangle of `width`
-    as in sparsecode.ops.straight_through: [3, m].
+    Adds those through the sums `by_sum` and counts `by_count` [r] of `activate`. Returns [3, m]: its sums over rows, and the
+    gradients with respect to `scale` and `threshold`, the latter estimated as in sparsecode.ops.straight_through with a
+    rectangle of `width`.
     """
     rough, m = pre.dtype == np.int16, len(threshold)
     keys, floats = _views(pre, scale)
     slope_keys, slope_floats = _views(slope, scale)
-    # a place for each block's sums, whichever thread takes it, so that they are added up in one order
+    # one row per block, whichever thread processes it: sums are then added in a fixed order
     found = np.zeros((-(-len(pre) // ROWS), 3, m), scale.dtype)
 
     def work(blocks: Iterable[slice]) -> None:

@@ -1,7 +1,7 @@
-"""Products of a matrix and a few columns, for layers whose batch is small: nothing is packed, and weights are read once.
+"""Products of a matrix and a few columns, for small batches: nothing is packed, and weights are read once.
 
-Blocks of the result are held in vector registers: `tile` makes the loop that fills one, in LLVM's own terms, since no loop
-over array elements is compiled to it.
+Blocks of the result are held in vector registers: `_tile` builds the loop that fills one in LLVM IR, because numba does not
+compile loops over array elements to it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def _registers() -> tuple[int, int, int]:
-    """Of the processor's vectors: numbers in one; rows of blocks two wide, and width of blocks of 6 rows, that registers hold."""
+    """Numbers in a vector register; rows of blocks two registers wide, and width of blocks of 6 rows, that fit the registers."""
     asked = os.environ.get("NUMBA_CPU_FEATURES")
     features = get_host_cpu_features().flatten() if asked is None else asked
     if "+avx512f" in features:
@@ -42,8 +42,8 @@ def _registers() -> tuple[int, int, int]:
 
 WIDTH, TALL, WIDE = _registers()
 LOW = TALL // 3
-LANES = 2 * WIDTH  # columns are taken so many at a time, so that batches are padded to multiples of it
-BLOCK = 24  # rows of weights that are worked on at a time
+LANES = 2 * WIDTH  # columns per block; batches are padded to multiples of it
+BLOCK = 24  # rows of weights processed at a time
 ZERO = np.float32(0)
 
 _jit = compiled(divide=True)
@@ -52,7 +52,7 @@ _jit = compiled(divide=True)
 def _tile(rows: int, vectors: int) -> Any:
     """out[r, :] = (out[r, :] if `add`) + sum_k a[r ar + k ak] b[k bk, :] for `rows` rows of WIDTH `vectors` columns.
 
-    Arrays are given with the place of their first number; strides are in numbers.
+    Each array comes with the index of its first element; strides are in elements.
     """
     vector, index = ir.VectorType(ir.FloatType(), WIDTH), ir.IntType(64)
 
@@ -71,7 +71,7 @@ def _tile(rows: int, vectors: int) -> Any:
         outs = [vectors_at(builder.gep(out, [builder.mul(stride, index(r))])) for r in range(rows)]
         held = [
             [cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)
-        ]  # registers, in the end
+        ]  # LLVM turns them into registers
         both = [(h, o) for hs, os in zip(held, outs, strict=True) for h, o in zip(hs, os, strict=True)]
         with builder.if_else(add) as (yes, no):
             with yes:
@@ -115,7 +115,7 @@ def row_length(columns: int) -> int:
 
 @_jit
 def share(n: Any, unit: Any, member: Any, team: Any) -> Any:
-    """Where a member's part of 0..n begins and ends, parts being multiples of `unit` but for the last."""
+    """Start and end of a member's part of 0..n; all parts but the last are multiples of `unit`."""
     units = (n + unit - 1) // unit
     return units * member // team * unit, min(n, units * (member + 1) // team * unit)
 
@@ -142,7 +142,7 @@ def columns_to_rows(columns: Any, rows: Any, first: Any, last: Any) -> None:
 def product(
     a: Any, a0: Any, ar: Any, ak: Any, b: Any, b0: Any, out: Any, first: Any, last: Any, n: Any, add: Any
 ) -> None:
-    """Rows `first` to `last` of out [m, L] = (out if `add`) + A b [n, L], but for what of L is beyond a multiple of LANES.
+    """Rows `first` to `last` of out [m, L] = (out if `add`) + A b [n, L], for columns up to the last multiple of LANES.
 
     A begins at number a0 of `a`, its rows are `ar` numbers apart and its columns `ak`; b begins at number b0 of `b`.
     """
@@ -174,7 +174,7 @@ def weight_derivative(slope: Any, x: Any, out: Any, first: Any, last: Any) -> No
                     out[r, j] += slope[first + r, b] * x[b, j]
         return
     for start in range(0, count, 6):
-        r = min(start, count - 6)  # what overlaps is written twice
+        r = min(start, count - 6)  # overlapping rows are written twice
         at = (first + r) * width
         for j in range(0, k - WIDE * WIDTH + 1, WIDE * WIDTH):
             _wide(slope, at, width, 1, x, j, k, out, r * k + j, k, n, False)

@@ -1,4 +1,4 @@
-"""Passes over the codes of rectified networks between their products, float32 or bfloat16, samples in columns.
+"""Elementwise passes of ReLU autoencoders between their matrix products, float32 or bfloat16, samples in columns.
 
 Each reads its matrix once. Numbers in bfloat16 come as int16, which are the upper halves of float32.
 """
@@ -18,7 +18,7 @@ __all__ = ["differ", "gate", "rectify"]
 
 ZERO = np.float32(0)
 
-_intrinsic: Any = intrinsic  # it changes what a function takes
+_intrinsic: Any = intrinsic  # it changes the signature of a function
 
 _jit = compiled(divide=True)
 
@@ -38,7 +38,7 @@ def _number(_: Any, entry: Any) -> Any:
 
 @_intrinsic
 def _like(_: Any, entry: Any, number: Any) -> Any:
-    """A number as an entry of that kind; bfloat16 to the nearest, of two to the even one."""
+    """A number in the type of `entry`; to bfloat16 it is rounded to nearest, ties to even."""
     word = ir.IntType(32)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
@@ -54,7 +54,7 @@ def _like(_: Any, entry: Any, number: Any) -> Any:
 
 @_jit
 def rectify(pre: Any, bias: Any) -> None:
-    """pre [k, B] = relu(pre + bias[:, None]) in place; NaN stays."""
+    """pre [k, B] = relu(pre + bias[:, None]) in place; NaN is kept."""
     for k in range(len(pre)):
         row, shift = pre[k], bias[k]
         for i in range(len(row)):
@@ -64,7 +64,7 @@ def rectify(pre: Any, bias: Any) -> None:
 
 @_jit
 def gate(slope: Any, z: Any, sums: Any) -> None:
-    """slope [k, B] = 0 in place where z is not positive; `sums` [k] of it over samples."""
+    """slope [k, B] = 0 in place where z is not positive; `sums` [k] are its sums over samples."""
     for k in range(len(slope)):
         row, codes, total = slope[k], z[k], ZERO
         for i in range(len(row)):
@@ -78,7 +78,10 @@ def gate(slope: Any, z: Any, sums: Any) -> None:
 
 @_jit
 def differ(linear: Any, shift: Any, target: Any, slope: Any, sums: Any) -> float:
-    """The mean over samples of |e|^2, e = linear + shift[:, None] - target [f, B]; its derivative by e in `slope`, and summed over samples [f]."""
+    """The mean over samples of |e|^2, e = linear + shift[:, None] - target [f, B].
+
+    `slope` receives its gradient with respect to e, `sums` [f] the sum of that over samples.
+    """
     total, n = 0.0, target.shape[1]
     sums[0] = 2 / n
     factor = sums[0]  # now in their precision

@@ -1,7 +1,7 @@
-"""Threads that work through one compiled function together: where they wait for each other, and for more to do.
+"""A spin barrier and a work counter for threads that run one compiled function together.
 
-Handing work to a sleeping thread takes Python as long as a small layer takes; so one that has nothing to do goes on looking
-for a while before it sleeps.
+Handing work to a sleeping thread takes Python as long as a small layer takes; an idle thread therefore
+polls for a while before it sleeps.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sparsecode.kernels.jit import compiled
 __all__ = ["CAN_WAIT", "asleep", "call", "more_to_do", "signals", "wait_for_all"]
 
 CAN_WAIT = sys.platform != "win32"  # which has no sched_yield
-LOOKS = 1_000  # before the core is offered to others, who may be those waited for
-OFFERS = 10_000  # some milliseconds, before a thread sleeps
-LINE = 8  # numbers of a cache line: each signal has its own
+LOOKS = 1_000  # polls before the thread yields its core, perhaps to a thread it waits for
+OFFERS = 10_000  # yields before a thread sleeps: some milliseconds
+LINE = 8  # int64 numbers in a cache line: each signal has a line to itself
 ARRIVED, CALLED, SLEEPING = 0, LINE, 2 * LINE  # at SLEEPING + i LINE is 1 while member i sleeps
 
-_intrinsic: Any = intrinsic  # it changes what a function takes
+_intrinsic: Any = intrinsic  # it changes the signature of a function
 _jit = compiled(reorder=False)
 
 
 def signals(team: int) -> NDArray[np.int64]:
-    """What a team tells each other by."""
+    """The shared signals of a team of threads."""
     made = np.zeros(SLEEPING + LINE * team, np.int64)
     made[SLEEPING:] = 1
     return made
@@ -80,7 +80,7 @@ def _give_way(_: Any) -> Any:
 @_intrinsic
 def _pause(_: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001 - the contract
-        if platform.machine() in ("x86_64", "AMD64"):  # looks that leave the core's other thread alone
+        if platform.machine() in ("x86_64", "AMD64"):  # polls without slowing the core's other hardware thread
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
 
@@ -89,7 +89,7 @@ def _pause(_: Any) -> Any:
 
 @_jit
 def wait_for_all(told: Any, team: Any) -> None:
-    """Go on when all of the team have come here as often as this one."""
+    """A barrier: return when all members of the team have reached it as often as this one."""
     if team == 1:
         return
     due = (_add(told, ARRIVED) // team + 1) * team
@@ -104,19 +104,19 @@ def wait_for_all(told: Any, team: Any) -> None:
 
 @_jit
 def asleep(told: Any, member: Any) -> Any:
-    """Whether a member must be woken; it counts as awake from now on."""
+    """Whether a member must be woken; marks it as awake."""
     return _swap(told, SLEEPING + LINE * member, 0) == 1
 
 
 @_jit
 def call(told: Any) -> Any:
-    """Say that there is something to do; how often it was said before."""
+    """Publish a work item; returns the number published before."""
     return _add(told, CALLED)
 
 
 @_jit
 def more_to_do(told: Any, member: Any, done: Any) -> Any:
-    """Wait until the team has been called more often than `done`; False if that took too long: sleep then."""
+    """Poll until more than `done` work items are published; False on timeout: the thread should then sleep."""
     looks = 0
     while _read(told, CALLED) <= done:
         looks += 1
@@ -126,6 +126,6 @@ def more_to_do(told: Any, member: Any, done: Any) -> Any:
             _pause()
         if looks > LOOKS + OFFERS:
             _swap(told, SLEEPING + LINE * member, 1)
-            # called meanwhile: whoever puts the 1 back to 0 sees to it, this one here or the caller, who wakes another
+            # if an item came meanwhile, the thread that resets the 1 to 0 handles it: this one, or the caller by waking it
             return _read(told, CALLED) > done and _swap(told, SLEEPING + LINE * member, 0) == 1
     return True
