@@ -15,7 +15,7 @@ _jit = compiled()
 
 @_jit
 def subtract(q: Any, gram: Any, j0: Any, j1: Any, j2: Any, j3: Any, h0: Any, h1: Any, h2: Any, h3: Any) -> None:
-    """Take four changes h of coordinates j out of q."""
+    """Subtract the effect of four changes h of coordinates j from q."""
     r0, r1, r2, r3 = gram[j0], gram[j1], gram[j2], gram[j3]
     for k in range(len(q)):
         q[k] -= h0 * r0[k] + h1 * r1[k] + h2 * r2[k] + h3 * r3[k]
@@ -23,7 +23,7 @@ def subtract(q: Any, gram: Any, j0: Any, j1: Any, j2: Any, j3: Any, h0: Any, h1:
 
 @_jit
 def correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
-    """q = c - z G afresh, so that rounding does not pile up; or x - z D of a sample."""
+    """q = c - z G, recomputed to avoid accumulated rounding; or x - z D of a sample."""
     q[:] = c
     zero, count, t = c[0] - c[0], 0, 0
     for j in range(len(code)):

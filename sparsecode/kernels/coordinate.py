@@ -22,10 +22,10 @@ from sparsecode.kernels.threads import aligned, share_out
 __all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
-BLOCK = 32  # samples that a thread takes at a time: their work differs a hundredfold
+BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfold
 MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
 
-SWEEPS = 2  # between two looks at the gap and at the work list
+SWEEPS = 2  # between two evaluations of the gap and of the work list
 FALL = 0.7  # of the threshold, from one sweep of the first pass to the next
 CALM = 4  # sweeps before steps are over-relaxed: until then codes change sign
 RELAX = 0.4  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
@@ -51,7 +51,7 @@ def _step(v: Any, old: Any, weight: Any, below: Any, inverse: Any, relax: Any) -
 def _sweep(
     gram: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any, relax: Any
 ) -> None:
-    """Move the first `count` coordinates in `work`, four at a time, each knowing the moves before it."""
+    """Move the first `count` coordinates in `work`, four at a time, each using the changes before it."""
     t = 0
     while t + 3 < count:
         j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
@@ -196,7 +196,7 @@ def _descend(
                 for a in range(count):
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
-                goal = max(tol, gap / 16)  # no nearer: the list is not final
+                goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
                 while gap > goal and sweeps < max_sweeps:
                     inner, largest = _survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):

@@ -17,8 +17,8 @@ def update_block(
 ) -> None:
     """d_j <- project(d_j + r_j / a_jj) for the atoms from `first` on, in place, as many as `residual` has rows.
 
-    `atoms` D [k, f], `codes` A [k, k], `residual` R = B - A D [b, f] of these atoms at the start; it is used up.
-    The projection drops negative entries if `positive` and moves the norm into [`least`, `greatest`]. Atoms with
+    `atoms` D [k, f], `codes` A [k, k], `residual` R = B - A D [b, f] of these atoms at the start; it is overwritten.
+    The projection drops negative entries if `positive` and rescales the norm into [`least`, `greatest`]. Atoms with
     a_jj <= `floor` stay. C-contiguous, of one float dtype.
     """
     n_features = atoms.shape[1]

@@ -57,7 +57,7 @@ def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callabl
 
 
 class _Cache:
-    """What numba asks of a dispatcher's cache: one file for each signature and processor, which begins with its checksum."""
+    """The cache of a numba dispatcher: one file for each signature and processor, which begins with its checksum."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._source = Path(function.__code__.co_filename)
@@ -73,14 +73,14 @@ class _Cache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled function, or None: numba then compiles it."""
         target_context.refresh()
-        self._release()  # what a compilation that failed still holds
-        with suppress(Exception):  # a file from elsewhere may fail in any way; it is then compiled and written anew
+        self._release()  # a lock that a failed compilation may still hold
+        with suppress(Exception):  # a damaged file may fail in any way; the function is then compiled and written again
             path, stamp = self._place(sig, target_context.codegen())
             with suppress(OSError):
                 return _read(path, stamp, target_context)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(f"{path}.lock", timeout=PATIENCE, thread_local=False)
-            self._lock.acquire()  # or another process that compiles the same would do so for nothing
+            self._lock.acquire()  # avoids duplicate compilation by another process
             with suppress(OSError):
                 found = _read(path, stamp, target_context)
                 self._release()
@@ -88,7 +88,7 @@ class _Cache:
         return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:
-        """Keep a compiled function where that is possible."""
+        """Store a compiled function if the folder can be written."""
         with suppress(Exception):
             path, stamp = self._place(sig, cres.codegen)
             data = dumps(cres._reduce())
@@ -108,7 +108,7 @@ class _Cache:
 
 
 def _read(path: Path, stamp: bytes, target_context: Any) -> Any:
-    """A function from its file. Raises OSError if that is missing or not what was written for this source."""
+    """Load a function from its file. Raises OSError if that is missing, damaged or written for other source."""
     raw = path.read_bytes()
     checksum, data = raw[:CHECKSUM], raw[CHECKSUM:]
     if checksum != _checksum(stamp, data):
@@ -117,9 +117,9 @@ def _read(path: Path, stamp: bytes, target_context: Any) -> Any:
 
 
 def _folder() -> Path:
-    """A folder for each copy of the package, so that two of different versions do not overwrite each other's files.
+    """A cache folder for this copy of the package: different versions do not overwrite each other's files.
 
-    Raises FileNotFoundError if there is no cache folder.
+    Raises FileNotFoundError without a cache folder.
     """
     asked = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(asked) if asked else cache_folder() / "kernels"
@@ -140,7 +140,7 @@ def _checksum(stamp: bytes, data: bytes) -> bytes:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; not flushed to disk, because its checksum tells whether it is whole."""
+    """Write a file atomically, without flushing it to disk: its checksum shows whether it is complete."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:

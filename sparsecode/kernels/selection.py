@@ -1,4 +1,4 @@
-"""Which codes of each sample are active, read off a block of scores that is then thrown away.
+"""Selection of the active codes of each sample from a block of scores, which is then discarded.
 
 Positive floats are ordered as their bits read as integers, negative ones lie below them: comparisons are of integers,
 which vectorise, in one pass for the maxima of strided groups and one for the few groups that can hold a winner.
@@ -18,11 +18,11 @@ from sparsecode.kernels.threads import share_out
 
 __all__ = ["above_rows", "top_rows"]
 
-SPAN = 128  # entries that are looked at together
+SPAN = 128  # entries compared together
 GROUPS = 256  # group maxima at least, and this many times k:
 PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
-ROWS = 64  # samples that a thread takes at a time
+ROWS = 64  # samples per work item of a thread
 
 _jit = compiled()
 
@@ -60,7 +60,7 @@ def _groups(keys: Any, most: Any) -> None:
 
 @_jit
 def _collect(keys: Any, level: Any, found: Any) -> Any:
-    """Where keys >= level, in order; how many."""
+    """Write the indices of keys >= level to `found`, in order; returns their number."""
     count = 0
     for start in range(0, len(keys), SPAN):
         part = keys[start : start + SPAN]
@@ -118,7 +118,7 @@ def _above(
     keys: Any, scores: Any, x: Any, weight: Any, bias: Any, threshold: Any, margin: Any, rough: Any, exact: Any, bits: Any,
     bits_as_floats: Any, line: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
-    """Entries of each row of `scores` above `threshold` (less `margin` if `rough`), packed to the front; computed anew if `exact`."""
+    """Entries of each row of `scores` above `threshold` (less `margin` if `rough`), packed to the front; recomputed if `exact`."""
     for i in range(len(keys)):
         found, kept, count, slack = indices[i], values[i], 0, margin[i]
         if rough:
@@ -202,7 +202,7 @@ def above_rows(
     """Columns and values of scores > threshold [m], at the front of each row of `indices` and `values` [r, m].
 
     `scores` [r, m] are x W^T + b, or bfloat16 read as int16: then entries above the threshold less the row's
-    `margin` [r] are computed anew, unless they are only to be `counted`.
+    `margin` [r] are recomputed, unless they are only `counted`.
     """
     rough, m = scores.dtype == np.int16, scores.shape[1]
     keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)

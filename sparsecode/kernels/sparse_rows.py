@@ -1,4 +1,4 @@
-"""Products with codes that are mostly zero: by sample for codes and their gradients, by atom for gradients of weights."""
+"""Products with sparse codes: by sample for codes and their gradients, by atom for gradients of weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _jit = compiled()
 
 @_jit
 def _add(coefficients: Any, rows: Any, table: Any, out: Any) -> None:
-    """out += sum_p coefficients[p] table[rows[p]], eight at a time: rows lie far apart in memory, and several can be waited for at once."""
+    """out += sum_p coefficients[p] table[rows[p]], eight at a time: rows are far apart in memory, and several loads can be in flight at once."""
     n, p = len(rows), 0
     while p + 7 < n:
         a0, a1, a2, a3 = coefficients[p], coefficients[p + 1], coefficients[p + 2], coefficients[p + 3]
@@ -158,7 +158,7 @@ def row_dots(
 def column_order(
     indices: NDArray[np.int32], offsets: NDArray[np.int64], n_columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-    """Entries by column: where each column starts [m + 1], and the row and the place of every entry [nnz]."""
+    """Sort entries by column: the start of each column [m + 1], and the row and position of every entry [nnz]."""
     starts = np.empty(n_columns + 1, np.int64)
     rows, places = np.empty(len(indices), np.int32), np.empty(len(indices), np.int32)
     _column_order(indices, offsets, starts, rows, places)

@@ -1,4 +1,4 @@
-"""Samples shared out to plain threads, and scratch memory that suits them."""
+"""Distribution of samples over plain threads, and aligned scratch memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LINE = 64  # bytes; rows that straddle cache lines cost half as much again
 
 
 def share_out(n: int, block: int, threads: int, work: Callable[[Iterable[slice]], None]) -> None:
-    """Run `work` in each thread on an iterator over blocks of 0..n; whoever is free takes the next.
+    """Run `work` in each thread on an iterator over blocks of 0..n; a free thread takes the next block.
 
-    Plain threads: numba's own pool would set torch's number of threads and quarrel with it for the cores.
+    Plain threads: numba's own pool would change torch's number of threads and compete with it for the cores.
     """
     size = block if threads > 1 else max(n, 1)
     slices: Iterator[slice] = iter([slice(start, start + size) for start in range(0, n, size)])

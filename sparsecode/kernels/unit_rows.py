@@ -1,4 +1,4 @@
-"""Rows of norm 1: their gradients without the part along them, in one pass."""
+"""Projection of gradients of unit-norm rows onto the tangent space, in one pass."""
 
 from __future__ import annotations
 

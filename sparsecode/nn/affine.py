@@ -20,7 +20,7 @@ __all__ = ["Affine", "AffineModule", "BiasedDictionary", "BiasedDictionaryModule
 
 
 class _CentredLinear(torch.autograd.Function):
-    """Gradients of (x - c) W^T + b; that of c is -(sum_b g) W, a vector times a matrix, where autograd takes a product of matrices."""
+    """Gradients of (x - c) W^T + b; that of c is -(sum_b g) W, a vector-matrix product, where autograd computes a matrix product."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class BiasedDictionary(Spec, tag="biased_dictionary"):
 
     The atoms start in random directions with norm 1 (`start` "uniform": PyTorch's default for linear layers; "samples":
     training samples), the bias at the training samples' mean or geometric median, or at 0. Under `UnitNorm` the part of the gradient along each
-    atom is taken out before the optimiser sees it, so that Adam's moments do not push against the constraint.
+    atom is removed before the optimiser step, and Adam's moments do not act against the constraint.
     """
 
     constraint: Constraint = UnitNorm()
@@ -88,7 +88,7 @@ RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 
 
 class BiasedDictionaryModule(nn.Module):
-    """The weights of a `BiasedDictionary`: `atoms` D, `bias` b."""
+    """The module of `BiasedDictionary`: `atoms` D, `bias` b."""
 
     def __init__(
         self, spec: BiasedDictionary, n_code: int, n_features: int, rng: torch.Generator, n_sites: int = 1
@@ -120,7 +120,7 @@ class BiasedDictionaryModule(nn.Module):
         return self.atoms.reshape(len(self.atoms), self.n_sites, -1)
 
     def output(self, linear: Float[Tensor, "*b f"]) -> Float[Tensor, "*b f"]:
-        """f of what the dictionary and the bias sum up to."""
+        """The output f(a) for a = z D + b."""
         return OUTPUTS[self.spec.output](linear)
 
     @torch.no_grad()
@@ -147,7 +147,7 @@ class BiasedDictionaryModule(nn.Module):
 
     @torch.no_grad()
     def project_grads_(self) -> None:
-        """Take out the part of each atom's gradient that only changes its norm."""
+        """Remove the part of each atom's gradient that only changes its norm."""
         grad = self.atoms.grad
         if grad is not None and isinstance(self.spec.constraint, UnitNorm):
             remove_parallel_(grad, self.atoms.detach())
@@ -173,7 +173,7 @@ class Affine(Spec, tag="affine"):
     bias: bool = True
     start: Annotated[Literal["atoms", "uniform"], Meta(description="the first weights")] = "atoms"
     scale: Annotated[float, Meta(gt=0, description="of the copy of the atoms")] = 1.0
-    shared_bias: Annotated[bool, Meta(description="one bias for all codes, if there is one")] = False
+    shared_bias: Annotated[bool, Meta(description="one bias for all codes, if `bias` is set")] = False
     cosine: Annotated[bool, Meta(description="unit-norm inputs and weights")] = False
     positive: Annotated[bool, Meta(description="rectified inputs and non-negative weights")] = False
 
@@ -188,7 +188,7 @@ class Affine(Spec, tag="affine"):
 
     @property
     def needs(self) -> dict[str, str]:
-        """By the field that asks for a dictionary of data."""
+        """The needs of this config, by the field that requires a dictionary of data."""
         asks = {"centred": self.centred, "tied": self.tied, "start": self.start == "atoms"}
         field = next((name for name, asked in asks.items() if asked), None)
         return {} if field is None else {"atoms": field, "reconstruction": field}
@@ -209,7 +209,7 @@ class Affine(Spec, tag="affine"):
 
 
 class AffineModule(nn.Module):
-    """The weights of an `Affine`: `weight` W unless tied, `bias` b if there is one."""
+    """The module of `Affine`: `weight` W unless tied, `bias` b if enabled."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class AffineModule(nn.Module):
         return weight, bias, weight.new_zeros(weight.shape[1])
 
     def prepared(self, x: Float[Tensor, "b f"], decoder: nn.Module) -> Float[Tensor, "b f"]:
-        """Inputs as the affine map takes them."""
+        """Inputs [B, f], prepared for the affine map."""
         if self.spec.positive:
             x = torch.relu(x)
         if self.spec.cosine:
@@ -260,7 +260,7 @@ class AffineModule(nn.Module):
         return centred_linear(self.prepared(x, decoder), *self.map(decoder))
 
     def some(self, x: Float[Tensor, "b f"], decoder: nn.Module, rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:
-        """The pre-activations of some codes alone."""
+        """The pre-activations [B, n] of codes `rows`."""
         weight, bias, centre = self.map(decoder)
         return centred_linear(self.prepared(x, decoder), weight[rows], bias[rows], centre)
 

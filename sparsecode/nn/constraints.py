@@ -1,4 +1,4 @@
-"""Sets that weights are moved back to after every optimiser step."""
+"""Constraint sets to which weights are projected after every optimiser step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Bounded", "Constraint", "ConstraintLike", "Free", "UnitBall", "UnitN
 
 @runtime_checkable
 class ConstraintLike(Protocol):
-    """What a constraint must have: `apply_` moves weights [k, f] to its set, row by row, in place."""
+    """The protocol of constraints: `apply_` projects weights [k, f] onto the set, row by row, in place."""
 
     def apply_(self, atoms: Tensor) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Convolutional nets over square images, and the choice of net before and behind a code."""
+"""Convolutional networks for square images, and the union of networks around a code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ConvNet(Spec, tag="conv"):
 
 
 class ConvEncoder(nn.Module):
-    """From images to what a code's distribution needs: `kernels` [out, in, 4, 4] and `offsets` of the blocks, and the `top`."""
+    """From images to the parameters of a code's distribution: `kernels` [out, in, 4, 4] and `offsets` of the blocks, and the `top`."""
 
     def __init__(self, spec: ConvNet, shape: tuple[int, ...], n_out: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """From codes to what a likelihood needs: the `top`, and `kernels` [in, out, 4, 4] and `offsets` of the blocks."""
+    """From codes to the parameters of a likelihood: the `top`, and `kernels` [in, out, 4, 4] and `offsets` of the blocks."""
 
     def __init__(self, spec: ConvNet, n_in: int, shape: tuple[int, ...], rng: torch.Generator) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Convolutional sparse coding: atoms that may stand anywhere in an image, and an encoder of the same form."""
+"""Convolutional sparse coding: translated atoms, and an encoder of the same form."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MOST = 2**23  # numbers in memory at once: 32 MB in float32
 
 Boundary = Annotated[
     Literal["inside", "circular"],
-    Meta(description="atoms lie inside the image; or at every pixel, and what passes an edge enters at the other"),
+    Meta(description="atoms lie inside the image; or at every pixel, wrapped around the edges"),
 ]
 Side = Annotated[int, Meta(ge=1, description="atom width and height in pixels")]
 
 
 class Places:
-    """Where atoms of `size` by `size` pixels may stand in images [h, w] or [c, h, w], and how codes are laid out.
+    """The positions of atoms of `size` by `size` pixels in images [h, w] or [c, h, w], and how codes are laid out.
 
     A code z [n_code] is maps [n_atoms, places down, places across], so n_code = n_atoms * places.
     """
@@ -86,7 +86,7 @@ class Places:
         """
         spectrum = torch.fft.rfft2(filters.double(), s=self.image[1:])
         grams = torch.einsum("mchw,mdhw->hwcd", spectrum.conj(), spectrum)
-        return float(torch.linalg.eigvalsh(grams).amax()) * (1 + 1e-6)  # no less, whatever is rounded
+        return float(torch.linalg.eigvalsh(grams).amax()) * (1 + 1e-6)  # an upper bound despite rounding
 
 
 class ConvolutionalDictionary(Spec, tag="convolutional"):
@@ -105,9 +105,9 @@ class ConvolutionalDictionary(Spec, tag="convolutional"):
 
 
 class ConvolutionalDictionaryModule(nn.Module):
-    """The weights of a `ConvolutionalDictionary`: `filters` [n_atoms, channels, size, size]."""
+    """The module of `ConvolutionalDictionary`: `filters` [n_atoms, channels, size, size]."""
 
-    linear = True  # so that codes have a duality gap
+    linear = True  # codes then have a duality gap
 
     def __init__(
         self, spec: ConvolutionalDictionary, n_code: int, shape: tuple[int, ...], rng: torch.Generator
@@ -154,7 +154,7 @@ class ConvolutionalLISTA(Spec, tag="convolutional_lista"):
 
 
 class ConvolutionalLISTAModule(nn.Module):
-    """The weights of a `ConvolutionalLISTA`: `weight` w, `back` v [n_atoms, channels, size, size], `bias` -theta [n_atoms]."""
+    """The module of `ConvolutionalLISTA`: `weight` w, `back` v [n_atoms, channels, size, size], `bias` -theta [n_atoms]."""
 
     def __init__(self, spec: ConvolutionalLISTA, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class ConvolutionalLISTAModule(nn.Module):
         atoms = uniform_fan_in(size, math.prod(size[1:]), rng)
         UnitNorm().apply_(atoms.flatten(1))
         self.back = nn.Parameter(atoms)
-        self.weight = nn.Parameter(atoms / self.places.curvature_bound(atoms))  # steps of ISTA, which do not diverge
+        self.weight = nn.Parameter(atoms / self.places.curvature_bound(atoms))  # step sizes at which ISTA converges
         self.bias = nn.Parameter(torch.zeros(size[0]))
 
     def _shrink(self, u: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:

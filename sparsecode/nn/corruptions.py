@@ -1,4 +1,4 @@
-"""What is done to an input before it is encoded, while the target stays clean: noise, or parts put out of sight. All act in model space."""
+"""Corruptions of the encoder's input in training, with a clean target: noise, or masked features. All act in model space."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Span(NamedTuple):
 
 
 class Corrupted(NamedTuple):
-    """Samples [B, f], and which of their features were put out of sight; None where all were changed alike."""
+    """Samples [B, f], and the mask of covered features; None where all features are changed alike."""
 
     x: Tensor
     hidden: Tensor | None
@@ -54,13 +54,13 @@ class Corrupted(NamedTuple):
 
 @runtime_checkable
 class CoverLike(Protocol):
-    """What another corruption must have: `apply` changes samples x [B, f] of `shape`, and says what it has put out of sight."""
+    """The protocol of corruptions: `apply` changes samples x [B, f] of `shape`, and returns the mask of covered features."""
 
     def apply(self, x: Tensor, shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted: ...
 
 
 class SaltAndPepper(Spec, tag="salt_and_pepper"):
-    """A share of the features becomes the least or the greatest training value, with equal chance."""
+    """A share of the features becomes the least or the greatest training value, with equal probability."""
 
     share: Share = 0.1
 
@@ -129,7 +129,7 @@ Corruption = Noise | Cover
 
 
 class Corruptor(nn.Module):
-    """A corruption of samples of `shape`, and what it must know: the range of the training data, and the last training step."""
+    """A corruption of samples of `shape`, with its state: the range of the training data, and the last training step."""
 
     def __init__(self, spec: Corruption, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Corruptor(nn.Module):
         self.step: Tensor
 
     def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Corrupted:
-        """x as it is corrupted at a step of training; after it, as the next step would."""
+        """x, corrupted as at the present training step; after training, as at the next one."""
         if isinstance(self.spec, CoverLike):
             low, high = self.span.tolist()
             return self.spec.apply(x, self.shape, Span(low, high), rng)
@@ -153,7 +153,7 @@ class Corruptor(nn.Module):
     def sigma(self) -> float:
         """The standard deviation of noise in model space; 0 for other corruptions.
 
-        Of this step in training. Outside of it, where the schedule stands after the last one: what is taken back to 0 has got there.
+        In training, that of the present step; otherwise that after the last step: a schedule that ends at 0 then gives 0.
         """
         return self.sigma_at(int(self.step) + (not self.training) if self._anneals else 0)
 
@@ -163,23 +163,23 @@ class Corruptor(nn.Module):
 
     @property
     def strongest(self) -> float:
-        """The largest standard deviation that its schedule comes to."""
+        """The largest standard deviation of its schedule."""
         if self.noise is None or isinstance(self.noise.sigma, int | float):
             return self.sigma
         return self._in_model_space(max(self.noise.sigma.extremes()))
 
     def _in_model_space(self, sigma: float) -> float:
         if self.noise is None or self.noise.unit != "range":
-            return sigma  # a GPU would have to be waited for
+            return sigma  # avoids a synchronisation with the GPU
         low, high = self.span.tolist()
         return sigma * (high - low)
 
     def advance_(self, step: int) -> None:
-        """Training has come to a step."""
+        """Set the current training step."""
         self.step.fill_(step)
 
     def initialise_(self, rows: Float[Tensor, "b f"]) -> None:
-        """Take the range from samples in model space."""
+        """Set the range from samples in model space."""
         self.span.copy_(torch.stack([rows.amin(), rows.amax()]))
 
 

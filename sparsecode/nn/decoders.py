@@ -1,4 +1,4 @@
-"""From codes to data."""
+"""Decoders from codes to data."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = [
 
 
 class DecoderModule(nn.Module):
-    """What a decoder builds: `mean(z)` gives data [B, f] in model space for codes z [B, n_code], differentiable in z.
+    """The protocol of decoder modules: `mean(z)` gives data [B, f] in model space for codes z [B, n_code], differentiable in z.
 
-    One that is z D has `atoms` D, too, so that codes are solved for by the faster ways of quadratic energies.
+    A linear one, z D, also has `atoms` D; its codes are then computed by the faster solvers of quadratic energies.
     """
 
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
@@ -55,7 +55,7 @@ class DecoderModule(nn.Module):
 
 @runtime_checkable
 class DecoderLike(Protocol):
-    """What a decoder must have."""
+    """The protocol of decoder configs."""
 
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> DecoderModule: ...
 
@@ -73,7 +73,7 @@ class LinearDictionary(Spec, tag="linear_dictionary"):
 
 
 class LinearDictionaryModule(DecoderModule):
-    """The weights of a `LinearDictionary`: `atoms` D."""
+    """The module of `LinearDictionary`: `atoms` D."""
 
     def __init__(self, spec: LinearDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class OneHidden(Spec, tag="one_hidden"):
 
 
 class OneHiddenModule(DecoderModule):
-    """The weights of a `OneHidden`: `hidden` H, `bias` b, `out` O."""
+    """The module of `OneHidden`: `hidden` H, `bias` b, `out` O."""
 
     def __init__(self, spec: OneHidden, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class OneHiddenModule(DecoderModule):
         out = active @ self.out
 
         def back(r: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
-            # the derivative of relu, in one pass
+            # the gradient of relu, in one pass
             return torch.ops.aten.threshold_backward(r @ self.out.detach().T, active, 0) @ self.hidden.detach().T
 
         return out, back

@@ -1,4 +1,4 @@
-"""From data to codes in one pass."""
+"""Encoders that compute codes from data in one pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["LISTA", "Encoder", "EncoderLike", "EncoderModule", "LISTAModule", "L
 
 
 class EncoderModule(nn.Module):
-    """What an encoder builds: a module whose `forward` gives codes [B, n_code] of samples x [B, f] in model space."""
+    """The protocol of encoder modules: `forward` computes codes [B, n_code] of samples x [B, f] in model space."""
 
     def constrain_(self) -> None:
         """Keep weights within their range, after each optimiser step."""
@@ -31,7 +31,7 @@ class EncoderModule(nn.Module):
 
 @runtime_checkable
 class EncoderLike(Protocol):
-    """What an encoder must have: whether its codes are >= 0, and `build`."""
+    """The protocol of encoder configs: whether codes are >= 0, and `build`."""
 
     @property
     def positive(self) -> bool: ...
@@ -53,7 +53,7 @@ class LISTA(Spec, tag="lista"):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The activation behind it must change nothing: its codes are rectified, or shrunk, already."""
+        """The activation after it must be the identity on its codes, which are already rectified or shrunk."""
         return ("rectified",) if self.positive else ("signed",)
 
     def build(self, n_code: int, shape: tuple[int, ...], rng: torch.Generator) -> LISTAModule:
@@ -61,7 +61,7 @@ class LISTA(Spec, tag="lista"):
 
 
 class LISTAModule(EncoderModule):
-    """The weights of a `LISTA`: `weight` W, `lateral` S, `bias` b (for signed codes: -theta)."""
+    """The module of `LISTA`: `weight` W, `lateral` S, `bias` b (for signed codes: -theta)."""
 
     def __init__(self, spec: LISTA, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class LinearEncoder(Spec, tag="linear"):
 
 
 class LinearEncoderModule(EncoderModule):
-    """The weights of a `LinearEncoder`."""
+    """The module of `LinearEncoder`."""
 
     def __init__(self, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Gates T in [0, 1] that stand in for b ~ Bernoulli(gamma), so that gamma can be learned through samples.
+"""Gates T in [0, 1] that replace b ~ Bernoulli(gamma) in samples and give gamma a gradient.
 
-All take gamma and its logit [B, K] and uniform numbers [B, K], and have `settings(step)`: what moves, to be watched.
+All take gamma and its logit [B, K] and uniform numbers [B, K], and have `settings(step)`: the scheduled values, to be logged.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def hard_gate(gamma: Float[Tensor, "b k"], uniform: Float[Tensor, "b k"]) -> Flo
 class SigmoidGate(Spec, tag="sigmoid"):
     """T = sigmoid(slope (u + gamma - 1)), u uniform: 1[u > 1 - gamma] as the slope grows.
 
-    It leaks: at slope 50 and gamma 0 its mean is .014, and 18 % of gates are above 1e-4.
+    Biased: at slope 50 and gamma 0 its mean is 0.014, and 18 % of gates are above 1e-4.
     Source: Tonolini, Jensen & Murray-Smith, "Variational sparse coding", UAI 2019.
     """
 
-    slope: Annotated[PositiveSchedule, Meta(description="how steep the gate is")] = Linear(
+    slope: Annotated[PositiveSchedule, Meta(description="slope of the gate")] = Linear(
         start=50.0, stop=200.0, length=20_000
     )
 
@@ -74,7 +74,7 @@ class BinaryConcrete(Spec, tag="binary_concrete"):
 
 
 class HardGate(Spec, tag="hard"):
-    """b ~ Bernoulli(gamma), with the derivative of gamma (straight through: biased, and nothing leaks)."""
+    """b ~ Bernoulli(gamma), exactly 0 or 1, with the gradient of gamma (straight-through, a biased estimate)."""
 
     def relaxed(
         self,

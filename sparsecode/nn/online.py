@@ -38,7 +38,7 @@ __all__ = [
 
 Forgetting = Annotated[
     Annotated[float, Meta(ge=0, le=1)] | Schedule,
-    Meta(description="weight of the statistics so far at each new batch; 1 forgets nothing"),
+    Meta(description="weight of the past statistics at each new batch; 1: no forgetting"),
 ]
 
 BLOCK = 32  # atoms updated one after the other between two matrix products
@@ -46,7 +46,7 @@ STEPS = 3  # of gradient descent, where there is no kernel
 
 
 class Statistics(NamedTuple):
-    """Atoms D and what they are fitted to: A, B, and for how many batches each atom has had no code but 0."""
+    """Atoms D, the statistics A and B, and the number of batches since each atom had a nonzero code."""
 
     atoms: Float[Tensor, "k f"]
     codes: Float[Tensor, "k k"]
@@ -55,7 +55,7 @@ class Statistics(NamedTuple):
 
     @classmethod
     def of(cls, atoms: Float[Tensor, "k f"]) -> Statistics:
-        """Nothing seen yet."""
+        """Statistics before the first batch."""
         k = len(atoms)
         idle = torch.zeros(k, dtype=torch.long, device=atoms.device)
         return cls(atoms, atoms.new_zeros(k, k), torch.zeros_like(atoms), idle)
@@ -76,7 +76,7 @@ def replace_idle_(
 ) -> int:
     """Put the worst reconstructed samples in place of atoms without a code for `patience` batches; returns how many.
 
-    The statistics of these atoms start anew. At most one atom per sample, and none for a sample of error 0.
+    The statistics of these atoms are reset. At most one atom per sample, and none for a sample of error 0.
     """
     dead = torch.nonzero(state.idle >= patience).squeeze(1)
     if not len(dead):
@@ -97,7 +97,7 @@ def replace_idle_(
 
 
 def _floor(codes: Tensor) -> float:
-    """Diagonals up to this are no code's: forgotten to where numbers lose their digits."""
+    """Diagonal entries up to this are treated as 0: they have decayed to where floating-point precision is lost."""
     info = torch.finfo(codes.dtype)
     return info.tiny / info.eps
 
@@ -106,7 +106,7 @@ def _floor(codes: Tensor) -> float:
 def update_atom_by_atom_(state: Statistics, constraint: Bounded) -> None:
     """d_j <- project(d_j + (b_j - a_j D) / a_jj), one atom after the other: the reference for `sweep_`.
 
-    Each step is the best d_j within the constraint, the other atoms held. Source: algorithm 2.
+    Each step gives the optimal d_j within the constraint, the other atoms fixed. Source: algorithm 2.
     """
     for j in range(len(state.atoms)):
         own = state.codes[j, j]
@@ -117,7 +117,7 @@ def update_atom_by_atom_(state: Statistics, constraint: Bounded) -> None:
 
 @torch.no_grad()
 def sweep_(state: Statistics, constraint: Bounded) -> None:
-    """The same atoms as `update_atom_by_atom_`, up to rounding, in blocks: matrix products between them, on a CPU."""
+    """The same atoms as `update_atom_by_atom_`, up to rounding, by blocks with matrix products between them, on a CPU."""
     from sparsecode.kernels.dictionary import update_block  # numba is slow to import
 
     atoms, codes, number = state.atoms.numpy(), state.codes.numpy(), state.atoms.numpy().dtype.type
@@ -135,8 +135,8 @@ def sweep_(state: Statistics, constraint: Bounded) -> None:
 def descend_(state: Statistics, constraint: Bounded, steps: int = STEPS) -> None:
     """Gradient steps on all atoms at once, for devices without a kernel.
 
-    Along project(D + diag(A)^-1 R) - D with R = B - A D, as far as lowers the objective most but not beyond the
-    projection. Fixed points are those of `sweep_`; a step does less, so it takes several.
+    Along project(D + diag(A)^-1 R) - D with R = B - A D, by exact line search up to the projection.
+    Fixed points are those of `sweep_`; a step makes less progress, hence several.
     """
     atoms, codes = state.atoms, state.codes
     own = codes.diagonal()[:, None]
@@ -150,11 +150,11 @@ def descend_(state: Statistics, constraint: Bounded, steps: int = STEPS) -> None
         length = ((residual * way).sum() / (way * bend).sum()).nan_to_num(0.0).clamp(0, 1)
         atoms.add_(way * length)
         residual.sub_(bend * length)
-    constraint.apply_(atoms)  # the way between two points of a sphere leaves it
+    constraint.apply_(atoms)  # points between two points of a sphere lie inside it
 
 
 def update_(state: Statistics, constraint: Bounded) -> None:
-    """Atoms that fit the statistics better, by what is fastest on their device."""
+    """Update the atoms in place by the method that is fastest on their device."""
     if state.atoms.device.type == "cpu":
         sweep_(state, constraint)
     elif kernel := on_device("dictionary", "update_", state.atoms.device.type):
@@ -166,8 +166,8 @@ def update_(state: Statistics, constraint: Bounded) -> None:
 class OnlineDictionary(Spec, tag="online_dictionary"):
     """x = z D, with atoms in the rows of D fitted to running statistics of codes and data, not by gradients.
 
-    `forgetting`, a number or a schedule of dictionary updates, weighs the past at each batch; `patience` is after how
-    many batches without a code an atom is replaced by the worst reconstructed sample of the batch.
+    `forgetting`, a number or a schedule over dictionary updates, is the weight of past statistics at each batch; after
+    `patience` batches without a code an atom is replaced by the worst reconstructed sample of the batch.
     Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010.
     """
 
@@ -180,14 +180,14 @@ class OnlineDictionary(Spec, tag="online_dictionary"):
 
 
 class OnlineDictionaryModule(nn.Module):
-    """The state of an `OnlineDictionary`: `atoms` D, the statistics, and counts of updates and replacements."""
+    """The module of `OnlineDictionary`: `atoms` D, the statistics, and counts of updates and replacements."""
 
     def __init__(self, spec: OnlineDictionary, n_code: int, n_features: int, rng: torch.Generator) -> None:
         super().__init__()
         self.spec = spec
         self._observed = False
         state = Statistics.of(uniform_fan_in((n_code, n_features), n_code, rng))
-        self.atoms = nn.Parameter(state.atoms, requires_grad=False)  # a weight, if none of an optimiser's
+        self.atoms = nn.Parameter(state.atoms, requires_grad=False)  # a weight that no optimiser trains
         for name in ("codes", "cross", "idle"):
             self.register_buffer(name, getattr(state, name))
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
@@ -214,7 +214,7 @@ class OnlineDictionaryModule(nn.Module):
 
     @torch.no_grad()
     def observe_(self, x: Float[Tensor, "b f"], z: Float[Tensor, "b k"]) -> None:
-        """Take the samples and codes of a training batch into the statistics; atoms move at the next `constrain_`.
+        """Accumulate the samples and codes of a training batch; atoms are updated at the next `constrain_`.
 
         Idle atoms are replaced here: `z` has no code for them.
         """
@@ -225,7 +225,7 @@ class OnlineDictionaryModule(nn.Module):
 
     @torch.no_grad()
     def constrain_(self) -> None:
-        """Fit the atoms to what was observed since, if anything was."""
+        """Update the atoms if a batch was observed since the last call, else project them onto the constraint."""
         if self._observed:
             update_(self.statistics, self.spec.constraint)
             self._observed = False

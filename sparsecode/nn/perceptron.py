@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons: what lies between a code and what is predicted from it, or before a code."""
+"""Multi-layer perceptrons, used as encoders and decoders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHAPES: dict[ShapeName, Callable[[Tensor], Tensor]] = {
 
 
 class Perceptron(Spec, tag="perceptron"):
-    """Affine maps with `activation` between them, none behind the last: h <- f(h W^T + b), once per entry of `hidden`, then h W^T + b.
+    """Affine maps with `activation` between them, none after the last: h <- f(h W^T + b), once per entry of `hidden`, then h W^T + b.
 
     Weights start as PyTorch's default for linear layers, biases at 0.
     """
@@ -42,7 +42,7 @@ class Perceptron(Spec, tag="perceptron"):
 
 
 class PerceptronModule(nn.Module):
-    """The weights of a `Perceptron`, layer by layer: `weights` [n_out, n_in] in rows like the outputs, `biases`."""
+    """The module of `Perceptron`, layer by layer: `weights` [n_out, n_in] in rows like the outputs, `biases`."""
 
     def __init__(self, spec: Perceptron, n_in: int, n_out: int, rng: torch.Generator) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class Projection(Spec, tag="projection"):
 
 
 class ProjectionModule(nn.Module):
-    """The weights of a `Projection`."""
+    """The module of `Projection`."""
 
     def __init__(self, n_features: int, rng: torch.Generator) -> None:
         super().__init__()

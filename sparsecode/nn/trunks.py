@@ -63,7 +63,7 @@ class ResNet50(Spec, tag="resnet50"):
 
 
 class TrunkModule(nn.Module):
-    """The weights of a `ConvMixer` or a `ResNet50`."""
+    """The module of `ConvMixer` and `ResNet50`."""
 
     def __init__(self, layers: list[nn.Module], shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class TrunkModule(nn.Module):
         return h.mean(dim=(2, 3))
 
     def constrain_(self) -> None:
-        """Nothing to keep."""
+        """No constraint."""
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         params = list(self.parameters())
@@ -109,7 +109,7 @@ class _Convolution(nn.Module):
 
 
 class _Norm(nn.Module):
-    """(h - mean) / deviation over channels and places of each sample, then a scale and a shift per channel."""
+    """(h - mean) / std over channels and places of each sample, then a scale and a shift per channel."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Pick(nn.Module):
-    """Every stride-th place: what a 1x1 convolution of that stride looks at."""
+    """Every stride-th place: the inputs of a 1x1 convolution with that stride."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

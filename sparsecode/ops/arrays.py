@@ -1,4 +1,4 @@
-"""Which arrays and tensors are served, and whether they share memory."""
+"""Checks of arrays and tensors: supported kinds, and shared memory."""
 
 from __future__ import annotations
 

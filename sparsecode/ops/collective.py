@@ -14,12 +14,12 @@ def _grouped() -> bool:
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _grouped() else 1
 
 
 def rank() -> int:
-    """Which of them this one is."""
+    """The index of this process among them."""
     return dist.get_rank() if _grouped() else 0
 
 

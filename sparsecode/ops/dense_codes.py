@@ -1,4 +1,4 @@
-"""A whole autoencoder with rectified codes that are not sparse yet, with hand-written gradients: five products of matrices."""
+"""An autoencoder with rectified codes that are not sparse yet, with hand-written gradients: five matrix products."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def encode_decode(
 ) -> Autoencoded:
     """z D + shift, z = pre where pre = (x - centre) W^T + b > threshold, else 0. On CPUs.
 
-    Differentiable in all tensors: `out`, `size` and `active`, by the threshold as `ops.straight_through` estimates it, if
-    `bandwidth` > 0. With `products` "bf16" all factors are rounded to bfloat16, sums are not.
+    `out`, `size` and `active` are differentiable with respect to all tensors; to the threshold by the estimate of
+    `ops.straight_through`, if `bandwidth` > 0. With `products` "bf16" all factors are rounded to bfloat16, sums are not.
     """
     return Autoencoded(
         *_EncodeDecode.apply(x, weight, bias, centre, atoms, shift, threshold, scale, bandwidth, products)  # pyright: ignore - apply is untyped
@@ -49,7 +49,7 @@ def encode_decode(
 
 
 def numbers(x: Tensor) -> Any:
-    """A tensor's memory as NumPy sees it; bfloat16, which it lacks, as int16."""
+    """A tensor's memory as a NumPy array; bfloat16, which NumPy lacks, as int16."""
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).detach().numpy()
 
 

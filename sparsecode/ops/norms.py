@@ -33,7 +33,7 @@ def largest_eigenvalue_bound(a: Float[Tensor, "k k"], *, squarings: int = 6) -> 
 
 
 def remove_parallel_(grad: Float[Tensor, "k f"], rows: Float[Tensor, "k f"]) -> None:
-    """Take out of each row of `grad`, in place, its part along that row of `rows`: grad_j -= (grad_j . w_j) w_j / |w_j|^2."""
+    """Remove from each row of `grad`, in place, its component along the same row of `rows`: grad_j -= (grad_j . w_j) w_j / |w_j|^2."""
     if grad.device.type == "cpu" and grad.numel() >= LARGE and grad.is_contiguous() and rows.is_contiguous():
         from sparsecode.kernels.unit_rows import remove_parallel  # numba is slow to import
 

@@ -18,7 +18,7 @@ def _linear(x: Tensor, weight: Tensor) -> Tensor:
 def onednn_is_faster() -> bool:
     """Whether oneDNN beats torch's default here: on AMD's processors with AVX-512, twofold, since MKL uses AVX2 on them.
 
-    Known by the processor and not tried, so that the same run has the same rounding in every process.
+    Decided by the processor rather than by timing: all processes of a run then have the same rounding.
     """
     return (
         torch.backends.mkldnn.is_available()
@@ -30,5 +30,5 @@ def onednn_is_faster() -> bool:
 def product(
     left: Float[Tensor, "b f"], right: Float[Tensor, "k f"], out: Float[Tensor, "b k"], onednn: bool = False
 ) -> Tensor:
-    """left right^T, in `out`; fast where rows of `left` lie in a piece."""
+    """left right^T, in `out`; fast where rows of `left` are contiguous."""
     return out.copy_(_linear(left, right)) if onednn else torch.mm(left, right.T, out=out)

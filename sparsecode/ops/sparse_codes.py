@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Products = Literal["exact", "bf16"]
-"""How scores are computed: in the weights' precision, or in bfloat16 where codes are only sought (values stay exact)."""
+"""How scores are computed: in the weights' precision, or in bfloat16 where they only select codes (values stay exact)."""
 
 TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
 PROBE = 128  # samples that show whether codes are sparse
@@ -62,7 +62,7 @@ def keep(code: SparseCode, kept: Tensor) -> SparseCode:
 
 
 def dense(code: SparseCode) -> Float[Tensor, "b k"]:
-    """The code with its zeros."""
+    """The dense code [B, n_code]."""
     n = len(code.offsets) - 1
     flat = code.values.new_zeros(n * code.n_code)
     return flat.index_put((_samples(code) * code.n_code + code.indices,), code.values).view(n, code.n_code)
@@ -255,7 +255,7 @@ class _SelectAbove(_Select):
 def scores_of(
     x: Tensor, weight: Tensor, bias: Tensor, products: Products, out: Tensor | None = None, first: int = CHUNK
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """x W^T + b, some rows at a time (`first` at first), in memory that is used again or in `out`; bfloat16 read as int16."""
+    """x W^T + b, some rows at a time (`first` at first), in reused memory or in `out`; bfloat16 read as int16."""
     n, width = x.shape
     kind = weight.dtype
     if (
@@ -281,7 +281,7 @@ def scores_of(
 
 
 def _margin(x: Tensor, weight: Tensor) -> Tensor:
-    """What products of numbers rounded to bfloat16 may be off by: ERROR |x_i| max_j |w_j|."""
+    """A margin for the error of products of numbers rounded to bfloat16: ERROR |x_i| max_j |w_j|."""
     longest = torch.linalg.vector_norm(weight.detach(), dim=1).amax()
     return ERROR * longest * torch.linalg.vector_norm(x.detach(), dim=1)
 

@@ -1,4 +1,4 @@
-"""Finding codes: energies, one solver loop, its algorithms, and functions of plain arrays.
+"""Sparse inference: energies, the solver loop and its algorithms, and functions of plain arrays.
 
 What is public stands in `__init__.pyi`, and is imported on first use.
 """

@@ -1,4 +1,4 @@
-"""What the functions that encode arrays share: checks of their arguments, and the way through x chunk by chunk."""
+"""Shared parts of functions that encode arrays: argument checks, and iteration over x in chunks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHUNK = 2048
 
 
 class Problem(NamedTuple):
-    """Samples, atoms in the dtype and on the device they are solved in, and the array that receives the codes."""
+    """Samples, atoms in the dtype and on the device of the solver, and the array that receives the codes."""
 
     x: Any
     atoms: Tensor
@@ -48,7 +48,7 @@ class Problem(NamedTuple):
             yield part, rows
 
     def write(self, part: slice, z: Tensor) -> Tensor | None:
-        """Put codes where they belong; returns the rows [b] whose largest value is no normal number there, if any can be."""
+        """Store codes in `out`; returns a mask [b] of rows whose largest value is no normal number there, if any can be."""
         if isinstance(self.codes, Tensor):
             self.codes[part] = z
         else:
@@ -123,7 +123,7 @@ def refuse_not_finite(rows: Tensor, name: Callable[[int], str], squares: bool = 
 
 
 def working_dtype(x: Any) -> torch.dtype:
-    """What `x` is solved in: float64 for float64, else float32."""
+    """The dtype of the solver for `x`: float64 for float64, else float32."""
     double = x.dtype == torch.float64 if isinstance(x, Tensor) else x.dtype.itemsize >= 8
     return torch.float64 if double else torch.float32
 
@@ -134,7 +134,7 @@ def tensor_like(rows: Any, atoms: Tensor) -> Tensor:
 
 
 def out_of_range(n: int, x: Any, fixed_step: bool) -> str:
-    """What to say of `n` codes that overflowed or underflowed."""
+    """The warning for `n` codes that overflowed or underflowed."""
     half, double = x.dtype.itemsize == 2, x.dtype.itemsize == 8
     remedy = "pass x as float32" if half else "rescale x or D" if double else "rescale x or D, or pass x as float64"
     return f"{n} of {len(x)} codes are beyond the range of {_word(x)}; {remedy}" + (

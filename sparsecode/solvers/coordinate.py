@@ -1,4 +1,4 @@
-"""Coordinate descent: the fastest way to codes of a quadratic energy with an L1 or elastic net penalty on a CPU."""
+"""Coordinate descent: the fastest solver of quadratic energies with an L1 or elastic net penalty on a CPU."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CoordinateDescent(Spec, tag="coordinate_descent"):
     """Cyclic coordinate descent with residual correlations q = c - G z kept up to date.
 
     z_j <- S(q_j + G_jj z_j, weight) / (G_jj + weight ratio), S the (non-negative) soft threshold, ratio 0 for L1, over
-    the j that are active or violate their optimality condition; that list is made anew every two sweeps. The first
-    sweeps take large |q_j| first; later steps go 1.4 times as far, which keeps the energy falling. Compiled, samples
+    the j that are active or violate their optimality condition; that list is rebuilt every two sweeps. The first
+    sweeps process large |q_j| first; later steps are over-relaxed by a factor of 1.4, which still lowers the energy. Compiled, samples
     spread over torch's number of threads. A step is a sweep. Source: Friedman, Hastie & Tibshirani, J. Stat. Software
     2010.
     """

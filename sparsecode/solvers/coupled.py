@@ -1,4 +1,4 @@
-"""Energies whose rows see each other, because a term looks at the whole batch."""
+"""Energies whose rows are coupled by a term that depends on the whole batch."""
 
 from __future__ import annotations
 

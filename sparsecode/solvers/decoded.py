@@ -1,4 +1,4 @@
-"""Energies of codes under any decoder."""
+"""Energies of codes under an arbitrary decoder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Decodes(Protocol):
 
 @runtime_checkable
 class Pullback(Protocol):
-    """A decoder that knows its own Jacobian products: faster than autograd."""
+    """A decoder with explicit Jacobian products, which are faster than autograd."""
 
     def pullback(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """decode(z), and the map of a row vector r to r J(z)."""
@@ -53,7 +53,7 @@ class Linear(Protocol):
 
 @runtime_checkable
 class LinearMap(Pullback, Protocol):
-    """A decoder z D whose D is larger than need be, such as a convolution: it has the products z D and r D^T instead."""
+    """A decoder z D that does not store D, such as a convolution: it has the products z D and r D^T instead."""
 
     linear: bool
 
@@ -61,8 +61,8 @@ class LinearMap(Pullback, Protocol):
 class DecoderEnergy:
     """1/2 |x - decode(z)|^2 + weight * penalty(z) for any decoder, differentiable almost everywhere.
 
-    Its `gap` is the relative duality gap for linear decoders and convex penalties. Elsewhere stationary points are all that
-    can be certified: it is the root mean square over codes of `kkt_residual`.
+    Its `gap` is the relative duality gap for linear decoders and convex penalties. Otherwise only
+    stationary points can be certified, and it is the root mean square over codes of `kkt_residual`.
     """
 
     coupled = False
@@ -73,7 +73,7 @@ class DecoderEnergy:
         self.target: Tensor | None = None
         self.stiffness = 0.0
         self._exact: Any = None  # a linear decoder in float64
-        self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # a solver asks about its start several times
+        self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # solvers evaluate their starting point several times
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.smooth(z) + self.weight * self.penalty.value(z)
@@ -109,7 +109,7 @@ class DecoderEnergy:
         return self.penalty.prox(v, step * self.weight)
 
     def lipschitz(self) -> float:
-        """Of the pieces on which the decoder is linear: kinks between them are not counted."""
+        """The bound for the pieces on which the decoder is linear; kinks between them are ignored."""
         return self.decoder.curvature_bound() + self.stiffness
 
     def gap(self, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"] | None = None) -> Float[Tensor, " b"]:
@@ -159,7 +159,7 @@ def _autograd(decode: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Ca
 
 
 class Rectified:
-    """A decoder of max(u, 0): what is solved for are pre-activations u."""
+    """A decoder of max(u, 0): the variable of the solver is the pre-activation u."""
 
     def __init__(self, decoder: Decodes) -> None:
         self.decoder = decoder

@@ -29,7 +29,7 @@ CODE_STEPS = 1000
 
 
 class DictionaryFit(NamedTuple, Generic[A]):
-    """A learned dictionary, and what is needed to learn on.
+    """A learned dictionary, and the state needed to continue.
 
     `atoms` [n_code, n_features]; `objective` [steps], of each batch before its update; `replaced`, how many atoms gave
     way to samples; `steps` taken; `finished`, False if interrupted; `state`, the running statistics.
@@ -172,7 +172,7 @@ def learn_dictionary(
         return result(finished=False)
     if most and not used:
         warnings.warn(
-            f"alpha is {alpha:g}, and every code is 0, so that nothing was learned and the atoms are the first ones or samples; "
+            f"alpha is {alpha:g}, and every code is 0: nothing was learned, and the atoms are the initial ones or samples; "
             f"expected less than {most:.3g}, above which no sample seen has another code: lower alpha",
             stacklevel=2,
         )
@@ -207,7 +207,7 @@ def _critical_weight(energy: QuadraticEnergy) -> float:
 
 
 class _Point(NamedTuple):
-    """Where the learning stands."""
+    """The current position of the training."""
 
     state: Statistics
     replaced: int
@@ -215,7 +215,7 @@ class _Point(NamedTuple):
 
 
 def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, seed: int) -> Tensor:
-    """Atoms as given, or samples that are not zero, in an order drawn by the seed."""
+    """The atoms of `init`, or nonzero samples in a random order."""
     like = torch.empty(0, source.first.shape[1], dtype=working_dtype(source.first))
     like = like.to(source.first.device) if isinstance(source.first, Tensor) else like
     if not isinstance(init, str):

@@ -1,4 +1,4 @@
-"""What a solver minimises: the contract of energies, how far a code is from stationary, and the quadratic energy."""
+"""The objectives of solvers: the protocol of energies, measures of stationarity, and the quadratic energy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Energy(Protocol):
 
     @property
     def coupled(self) -> bool:
-        """Whether the smooth part sees the whole batch: then rows cannot leave it."""
+        """Whether the smooth part depends on the whole batch; rows can then not leave it."""
         ...
 
     def per_sample(self, z: Tensor) -> Tensor:
@@ -54,14 +54,14 @@ class Energy(Protocol):
         ...
 
     def gap(self, z: Tensor, eta: Tensor | None = None) -> Tensor:
-        """How far each row is from its optimum [B]: a relative duality gap, or a relative KKT residual.
+        """The distance of each row from its optimum [B]: a relative duality gap, or a relative KKT residual.
 
         A solver may give its steps [B, 1] for the residual, which saves an estimate of the curvature.
         """
         ...
 
     def rows(self, keep: Tensor) -> Self:
-        """The same energy for some of its rows: a boolean mask [B] or indices."""
+        """The same energy for a subset of rows, given by a boolean mask [B] or indices."""
         ...
 
 
@@ -69,11 +69,13 @@ def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int)
     """The largest curvature of the smooth part near `z`, row by row, by power iteration.
 
     v <- H v / |H v|, H v from differences of gradients, so that any energy will do. It comes from below: a step of its
-    inverse may be too long, which is what backtracking is for.
+    inverse may be too long a step, which backtracking corrects.
     """
     here = energy.grad(z)
     small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
-    v = here + here.abs().mean(dim=1, keepdim=True).clamp(min=1e-3)  # never orthogonal to everything
+    v = here + here.abs().mean(dim=1, keepdim=True).clamp(
+        min=1e-3
+    )  # avoids a start orthogonal to the leading eigenvector
     size = torch.linalg.vector_norm(v, dim=1, keepdim=True)
     for _ in range(iterations):
         v = (energy.grad(z + small * v / size) - here) / small
@@ -90,7 +92,7 @@ def steps_of(energy: Energy, z: Float[Tensor, "b k"], iterations: int) -> Float[
 
 
 def kkt_residual(energy: Energy, z: Float[Tensor, "b k"], eta: Float[Tensor, "b 1"]) -> Float[Tensor, "b k"]:
-    """How far each code is from stationary, in units of the weight: (z - prox_eta(z - eta grad(z))) / (eta weight).
+    """The stationarity residual of each code in units of the weight: (z - prox_eta(z - eta grad(z))) / (eta weight).
 
     For L1 it is (grad_j + weight sign(z_j)) / weight of codes that stay active and what |grad_j| exceeds the weight by
     for codes that stay 0.
@@ -141,7 +143,7 @@ def rounded_up(bound: Float[Tensor, " b"], like: Tensor) -> Float[Tensor, " b"]:
 
 
 class QuadraticEnergy:
-    """1/2 |x - z D|^2 + weight * penalty(z), solved by the Gram matrix: steps do not touch the data.
+    """1/2 |x - z D|^2 + weight * penalty(z), computed from the Gram matrix: steps do not read the data.
 
     `x` [B, f], atoms `D` [k, f], `gram` = D D^T [k, k]; `gram` and its eigenvalue `bound` may be given where many
     batches share one dictionary.
@@ -159,17 +161,17 @@ class QuadraticEnergy:
         bound: float | None = None,
     ) -> None:
         self.x, self.dictionary, self.penalty, self.weight = x, dictionary, penalty, weight
-        self.bounded_weight = min(weight, torch.finfo(x.dtype).max / 4)  # codes are 0 long before
+        self.bounded_weight = min(weight, torch.finfo(x.dtype).max / 4)  # codes are 0 at far lower weights
         self.gram = dictionary @ dictionary.T if gram is None else gram
         self.corr = x @ dictionary.T
         self.half_square = x.square().sum(dim=1) / 2
-        self.scale = self.half_square  # what gaps are relative to: the data's part of the energy at z = 0
+        self.scale = self.half_square  # the denominator of gaps: the data's part of the energy at z = 0
         self.target: Tensor | None = None
         self.stiffness = 0.0
         self._bound = bound
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        """From the residual itself: sums of Gram products would cancel in float32."""
+        """The smooth part from the residual: sums of Gram products would cancel in float32."""
         return self.smooth(z) + self.bounded_weight * self.penalty.value(z)
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:

@@ -1,4 +1,4 @@
-"""Proximal gradient algorithms, as init and step; the loop is in `loop.py`."""
+"""Proximal gradient algorithms, each as `init` and `step`; the loop is in `loop.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 
 
 class Algorithm(Protocol[State]):
-    """A solver's two halves. The state is a named tuple of tensors with one row per sample."""
+    """The protocol of solvers: `init` and `step`. The state is a named tuple of tensors with one row per sample."""
 
     def init(self, energy: Energy, z: Tensor) -> State:
         """The first field is the step per row, `eta` [B, 1]."""
@@ -42,10 +42,10 @@ class Algorithm(Protocol[State]):
 
 @runtime_checkable
 class Stops(Protocol):
-    """An algorithm with a stopping rule: the loop asks it after every step, and ends when all rows have stopped."""
+    """An algorithm with its own stopping rule, evaluated after every step; the loop ends when all rows have stopped."""
 
     def stopped(self, state: Any) -> Tensor:
-        """Which rows have stopped [B]."""
+        """Mask [B] of rows that have stopped."""
         ...
 
 
@@ -70,7 +70,7 @@ def _eta(energy: Energy, z: Tensor, step_size: float | str | None) -> Tensor:
 
 
 def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -> tuple[Tensor, Tensor]:
-    """prox_eta(y - eta grad(y)), and the step that was short enough.
+    """prox_eta(y - eta grad(y)), and the step size eta that was accepted.
 
     With backtracking: smooth(new) <= smooth(y) + grad.(new - y) + |new - y|^2 / (2 eta), per row, or for all rows
     together if they are coupled (Beck & Teboulle 2009, section 4).
@@ -86,7 +86,7 @@ def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -
         excess = energy.smooth(new) - model - rounding
         if energy.coupled:
             excess = mean_over_ranks(excess.mean()).expand(len(y))
-        rises = excess > 0  # false for NaN, which no step would mend
+        rises = excess > 0  # false for NaN, which no shorter step can repair
         if not bool(rises.any()):
             break
         eta = torch.where(rises[:, None], eta / 2, eta)
@@ -153,7 +153,7 @@ class AdamState(NamedTuple):
 
 
 class AdamDescent(Spec, tag="adam_descent"):
-    """Adam on every code by itself, then the penalty's prox: a few steps improve codes, none certifies them.
+    """Adam on each code, followed by the penalty's prox: a few steps improve codes without a certificate.
 
     The inner loop of the explain-away networks in the first code of Bricken et al., ICML 2023. Source: Kingma & Ba, ICLR 2015.
     """

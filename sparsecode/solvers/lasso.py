@@ -143,7 +143,7 @@ def sparse_encode(
         gone = problem.write(part, solution.z)
         if gone is not None or not math.isfinite(
             float(solution.gap.sum())
-        ):  # a code that is not finite has no finite gap
+        ):  # codes that are not finite have no finite gap
             gone = ~solution.gap.isfinite() if gone is None else gone | ~solution.gap.isfinite()
             n_gone += int(gone.sum())
             gap, converged = solution.gap.masked_fill(gone, torch.inf), solution.converged & ~gone

@@ -1,4 +1,4 @@
-"""The choice of solvers, and the only solver loop."""
+"""The choice of a solver, and the solver loop."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 else:
     Solver = opened(Known, Algorithm)
 
-CHECK_EVERY = 10  # steps between looks at the gap, fewer at the start: each costs about as much as a step
-REFINED = 4  # times closer to the optimum than `tol` before codes are rounded to float32, which takes some of it back
+CHECK_EVERY = 10  # steps between evaluations of the gap, fewer at the start: each costs about as much as a step
+REFINED = 4  # times closer to the optimum than `tol` before codes are rounded to float32, which loses some of it
 
 
 def checked_solver(solver: Any) -> Solver | None:
-    """`solver`; TypeError if it is something else than a solver or None."""
+    """`solver`; raises TypeError if it is neither a solver nor None."""
     known = "CoordinateDescent(), FISTA() or ISTA() from sparsecode.solvers"
     if solver is not None and (problem := unfit(solver, Solver, "solver", known)):
         raise TypeError(problem)
@@ -39,7 +39,7 @@ def checked_solver(solver: Any) -> Solver | None:
 
 
 def checked_penalty(penalty: Any) -> Proximal | None:
-    """`penalty`; TypeError if it is something else than a penalty or None."""
+    """`penalty`; raises TypeError if it is neither a penalty nor None."""
     if penalty is not None and (isinstance(penalty, type) or not isinstance(penalty, Proximal)):
         raise TypeError(f"penalty is {penalty!r}; expected one of sparsecode.penalties, such as ElasticNet(ratio=0.5)")
     return penalty
@@ -49,7 +49,7 @@ def checked_penalty(penalty: Any) -> Proximal | None:
 def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, tol: float) -> Solution[Tensor]:
     """Minimise every row of `energy` from `z0` [B, n_code] until its relative gap is at most `tol`.
 
-    Without a solver the fastest that fits is taken: coordinate descent for L1 and the elastic net on a CPU, else FISTA
+    Without a solver the fastest applicable one is used: coordinate descent for L1 and the elastic net on a CPU, else FISTA
     with restarts, and with backtracking where the decoder is not linear. The start is first projected to the penalty's domain. The gap
     (see the energy's `gap`) is read before the first step, then every few steps and at `max_steps`; a row that has
     converged keeps its code and leaves the batch, so its result does not depend on the others. Rows of a coupled energy
@@ -119,12 +119,12 @@ def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int,
             z, state = solver.step(energy, z, state)
         steps += burst
         if stopped is not None:
-            moving = ~stopped(state)
-            steps_out += moving
-            if steps < max_steps and any_rank(bool(moving.any()), z.device):
+            running = ~stopped(state)
+            steps_out += running
+            if steps < max_steps and any_rank(bool(running.any()), z.device):
                 continue
         gap = energy.gap(z, state[0])
-        left = ~(gap <= tol)  # so that NaN counts as not converged
+        left = ~(gap <= tol)  # NaN counts as not converged
         last = steps == max_steps or stopped is not None
         if last or not bool(left.all()):
             done = torch.ones_like(left) if last else ~left

@@ -1,4 +1,4 @@
-"""FISTA as the code of Evtimova & LeCun (TMLR 2022) runs it, to reproduce its codes; not a solver to choose otherwise."""
+"""FISTA as implemented by Evtimova & LeCun (TMLR 2022), to reproduce its codes; not recommended otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["OriginalFISTA"]
 
 
 class OriginalState(NamedTuple):
-    """Step size, extrapolated codes, the momentum's counter, and which rows still move (1) or have passed the test (0)."""
+    """Step size, extrapolated codes, the momentum's counter, and whether a row is active (1) or has passed the test (0)."""
 
     eta: Float[Tensor, "b 1"]
     momentum_point: Float[Tensor, "b k"]
@@ -25,11 +25,11 @@ class OriginalState(NamedTuple):
 
 
 class OriginalFISTA(Spec, tag="original_fista"):
-    """FISTA of a fixed step that stops a row once |z_k - z_{k-1}| / |z_{k-1}| < tau.
+    """FISTA with a fixed step size that stops a row once |z_k - z_{k-1}| / |z_{k-1}| < tau.
 
-    A stopped row takes neither a gradient step nor a shrinkage, but still follows its momentum, and may start again:
-    the test is made anew at every step. All rows stop together, when every one passes it; a row of zeros never does
-    (0 / 0). tau = 0 takes all steps. A step that is short against 1 / L passes the test far from the optimum.
+    A stopped row gets neither a gradient step nor shrinkage, but still follows its momentum, and may restart: the test is
+    repeated at every step. The loop ends when all rows pass it; a row of zeros never does (0 / 0). With tau = 0 all steps
+    are done. With a step size far below 1 / L, rows pass the test far from the optimum.
     """
 
     step_size: Annotated[float, Meta(gt=0, description="gradient step, in units of 1/2 |.|^2")]
@@ -51,5 +51,5 @@ class OriginalFISTA(Spec, tag="original_fista"):
         return new, OriginalState(state.eta, new + momentum * (new - z), t, active)
 
     def stopped(self, state: OriginalState) -> Tensor:
-        """Which rows pass the test [B]: what the loop stops by in place of the gap."""
+        """Mask [B] of rows that pass the test, by which the loop stops instead of the gap."""
         return state.active[:, 0] == 0

@@ -21,7 +21,7 @@ from sparsecode.types import Solution
 
 __all__ = ["exponents", "lost", "reach", "shifted", "solve_in_any_units", "squares_fit"]
 
-SMALL = 2.0**-10  # of |x| |D|: at lower weights gaps of float64 have rounding added
+SMALL = 2.0**-10  # of |x| |D|: at lower weights a bound on rounding is added to gaps in float64
 REACH = {torch.float32: 30, torch.float64: 250}  # a product of four numbers up to 2^reach is still in range
 
 
@@ -64,8 +64,8 @@ def solve_in_any_units(
     """`solve`, whatever powers of ten the units of x, D and z are; x and D are finite and the weight is > 0.
 
     A code whose largest value is no normal number of its dtype has an infinite gap. Raises ValueError where the range of
-    the dtype is too narrow for the problem in any units: for a weight that is nothing beside |x_i| |D|, for atoms that are
-    nothing beside the largest one and matter nevertheless, and for solvers with numbers that are in the units of the problem.
+    the dtype is too narrow for the problem in any units: for a weight that vanishes beside |x_i| |D|, for atoms that vanish
+    beside the largest one but may have codes, and for solvers with parameters in the units of the problem.
     """
     if energy.x.dtype not in REACH or not energy.x.numel():
         return solve(energy, solver, z0, max_steps=max_steps, tol=tol)
@@ -166,7 +166,7 @@ def _refuse_units(solver: Solver | None) -> None:
     fixed = isinstance(solver, FISTA | ISTA) and isinstance(solver.step_size, float)
     if fixed or isinstance(solver, AdamDescent | OriginalFISTA):
         raise ValueError(
-            f"solver is {solver!r}, whose numbers are in the units of the problem, and squares of x or D leave the range of its "
+            f"solver is {solver!r}, whose parameters are in the units of the problem, and squares of x or D leave the range of its "
             "dtype; expected a solver without a number for its step: rescale x, D and alpha, or choose FISTA()"
         )
 

@@ -19,18 +19,18 @@ __all__ = ["Array", "Rows", "Source", "array_source", "checked", "refuse_too_sma
 
 Array = NDArray[Any] | Tensor
 
-EPOCHS = 10.0  # of an array, unless told otherwise
+EPOCHS = 10.0  # passes over an array by default
 
 
 class Rows(NamedTuple):
-    """A batch, and what its i-th row is called in messages."""
+    """A batch, and the name of its i-th row in messages."""
 
     x: Array
     name: Callable[[int], str]
 
 
 class Source(NamedTuple):
-    """Batches to come, how many if that is known, an array of their kind, and samples that atoms may start from."""
+    """Iterator of batches, their number if known, an array of their kind, and candidate samples for initial atoms."""
 
     batches: Iterator[Rows]
     total: int | None
@@ -60,7 +60,7 @@ def array_source(
             epoch, position = divmod(step, per_epoch)
             if position == 0 or not len(order):
                 order = torch.randperm(n, generator=generator(seed, "order", epoch)).numpy()
-            yield pick(np.sort(order[position * size : (position + 1) * size]))  # a disk is read in order
+            yield pick(np.sort(order[position * size : (position + 1) * size]))  # sequential reads from a disk
 
     def candidates(n_code: int) -> Iterator[Rows]:
         if n < n_code:
@@ -74,7 +74,7 @@ def array_source(
 
 
 def stream_source(stream: Iterable[Array], epochs: float | None, max_steps: int | None) -> Source:
-    """The stream's own batches, at most `max_steps`."""
+    """The batches of the stream, at most `max_steps`."""
     if not isinstance(stream, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not check types
         raise TypeError(f"x is a {type(stream).__name__}; expected an array, a tensor or an iterable of batches")
     if epochs is not None:
