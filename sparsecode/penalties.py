@@ -3,7 +3,7 @@
 The contract of a penalty p. Training terms (`Sparsity`) need `value` alone:
 
 - `value(z)` [B]: p(z), where z is in its domain;
-- `separable`: p(z) is a sum over codes, so that zeros can be left out (optional; False without it);
+- `separable`: p(z) is a sum over codes, and zeros can be left out (optional; False without it);
 - `counts`: `value` takes the 0/1 indicator of activity in place of the codes, which an activation must estimate the
   derivative of (optional; False without it).
 
@@ -70,7 +70,7 @@ class Rescales(Proximal, Protocol):
 
 @runtime_checkable
 class PenaltyLike(Protocol):
-    """What a penalty must have; for `Iterative` also what is in `Proximal`."""
+    """The protocol of penalties; `Iterative` also needs `Proximal`."""
 
     def value(self, z: Tensor) -> Tensor: ...
 

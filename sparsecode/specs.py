@@ -241,7 +241,7 @@ def from_json(data: bytes, kind: type[S], source: str = "config", leaves: Sequen
 
 
 def name_of(record: Any) -> str:
-    """What a record is called among others in one field: its type, or that of its part `named_by`."""
+    """The name of a record among others in one field: its type, or that of its part `named_by`."""
     part = getattr(record, "named_by", None)
     if part is not None:
         return name_of(getattr(record, part))

@@ -74,7 +74,7 @@ class Solution(NamedTuple, Generic[ArrayT]):
     """Codes computed by a solver, with a certificate per sample.
 
     `z` [B, n_code]; `objective` [B], the energy at `z`; `gap` [B], the relative duality gap
-    (see `QuadraticEnergy.gap`); `steps` [B] taken; `converged` [B], whether `gap <= tol`.
+    (see `QuadraticEnergy.gap`); `steps` [B], their number; `converged` [B], whether `gap <= tol`.
     """
 
     z: ArrayT

@@ -1,8 +1,8 @@
 """Coordinate descent for the Lasso and the elastic net, one sample after another, samples spread over threads.
 
 Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache; four coordinates are
-moved before the residual correlations are brought up to date in one pass over them and four rows of the Gram matrix;
-steps are over-relaxed; and long solves go on in a copy of the Gram matrix that holds the work list alone. The sums may
+changed before the residual correlations are updated in one pass over them and four rows of the Gram matrix;
+steps are over-relaxed; and long solves continue in a copy of the Gram matrix that holds only the work list. The sums may
 be reordered by the compiler; NaN is never assumed away. Single precision stops by its own gap and then has the gap of its
 code computed in double precision.
 """

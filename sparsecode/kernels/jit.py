@@ -1,8 +1,8 @@
 """Compilation of the kernels, and the cache of their machine code on disk.
 
 Numba's own cache lies in the package's folder and raises an error where that cannot be written, or where a file of it is damaged.
-This one lies in the user's cache folder. A file that is missing or damaged is compiled anew, and a folder that cannot be written
-means that every process compiles what it uses.
+This one lies in the user's cache folder. A file that is missing or damaged is compiled again, and without a writable folder
+every process compiles the functions it uses.
 """
 
 from __future__ import annotations

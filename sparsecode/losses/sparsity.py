@@ -25,8 +25,8 @@ SATURATED = 0.01  # share of the active codes near enough to their threshold to 
 class Sparsity(Weighted, tag="sparsity"):
     """weight * penalty(z), the mean over the batch; or of the gate instead of z where the activation has one.
 
-    With `norm_weighted` the penalty sees z_j |d_j|, d_j the atoms, so that small codes with long atoms do not escape it.
-    With `target_l0` the weight moves until that many codes are active. Codes of data not seen in training have other counts:
+    With `norm_weighted` the penalty sees z_j |d_j|, d_j the atoms: small codes with long atoms do not escape it.
+    With `target_l0` the weight is adapted until that many codes are active. Codes of data not seen in training have other counts:
     thresholds (of `jumprelu` and `gated`) are therefore moved at the end, together, until validation samples have the
     wanted one, unless `calibrate` is off. Among the terms of a model it has the penalty's name: `terms.l1.weight`.
     """

@@ -30,7 +30,7 @@ class Predict(Spec, tag="predict"):
     """The data's target y [B, *G]: |y - decode(z) - x S^T|^2, summed over features; of a transcoder, say.
 
     x is in the model's space, y in one of its own, by a `normaliser` for it. With a `skip` connection the matrix S [g, f] is
-    trained, starting at 0, so that codes have to explain only what is not linear in x; without, it is 0.
+    trained, starting at 0, and codes explain only the part that is not linear in x; without, it is 0.
     Sources: Dunefsky, Chlenski & Nanda, "Transcoders find interpretable LLM feature circuits", NeurIPS 2024; the skip
     connection: Paulo, Shabalin & Belrose, "Transcoders beat sparse autoencoders for interpretability", 2025.
     """

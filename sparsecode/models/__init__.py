@@ -1,6 +1,6 @@
 """The three ways to infer a code, as configs and as modules with weights; models as folders.
 
-What is public stands in `__init__.pyi`, and is imported on first use.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

@@ -119,7 +119,7 @@ class AbstractSparseModel(nn.Module, ABC):
     def coders(self) -> dict[str, Callable[[Tensor], Tensor]]:
         """Every way this model maps data to codes, by name; evaluation scores each.
 
-        The first is `encode`, what the model stands for; a second way is `amortised` or `mean`.
+        The first is `encode`, the model's main coder; others are `amortised` or `mean`.
         """
         return {ENCODE: self.encode}
 
@@ -137,7 +137,7 @@ class AbstractSparseModel(nn.Module, ABC):
         return today
 
     def coder_today(self, name: str) -> str:
-        """What a coder is called that earlier versions called `name`; other names as they are."""
+        """The present name of a coder called `name` in earlier versions; other names unchanged."""
         return name if name in self.coders() else EARLIER.get(tag_of(self.spec), {}).get(name, name)
 
     def coders_at(self, weight: float) -> dict[str, Callable[[Tensor], Tensor]]:  # noqa: ARG002 - the contract

@@ -1,7 +1,7 @@
 """A model as a folder: `cfg.json` and `sae_weights.safetensors`, readable without this library.
 
 File names and orientation (samples are rows, atoms are rows) follow SAELens. A model that SAELens cannot
-compute carries an `architecture` of our own, so that a foreign reader fails loudly on the name.
+compute carries its own `architecture` name, on which other readers fail with an error.
 Tensor files hold a checksum in their metadata: with a separate file, a crash between two writes could leave them inconsistent.
 """
 
@@ -92,7 +92,7 @@ def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, A
 
 
 class TensorFile(NamedTuple):
-    """What a safetensors file holds."""
+    """The contents of a safetensors file: tensors and metadata."""
 
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, str]

@@ -143,7 +143,7 @@ class VariationalModel(AbstractSparseModel):
         return -self.likelihood.nll(self.decoder(z), self.normalise(x))
 
     def kl(self, q: Parameters, x: Float[Tensor, "b *f"]) -> Divergence:
-        """KL(q || p) in nats and in parts; x, in data space, is what a prior of pseudo-inputs selects by."""
+        """KL(q || p) in nats and in parts; x, in data space, is used by a prior of pseudo-inputs to weight its components."""
         return self.prior.divergence(q, self.normalise(x), self._infer)
 
     @torch.no_grad()
@@ -211,7 +211,7 @@ class VariationalModel(AbstractSparseModel):
         return self.spec.posterior.parameters(self.encoder(x))
 
     def _beyond_free_bits(self, kl: Divergence) -> dict[str, Tensor]:
-        """Divergences of the codes that are above `free_bits` on the global batch, and what the others are counted as."""
+        """Divergences of the codes that are above `free_bits` on the global batch, and the constant that replaces the others."""
         slab = kl.slab.mean(dim=0)
         spike = None if kl.spike is None else kl.spike.mean(dim=0)
         pressed = mean_over_ranks((slab if spike is None else slab + spike).detach()) > self.spec.free_bits

@@ -1,6 +1,6 @@
 """Parts of models, each under its Spec: activations, encoders, decoders, normalisers, constraints, noise, distributions.
 
-What is public stands in `__init__.pyi`, and is imported on first use.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

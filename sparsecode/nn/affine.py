@@ -163,8 +163,7 @@ class Affine(Spec, tag="affine"):
     """Pre-activations (x - c) W^T + b, W [n_code, n_features] in rows like the atoms; c is the decoder's bias, or 0.
 
     W starts as a copy of the atoms times `scale`, or as PyTorch's default for linear layers; `tied`, it is the atoms.
-    `cosine`: of x - c and the rows of W only the directions count, so that pre-activations less b are their cosines (rows of
-    zeros give 0). `positive`: inputs are rectified, and the weights kept non-negative. Both as in the sparse distributed
+    `cosine`: x - c and the rows of W are normalised; pre-activations minus b are then their cosines (rows of zeros give 0). `positive`: inputs are rectified, and the weights kept non-negative. Both as in the sparse distributed
     memory of Bricken & Pehlevan, NeurIPS 2021.
     """
 

@@ -39,8 +39,8 @@ class _BernoulliNLL(torch.autograd.Function):
 class Bernoulli(Spec, tag="bernoulli"):
     """p(x | z) = prod_i Bern(x_i; sigmoid(a_i)), -log p = sum_i softplus(a_i) - x_i a_i.
 
-    Grey levels in (0, 1) are no draws of it: the value then is the mean over binary pictures with these chances, and
-    has a floor above 0. `binarise` draws them, anew for each batch, for encoder and target alike.
+    Grey levels in (0, 1) are no samples of it: the value is then the mean over binary images with these probabilities, and
+    its minimum is above 0. `binarise` draws binary images for each batch, as input of the encoder and as target.
     """
 
     binarise: Annotated[bool, Meta(description="train on pixels drawn with their grey levels as chances")] = False
@@ -62,8 +62,8 @@ class ContinuousBernoulli(Spec, tag="continuous_bernoulli"):
 class Normal(Spec, tag="normal"):
     """p(x | z) = N(x; f(a), diag(s^2)), f the identity or the sigmoid; s is `sigma`, or starts there and is learned.
 
-    s^2 = floor^2 + exp(2 r) with r learned, one for all features or one for each: without a floor, a feature that hardly
-    moves would have an infinite density.
+    s^2 = floor^2 + exp(2 r) with r learned, one for all features or one for each: without a floor, an almost constant
+    feature would have an infinite density.
     """
 
     sigma: Annotated[Positive, Meta(description="standard deviation, in model space")] = 1.0

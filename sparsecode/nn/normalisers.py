@@ -108,7 +108,7 @@ class StandardiseFeatures(Spec, tag="standardise_features"):
     """(x_j - mean_j) / std_j, a mean and a standard deviation for each feature j, from training samples.
 
     For tables whose columns have different units. Every feature then has variance 1 and counts alike, noise too: of images,
-    pixels that seldom differ from the background are magnified, so that `Standardise` or `Centre` suits them better.
+    pixels that seldom differ from the background are magnified; `Standardise` or `Centre` suits them better.
     Features that do not vary in the training samples have scale 1, as by scikit-learn's StandardScaler (with its bound on
     rounding, n eps var + (n eps mean)^2 in float64), and are listed in the buffer `constant` [n_features].
     """
@@ -140,7 +140,7 @@ class StandardiseFeaturesModule(NormaliserModule):
 
 
 class Centre(Spec, tag="centre"):
-    """(x - mean) / scale, a mean per feature and one scale for all, so that the mean of |x|^2 is the number of features.
+    """(x - mean) / scale, a mean per feature and one scale for all, which makes the mean of |x|^2 the number of features.
 
     Both come from training samples. For data whose features share units, such as a layer's activations: directions
     keep their variances relative to each other, and learning rates and penalty weights their meaning.

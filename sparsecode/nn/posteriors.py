@@ -86,9 +86,9 @@ class Gaussian(Spec, tag="gaussian"):
 class SpikeSlab(Spec, tag="spike_slab"):
     """q(z | x) = prod_j gamma_j N(mu_j, sigma_j^2) + (1 - gamma_j) delta_0; samples T_j (mu_j + sigma_j eps_j), T the gate.
 
-    `spike` says how gamma comes from what the net puts out, s: `logit`, sigmoid(s); `negrelu`, exp(min(s, 0)), as in the
-    original, where half of all gates start at gamma = 1 without a derivative; its logarithms take gamma clamped to
-    [1e-6, 1 - 1e-6]. While `warm_up` is below 1 samples have warm_up mu and warm_up logvar, so that spikes are learned before
+    `spike` is the function from the network's output s to gamma: `logit`, sigmoid(s); `negrelu`, exp(min(s, 0)), as in the
+    original, where half of all gates start at gamma = 1 without a gradient; its logarithms use gamma clamped to
+    [1e-6, 1 - 1e-6]. While `warm_up` is below 1 samples have warm_up mu and warm_up logvar, and spikes are learned before
     slabs.
     Sources: Tonolini, Jensen & Murray-Smith, UAI 2019 (warm-up: their code); its replication in ReScience.
     """

@@ -28,7 +28,7 @@ Alpha = Annotated[float, Meta(gt=0, lt=1, description="chance of a code to be on
 class Divergence(NamedTuple):
     """KL(q(z | x) || p(z)) in nats: of the slabs [B, K], of the spikes [B, K] and of the choice among a prior's components [B].
 
-    `aggregate`, a number, is no part of it: it holds the prior's own components to alpha.
+    `aggregate`, a number, is a separate regulariser that keeps the gates of the prior's components near alpha.
     """
 
     slab: Tensor

@@ -1,4 +1,4 @@
-"""How much memory this machine has, and what does not fit in it."""
+"""The memory of this machine, and checks that sizes fit in it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def require_memory(n_bytes: int, what: str, remedy: str) -> None:
 
 
 class AllocationsFit(TorchFunctionMode):
-    """Within, what is created of float32 numbers must fit in memory together: errors as `require_memory`, before it is allocated.
+    """A context in which all created float32 tensors must together fit in memory: errors as `require_memory`, before allocation.
 
-    A lower bound: it counts what torch's functions that create tensors are asked for, and nothing of what is computed from it.
+    A lower bound: it counts tensors from torch's creation functions, and none of the results computed from them.
     """
 
     def __init__(self, what: str, remedy: str) -> None:

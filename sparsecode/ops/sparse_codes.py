@@ -75,12 +75,12 @@ def from_dense(z: Float[Tensor, "b k"], active: Tensor) -> SparseCode:
 
 
 def sum_by_sample(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " b"]:
-    """Sums of `values`, which stand beside the code's own, over the entries of each sample."""
+    """Sums of `values` [nnz], one per entry of the code, over the entries of each sample."""
     return values.new_zeros(len(code.offsets) - 1).index_add(0, _samples(code), values)
 
 
 def sum_by_code(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " k"]:
-    """Sums of `values`, which stand beside the code's own, over the entries of each code."""
+    """Sums of `values` [nnz], one per entry of the code, over the entries of each code."""
     return values.new_zeros(code.n_code).index_add(0, code.indices, values)
 
 

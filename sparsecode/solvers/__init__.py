@@ -1,6 +1,6 @@
 """Sparse inference: energies, the solver loop and its algorithms, and functions of plain arrays.
 
-What is public stands in `__init__.pyi`, and is imported on first use.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

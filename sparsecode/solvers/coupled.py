@@ -17,9 +17,9 @@ __all__ = ["CoupledEnergy"]
 
 
 class CoupledEnergy:
-    """base(z) per row + the batch term's share, minimised over all rows of all processes together.
+    """base(z) per row + the batch term divided by the number of rows, minimised jointly over all rows of all processes.
 
-    Its `gap` is one number for every row, the root mean square of `kkt_residual` over the whole batch, so that all rows
+    Its `gap` is one number for every row, the root mean square of `kkt_residual` over the whole batch, and all rows
     stop at once; rows cannot leave the batch.
     """
 
@@ -37,8 +37,8 @@ class CoupledEnergy:
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         smooth, grad = self.base.smooth_and_grad(z)
-        share, push = self.term.value_and_grad(z)
-        return smooth + share, grad + push
+        share, term_grad = self.term.value_and_grad(z)
+        return smooth + share, grad + term_grad
 
     def grad(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return self.base.grad(z) + self.term.value_and_grad(z)[1]

@@ -31,8 +31,8 @@ CODE_STEPS = 1000
 class DictionaryFit(NamedTuple, Generic[A]):
     """A learned dictionary, and the state needed to continue.
 
-    `atoms` [n_code, n_features]; `objective` [steps], of each batch before its update; `replaced`, how many atoms gave
-    way to samples; `steps` taken; `finished`, False if interrupted; `state`, the running statistics.
+    `atoms` [n_code, n_features]; `objective` [steps], of each batch before its update; `replaced`, the number of atoms
+    replaced by samples; `steps`, their number; `finished`, False if interrupted; `state`, the running statistics.
     """
 
     atoms: A

@@ -68,7 +68,7 @@ class Energy(Protocol):
 def curvature_estimate(energy: Energy, z: Float[Tensor, "b k"], iterations: int) -> Float[Tensor, "b 1"]:
     """The largest curvature of the smooth part near `z`, row by row, by power iteration.
 
-    v <- H v / |H v|, H v from differences of gradients, so that any energy will do. It comes from below: a step of its
+    v <- H v / |H v|, H v from differences of gradients, which works for any energy. It underestimates: a step of its
     inverse may be too long a step, which backtracking corrects.
     """
     here = energy.grad(z)

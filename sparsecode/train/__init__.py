@@ -1,6 +1,6 @@
 """Training: optimisers, plans, observers. The only room that knows Lightning Fabric.
 
-What is public stands in `__init__.pyi`, and is imported on first use.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

@@ -38,7 +38,7 @@ class Stall(Spec, tag="stall"):
 class FitState(Spec, tag="fit_state"):
     """The position of a training. `threads` affects the order of sums and is therefore restored on resume.
 
-    `data` is the fingerprint of the samples: going on with others would be another experiment. `stopped_by` says what
+    `data` is the fingerprint of the samples: with others the result would be another experiment. `stopped_by` says what
     interrupted it, `ended` why it has finished before the last step.
     """
 

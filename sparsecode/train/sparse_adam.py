@@ -14,7 +14,7 @@ __all__ = ["SparseAdamOptimiser"]
 class SparseAdamOptimiser(torch.optim.Optimizer):
     """Adam on the rows whose gradient is not all 0; the others keep weights, moments and step counts.
 
-    A row is an entry along the first dimension: a unit's weights, or its bias. Dense Adam moves silent units by their old
+    A row is an entry along the first dimension: a unit's weights, or its bias. Dense Adam changes silent units by their old
     momentum. Each row corrects its bias by its own count of steps. For values, whose units are rows too.
     """
 
