@@ -31,7 +31,7 @@ def in_words(names: Iterable[str]) -> dict[str, str]:
     given = list(names)
     words: dict[str, str] = {}
     if AMORTISED in given:
-        words = {ENCODE: "solved", AMORTISED: "by the encoder"}
+        words = {ENCODE: "solved", AMORTISED: "encoder"}
     elif MEAN in given:
-        words = {ENCODE: "hard gates", MEAN: "of the posterior"}
+        words = {ENCODE: "hard gates", MEAN: "of posterior"}
     return {name: f"{name} ({words[name]})" if name in words else name for name in given}

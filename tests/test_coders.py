@@ -148,10 +148,18 @@ def test_names_in_words() -> None:
     assert coders_today(["hard", "mean"]) == {"hard": "encode", "mean": "mean"}
     assert coders_today(["encode", "mean"]) == {"encode": "encode", "mean": "mean"}
     assert [*in_words(["encode"]).values()] == ["encode"]
-    assert [*in_words(["encode", "amortised"]).values()] == ["encode (solved)", "amortised (by the encoder)"]
-    assert [*in_words(["encode", "mean"]).values()] == ["encode (hard gates)", "mean (of the posterior)"]
+    assert [*in_words(["encode", "amortised"]).values()] == ["encode (solved)", "amortised (encoder)"]
+    assert [*in_words(["encode", "mean"]).values()] == ["encode (hard gates)", "mean (of posterior)"]
 
 
 def test_a_model_without_gates_has_one_coder() -> None:
     model = build_model(RECIPES["digits-vae"]().model, (8, 8), 0)
     assert list(model.coders()) == ["encode"]
+
+
+def test_tables_of_scores_have_whole_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(FROZEN / "runs/digits-sdl")]) == 0
+    text = capsys.readouterr().out
+    assert "codes by: encode (solved), amortised (encoder)" in text
+    assert "│ amortised │" in text
+    assert " on ┃" in text  # the last column, in a terminal of 80

@@ -159,7 +159,7 @@ def test_training_and_validation_of_a_quantity_share_a_panel() -> None:
         "loss": {
             "train": ([10, 20], [3, 2]),
             "valid, encode (solved)": ([10, 20], [4, 3]),
-            "valid, amortised (by the encoder)": ([10, 20], [5, 4]),
+            "valid, amortised (encoder)": ([10, 20], [5, 4]),
         },
         "PSNR, dB": {"valid, encode (solved)": ([10, 20], [20, 21])},
     }

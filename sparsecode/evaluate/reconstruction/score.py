@@ -251,7 +251,7 @@ def scores_table(scores: Mapping[str, Score]) -> Table:
     if first.objective_of and not classifies:
         caption += f"\nobjective: {first.objective_of}, mean over samples"
     if len(scores) > 1:
-        caption += f"\n{'; '.join(in_words(scores).values())}"
+        caption += f"\ncodes by: {', '.join(in_words(scores).values())}"
     if silent := {name: s.silent for name, s in scores.items() if s.silent and s.silent >= SILENT}:
         shares = ", ".join(f"{share:.0%} by {name}" for name, share in silent.items())
         caption += f"\nsamples without an active code: {shares}"
@@ -264,5 +264,5 @@ def _reconstruction(s: Score) -> tuple[str, ...]:
         "-" if s.psnr is None else f"{s.psnr:.2f}",
         "-" if s.explained_variance is None else f"{s.explained_variance:.4f}",
         f"{s.objective:.4g}",
-        "-" if s.gap_max is None else f"{s.gap_max:.1e}",
+        "-" if s.gap_max is None else f"{s.gap_max:.1e}".replace("e-0", "e-"),  # so that the table has 80 columns
     )
