@@ -19,7 +19,7 @@ from sparsecode.kernels.threads import share_out
 __all__ = ["active_set"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
-BLOCK = 16  # samples that a thread takes at a time
+BLOCK = 16  # samples per work item of a thread
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
 
 
@@ -67,7 +67,7 @@ def _active_set(
             alpha[j] = corr[i, j]
             shut[j] = gram[j, j] <= 0 or not allowed[i, j]
         floor = least * least * square[i]
-        for _ in range(4 * min(most[i], n_code) + 4):  # in exact arithmetic it ends by itself
+        for _ in range(4 * min(most[i], n_code) + 4):  # an upper limit; in exact arithmetic the method terminates
             if count >= min(most[i], n_code):
                 break
             best, largest = -1, floor
@@ -84,7 +84,7 @@ def _active_set(
             values[count] = 0
             count += 1
             _solve(corr[i], chosen, count, factor, trial)
-            if positive and trial[count - 1] <= 0:  # rounding alone made it look downhill
+            if positive and trial[count - 1] <= 0:  # only rounding made it a descent direction
                 count -= 1
                 continue
             while positive:

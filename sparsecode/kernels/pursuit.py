@@ -19,7 +19,7 @@ from sparsecode.kernels.threads import aligned, share_out
 __all__ = ["pursue"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
-BLOCK = 64  # samples that a thread takes at a time
+BLOCK = 64  # samples per work item of a thread
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
 
 
@@ -33,9 +33,9 @@ def _pursue(
     for i in range(n):
         alpha[:] = corr[i]  # of the atoms with the residual
         left = square[i]
-        count, shut = 0, 0  # atoms in `chosen`, and behind them those found dependent
+        count, shut = 0, 0  # number of atoms in `chosen`, and of dependent ones after them
         while count < n_nonzero and shut < n_code and left > tol * square[i]:
-            # Magnitudes compare as integers do, without a care for NaN: that compiles to vector instructions.
+            # Magnitudes are compared as integers, without regard to NaN, which compiles to vector instructions.
             largest = bits[0] & mask
             for j in range(n_code):
                 largest = max(largest, bits[j] & mask)

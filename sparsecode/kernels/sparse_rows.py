@@ -13,7 +13,7 @@ from sparsecode.kernels.threads import share_out
 
 __all__ = ["column_order", "column_sums", "dots", "row_dots", "row_sums"]
 
-ROWS, COLUMNS = 64, 128  # that a thread takes at a time
+ROWS, COLUMNS = 64, 128  # per work item of a thread
 
 _jit = compiled()
 

@@ -12,7 +12,7 @@ from sparsecode.kernels.threads import share_out
 
 __all__ = ["remove_parallel"]
 
-ROWS = 256  # that a thread takes at a time
+ROWS = 256  # per work item of a thread
 
 _jit = compiled()
 

@@ -46,7 +46,7 @@ class KL(Weighted, tag="kl"):
 
 
 def kl_divergence(rho: float, mean: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """KL(rho | mean_j) of two Bernoulli variables in nats, mean kept within [1e-6, 1 - 1e-6] so that it is finite."""
+    """KL(rho | mean_j) of two Bernoulli variables in nats, mean clamped to [1e-6, 1 - 1e-6] to keep it finite."""
     inside = mean.clamp(TINY, 1 - TINY)
     return rho * (math.log(rho) - inside.log()) + (1 - rho) * (math.log(1 - rho) - torch.log1p(-inside))
 

@@ -31,7 +31,7 @@ class Spread(NamedTuple):
 class BatchVariance(Spec, tag="batch_variance"):
     """A hinge that keeps every code's standard deviation over the batch above `floor`.
 
-    Per sample: weight / 2 sum_j max(0, floor - s_j)^2, s_j = |z_.j - mean_j|_2 / sqrt(n - 1) over the global batch, so that
+    Per sample: weight / 2 sum_j max(0, floor - s_j)^2, s_j = |z_.j - mean_j|_2 / sqrt(n - 1) over the global batch:
     its gradient with respect to a code does not depend on the batch size. Where s_j = 0 its gradient is 0: it cannot revive a dead
     code. Source: VDL in Evtimova & LeCun, TMLR 2022.
     """

@@ -77,7 +77,7 @@ class Iterative(Spec, tag="iterative"):
         penalty = self.proximal
         if self.link == "relu" and (penalty.positive or self.variance is not None or self.inference.compat):
             raise ValueError(
-                "Iterative: link is 'relu', so that pre-activations of either sign are solved for; expected penalty.positive "
+                "Iterative: link is 'relu', and the solver's pre-activations have either sign; expected penalty.positive "
                 "false, no variance and no compat"
             )
         if self.encoder is None:

@@ -38,7 +38,7 @@ Products = Literal["exact", "bf16"]
 
 TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
 PROBE = 128  # samples that show whether codes are sparse
-CHUNK = 1024  # samples whose scores are held at a time
+CHUNK = 1024  # samples whose scores are in memory at a time
 ERROR = (
     2.0**-11
 )  # of |x| |w|: what rough scores may be off by and still be looked at; six standard deviations for 384 features
