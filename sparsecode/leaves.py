@@ -16,6 +16,7 @@ __all__ = [
     "admitted",
     "built",
     "foreign_types",
+    "holds_objects",
     "members",
     "opened",
     "plain",
@@ -55,6 +56,13 @@ def members(hint: Any) -> list[Any]:
 def is_foreign(value: Any) -> bool:
     """Whether a value is an object of a class that is not this library's, nor one of JSON's."""
     return not isinstance(value, PLAIN) and not f"{type(value).__module__}.".startswith(OWN)
+
+
+def holds_objects(value: Any) -> bool:
+    """Whether a value is, or a tuple, list or dictionary holds, anything but JSON's types."""
+    if isinstance(value, list | tuple | dict):
+        return any(map(holds_objects, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, PLAIN)
 
 
 def admitted(value: Any, hint: Any, where: str) -> Any:

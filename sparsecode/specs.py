@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 from msgspec import Meta
 
-from sparsecode.leaves import admitted, built, is_foreign, plain, unknown_tag
+from sparsecode.leaves import admitted, built, holds_objects, is_foreign, plain, unknown_tag
 from sparsecode.migrations import MIGRATIONS, Migration
 
 __all__ = [
@@ -106,6 +106,8 @@ def _admitted(given: Any, hint: Any, where: str) -> Any:
     except msgspec.ValidationError as error:
         problem = error
     try:
+        if not holds_objects(given):  # JSON's types have no second chance, and limits of lengths hold
+            raise problem
         return admitted(given, hint, where)
     except msgspec.ValidationError:
         raise ValueError(f"{where}: got {given!r}; {problem}") from None
