@@ -222,9 +222,9 @@ def unknown_tag(raw: Any, hint: Any, path: str = "") -> str | None:
     if not isinstance(raw, dict):
         return None
     tag, known = raw.get("type"), _known(hint)
-    if known and tag is not None and tag not in known:
+    if known and tag is not None and not (isinstance(tag, str) and tag in known):
         return f"{path}.type is {tag!r}; expected {', '.join(known)}".lstrip(".")
-    kind = known.get(tag) if tag is not None else next(iter(known.values()), None) if len(known) == 1 else None
+    kind = known.get(tag) if isinstance(tag, str) else next(iter(known.values()), None) if len(known) == 1 else None
     hints, inner = {} if kind is None else _hints_of(kind), _inner(hint, raw)
     parts = (unknown_tag(item, hints.get(key, inner), f"{path}.{key}") for key, item in raw.items())
     return next((found for found in parts if found), None)

@@ -148,7 +148,8 @@ def test_codes_that_are_solved_for_have_no_gradients() -> None:
     x = torch.tensor(X, requires_grad=True)
     for name in ("encode", "reconstruct", "forward"):
         with pytest.raises(
-            ValueError, match=r"^x requires gradients and codes .* pass x\.detach\(\), or use predict_code"
+            ValueError,
+            match=r"^x requires gradients, which codes from a solver do not have; .* pass x\.detach\(\), or use predict_code",
         ):
             getattr(model, name)(x)
         with torch.no_grad():
