@@ -14,8 +14,9 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.outputs import run_labels
 from sparsecode.data import Splits
+from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.formats import Converted, convert, detect, locate, read, refuse_what_is_there, written
+from sparsecode.interop.formats import detect, locate, read, refuse_what_is_there, written
 from sparsecode.interop.record import AffineSAE, Plain
 from sparsecode.models.portable import load_model
 from sparsecode.recipes import RECIPES

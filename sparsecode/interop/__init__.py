@@ -1,6 +1,7 @@
 """Sparse autoencoders in other libraries' files: reading, conversion and writing, with a numerical comparison."""
 
-from sparsecode.interop.formats import FORMATS, Converted, Format, convert, detect, read, write
+from sparsecode.interop.conversion import Converted, convert
+from sparsecode.interop.formats import FORMATS, Format, detect, read, write
 from sparsecode.interop.native import from_model, to_model
 from sparsecode.interop.proof import Proof, compare, probes
 from sparsecode.interop.record import AffineSAE, CannotExpressError

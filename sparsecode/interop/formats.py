@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-import torch
-
-from sparsecode.files import TEMPORARY, is_own, printable
+from sparsecode.files import is_own
 from sparsecode.interop import dictionary_learning, native, openai, saelens, saelens_writing, scopes, sparsify
-from sparsecode.interop.folding import cast
-from sparsecode.interop.proof import Computed, Proof, compare
+from sparsecode.interop.proof import Computed
 from sparsecode.interop.record import AffineSAE, CannotExpressError
-from sparsecode.version import __version__
 
 __all__ = [
     "FORMATS",
-    "Converted",
     "Format",
     "Writer",
-    "convert",
     "detect",
     "locate",
     "read",
     "refuse_what_is_there",
     "write",
+    "writer_of",
     "written",
 ]
 
@@ -54,20 +47,6 @@ class Format(NamedTuple):
     files: tuple[str, ...] = ()
     writer: Writer | None = None
 
-
-class Converted(NamedTuple):
-    """Result of `convert`: the autoencoder read and its format, the one written, their differences, and the file that records them."""
-
-    format: str
-    source: AffineSAE
-    written: AffineSAE
-    proof: Proof
-    noted: Path
-
-
-# Of the largest code: what the rounding of folded weights stays below. Half precisions round weights as they do.
-TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-4}
-FLIPS = 1e-3  # of active codes: what rounding may move over a threshold, or exchange in a tie of top-k
 
 # The order matters: our own models have the file names of SAELens.
 FORMATS: dict[str, Format] = {
@@ -187,10 +166,11 @@ def write(sae: AffineSAE, path: str | Path, name: str) -> None:
     something is there.
     """
     refuse_what_is_there(Path(path))
-    _writer(name).write(sae, Path(path))
+    writer_of(name).write(sae, Path(path))
 
 
-def _writer(name: str) -> Writer:
+def writer_of(name: str) -> Writer:
+    """The functions that write a format. Raises ValueError for one that is only read, or unknown."""
     writer = FORMATS[name].writer if name in FORMATS else None
     if writer is None:
         why = ", which is only read" if name in FORMATS else ""
@@ -216,84 +196,6 @@ def refuse_what_is_there(path: Path, force: bool = False) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + openai.NOTE)
-
-
-def convert(
-    source: str | Path,
-    path: str | Path,
-    name: str,
-    dtype: torch.dtype | None = None,
-    seed: int = 0,
-    ignore: Collection[str] = (),
-    *,
-    force: bool = False,
-    within: str = "",
-    finish: Callable[[Path], None] = lambda _: None,
-) -> Converted:
-    """Write the autoencoder at `source` to `path` in the format `name`, and compare the two files.
-
-    Codes and outputs are those that the formulas of the two formats give for the files as they lie, so that an error of
-    reading, folding or writing shows; that a formula is its library's is what the tests show. `ignore`: as in `read`.
-
-    All is written aside and moved when it is right, so that a crash leaves nothing at `path`, or all. In a folder that is
-    there already (`force`) files are replaced one by one. `within` is a folder below `path` for the autoencoder, to which
-    `finish(folder)` may add what else belongs into `path`.
-
-    Raises CannotExpressError before anything is written; ValueError if the two compute different things; FileExistsError if
-    something is there: with `force` something that sparsecode has not written.
-    """
-    path = Path(path)
-    refuse_what_is_there(path, force)
-    found, source = locate(source)
-    writer = _writer(name)
-    old, new = FORMATS[found], FORMATS[name]
-    given = read(source, found, ignore)
-    before = old.computed(source, ignore)
-    path = path if path.name else path.resolve()
-    aside = path.with_name(path.name + TEMPORARY)
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        made = aside / path.name / within
-        writer.write(given if dtype is None else cast(given, dtype), made)
-        again = new.read(made, ())
-        proof = compare(given, again, seed, before, new.computed(made, ()))
-        limit = TOLERANCE.get(dtype or again.dtype)
-        if limit is not None and (
-            proof.unflipped > limit * proof.largest_code or proof.jumps > max(4, FLIPS * proof.active)
-        ):
-            raise ValueError(
-                f"{path}: not written, because it does not compute what its source does (codes differ by {proof.unflipped:.2e} "
-                f"beside {proof.largest_code:.2e}, and {proof.jumps} are active in one alone). If inputs lie far from zero beside "
-                "what varies in them, --dtype float64 keeps the digits; else it is a defect of sparsecode: please report it"
-            )
-        story: dict[str, Any] = {
-            "source": printable(source.resolve().name),
-            "source_format": found,
-            "sparsecode": __version__,
-        }
-        if name in ("openai", "sparsify"):  # which have no place for it
-            story["origin"] = dict(given.metadata)
-        story |= {"ignored": sorted(ignore)} if ignore else {}
-        noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
-        finish(aside / path.name)
-        _move(aside, path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return Converted(found, given, again, proof, path.parent / noted.relative_to(aside))
-
-
-def _move(aside: Path, path: Path) -> None:
-    """Move the content of `aside` to or into `path`, notes first: they identify the files as ours."""
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
-    if path.is_dir() or not (aside / path.name).is_dir():
-        made = [file for file in aside.rglob("*") if file.is_file()]
-        for file in sorted(made, key=lambda file: (file.suffix != ".json", file)):
-            target = path.parent / file.relative_to(aside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
-    else:
-        (aside / path.name).rename(path)
 
 
 def _stood_for(path: Path, files: tuple[str, ...]) -> list[Path]:

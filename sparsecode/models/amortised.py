@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.leaves import opened
 from sparsecode.losses import Term
 from sparsecode.losses.control import TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
+from sparsecode.models.amortised_parts import Decoder, Encoder
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.dense_step import dense_step
 from sparsecode.models.earlier import renamed
@@ -24,27 +24,13 @@ from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, spars
 from sparsecode.nn.activations import Activation
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
-from sparsecode.nn.decoders import DecoderLike
-from sparsecode.nn.encoders import LISTA, EncoderLike
 from sparsecode.nn.normalisers import Identity, Normaliser
-from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
-from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.ops.streams import Stream, generator
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
 
 __all__ = ["Amortised", "AmortisedModel"]
-
-
-KnownEncoder = Affine | LISTA | ConvMixer | ResNet50
-KnownDecoder = BiasedDictionary | Perceptron
-if TYPE_CHECKING:
-    Encoder = KnownEncoder | EncoderLike
-    Decoder = KnownDecoder | DecoderLike
-else:
-    Encoder = opened(KnownEncoder, EncoderLike)
-    Decoder = opened(KnownDecoder, DecoderLike)
 
 
 class Amortised(Spec, tag="amortised"):

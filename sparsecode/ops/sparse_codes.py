@@ -11,26 +11,22 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.kernels import on_device
 from sparsecode.ops.buffers import borrowed
+from sparsecode.ops.sparse_layout import dense, from_dense, offsets_of
 from sparsecode.types import SparseCode
 
 __all__ = [
     "Products",
     "bf16_is_fast",
     "decode_sparse",
-    "dense",
-    "from_dense",
-    "keep",
     "scores_of",
     "select_above",
     "select_top",
-    "sum_by_code",
-    "sum_by_sample",
 ]
 
 Products = Literal["exact", "bf16"]
@@ -51,46 +47,6 @@ def bf16_is_fast() -> bool:
     if known.get("amx_bf16") or known.get("avx512_bf16"):
         return torch.backends.cpu.get_cpu_capability() == "AVX512"
     return bool(known.get("bf16"))
-
-
-def keep(code: SparseCode, kept: Tensor) -> SparseCode:
-    """The entries that are `kept` [nnz]."""
-    counts = torch.zeros(len(code.offsets) - 1, dtype=torch.long, device=kept.device).index_add_(
-        0, _samples(code), kept.long()
-    )
-    return SparseCode(code.values[kept], code.indices[kept], _offsets(counts), code.n_code)
-
-
-def dense(code: SparseCode) -> Float[Tensor, "b k"]:
-    """The dense code [B, n_code]."""
-    n = len(code.offsets) - 1
-    flat = code.values.new_zeros(n * code.n_code)
-    return flat.index_put((_samples(code) * code.n_code + code.indices,), code.values).view(n, code.n_code)
-
-
-def from_dense(z: Float[Tensor, "b k"], active: Tensor) -> SparseCode:
-    """The entries of z where `active`."""
-    rows, columns = active.nonzero(as_tuple=True)
-    return SparseCode(z[rows, columns], columns.int(), _offsets(active.sum(dim=1)), z.shape[1])
-
-
-def sum_by_sample(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " b"]:
-    """Sums of `values` [nnz], one per entry of the code, over the entries of each sample."""
-    return values.new_zeros(len(code.offsets) - 1).index_add(0, _samples(code), values)
-
-
-def sum_by_code(code: SparseCode, values: Float[Tensor, " nnz"]) -> Float[Tensor, " k"]:
-    """Sums of `values` [nnz], one per entry of the code, over the entries of each code."""
-    return values.new_zeros(code.n_code).index_add(0, code.indices, values)
-
-
-def _offsets(counts: Int[Tensor, " b"]) -> Int[Tensor, " b_1"]:
-    return torch.nn.functional.pad(counts.cumsum(dim=0), (1, 0))
-
-
-def _samples(code: SparseCode) -> Int[Tensor, " nnz"]:
-    counts = code.offsets.diff()
-    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
 def select_top(
@@ -209,7 +165,7 @@ class _SelectTop(_Select):
         for rows, scores in scores_of(centred, weight, bias, products):
             near, found, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
             top_rows(scores, centred[rows].numpy(), table, shift, k, near, found, kept, count, threads)
-        offsets = _offsets(counts)
+        offsets = offsets_of(counts)
         if int(offsets[-1]) < n * k:
             filled = torch.arange(k) < counts[:, None]
             return _finish(ctx, centred, weight, (values[filled], indices[filled], offsets))
@@ -249,7 +205,7 @@ class _SelectAbove(_Select):
             filled = torch.arange(width) < own[:, None]
             kept.append((values[: len(own), :width][filled], indices[: len(own), :width][filled]))
         all_values, all_indices = (torch.cat(part) for part in zip(*kept, strict=True))
-        return _finish(ctx, centred, weight, (all_values, all_indices, _offsets(counts)))
+        return _finish(ctx, centred, weight, (all_values, all_indices, offsets_of(counts)))
 
 
 def scores_of(
