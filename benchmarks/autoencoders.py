@@ -38,8 +38,8 @@ from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.sparse_step import Arithmetic
 from sparsecode.nn.activations import JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
+from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import select_top
-from sparsecode.ops.streams import Stream
 from sparsecode.penalties import L0, L1
 from sparsecode.train.fit import launch
 from sparsecode.train.optim import Adam, Clip, Optim, build

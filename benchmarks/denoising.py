@@ -32,7 +32,7 @@ from rich.progress import track
 from skimage.restoration import denoise_nl_means, denoise_wavelet
 
 from sparsecode import learn_dictionary
-from sparsecode.evaluate.reconstruction.images import denoise_image
+from sparsecode.evaluate.reconstruction.image_denoising import denoise_image
 from sparsecode.plots import images_beside
 
 Array = NDArray[Any]

@@ -15,15 +15,15 @@ from . import train as train
 from .fitting import Fitted as Fitted
 from .fitting import fit as fit
 from .init_from import InitFrom as InitFrom
-from .models.portable import load_model as load_model
+from .models.storage import load_model as load_model
 from .recipes import RECIPES as RECIPES
 from .runner import run as run
 from .runs import Evaluate as Evaluate
 from .runs import Run as Run
 from .runs import RunFolder as RunFolder
 from .solvers.dictionary import learn_dictionary as learn_dictionary
-from .solvers.lasso import sparse_encode as sparse_encode
-from .solvers.pursuit import omp_encode as omp_encode
+from .solvers.encode import sparse_encode as sparse_encode
+from .solvers.omp import omp_encode as omp_encode
 from .specs import Spec as Spec
 from .version import __version__ as __version__
 

@@ -18,7 +18,7 @@ from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import ModelSpec, build_model
+from sparsecode.models.storage import ModelSpec, build_model
 from sparsecode.reports.run_figures import figures_of
 from sparsecode.runner import train_one
 from sparsecode.runs import Run, RunFolder, loaded_from

@@ -13,7 +13,7 @@ from sparsecode.interop import native
 from sparsecode.interop.formats import read
 from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import load_model
+from sparsecode.models.storage import load_model
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.specs import Spec
 

@@ -45,7 +45,7 @@ __all__ = [
     "PenaltyLike",
     "Proximal",
     "Rescales",
-    "Tanh",
+    "TanhPenalty",
 ]
 
 
@@ -215,7 +215,7 @@ class LogSum(Spec, tag="log_sum"):
         return self.scale * torch.log1p(z.abs() / self.scale)
 
 
-class Tanh(Spec, tag="tanh"):
+class TanhPenalty(Spec, tag="tanh"):
     """sum_j tanh(|z_j| / scale): |z_j| / scale for small codes, 1 for large ones, which are not shrunk.
 
     Source: Jermyn et al., "Tanh penalty in dictionary learning", Transformer Circuits, February 2024.
@@ -259,7 +259,7 @@ def _times_power(value: float, exponent: int, most: int) -> float:
     return math.ldexp(part, min(max(own + exponent, -most), most))
 
 
-Known = L1 | ElasticNet | GroupL2 | LogSum | Tanh | Hoyer | L0
+Known = L1 | ElasticNet | GroupL2 | LogSum | TanhPenalty | Hoyer | L0
 if TYPE_CHECKING:
     Penalty = Known | PenaltyLike
 else:

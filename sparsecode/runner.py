@@ -19,7 +19,7 @@ from sparsecode.extending import conflicts, extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import build_model
+from sparsecode.models.storage import build_model
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
 from sparsecode.runs import Run, RunFolder, Store, loaded_from, moved_to

@@ -17,7 +17,7 @@ from sparsecode.init_from import InitFrom
 from sparsecode.leaves import tag_of
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
+from sparsecode.models.storage import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, plain, to_json
 from sparsecode.train.checkpoint import FitState, read_state

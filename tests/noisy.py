@@ -8,7 +8,7 @@ import torch
 
 from sparsecode.data import Digits, Splits
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
 from sparsecode.types import Batch
 

@@ -14,7 +14,7 @@ from toys import toy
 from sparsecode.cli.main import main
 from sparsecode.data import Digits
 from sparsecode.evaluate.reconstruction.calibration import Calibration
-from sparsecode.evaluate.reconstruction.restore import restore
+from sparsecode.evaluate.reconstruction.restoration import restore
 from sparsecode.losses import KL, AuxK, Classify, Matryoshka, Resample, Sparsity, TargetL0
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
@@ -23,8 +23,8 @@ from sparsecode.nn.constraints import Free
 from sparsecode.nn.corruptions import Half
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.perceptron import Perceptron
-from sparsecode.ops.streams import Stream
-from sparsecode.penalties import L0, L1, GroupL2, Hoyer, LogSum, Tanh
+from sparsecode.ops.rng import Stream
+from sparsecode.penalties import L0, L1, GroupL2, Hoyer, LogSum, TanhPenalty
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import Run
@@ -59,7 +59,7 @@ def trained(spec: Amortised, steps: int, rate: float = 3e-3) -> tuple[Any, list[
 
 @pytest.mark.parametrize(
     "penalty",
-    [L1(), *(pytest.param(p, marks=pytest.mark.slow) for p in (Tanh(), LogSum(), Hoyer()))],
+    [L1(), *(pytest.param(p, marks=pytest.mark.slow) for p in (TanhPenalty(), LogSum(), Hoyer()))],
     ids=lambda p: type(p).__name__,
 )
 def test_every_penalty_is_led_to_the_wanted_count(penalty: Any) -> None:

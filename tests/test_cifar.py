@@ -14,7 +14,7 @@ from pictures import tiles
 
 from sparsecode.data import CIFAR10
 from sparsecode.data.cifar import parse_records
-from sparsecode.data.sources import Remote
+from sparsecode.data.downloads import Remote
 
 BATCHES = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
 PER_BATCH = 8
@@ -81,7 +81,7 @@ def test_every_layout_gives_the_same_images(layout: str, root: Path, monkeypatch
         case _:
             path = write_archive(root / "download" / "cifar-10-binary.tar.gz", monkeypatch)
             monkeypatch.delenv("SPARSECODE_DATA")
-            monkeypatch.setattr("sparsecode.data.sources.pooch.retrieve", lambda *_, **__: str(path))
+            monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", lambda *_, **__: str(path))
     splits = SMALL.load()
     assert (splits.shape, splits.low, splits.high) == ((3, 32, 32), 0, 1)
     for split, rows in zip(splits[:3], (slice(0, 30), slice(35, 40), slice(40, 48)), strict=True):

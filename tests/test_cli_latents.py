@@ -22,8 +22,8 @@ from sparsecode.evaluate.probes.probe import (
     linear_trials,
     representations,
 )
-from sparsecode.evaluate.variational.bounds import bounds
-from sparsecode.evaluate.variational.importance import importance_bound
+from sparsecode.evaluate.variational.elbo import bounds
+from sparsecode.evaluate.variational.iwae import importance_bound
 from sparsecode.models.variational import VariationalModel
 from sparsecode.plots.probe import accuracy_over
 from sparsecode.runs import RunFolder

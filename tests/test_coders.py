@@ -13,7 +13,7 @@ import pytest
 
 from sparsecode.cli import main
 from sparsecode.coders import coders_today, in_words
-from sparsecode.models.portable import build_model
+from sparsecode.models.storage import build_model
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import RunConflictError, run

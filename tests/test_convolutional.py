@@ -8,7 +8,7 @@ import torch
 
 import sparsecode as sc
 from sparsecode.nn import ConvolutionalDictionary, ConvolutionalLISTA, UnitNorm
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.penalties import L1, ElasticNet
 from sparsecode.solvers import FISTA, DecoderEnergy, QuadraticEnergy, solve
 

@@ -15,8 +15,8 @@ from toys import toy
 
 from sparsecode import learn_dictionary
 from sparsecode.data import Photos
-from sparsecode.evaluate.reconstruction.denoise import add_noise, denoise
-from sparsecode.evaluate.reconstruction.images import (
+from sparsecode.evaluate.reconstruction.denoising import add_noise, denoise
+from sparsecode.evaluate.reconstruction.image_denoising import (
     CODERS,
     LassoPatches,
     PursuitPatches,
@@ -24,7 +24,7 @@ from sparsecode.evaluate.reconstruction.images import (
     denoise_image,
 )
 from sparsecode.nn.normalisers import Standardise
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.runs import Run
 
 Array = NDArray[Any]

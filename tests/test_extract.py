@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from sparsecode.cli import main
 from sparsecode.cli.extract import successive
 from sparsecode.data import Shards, extract
-from sparsecode.data.activations import longest
+from sparsecode.data.hooks import longest
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.text import token_batches
-from sparsecode.evaluate.reconstruction.recovered import loss_recovered
+from sparsecode.evaluate.reconstruction.loss_recovered import loss_recovered
 
 transformers = pytest.importorskip("transformers")
 

@@ -16,7 +16,7 @@ from sparsecode.nn.likelihoods import Bernoulli, Normal
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule
 from sparsecode.nn.posteriors import Gaussian, Posterior, SpikeSlab
 from sparsecode.nn.priors import Prior, PseudoInputs, SpikeSlabPrior, StandardNormal
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.schedules import Linear
 from sparsecode.types import AdamStep, Batch, Loss
 

@@ -9,7 +9,7 @@ from sparsecode.models.iterative import Inference, Iterative, IterativeModel
 from sparsecode.nn.decoders import LinearDictionaryModule
 from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.nn.normalisers import Standardise
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L1
 from sparsecode.solvers import FISTA, QuadraticEnergy, solve
 from sparsecode.types import Batch

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from sparsecode.data import MNIST, FashionMNIST
-from sparsecode.data.idx import _FASHION, parse_idx
-from sparsecode.data.sources import Remote, contents
+from sparsecode.data.downloads import Remote, contents
+from sparsecode.data.mnist import _FASHION, parse_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
@@ -126,7 +126,7 @@ def test_a_failed_download_says_what_was_tried_and_what_to_do(monkeypatch: pytes
 
     monkeypatch.delenv("SPARSECODE_DATA", raising=False)
     monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
-    monkeypatch.setattr("sparsecode.data.sources.pooch.retrieve", offline)
+    monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", offline)
     with pytest.raises(FileNotFoundError) as caught:
         contents(REMOTE)
     assert str(caught.value) == (
@@ -138,7 +138,7 @@ def test_a_failed_download_says_what_was_tried_and_what_to_do(monkeypatch: pytes
 def test_a_damaged_download_says_what_to_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "f.gz").write_bytes(gzip.compress(b"something else"))
     monkeypatch.delenv("SPARSECODE_DATA", raising=False)
-    monkeypatch.setattr("sparsecode.data.sources.pooch.retrieve", lambda *_, **__: str(tmp_path / "f.gz"))
+    monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", lambda *_, **__: str(tmp_path / "f.gz"))
     with pytest.raises(ValueError, match=r"not the published file .*; delete it to download it again from") as caught:
         contents(REMOTE)
     assert str(caught.value).startswith(f"{tmp_path / 'f.gz'}: ")
@@ -157,7 +157,7 @@ def numbers(x: torch.Tensor) -> list[int]:
 
 
 def test_split_is_the_fixed_permutation_cut_at_55_000(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsecode.data.idx.contents", numbered)
+    monkeypatch.setattr("sparsecode.data.mnist.contents", numbered)
     splits = MNIST().load()
     order = np.random.RandomState(31).permutation(60_000)
     assert numbers(splits.train.x) == order[:55_000].tolist()
@@ -172,7 +172,7 @@ def test_split_is_the_fixed_permutation_cut_at_55_000(monkeypatch: pytest.Monkey
 
 
 def test_smaller_splits_are_beginnings_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsecode.data.idx.contents", numbered)
+    monkeypatch.setattr("sparsecode.data.mnist.contents", numbered)
     splits = MNIST(n_train=3, n_valid=2, n_test=1).load()
     assert [numbers(split.x) for split in splits[:3]] == [[20948, 56127, 40804], [10658, 20558], [0]]
 
@@ -191,7 +191,7 @@ def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         content = numbered(Remote(name, "", "", ""))
         (folder / name).write_bytes(gzip.compress(content, 1))
         sums.append(("md5:of the published file", hashlib.sha256(content).hexdigest()))
-    monkeypatch.setattr("sparsecode.data.idx._FASHION", _FASHION._replace(sums=tuple(sums)))
+    monkeypatch.setattr("sparsecode.data.mnist._FASHION", _FASHION._replace(sums=tuple(sums)))
     return folder
 
 
@@ -214,7 +214,7 @@ def test_every_file_of_fashion_mnist_is_verified(name: str, fashion: Path) -> No
 
 
 def test_files_of_mnist_do_not_pass_for_fashion_mnist(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsecode.data.idx._FASHION", _FASHION)
+    monkeypatch.setattr("sparsecode.data.mnist._FASHION", _FASHION)
     with pytest.raises(ValueError, match=r"expected c59f468a2f67\.\.\."):
         FashionMNIST().load()
     (fashion / FIRST).unlink()

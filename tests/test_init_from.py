@@ -15,7 +15,7 @@ from sparsecode import Run, RunFolder, run
 from sparsecode.interop.formats import write
 from sparsecode.interop.native import from_model
 from sparsecode.models.amortised import Amortised
-from sparsecode.models.portable import save_model
+from sparsecode.models.storage import save_model
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.runs import InitFrom

@@ -12,7 +12,7 @@ import pytest
 
 from sparsecode.cli import main
 from sparsecode.data.cache import mapped
-from sparsecode.models.portable import read_tensors, write_tensors
+from sparsecode.models.storage import read_tensors, write_tensors
 from sparsecode.run_list import list_runs
 from sparsecode.runs import RunFolder
 

@@ -12,7 +12,7 @@ import pytest
 
 from sparsecode.cli import main
 from sparsecode.data.shard_index import INDEX, read_index
-from sparsecode.interop.foreign import read_json
+from sparsecode.interop.readers import read_json
 from sparsecode.overrides import OverrideError, assign
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder

@@ -10,7 +10,7 @@ from sklearn.linear_model import ElasticNet as SklearnElasticNet
 from torch import Tensor
 
 from sparsecode.data import Photos
-from sparsecode.kernels import on_device, rectified
+from sparsecode.kernels import on_device, relu_passes
 from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.norms import remove_parallel_
 from sparsecode.penalties import L1, ElasticNet, Proximal
@@ -114,15 +114,15 @@ def test_passes_between_products_are_those_of_torch(kind: torch.dtype, rng: torc
     bias, shift, target = (torch.randn(*n, generator=rng).to(wide) for n in ((11,), (5,), (5, 37)))
     pre[0, 0] = torch.nan
     z = torch.relu(pre.to(wide) + bias[:, None]).to(kind)
-    rectified.rectify(numbers(pre), numbers(bias))
+    relu_passes.rectify(numbers(pre), numbers(bias))
     torch.testing.assert_close(pre, z, rtol=0, atol=0, equal_nan=True)
     gated, sums = torch.where(z > 0, slope, 0), torch.empty(11, dtype=wide)
-    rectified.gate(numbers(slope), numbers(z), numbers(sums))
+    relu_passes.gate(numbers(slope), numbers(z), numbers(sums))
     torch.testing.assert_close(slope, gated, rtol=0, atol=0)
     torch.testing.assert_close(sums, gated.to(wide).sum(dim=1))
     error = linear.to(wide) + shift[:, None] - target
     right, sums = torch.empty_like(linear), torch.empty(5, dtype=wide)
-    found = rectified.differ(*map(numbers, (linear, shift, target, right, sums)))
+    found = relu_passes.differ(*map(numbers, (linear, shift, target, right, sums)))
     assert found == pytest.approx(float(error.square().sum()) / 37, rel=1e-6)
     torch.testing.assert_close(right, (2 / 37 * error).to(kind))
     torch.testing.assert_close(sums, 2 / 37 * error.sum(dim=1))
@@ -131,7 +131,7 @@ def test_passes_between_products_are_those_of_torch(kind: torch.dtype, rng: torc
 def test_rough_numbers_are_rounded_to_the_nearest_and_of_two_to_the_even_one() -> None:
     values = torch.tensor([[1 + 2**-8, 1 + 3 * 2**-8], [1 + 2**-8 + 2**-20, -1 - 2**-8], [3e38, torch.inf]])
     rough = torch.zeros(3, 2, dtype=torch.bfloat16)  # of two samples the derivative is the error itself
-    rectified.differ(*map(numbers, (rough, torch.zeros(3), -values, rough, torch.zeros(3))))
+    relu_passes.differ(*map(numbers, (rough, torch.zeros(3), -values, rough, torch.zeros(3))))
     torch.testing.assert_close(rough, values.bfloat16(), rtol=0, atol=0)
 
 

@@ -16,7 +16,7 @@ from pictures import photographs
 from scipy.io import savemat
 
 from sparsecode.data import DSprites, Olivetti, Shapes, Split, Splits
-from sparsecode.data.sources import Remote
+from sparsecode.data.downloads import Remote
 
 MANY = Shapes(n_train=3000, n_valid=100, n_test=100)
 
@@ -185,7 +185,7 @@ def olivetti(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         savemat(path, {"faces": images.transpose(0, 2, 1).reshape(400, -1).T, "p": np.zeros((4, 10))})
         total = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
         monkeypatch.setattr(
-            "sparsecode.data.faces._MATLAB", Remote(path.name, "olivetti", "https://example.invalid", total)
+            "sparsecode.data.olivetti._MATLAB", Remote(path.name, "olivetti", "https://example.invalid", total)
         )
     return images
 

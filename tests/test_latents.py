@@ -15,16 +15,16 @@ from torch.distributions import MultivariateNormal
 from sparsecode.data import Digits, Factor, Shapes, Split
 from sparsecode.evaluate.metrics import hoyer, psnr, ssim
 from sparsecode.evaluate.reconstruction.score import score, validated
-from sparsecode.evaluate.variational.bounds import bound
 from sparsecode.evaluate.variational.disentanglement import Disentanglement, disentanglement
-from sparsecode.evaluate.variational.gates import gate_use
-from sparsecode.evaluate.variational.importance import importance_bound, log_density, log_weights
+from sparsecode.evaluate.variational.elbo import bound
+from sparsecode.evaluate.variational.gate_use import gate_use
+from sparsecode.evaluate.variational.iwae import importance_bound, log_density, log_weights
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.likelihoods import Normal
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule
 from sparsecode.nn.posteriors import Gaussian, Parameters, SpikeSlab
 from sparsecode.nn.priors import PseudoInputs, PseudoInputsModule, SpikeSlabPrior, SpikeSlabPriorModule, StandardNormal
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 SIGMA, N_CODE, N_FEATURES = 1.0, 3, 6
 KINDS: dict[str, dict[str, Any]] = {

@@ -12,12 +12,12 @@ from pictures import photographs
 from torch import Tensor
 
 from sparsecode.data import LCN, Patches, Split
-from sparsecode.data.contrast import gaussian_kernel, local_contrast
+from sparsecode.data.local_contrast import gaussian_kernel, local_contrast
 from sparsecode.evaluate.metrics import psnr
-from sparsecode.evaluate.reconstruction.denoise import add_noise, denoise
+from sparsecode.evaluate.reconstruction.denoising import add_noise, denoise
 from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.models.iterative import Iterative
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 replace = msgspec.structs.replace
 

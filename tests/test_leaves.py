@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Digits
-from sparsecode.models.portable import build_model, save_model
+from sparsecode.models.storage import build_model, save_model
 from sparsecode.specs import differences, from_json, to_json
 from sparsecode.types import Event
 

@@ -10,7 +10,7 @@ import pytest
 from sparsecode.cli.console import Console
 from sparsecode.cli.sweep_report import report_experiment
 from sparsecode.evaluate.reconstruction.score import Score
-from sparsecode.evaluate.variational.bounds import Bound
+from sparsecode.evaluate.variational.elbo import Bound
 from sparsecode.experiments import EXPERIMENTS
 from sparsecode.frontiers import frontier_of
 from sparsecode.overrides import assign

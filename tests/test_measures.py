@@ -19,12 +19,12 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import How, OtherResult, Result
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD
-from sparsecode.evaluate.reconstruction.denoise import DenoisedLevels
-from sparsecode.evaluate.reconstruction.restore import Restored
+from sparsecode.evaluate.reconstruction.denoising import DenoisedLevels
+from sparsecode.evaluate.reconstruction.restoration import Restored
 from sparsecode.evaluate.units.activity import Activity
-from sparsecode.evaluate.variational.bounds import Bound
+from sparsecode.evaluate.variational.elbo import Bound
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import build_model
+from sparsecode.models.storage import build_model
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder

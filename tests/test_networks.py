@@ -21,7 +21,7 @@ from sparsecode.nn.constraints import Free
 from sparsecode.nn.noises import GaussianNoise
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.schedules import Linear

@@ -7,7 +7,7 @@ import torch
 from toys import replace, toy
 
 from sparsecode.models.iterative import Inference, Iterative
-from sparsecode.models.portable import load_model
+from sparsecode.models.storage import load_model
 from sparsecode.runner import run
 from sparsecode.train.optim import Optim
 

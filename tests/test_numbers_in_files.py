@@ -19,7 +19,7 @@ from toys import SHORT, toy
 
 from sparsecode.cli import main
 from sparsecode.data.numpy_files import read_npy, read_npz
-from sparsecode.models.portable import load_model, save_model
+from sparsecode.models.storage import load_model, save_model
 from sparsecode.ops.memory import memory_of_machine, require_memory
 
 Capture = pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import SpikeSlab
 from sparsecode.nn.priors import SpikeSlabPrior
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.schedules import Linear
 from sparsecode.train.fit import fit, launch
 from sparsecode.train.optim import SGD, Adam, Clip, Optim, build

@@ -15,7 +15,7 @@ from sparsecode.data.batches import batches
 from sparsecode.models.iterative import Inference, Iterative, IterativeModel
 from sparsecode.nn.decoders import OneHidden
 from sparsecode.nn.normalisers import Standardise
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
 from sparsecode.schedules import Clock, resolve
 from sparsecode.solvers import CoupledEnergy, DecoderEnergy, QuadraticEnergy, energy_of, solve

@@ -20,7 +20,7 @@ from PIL import Image
 
 from sparsecode.cli import main
 from sparsecode.data import ImageFolder, Patches
-from sparsecode.data.contrast import Plain
+from sparsecode.data.local_contrast import Plain
 
 Array = NDArray[Any]
 SIDE = 16

@@ -16,7 +16,7 @@ from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule
 from sparsecode.nn.posteriors import SpikeSlab
 from sparsecode.nn.priors import SpikeSlabPrior
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.train.fit import fit, launch
 from sparsecode.train.optim import Adam, Optim
 from sparsecode.train.plan import Train

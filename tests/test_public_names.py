@@ -9,7 +9,15 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from public_names import FACES
+from public_names import FACES, GOLDEN, lines
+
+
+def test_the_interface_is_the_recorded_one() -> None:
+    found, recorded = list(lines()), GOLDEN.read_text().splitlines()
+    lost, new = sorted({*recorded} - {*found}), sorted({*found} - {*recorded})
+    changes = "\n".join([*(f"- {line}" for line in lost), *(f"+ {line}" for line in new)])
+    assert not changes, f"public names changed; if that is meant, run `python tests/public_names.py`:\n{changes}"
+    assert found == recorded
 
 
 @pytest.mark.parametrize("face", FACES)

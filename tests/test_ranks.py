@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 from toys import IN_FLOAT64, KINDS, big_digits, toy
 
-from sparsecode.models.portable import build_model
+from sparsecode.models.storage import build_model
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
 

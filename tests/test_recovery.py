@@ -9,8 +9,8 @@ import torch
 
 from sparsecode.data import Synthetic
 from sparsecode.data.synthetic import Exponential, Firing, KnowsTruth, Part, Uniform
+from sparsecode.evaluate.dictionary.dictionary_recovery import SupportCounts, matching, recovery
 from sparsecode.evaluate.dictionary.geometry import cosines, dictionary_of, nearest_cosines
-from sparsecode.evaluate.dictionary.recovery import SupportCounts, matching, recovery
 from sparsecode.evaluate.dictionary.stability import stability, subspace_angles
 from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.nn.online import OnlineDictionary

@@ -22,14 +22,14 @@ from sparsecode.evaluate.reconstruction.sites import LinearBaseline, SiteScores,
 from sparsecode.losses import AuxK, Matryoshka, Predict, Resample, Sparsity
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
-from sparsecode.models.portable import build_model, load_model, save_model
 from sparsecode.models.sparse_step import sparse_step
 from sparsecode.models.stackable import obstacle
+from sparsecode.models.storage import build_model, load_model, save_model
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import Centre, Normaliser, Standardise, Whiten
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L1
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run

@@ -13,8 +13,8 @@ from sparsecode.models.sparse_step import Arithmetic, sparse_step
 from sparsecode.nn.activations import BatchTopK, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
-from sparsecode.ops.streams import Stream
-from sparsecode.penalties import L0, L1, Tanh
+from sparsecode.ops.rng import Stream
+from sparsecode.penalties import L0, L1, TanhPenalty
 from sparsecode.types import Batch
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -23,7 +23,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "relu": {"activation": ReLU(), "terms": (Sparsity(L1(positive=True), weight=0.1),)},
     "weighted": {
         "activation": ReLU(),
-        "terms": (Sparsity(Tanh(), norm_weighted=True),),
+        "terms": (Sparsity(TanhPenalty(), norm_weighted=True),),
         "decoder": BiasedDictionary(constraint=Free()),
     },
     "jumprelu": {"activation": JumpReLU(threshold=0.5, bandwidth=0.2), "terms": (Sparsity(L0(), weight=0.01),)},

@@ -13,8 +13,8 @@ from sparsecode.data import Digits, Splits
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.stackable import obstacle
 from sparsecode.models.stacked import Drawn, Stacked
-from sparsecode.ops.products import onednn_is_faster, product
-from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.ops.matmul import onednn_is_faster, product
+from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
@@ -232,7 +232,7 @@ def test_both_libraries_multiply_alike(rng: torch.Generator) -> None:
 def test_the_processor_alone_decides_which_library_multiplies(
     monkeypatch: pytest.MonkeyPatch, processor: str, capability: str, expected: bool
 ) -> None:
-    monkeypatch.setattr("sparsecode.ops.products.get_host_cpu_name", lambda: processor)
+    monkeypatch.setattr("sparsecode.ops.matmul.get_host_cpu_name", lambda: processor)
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
     monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
     assert {onednn_is_faster() for _ in range(20)} == {expected}

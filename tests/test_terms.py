@@ -18,9 +18,9 @@ from sparsecode.losses.term import Terms
 from sparsecode.models import Amortised, AmortisedModel, ModelSpec, load_model, save_model
 from sparsecode.models.needs import NEEDS, problems
 from sparsecode.nn import BatchTopK, JumpReLU, ReLU, Sigmoid, TopK
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.overrides import OverrideError, assign, value_at
-from sparsecode.penalties import L0, L1, Hoyer, Tanh
+from sparsecode.penalties import L0, L1, Hoyer, TanhPenalty
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import differences, unpack
@@ -133,7 +133,7 @@ def test_paths_go_by_the_names_of_terms() -> None:
     changed = assign(config, ("model.terms.l1.penalty=tanh", "model.terms.tanh.weight=0.5", "model.terms.auxk=null"))
     assert isinstance(changed.model, Amortised)
     target = TargetL0(l0=32)
-    assert changed.model.terms == (Sparsity(Tanh(), weight=0.5, target_l0=target),)
+    assert changed.model.terms == (Sparsity(TanhPenalty(), weight=0.5, target_l0=target),)
     added = assign(changed, ('model.terms.resample={"type":"resample","every":7}', "model.terms.resample.scale=0.5"))
     assert isinstance(added.model, Amortised)
     assert added.model.terms[1:] == (Resample(every=7, scale=0.5),)

@@ -23,7 +23,7 @@ from sparsecode.cli import main
 from sparsecode.cli.traverse import film_of
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.variational.bounds import Bound
+from sparsecode.evaluate.variational.elbo import Bound
 from sparsecode.evaluate.variational.traversal import (
     between,
     between_supports,

@@ -18,7 +18,7 @@ from sparsecode.data import Arrays, Splits
 from sparsecode.evaluate.units.activity import activity
 from sparsecode.evaluate.units.receptive_fields import fit_fields, summary
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.models.portable import save_model
+from sparsecode.models.storage import save_model
 from sparsecode.nn.activations import ReLU
 from sparsecode.nn.encoders import LISTA
 from sparsecode.nn.noises import GaussianNoise

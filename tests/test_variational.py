@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sparsecode.data import Digits
 from sparsecode.evaluate.evaluation import evaluate_model
-from sparsecode.evaluate.variational.bounds import Bound, bounds, per_batch
-from sparsecode.models.portable import load_model, save_model
+from sparsecode.evaluate.variational.elbo import Bound, bounds, per_batch
+from sparsecode.models.storage import load_model, save_model
 from sparsecode.models.variational import Variational, VariationalModel
 from sparsecode.nn.convnet import ConvNet
 from sparsecode.nn.gates import SigmoidGate
@@ -20,7 +20,7 @@ from sparsecode.nn.likelihoods import Bernoulli
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import Gaussian, SpikeSlab
 from sparsecode.nn.priors import PseudoInputs, SpikeSlabPrior, StandardNormal
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Evaluate
 from sparsecode.schedules import Linear

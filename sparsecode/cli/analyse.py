@@ -17,7 +17,7 @@ from sparsecode.cli.analysis_tables import (
 )
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.tables import rich_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part

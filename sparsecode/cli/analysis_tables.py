@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 from sparsecode.evaluate.analysis import OWN, Analysis
+from sparsecode.evaluate.dictionary.dictionary_recovery import Recovery
 from sparsecode.evaluate.dictionary.geometry import QUANTILES
-from sparsecode.evaluate.dictionary.recovery import Recovery
 from sparsecode.evaluate.dictionary.stability import Stability
 from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap
 

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.networks.robustness import Attack, Robustness, robustness
 from sparsecode.files import write_atomic

@@ -12,13 +12,13 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.outputs import run_labels
+from sparsecode.cli.paths import run_labels
 from sparsecode.data import Splits
+from sparsecode.interop.affine_sae import AffineSAE, Plain
 from sparsecode.interop.conversion import Converted, convert
-from sparsecode.interop.foreign import read_json, write_json
 from sparsecode.interop.formats import detect, locate, read, refuse_what_is_there, written
-from sparsecode.interop.record import AffineSAE, Plain
-from sparsecode.models.portable import load_model
+from sparsecode.interop.readers import read_json, write_json
+from sparsecode.models.storage import load_model
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder, labelled
 

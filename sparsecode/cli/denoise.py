@@ -13,11 +13,11 @@ from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
+from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
 from sparsecode.data.pictures import file_bytes, read_picture
 from sparsecode.evaluate.metrics import PSNR_CAP
-from sparsecode.evaluate.reconstruction.images import CODERS, data_space_atoms, denoise_image
+from sparsecode.evaluate.reconstruction.image_denoising import CODERS, data_space_atoms, denoise_image
 from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
 from sparsecode.plots.saving import save_figure

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data.arrays import read_array
 from sparsecode.data.splits import Split
 from sparsecode.files import printable, save_atomic

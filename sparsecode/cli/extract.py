@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.console import Console
-from sparsecode.data.activations import extract, longest
+from sparsecode.data.hooks import extract, longest
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
-from sparsecode.cli.outputs import run_names
-from sparsecode.data.tasks import ClassTasks
+from sparsecode.cli.paths import run_names
+from sparsecode.data.class_tasks import ClassTasks
 from sparsecode.evaluate.networks.forgetting import Forgetting, forgetting
 from sparsecode.losses.task import Classify
 from sparsecode.plots.forgetting import forgetting_matrices

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
-from sparsecode.evaluate.variational.bounds import per_batch
-from sparsecode.evaluate.variational.gates import ALWAYS, DEAD
-from sparsecode.evaluate.variational.latents import Latents, latents
+from sparsecode.evaluate.variational.elbo import per_batch
+from sparsecode.evaluate.variational.gate_use import ALWAYS, DEAD
+from sparsecode.evaluate.variational.variational_report import Latents, latents
 from sparsecode.files import printable, write_atomic
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel

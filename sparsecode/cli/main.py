@@ -32,7 +32,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("train a recipe, or resume a run", "sparsecode.cli.train"),
-    "eval": Command("score a trained run on a split", "sparsecode.cli.use", "scoring"),
+    "eval": Command("score a trained run on a split", "sparsecode.cli.eval_plot", "scoring"),
     "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract", "training"),
     "encode": Command(
         "encode an array, or a split of the run's data, with a trained run", "sparsecode.cli.encode", "using"
@@ -57,9 +57,9 @@ COMMANDS = {
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
     "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "training"),
-    "plot": Command("draw a run's figures again", "sparsecode.cli.use", "using"),
-    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.browse", "using"),
-    "runs": Command("list, show and compare runs", "sparsecode.cli.browse"),
+    "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
+    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.runs", "using"),
+    "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),
 }
 
 EXIT_CODES = (
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         return UNREAD
     except Exception as problem:
-        from sparsecode.cli.processes import is_first_process
+        from sparsecode.cli.signals import is_first_process
         from sparsecode.runner import RunConflictError
 
         code = _code_of(problem)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite_all, run_labels, written_together
+from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.cli.tables import with_deviation
 from sparsecode.data import Splits

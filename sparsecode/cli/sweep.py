@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, training
 from sparsecode.cli.console import Console
-from sparsecode.cli.processes import Terminated, terminable
+from sparsecode.cli.signals import Terminated, terminable
 from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experiment
 from sparsecode.experiments import EXPERIMENTS, Experiment
 from sparsecode.files import require_own

@@ -12,7 +12,7 @@ from sparsecode.cli.arguments import parsed
 from sparsecode.cli.arguments.recipes import Place, Resume, arguments_of, keep
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
-from sparsecode.cli.processes import Terminated, is_first_process, terminable
+from sparsecode.cli.signals import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.outputs import run_labels
+from sparsecode.cli.paths import run_labels
 from sparsecode.files import write_atomic
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.plots import is_picture

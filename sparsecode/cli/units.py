@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels, run_names
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
 from sparsecode.data import Splits

@@ -1,24 +1,26 @@
-from .activations import extract as extract
 from .arrays import Arrays as Arrays
 from .cifar import CIFAR10 as CIFAR10
-from .contrast import LCN as LCN
-from .contrast import Plain as Plain
+from .cifar10_latents import CIFAR10Latents as CIFAR10Latents
+from .class_tasks import ClassTasks as ClassTasks
+from .class_tasks import Labelled as Labelled
 from .dsprites import DSprites as DSprites
-from .embedded import Digits as Digits
-from .embedded import Photos as Photos
-from .faces import Olivetti as Olivetti
-from .idx import MNIST as MNIST
-from .idx import FashionMNIST as FashionMNIST
+from .hooks import extract as extract
 from .images import ImageFolder as ImageFolder
 from .in_memory import InMemory as InMemory
-from .latents import CIFAR10Latents as CIFAR10Latents
+from .local_contrast import LCN as LCN
+from .local_contrast import Plain as Plain
 from .minilm import MiniLM as MiniLM
+from .mnist import MNIST as MNIST
+from .mnist import FashionMNIST as FashionMNIST
+from .olivetti import Olivetti as Olivetti
 from .patches import Patches as Patches
 from .registry import Data as Data
 from .registry import DataLike as DataLike
 from .shapes import Shapes as Shapes
 from .shard_writer import ShardWriter as ShardWriter
 from .shards import Shards as Shards
+from .sklearn_data import Digits as Digits
+from .sklearn_data import Photos as Photos
 from .splits import Factor as Factor
 from .splits import Split as Split
 from .splits import Splits as Splits
@@ -27,8 +29,6 @@ from .synthetic import Firing as Firing
 from .synthetic import Part as Part
 from .synthetic import Synthetic as Synthetic
 from .synthetic import Uniform as Uniform
-from .tasks import ClassTasks as ClassTasks
-from .tasks import Labelled as Labelled
 
 __all__ = [
     "CIFAR10",

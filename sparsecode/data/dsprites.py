@@ -13,10 +13,10 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
+from sparsecode.data.downloads import Remote, published
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.shapes import FACTORS
-from sparsecode.data.sources import Remote, published
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Seed, Spec, to_json
 

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from sparsecode.data.splits import Reader, Samples, Split, Splits
 from sparsecode.ops.arrays import array_of, native
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Spec
 from sparsecode.types import Batch
 

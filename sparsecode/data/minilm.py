@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from sparsecode.data.arrays import Arrays, Share, read_array
-from sparsecode.data.sources import VARIABLE
+from sparsecode.data.downloads import VARIABLE
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Seed, Spec
 

@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
-from sparsecode.data.contrast import LCN, Contrast
 from sparsecode.data.images import (
     PARTS,
     Background,
@@ -32,10 +31,11 @@ from sparsecode.data.images import (
     warn_of_skipped,
     workers,
 )
+from sparsecode.data.local_contrast import LCN, Contrast
 from sparsecode.data.pictures import RULES
 from sparsecode.data.splits import Split, Splits
 from sparsecode.files import write_atomic
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Seed, Spec, pack, to_json
 
 __all__ = ["Patches"]

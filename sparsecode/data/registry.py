@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sparsecode.data.arrays import Arrays
 from sparsecode.data.cifar import CIFAR10
+from sparsecode.data.cifar10_latents import CIFAR10Latents
+from sparsecode.data.class_tasks import ClassTasks
 from sparsecode.data.dsprites import DSprites
-from sparsecode.data.embedded import Digits, Photos
-from sparsecode.data.faces import Olivetti
-from sparsecode.data.idx import MNIST, FashionMNIST
 from sparsecode.data.images import ImageFolder
 from sparsecode.data.in_memory import InMemory
-from sparsecode.data.latents import CIFAR10Latents
 from sparsecode.data.minilm import MiniLM
+from sparsecode.data.mnist import MNIST, FashionMNIST
+from sparsecode.data.olivetti import Olivetti
 from sparsecode.data.patches import Patches
 from sparsecode.data.shapes import Shapes
 from sparsecode.data.shards import Shards
+from sparsecode.data.sklearn_data import Digits, Photos
 from sparsecode.data.splits import Splits
 from sparsecode.data.synthetic import Synthetic
-from sparsecode.data.tasks import ClassTasks
 from sparsecode.leaves import opened
 
 __all__ = ["Data", "DataLike"]

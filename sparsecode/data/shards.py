@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparsecode.data.shard_index import DTYPES, Index, Shard, Site, read_index, read_into
 from sparsecode.data.splits import Reader, Split, Splits
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Spec
 from sparsecode.types import Batch
 

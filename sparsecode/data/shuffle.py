@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 __all__ = ["Records", "Shuffle"]
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.types import Batch
 
 __all__ = ["Factor", "Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsecode.choices import Part
 from sparsecode.data.splits import Split, Splits
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, NonNegative, Positive, Seed, Spec
 
 __all__ = ["Exponential", "Firing", "KnowsTruth", "Part", "Synthetic", "Truth", "Uniform"]

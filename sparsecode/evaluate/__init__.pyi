@@ -14,12 +14,12 @@ from .measures import STANDARD as STANDARD
 from .measures import AnyMeasure as AnyMeasure
 from .reconstruction.amortisation import amortisation_gap as amortisation_gap
 from .reconstruction.amortisation import model_gaps as model_gaps
-from .reconstruction.denoise import Denoising as Denoising
-from .reconstruction.images import denoise_image as denoise_image
-from .reconstruction.recovered import loss_recovered as loss_recovered
+from .reconstruction.denoising import Denoising as Denoising
+from .reconstruction.image_denoising import denoise_image as denoise_image
+from .reconstruction.loss_recovered import loss_recovered as loss_recovered
 from .reconstruction.references import reference_scores as reference_scores
 from .reconstruction.references import references as references
-from .reconstruction.restore import Restoration as Restoration
+from .reconstruction.restoration import Restoration as Restoration
 from .reconstruction.score import Score as Score
 from .reconstruction.score import Scores as Scores
 from .reconstruction.sites import LinearMap as LinearMap
@@ -31,8 +31,8 @@ from .units.noise_terms import noise_terms as noise_terms
 from .units.receptive_fields import fit_fields as fit_fields
 from .units.receptive_fields import nearest_images as nearest_images
 from .units.receptive_fields import summary as summary
-from .variational.bounds import Elbo as Elbo
-from .variational.gates import Gates as Gates
+from .variational.elbo import Elbo as Elbo
+from .variational.gate_use import Gates as Gates
 
 __all__ = [
     "DURING_TRAINING",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sparsecode.data.splits import Split, Splits
 from sparsecode.data.synthetic import KnowsTruth, Part
+from sparsecode.evaluate.dictionary.dictionary_recovery import Recovery, matching, recovery
 from sparsecode.evaluate.dictionary.geometry import Cosines, Dictionary, cosines, dictionary_of, nearest_cosines
-from sparsecode.evaluate.dictionary.recovery import Recovery, matching, recovery
 from sparsecode.evaluate.metrics import CodeUse
 from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap, model_gaps
 from sparsecode.evaluate.reconstruction.references import ReferencePoint, reference_scores, references

@@ -7,14 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from sparsecode.evaluate.base import Measure, Result
-from sparsecode.evaluate.reconstruction.denoise import Denoising
-from sparsecode.evaluate.reconstruction.restore import Restoration
+from sparsecode.evaluate.reconstruction.denoising import Denoising
+from sparsecode.evaluate.reconstruction.restoration import Restoration
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.evaluate.reconstruction.sites import LinearMap, Sites
 from sparsecode.evaluate.units.activity import UnitActivity
 from sparsecode.evaluate.units.codes import Codes
-from sparsecode.evaluate.variational.bounds import Elbo
-from sparsecode.evaluate.variational.gates import Gates
+from sparsecode.evaluate.variational.elbo import Elbo
+from sparsecode.evaluate.variational.gate_use import Gates
 from sparsecode.leaves import opened
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]

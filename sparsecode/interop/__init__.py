@@ -1,10 +1,10 @@
 """Sparse autoencoders in other libraries' files: reading, conversion and writing, with a numerical comparison."""
 
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
 from sparsecode.interop.conversion import Converted, convert
+from sparsecode.interop.equivalence import Proof, compare, probes
 from sparsecode.interop.formats import FORMATS, Format, detect, read, write
 from sparsecode.interop.native import from_model, to_model
-from sparsecode.interop.proof import Proof, compare, probes
-from sparsecode.interop.record import AffineSAE, CannotExpressError
 
 __all__ = [
     "FORMATS",

@@ -11,10 +11,10 @@ import msgspec
 import torch
 
 from sparsecode.files import TEMPORARY, printable
+from sparsecode.interop.affine_sae import AffineSAE
+from sparsecode.interop.equivalence import Proof, compare
 from sparsecode.interop.folding import cast
 from sparsecode.interop.formats import FORMATS, locate, read, refuse_what_is_there, writer_of
-from sparsecode.interop.proof import Proof, compare
-from sparsecode.interop.record import AffineSAE
 from sparsecode.version import __version__
 
 __all__ = ["Converted", "convert"]

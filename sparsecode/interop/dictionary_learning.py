@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import cast, centre, fold_decoder_norms, rescaled, uncentre, zero_bias
-from sparsecode.interop.foreign import get, read_json, write_json
 from sparsecode.interop.keys import BACKUP, DICTIONARY, DICTIONARY_BUFFER, DICTIONARY_TRAINER, check
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.readers import get, read_json, write_json
 from sparsecode.interop.weights import load_torch, save_torch, take, unwrapped, whole
 
 __all__ = ["computed", "matches", "note", "read", "write"]

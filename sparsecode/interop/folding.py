@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, TopK
+from sparsecode.interop.affine_sae import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, TopK
 
 __all__ = ["cast", "centre", "fold_affine", "fold_decoder_norms", "fold_scale", "rescaled", "uncentre", "zero_bias"]
 

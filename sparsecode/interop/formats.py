@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsecode.files import is_own
-from sparsecode.interop import dictionary_learning, native, openai, saelens, saelens_writing, scopes, sparsify
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import AffineSAE, CannotExpressError
+from sparsecode.interop import (
+    dictionary_learning,
+    gemma_llama_scope,
+    native,
+    openai,
+    saelens,
+    saelens_writing,
+    sparsify,
+)
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
+from sparsecode.interop.equivalence import Computed
 
 __all__ = [
     "FORMATS",
@@ -84,23 +92,23 @@ FORMATS: dict[str, Format] = {
     ),
     "openai": Format(openai.matches, openai.read, openai.computed, "a .pt file", (), Writer(openai.write, openai.note)),
     "gemma_scope": Format(
-        scopes.matches_gemma_scope,
-        scopes.read_gemma_scope,
-        scopes.computed_gemma_scope,
+        gemma_llama_scope.matches_gemma_scope,
+        gemma_llama_scope.read_gemma_scope,
+        gemma_llama_scope.computed_gemma_scope,
         "a folder with params.npz",
         ("params.npz",),
     ),
     "gemma_scope_2": Format(
-        scopes.matches_gemma_scope_2,
-        scopes.read_gemma_scope_2,
-        scopes.computed_gemma_scope_2,
+        gemma_llama_scope.matches_gemma_scope_2,
+        gemma_llama_scope.read_gemma_scope_2,
+        gemma_llama_scope.computed_gemma_scope_2,
         "a folder with params.safetensors",
         ("params.safetensors", "config.json"),
     ),
     "llama_scope": Format(
-        scopes.matches_llama_scope,
-        scopes.read_llama_scope,
-        scopes.computed_llama_scope,
+        gemma_llama_scope.matches_llama_scope,
+        gemma_llama_scope.read_llama_scope,
+        gemma_llama_scope.computed_llama_scope,
         "a folder with hyperparams.json and checkpoints/final.safetensors",
         ("hyperparams.json", "checkpoints/final.safetensors"),
     ),

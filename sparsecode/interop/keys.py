@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparsecode.interop.foreign import shown
-from sparsecode.interop.record import CannotExpressError
+from sparsecode.interop.affine_sae import CannotExpressError
+from sparsecode.interop.readers import shown
 
 __all__ = [
     "BACKUP",

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsecode.interop.affine_sae import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
-from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.readers import read_json, write_json
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
-from sparsecode.models.portable import CONFIG, WEIGHTS, load_model, save_model
+from sparsecode.models.storage import CONFIG, WEIGHTS, load_model, save_model
 from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
@@ -156,7 +156,7 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
 
 
 def write(sae: AffineSAE, path: Path) -> None:
-    """Write a model folder for `sparsecode.models.portable.load_model`."""
+    """Write a model folder for `sparsecode.models.storage.load_model`."""
     save_model(to_model(sae), path, {"origin": dict(sae.metadata)})
 
 

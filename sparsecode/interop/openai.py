@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import centre
-from sparsecode.interop.foreign import get, read_json, shown, write_json
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import AffineSAE, CannotExpressError, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.readers import get, read_json, shown, write_json
 from sparsecode.interop.weights import load_torch, names_in_torch, save_torch, take, unwrapped
 
 __all__ = ["computed", "matches", "note", "read", "write"]

@@ -12,11 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.folding import cast, fold_affine, fold_decoder_norms, fold_scale
-from sparsecode.interop.foreign import get, read_json, shown
-from sparsecode.interop.keys import ORIGIN, POSITIVE, SAELENS, SAELENS_SCALER, WHOLES, check
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import (
+from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
@@ -28,6 +24,10 @@ from sparsecode.interop.record import (
     RowNorm,
     TopK,
 )
+from sparsecode.interop.equivalence import Computed
+from sparsecode.interop.folding import cast, fold_affine, fold_decoder_norms, fold_scale
+from sparsecode.interop.keys import ORIGIN, POSITIVE, SAELENS, SAELENS_SCALER, WHOLES, check
+from sparsecode.interop.readers import get, read_json, shown
 from sparsecode.interop.weights import read_safetensors, take, unwrapped
 
 __all__ = ["CONFIG", "WEIGHTS", "Opened", "computed", "matches", "opened", "read"]

@@ -9,9 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sparsecode.interop.folding import uncentre, zero_bias
-from sparsecode.interop.foreign import read_json, write_json
-from sparsecode.interop.record import (
+from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
@@ -23,6 +21,8 @@ from sparsecode.interop.record import (
     RowNorm,
     TopK,
 )
+from sparsecode.interop.folding import uncentre, zero_bias
+from sparsecode.interop.readers import read_json, write_json
 from sparsecode.interop.saelens import CONFIG, WEIGHTS
 from sparsecode.interop.weights import write_safetensors
 

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sparsecode.interop import formulas
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, Plain, TopK
+from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import centre, uncentre
-from sparsecode.interop.foreign import get, read_json, write_json
 from sparsecode.interop.keys import SPARSIFY, check
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import AffineSAE, CannotExpressError, Plain, TopK
+from sparsecode.interop.readers import get, read_json, write_json
 from sparsecode.interop.weights import read_safetensors, take, unwrapped, write_safetensors
 
 __all__ = ["computed", "matches", "note", "read", "write"]

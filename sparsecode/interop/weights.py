@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sparsecode.data.numpy_files import read_npz as arrays_of
 from sparsecode.files import save_atomic, write_atomic
-from sparsecode.interop.foreign import shown
+from sparsecode.interop.readers import shown
 
 __all__ = [
     "load_torch",

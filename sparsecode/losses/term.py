@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sparsecode.nn.activations import ActivationModule
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.specs import Spec, name_of
 from sparsecode.types import Code, SparseCode
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 from torch import Tensor
 
-from sparsecode.losses.control import TargetL0
+from sparsecode.losses.target_l0 import TargetL0
 from sparsecode.losses.term import Forward, TermModule, TrainingTerm
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.collective import mean_over_ranks

@@ -4,10 +4,10 @@ from .base import AbstractSparseModel as AbstractSparseModel
 from .inference import Inference as Inference
 from .iterative import Iterative as Iterative
 from .iterative import IterativeModel as IterativeModel
-from .portable import ModelSpec as ModelSpec
-from .portable import build_model as build_model
-from .portable import load_model as load_model
-from .portable import save_model as save_model
+from .storage import ModelSpec as ModelSpec
+from .storage import build_model as build_model
+from .storage import load_model as load_model
+from .storage import save_model as save_model
 from .variational import Variational as Variational
 from .variational import VariationalModel as VariationalModel
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.losses import Term
-from sparsecode.losses.control import TargetL0Module
+from sparsecode.losses.target_l0 import TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
@@ -26,7 +26,7 @@ from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedD
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.projection import Projection
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
 

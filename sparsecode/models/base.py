@@ -12,7 +12,7 @@ from sparsecode.coders import EARLIER, ENCODE
 from sparsecode.leaves import tag_of
 from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.specs import Spec
 from sparsecode.types import Batch, Loss
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.fused_bound import MOST, BoundUpdates, Plan, Sums
+from sparsecode.models.fused_elbo import MOST, BoundUpdates, Plan, Sums
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.nn.posteriors import SpikeSlab
 from sparsecode.nn.priors import SpikeSlabPriorModule
-from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.schedules import at
 from sparsecode.types import AdamStep, Batch, Loss
 

@@ -13,7 +13,7 @@ from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import BiasedDictionaryModule
 from sparsecode.nn.decoders import DecoderModule
 from sparsecode.nn.perceptron import PerceptronModule
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 
 __all__ = ["dense_step"]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from sparsecode.solvers.evtimova_fista import EvtimovaFISTA
 from sparsecode.solvers.loop import Solver
-from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.specs import Spec
 
 __all__ = ["Inference"]
@@ -31,7 +31,7 @@ class Inference(Spec, tag="inference"):
         Meta(gt=0, description="stop a code at this relative duality gap (KKT residual, if the decoder is not linear)"),
     ] = 1e-3
     max_steps: Annotated[int, Meta(ge=1, description="maximum number of steps per code")] = 200
-    original: Annotated[OriginalFISTA | None, Meta(description="the rule of the paper's code")] = None
+    original: Annotated[EvtimovaFISTA | None, Meta(description="the rule of the paper's code")] = None
     compat: Annotated[bool, Meta(description="solve by the original's rule, to reproduce its numbers")] = False
 
     def __post_init__(self) -> None:

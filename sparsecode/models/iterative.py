@@ -19,11 +19,11 @@ from sparsecode.nn.decoders import Decoder, LinearDictionary
 from sparsecode.nn.encoders import LISTA, Encoder
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.penalties import L1, GroupL2, Penalty, Proximal
 from sparsecode.schedules import Schedule, at
-from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.decoded import DecoderEnergy, Rectified, energy_of
+from sparsecode.solvers.coupled_energy import CoupledEnergy
+from sparsecode.solvers.decoder_energy import DecoderEnergy, Rectified, energy_of
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import solve
 from sparsecode.solvers.scaling import solve_in_any_units

@@ -21,9 +21,9 @@ from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionaryModule
 from sparsecode.nn.noises import GaussianNoise
 from sparsecode.nn.normalisers import Identity
 from sparsecode.ops.dense_codes import numbers
-from sparsecode.ops.products import onednn_is_faster, product
+from sparsecode.ops.matmul import onednn_is_faster, product
+from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import bf16_is_fast
-from sparsecode.ops.streams import Stream
 from sparsecode.specs import name_of
 from sparsecode.types import Batch, Loss
 
@@ -123,8 +123,7 @@ class Stacked:
             weights = [term.weigh_(step) for term in terms]
             parts[_name(parts, terms[0])] = torch.tensor(weights, dtype=torch.float64).to(penalty) * penalty
         total = torch.stack(list(parts.values())).sum(dim=0)
-        names = list(leaf)
-        for name, grad in zip(names, torch.autograd.grad(total.sum(), [leaf[n] for n in names]), strict=True):
+        for name, grad in zip(leaf, torch.autograd.grad(total.sum(), list(leaf.values())), strict=True):
             self.grads[name].copy_(grad)
         l0 = (z.detach() != 0).sum(dim=2).double().mean(dim=1)
         return [
@@ -281,9 +280,9 @@ def _name(parts: dict[str, Tensor], term: SparsityTerm) -> str:
 
 
 def _passes() -> ModuleType:
-    from sparsecode.kernels import rectified  # numba is slow to import
+    from sparsecode.kernels import relu_passes
 
-    return rectified
+    return relu_passes
 
 
 def _grad_of(param: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsecode.coders import ENCODE, MEAN
 from sparsecode.leaves import tag_of
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.fused_bound import fuses
+from sparsecode.models.fused_elbo import fuses
 from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
 from sparsecode.nn.likelihoods import Bernoulli, Likelihood
@@ -22,7 +22,7 @@ from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior
 from sparsecode.nn.priors import Divergence, Prior, StandardNormal
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Spec
 from sparsecode.types import Batch, Loss

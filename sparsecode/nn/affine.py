@@ -11,8 +11,8 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.constraints import Constraint, UnitNorm
-from sparsecode.nn.initial import uniform_fan_in
-from sparsecode.ops.medians import geometric_median
+from sparsecode.nn.init import uniform_fan_in
+from sparsecode.ops.geometric_median import geometric_median
 from sparsecode.ops.norms import remove_parallel_
 from sparsecode.specs import Spec
 

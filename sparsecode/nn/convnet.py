@@ -11,7 +11,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.nn.perceptron import Perceptron, PerceptronModule
 from sparsecode.specs import Count, Spec
 

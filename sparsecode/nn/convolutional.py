@@ -13,7 +13,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.constraints import Constraint, UnitNorm
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.specs import Spec
 
 __all__ = ["ConvolutionalDictionary", "ConvolutionalLISTA"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.leaves import opened
 from sparsecode.nn.noises import Noise
-from sparsecode.ops.streams import drawn_rows
+from sparsecode.ops.rng import drawn_rows
 from sparsecode.schedules import at
 from sparsecode.specs import Count, Spec
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sparsecode.leaves import opened
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.convolutional import ConvolutionalDictionary
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.nn.online import OnlineDictionary
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.specs import Spec

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.leaves import opened
 from sparsecode.nn.convolutional import ConvolutionalLISTA
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.specs import Spec
 
 __all__ = ["LISTA", "Encoder", "EncoderLike", "EncoderModule", "LISTAModule", "LinearEncoder"]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.specs import Positive, Spec
 
 __all__ = ["Bernoulli", "ContinuousBernoulli", "Likelihood", "LikelihoodModule", "Normal"]

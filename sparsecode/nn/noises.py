@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparsecode.leaves import opened
 from sparsecode.ops.collective import rank, world_size
-from sparsecode.ops.streams import drawn_rows
+from sparsecode.ops.rng import drawn_rows
 from sparsecode.schedules import Schedule
 from sparsecode.specs import Spec
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sparsecode.kernels import on_device
 from sparsecode.nn.constraints import Bounded, UnitNorm
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.schedules import Schedule, at

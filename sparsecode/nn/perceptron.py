@@ -12,7 +12,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.specs import Count, Spec
 
 __all__ = ["SHAPES", "Perceptron", "PerceptronModule", "ShapeName"]

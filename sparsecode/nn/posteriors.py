@@ -13,7 +13,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.nn.gates import BinaryConcrete, Gate, SigmoidGate, hard_gate
-from sparsecode.ops.streams import drawn_rows
+from sparsecode.ops.rng import drawn_rows
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
 

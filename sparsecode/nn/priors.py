@@ -15,7 +15,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.nn.posteriors import Parameters, bernoulli_kl, gaussian_kl
 from sparsecode.specs import Count, Positive, Spec
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sparsecode.nn.initial import uniform_fan_in
+from sparsecode.nn.init import uniform_fan_in
 from sparsecode.specs import Spec
 
 __all__ = ["Projection", "ProjectionModule"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.kernels import on_device
-from sparsecode.ops.buffers import borrowed
+from sparsecode.ops.scratch import borrowed
 from sparsecode.ops.sparse_layout import dense, from_dense, offsets_of
 from sparsecode.types import SparseCode
 

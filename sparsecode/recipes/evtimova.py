@@ -23,7 +23,7 @@ from sparsecode.models import Inference, Iterative
 from sparsecode.nn import LISTA, Free, Identity, LinearDictionary, OneHidden, Standardise, UnitNorm
 from sparsecode.penalties import L1
 from sparsecode.schedules import Exponential
-from sparsecode.solvers import OriginalFISTA
+from sparsecode.solvers import EvtimovaFISTA
 from sparsecode.train import Adam, Group, Optim, Train
 
 __all__ = [
@@ -70,7 +70,7 @@ def _model(script: Script, n_code: int, normaliser: Identity | Standardise) -> I
             # the KKT residual of a decoder with kinks does not fall much further
             tol=1e-2 if script.hidden else 1e-3,
             max_steps=100 if script.hidden else 200,
-            original=OriginalFISTA(step_size=script.eta * 2 / PIXELS, tau=1e-3),
+            original=EvtimovaFISTA(step_size=script.eta * 2 / PIXELS, tau=1e-3),
         ),
     )
 

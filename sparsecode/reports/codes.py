@@ -26,7 +26,7 @@ from sparsecode.evaluate.variational.traversal import (
     through_zero,
 )
 from sparsecode.models.variational import VariationalModel
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.plots import FilmStrip, edits_view, encoding_view, film_strips, picture_grid, sweep_frames
 
 __all__ = ["Subject", "subject_of"]

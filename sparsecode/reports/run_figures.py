@@ -14,11 +14,11 @@ from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK
-from sparsecode.evaluate.reconstruction.denoise import add_noise, coder_for
-from sparsecode.evaluate.reconstruction.restore import corrupted
+from sparsecode.evaluate.reconstruction.denoising import add_noise, coder_for
+from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
 from sparsecode.plots.saving import save_figure
 from sparsecode.reports.codes import subject_of

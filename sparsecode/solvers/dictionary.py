@@ -13,14 +13,14 @@ from torch import Tensor
 from sparsecode.nn.constraints import Bounded, UnitNorm
 from sparsecode.nn.online import Statistics, gather_, replace_idle_, update_
 from sparsecode.ops.arrays import matrix, native
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.penalties import L1, GroupL2, Proximal
 from sparsecode.schedules import Schedule, ScheduleLike, at
+from sparsecode.solvers.batch_sources import Array, Rows, Source, array_source, checked, refuse_too_small, stream_source
 from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver, solve
 from sparsecode.solvers.scaling import reach
-from sparsecode.solvers.sources import Array, Rows, Source, array_source, checked, refuse_too_small, stream_source
 
 __all__ = ["DictionaryFit", "learn_dictionary"]
 

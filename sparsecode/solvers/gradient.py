@@ -143,7 +143,7 @@ class FISTA(Spec, tag="fista"):
         return new, FistaState(eta, new + momentum * (new - z), t)
 
 
-class AdamState(NamedTuple):
+class AdamDescentState(NamedTuple):
     """Step size per row, running means of the gradient and of its square, steps taken."""
 
     eta: Float[Tensor, "b 1"]
@@ -163,14 +163,14 @@ class AdamDescent(Spec, tag="adam_descent"):
     beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Meta(gt=0)] = 1e-8
 
-    def init(self, energy: Energy, z: Tensor) -> AdamState:  # noqa: ARG002 - the contract
-        return AdamState(
+    def init(self, energy: Energy, z: Tensor) -> AdamDescentState:  # noqa: ARG002 - the contract
+        return AdamDescentState(
             z.new_full((len(z), 1), self.lr), torch.zeros_like(z), torch.zeros_like(z), z.new_zeros(len(z), 1)
         )
 
-    def step(self, energy: Energy, z: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+    def step(self, energy: Energy, z: Tensor, state: AdamDescentState) -> tuple[Tensor, AdamDescentState]:
         grad, t = energy.grad(z), state.t + 1
         mean = state.mean.lerp(grad, 1 - self.beta1)
         square = state.square.lerp(grad.square(), 1 - self.beta2)
         move = mean / (1 - self.beta1**t) / ((square / (1 - self.beta2**t)).sqrt() + self.eps)
-        return energy.prox(z - state.eta * move, state.eta), AdamState(state.eta, mean, square, t)
+        return energy.prox(z - state.eta * move, state.eta), AdamDescentState(state.eta, mean, square, t)

@@ -11,16 +11,16 @@ from sparsecode.leaves import opened, unfit
 from sparsecode.ops.collective import any_rank
 from sparsecode.penalties import Convex, Proximal
 from sparsecode.solvers.coordinate import CoordinateDescent
-from sparsecode.solvers.coupled import CoupledEnergy
-from sparsecode.solvers.decoded import DecoderEnergy
+from sparsecode.solvers.coupled_energy import CoupledEnergy
+from sparsecode.solvers.decoder_energy import DecoderEnergy
 from sparsecode.solvers.energy import Energy, QuadraticEnergy
+from sparsecode.solvers.evtimova_fista import EvtimovaFISTA
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm, Stops
-from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
 __all__ = ["CHECK_EVERY", "Solver", "checked_penalty", "checked_solver", "solve"]
 
-Known = CoordinateDescent | FISTA | ISTA | AdamDescent | OriginalFISTA
+Known = CoordinateDescent | FISTA | ISTA | AdamDescent | EvtimovaFISTA
 if TYPE_CHECKING:
     Solver = Known | Algorithm[Any]
 else:
@@ -69,7 +69,7 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
     if not isinstance(solver, CoordinateDescent):  # whose gaps are proven
         gap = energy.proven_gap(found.z)
         found = found._replace(gap=gap, converged=gap.double() <= tol)
-    return found if isinstance(solver, OriginalFISTA) else _refined(energy, found, max_steps, tol)
+    return found if isinstance(solver, EvtimovaFISTA) else _refined(energy, found, max_steps, tol)
 
 
 def _refined(energy: QuadraticEnergy, found: Solution[Tensor], max_steps: int, tol: float) -> Solution[Tensor]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from sparsecode.penalties import Convex, Proximal, Rescales
 from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.evtimova_fista import EvtimovaFISTA
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent
 from sparsecode.solvers.loop import Solver, solve
-from sparsecode.solvers.original import OriginalFISTA
 from sparsecode.types import Solution
 
 __all__ = ["exponents", "lost", "reach", "shifted", "solve_in_any_units", "squares_fit"]
@@ -164,7 +164,7 @@ def _rescaled(penalty: Proximal, exponent: int) -> Proximal:
 
 def _refuse_units(solver: Solver | None) -> None:
     fixed = isinstance(solver, FISTA | ISTA) and isinstance(solver.step_size, float)
-    if fixed or isinstance(solver, AdamDescent | OriginalFISTA):
+    if fixed or isinstance(solver, AdamDescent | EvtimovaFISTA):
         raise ValueError(
             f"solver is {solver!r}, whose parameters are in the units of the problem, and squares of x or D leave the range of its "
             "dtype; expected a solver without a number for its step: rescale x, D and alpha, or choose FISTA()"

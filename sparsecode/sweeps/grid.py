@@ -22,7 +22,7 @@ __all__ = ["Axis", "jobs_of"]
 FACTOR = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)x", re.IGNORECASE)
 
 
-class Factor(NamedTuple):
+class Multiple(NamedTuple):
     """A multiple of the recipe's value."""
 
     times: float
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
 
 def _value(text: str) -> Any:
     if factor := FACTOR.fullmatch(text):
-        return Factor(float(factor[1]))
+        return Multiple(float(factor[1]))
     try:
         return parsed(text, "--over")
     except ValueError:
@@ -118,7 +118,7 @@ def _hash(config: Run) -> str:
 
 
 def _resolved(base: Run, path: str, value: Any) -> Any:
-    if not isinstance(value, Factor):
+    if not isinstance(value, Multiple):
         return value
     own = value_at(base, path, "--over")
     if isinstance(own, bool) or not isinstance(own, int | float):

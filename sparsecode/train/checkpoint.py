@@ -11,7 +11,7 @@ import torch
 from msgspec import Meta
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import read_metadata, read_tensors, tensors_of, write_tensors
+from sparsecode.models.storage import read_metadata, read_tensors, tensors_of, write_tensors
 from sparsecode.specs import Spec, from_json, to_json
 from sparsecode.train.optim import OptimiserGroup
 

@@ -17,7 +17,7 @@ from sparsecode.data.splits import Splits
 from sparsecode.files import remove_leftovers, write_atomic
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank, mean_over_ranks
-from sparsecode.ops.streams import Stream, generator
+from sparsecode.ops.rng import Stream, generator
 from sparsecode.train.checkpoint import Best, FitState, Stall, restore, save_state
 from sparsecode.train.denormals import EVERY, flush_
 from sparsecode.train.observers import Observer

@@ -12,7 +12,7 @@ import torch
 from sparsecode.data.batches import steps_per_epoch
 from sparsecode.data.splits import Reader
 from sparsecode.models.stacked import WIDE, Drawn, Stacked
-from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.train.adam_state import clipped_adam
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.session import Signal, TrainingSession

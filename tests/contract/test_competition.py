@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.nn.activations import GABASwitch, Inhibition, LearnedK, ReLU, SampledK, SubtractTopK, TopK
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.schedules import Exponential, Linear, Schedule
 
 N, K = 200, 10

@@ -7,7 +7,7 @@ import torch
 from torch import distributions
 
 from sparsecode.nn.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood, Normal, NormalModule
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 
 LIKELIHOODS: list[Likelihood] = [
     Bernoulli(),

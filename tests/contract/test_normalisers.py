@@ -19,7 +19,7 @@ from sparsecode.nn.normalisers import (
     StandardiseFeatures,
     Whiten,
 )
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.types import Batch
 
 NORMALISERS: list[Normaliser] = [

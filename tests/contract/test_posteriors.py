@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from sparsecode.nn.gates import BinaryConcrete, HardGate, SigmoidGate, hard_gate
 from sparsecode.nn.posteriors import Gaussian, Parameters, SpikeSlab
 from sparsecode.nn.priors import PriorModule, PseudoInputs, PseudoInputsModule, SpikeSlabPrior, StandardNormal
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 Spike = Literal["logit", "negrelu"]
 ALPHA = 0.2

@@ -16,9 +16,9 @@ from toys import EACH_KIND, SELDOM, toy
 
 from sparsecode.losses.task import Classify, Predict
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.portable import build_model, load_model, save_model
+from sparsecode.models.storage import build_model, load_model, save_model
 from sparsecode.models.variational import Variational
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import Run

@@ -9,7 +9,7 @@ from torch import Tensor
 from sparsecode.data import Photos
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
-from sparsecode.ops.buffers import borrowed
+from sparsecode.ops.scratch import borrowed
 from sparsecode.types import SparseCode
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W, b, centre, D

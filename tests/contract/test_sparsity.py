@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sparsecode.losses import KL, TargetL0, kl_divergence
-from sparsecode.losses.revival import auxiliary_error, depth
+from sparsecode.losses.dead_codes import auxiliary_error, depth
 from sparsecode.nn.affine import Affine, BiasedDictionary, centred_linear
 from sparsecode.nn.corruptions import Corruption, Corruptor, Half, MaskBlock, MaskPixels, SaltAndPepper, Span
 from sparsecode.nn.noises import GaussianNoise
-from sparsecode.ops.medians import geometric_median
-from sparsecode.penalties import Hoyer, Tanh
+from sparsecode.ops.geometric_median import geometric_median
+from sparsecode.penalties import Hoyer, TanhPenalty
 from sparsecode.schedules import Clock, resolve
 
 
@@ -80,7 +80,7 @@ def test_hoyer_counts_equal_codes_whatever_their_size() -> None:
 
 def test_tanh_does_not_shrink_large_codes() -> None:
     z = torch.tensor([[10.0, 1e-3, 0.0]], requires_grad=True)
-    Tanh().value(z).sum().backward()
+    TanhPenalty().value(z).sum().backward()
     assert z.grad is not None
     assert float(z.grad[0, 0]) < 1e-6
     assert math.isclose(float(z.grad[0, 1]), 1, rel_tol=1e-4)

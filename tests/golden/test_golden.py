@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from toys import EACH_KIND, replace, toy
 
-from sparsecode.evaluate.reconstruction.denoise import DenoisedLevels
+from sparsecode.evaluate.reconstruction.denoising import DenoisedLevels
 from sparsecode.models.iterative import Iterative
 from sparsecode.nn.decoders import OneHidden
 from sparsecode.recipes import RECIPES

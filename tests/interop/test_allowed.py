@@ -114,7 +114,7 @@ def test_a_misreading_is_not_proved_equal(
 ) -> None:
     from dataclasses import replace
 
-    from sparsecode.interop.record import ReLU, TopK
+    from sparsecode.interop.affine_sae import ReLU, TopK
 
     case = Case(*name.split("/"))
     right, kinds = FORMATS[case.format], {"ReLU": ReLU(), "k + 1": TopK(5)}

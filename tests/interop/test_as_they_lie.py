@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sparsecode.cli.main import main
 from sparsecode.interop import CannotExpressError, detect, read
-from sparsecode.interop.record import JumpReLU, TopK
+from sparsecode.interop.affine_sae import JumpReLU, TopK
 
 State = dict[str, Any]
 

@@ -23,12 +23,12 @@ from sparsecode.interop import (
     read,
     write,
 )
-from sparsecode.interop.record import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.affine_sae import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
 from sparsecode.models.amortised import Amortised
-from sparsecode.models.portable import load_model, save_model
+from sparsecode.models.storage import load_model, save_model
 from sparsecode.nn.activations import TopK as TopKSpec
 from sparsecode.nn.normalisers import Centre
-from sparsecode.ops.streams import Stream
+from sparsecode.ops.rng import Stream
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run as start_run

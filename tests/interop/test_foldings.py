@@ -6,16 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparsecode.interop.folding import (
-    cast,
-    centre,
-    fold_affine,
-    fold_decoder_norms,
-    fold_scale,
-    uncentre,
-    zero_bias,
-)
-from sparsecode.interop.record import (
+from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
@@ -24,6 +15,15 @@ from sparsecode.interop.record import (
     LayerNorm,
     ReLU,
     TopK,
+)
+from sparsecode.interop.folding import (
+    cast,
+    centre,
+    fold_affine,
+    fold_decoder_norms,
+    fold_scale,
+    uncentre,
+    zero_bias,
 )
 
 D, M, N = 10, 24, 200

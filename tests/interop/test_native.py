@@ -8,12 +8,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, from_model, read, to_model, write
-from sparsecode.interop.record import JumpReLU
+from sparsecode.interop.affine_sae import JumpReLU
 from sparsecode.losses import Matryoshka
 from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.iterative import Iterative
-from sparsecode.models.portable import load_model
+from sparsecode.models.storage import load_model
 from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.encoders import LISTA

@@ -9,7 +9,7 @@ from interop.cases import READABLE, REFUSED, Case, expected
 from torch import Tensor
 
 from sparsecode.interop import CannotExpressError, detect, read
-from sparsecode.interop.record import JumpReLU, TopK
+from sparsecode.interop.affine_sae import JumpReLU, TopK
 
 
 def assert_near(ours: Tensor, theirs: Tensor) -> None:

@@ -11,7 +11,7 @@ from interop.cases import READABLE, expected
 from safetensors.torch import load_file, save_file
 
 from sparsecode.interop import CannotExpressError, from_model, read, write
-from sparsecode.interop.record import AffineSAE
+from sparsecode.interop.affine_sae import AffineSAE
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine

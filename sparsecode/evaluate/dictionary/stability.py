@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.evaluate.dictionary.dictionary_recovery import Matching, matching
 from sparsecode.evaluate.dictionary.geometry import unit_rows
-from sparsecode.evaluate.dictionary.recovery import Matching, matching
 from sparsecode.specs import Spec
 
 __all__ = ["CLOSE", "SAME", "Stability", "leading_subspace", "stability", "subspace_angles"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparsecode.data.splits import Split
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Positive, Spec
 
 __all__ = ["Attack", "Robustness", "robustness"]

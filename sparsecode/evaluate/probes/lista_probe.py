@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from sparsecode.evaluate.probes.probe import Features, Task, Track, Trial, untracked
 from sparsecode.nn.encoders import LISTA, LISTAModule
-from sparsecode.nn.initial import uniform_fan_in
-from sparsecode.ops.streams import generator
+from sparsecode.nn.init import uniform_fan_in
+from sparsecode.ops.rng import generator
 
 __all__ = ["lista_trials"]
 

@@ -16,7 +16,7 @@ from sparsecode.choices import Classifier
 from sparsecode.data.splits import Splits
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_gates, has_posterior
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Positive, Spec
 
 __all__ = [

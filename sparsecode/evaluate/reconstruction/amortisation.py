@@ -15,7 +15,7 @@ from sparsecode.evaluate.dictionary.geometry import Dictionary, dictionary_of
 from sparsecode.evaluate.metrics import ExplainedVariance, l0
 from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.solvers.lasso import sparse_encode
+from sparsecode.solvers.encode import sparse_encode
 from sparsecode.specs import Spec
 
 __all__ = ["AmortisationGap", "LassoCodes", "amortisation_gap", "lasso_at", "model_gaps"]

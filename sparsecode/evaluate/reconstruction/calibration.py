@@ -10,7 +10,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.reconstruction.score import wanted_of
-from sparsecode.losses.control import TOLERANCE, remedy
+from sparsecode.losses.target_l0 import TOLERANCE, remedy
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import trained_l0
 from sparsecode.specs import Spec

@@ -53,7 +53,7 @@ def strongest(x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], budgets: Int[Ten
 
 @torch.no_grad()
 def _active_set(x: Tensor, D: Tensor, budgets: Tensor, support: Tensor | None, positive: bool) -> Tensor:
-    from sparsecode.kernels.nonnegative import active_set  # numba is slow to import
+    from sparsecode.kernels.active_set import active_set  # numba is slow to import
 
     dtype = working_dtype(x)
     atoms = D.detach().to("cpu", dtype)

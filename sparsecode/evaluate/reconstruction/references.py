@@ -17,7 +17,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.dictionary.geometry import unit_rows
 from sparsecode.evaluate.metrics import ExplainedVariance, psnr
 from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes, spread, strongest
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
 
 __all__ = [

@@ -18,7 +18,7 @@ from sparsecode.evaluate.units.noise_terms import NoiseTerms, noise_terms
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.noises import GaussianNoise, Noise
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count
 
 __all__ = ["Activity", "NoiseSource", "UnitActivity", "UnitUse", "activity", "noise_source", "with_noise"]

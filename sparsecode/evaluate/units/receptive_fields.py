@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.evaluate.units.shape_fits import fit_dogs, fit_gabors
+from sparsecode.evaluate.units.gabor_fits import fit_dogs, fit_gabors
 from sparsecode.specs import Spec
 
 __all__ = [

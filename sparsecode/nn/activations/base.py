@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products
-from sparsecode.ops.streams import Stream
 from sparsecode.types import Code, SparseCode
 
 __all__ = ["CROWD", "ActivationLike", "ActivationModule", "level_of"]

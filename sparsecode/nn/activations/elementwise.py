@@ -11,9 +11,9 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
+from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products, select_above
 from sparsecode.ops.straight_through import above, jump_relu
-from sparsecode.ops.streams import Stream
 from sparsecode.specs import Spec
 from sparsecode.types import Code, SparseCode
 

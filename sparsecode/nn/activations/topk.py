@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
 from sparsecode.ops.collective import gather_over_ranks, world_size
+from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products, select_above, select_top
 from sparsecode.ops.sparse_layout import keep
-from sparsecode.ops.streams import Stream
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
 from sparsecode.types import Code, SparseCode

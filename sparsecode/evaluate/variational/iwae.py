@@ -14,7 +14,7 @@ from sparsecode.data.splits import Split
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Parameters
 from sparsecode.nn.priors import PseudoInputsModule, SpikeSlabPriorModule
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Spec
 
 __all__ = ["Importance", "importance_bound", "log_density", "log_weights"]

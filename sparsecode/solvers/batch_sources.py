@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.arrays import matrix, native
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.solvers.checks import refuse_not_finite
 
 __all__ = ["Array", "Rows", "Source", "array_source", "checked", "refuse_too_small", "stream_source"]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.foreign import get, read_json
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, JumpReLU
+from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.keys import GEMMA_SCOPE_2, LLAMA_SCOPE, check
-from sparsecode.interop.proof import Computed
-from sparsecode.interop.record import AffineSAE, CannotExpressError, JumpReLU
+from sparsecode.interop.readers import get, read_json
 from sparsecode.interop.weights import read_npz, read_safetensors, take, unwrapped
 
 __all__ = [

@@ -11,8 +11,8 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.downloads import VARIABLE, Remote, published
 from sparsecode.data.numpy_files import read_npz
-from sparsecode.data.sources import VARIABLE, Remote, published
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Seed, Spec
 

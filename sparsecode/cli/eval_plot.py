@@ -6,7 +6,7 @@ import msgspec
 
 from sparsecode.cli.arguments import UsageError, scoring, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.outputs import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.files import write_atomic

@@ -6,10 +6,10 @@ import torch
 
 from sparsecode.data.splits import Factor, Split
 from sparsecode.evaluate.base import CHUNK
-from sparsecode.evaluate.variational.bounds import Bound, bounds
 from sparsecode.evaluate.variational.disentanglement import Disentanglement, disentanglement
-from sparsecode.evaluate.variational.gates import GateUse, gate_use
-from sparsecode.evaluate.variational.importance import Importance, importance_bound
+from sparsecode.evaluate.variational.elbo import Bound, bounds
+from sparsecode.evaluate.variational.gate_use import GateUse, gate_use
+from sparsecode.evaluate.variational.iwae import Importance, importance_bound
 from sparsecode.models.variational import VariationalModel
 from sparsecode.specs import Spec
 

@@ -44,7 +44,7 @@ class Pullback(Protocol):
 
 
 @runtime_checkable
-class Linear(Protocol):
+class HasAtoms(Protocol):
     """A decoder z D whose D [n_code, n_features] is in memory."""
 
     @property
@@ -175,6 +175,6 @@ def energy_of(
     decoder: Decodes, x: Float[Tensor, "b f"], penalty: Proximal, weight: float
 ) -> QuadraticEnergy | DecoderEnergy:
     """The energy of codes under a decoder: quadratic where it is linear."""
-    if isinstance(decoder, Linear):
+    if isinstance(decoder, HasAtoms):
         return QuadraticEnergy(x, decoder.atoms.detach(), penalty, weight)
     return DecoderEnergy(x, decoder, penalty, weight)

@@ -14,7 +14,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.solvers.lasso import sparse_encode
+from sparsecode.solvers.encode import sparse_encode
 from sparsecode.specs import Positive, Spec
 
 __all__ = ["CODERS", "LassoPatches", "PatchCoder", "PursuitPatches", "data_space_atoms", "denoise_image"]
@@ -30,7 +30,7 @@ class PursuitPatches(Spec, tag="omp"):
     gain: Annotated[Positive, Meta(description="1.15 in the source, for patches of 8 x 8")] = 1.15
 
     def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
-        from sparsecode.kernels.pursuit import pursue  # numba is slow to import
+        from sparsecode.kernels.omp import pursue  # numba is slow to import
 
         n_code, n_features = D.shape
         z = np.zeros((len(x), n_code), np.float32)

@@ -11,7 +11,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import mean_squared_error, psnr
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 __all__ = ["Restoration", "Restored", "corrupted", "restore"]
 

@@ -13,7 +13,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.posteriors import Gaussian
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 
 __all__ = ["Bound", "Elbo", "bound", "bounds", "per_batch"]
 

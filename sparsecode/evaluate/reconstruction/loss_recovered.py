@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsecode.data.activations import Inputs, call, evaluating, hooked
+from sparsecode.data.hooks import Inputs, call, evaluating, hooked
 
 __all__ = ["Recovered", "loss_recovered"]
 

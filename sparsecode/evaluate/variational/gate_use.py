@@ -7,7 +7,7 @@ import torch
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result
 from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
-from sparsecode.evaluate.variational.bounds import bound
+from sparsecode.evaluate.variational.elbo import bound
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel

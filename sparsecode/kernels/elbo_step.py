@@ -16,10 +16,10 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sparsecode.kernels.adam import adam
-from sparsecode.kernels.bound import NORMAL, Objective, bernoulli, gaussian, spike_slab
+from sparsecode.kernels.barrier import more_to_do, wait_for_all
+from sparsecode.kernels.elbo import NORMAL, Objective, bernoulli, gaussian, spike_slab
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.panels import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
-from sparsecode.kernels.team import more_to_do, wait_for_all
+from sparsecode.kernels.small_gemm import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
 
 __all__ = ["Layer", "Orders", "steps"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsecode.solvers.energy import Energy
 from sparsecode.specs import NonNegative, Spec
 
-__all__ = ["OriginalFISTA"]
+__all__ = ["EvtimovaFISTA"]
 
 
 class OriginalState(NamedTuple):
@@ -24,7 +24,7 @@ class OriginalState(NamedTuple):
     active: Float[Tensor, "b 1"]
 
 
-class OriginalFISTA(Spec, tag="original_fista"):
+class EvtimovaFISTA(Spec, tag="original_fista"):
     """FISTA with a fixed step size that stops a row once |z_k - z_{k-1}| / |z_{k-1}| < tau.
 
     A stopped row gets neither a gradient step nor shrinkage, but still follows its momentum, and may restart: the test is

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from msgspec import Meta
 
+from sparsecode.data.downloads import VARIABLE
 from sparsecode.data.numpy_files import read_npz
-from sparsecode.data.sources import VARIABLE
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
 

@@ -68,7 +68,7 @@ def omp_encode(
             f"{problem.atoms.shape[1]} features"
         )
     tol = 0.0 if tol is None else above_zero("tol", tol)
-    from sparsecode.kernels.pursuit import pursue  # numba is slow to import
+    from sparsecode.kernels.omp import pursue  # numba is slow to import
 
     atoms = problem.atoms.cpu()
     up = _exponents(atoms, atoms.square().sum(dim=1))

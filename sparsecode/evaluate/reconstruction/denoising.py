@@ -12,7 +12,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
 from sparsecode.evaluate.metrics import l0, psnr
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
 
 __all__ = ["Denoised", "DenoisedLevels", "Denoising", "NoiseUnit", "add_noise", "coder_for", "denoise"]

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.interop.affine_sae import AffineSAE, Gated, JumpReLU, Plain
 from sparsecode.interop.folding import cast
-from sparsecode.interop.record import AffineSAE, Gated, JumpReLU, Plain
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
 
 __all__ = ["Computed", "Proof", "compare", "probes"]

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from sparsecode.specs import NonNegative, Positive, Spec
 
-__all__ = ["LCN", "Contrast", "Plain", "Prepared", "gaussian_kernel", "local_contrast"]
+__all__ = ["LCN", "Contrast", "Contrasted", "Plain", "gaussian_kernel", "local_contrast"]
 
 # Of grey ImageNet pixels; Evtimova & LeCun standardise crops by these, which only the floor of 1e-4 can tell.
 MEAN, STD = 0.457, 0.259
 SMALLEST_SD = 1e-4
 
 
-class Prepared(NamedTuple):
+class Contrasted(NamedTuple):
     """The patches that were kept [n, 1, s, s] and, if these are not enough to restore them, their maps [n, 2, 1, s, s]."""
 
     x: Tensor
@@ -46,9 +46,9 @@ class Plain(Spec, tag="plain"):
         """Statistics of training crops that `prepare` needs; none here."""
         return None
 
-    def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Prepared:  # noqa: ARG002 - as LCN's
+    def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Contrasted:  # noqa: ARG002 - as LCN's
         """Patches of crops with pixels in [0, 1]."""
-        return Prepared(crops - crops.mean(dim=(1, 2, 3), keepdim=True), None)
+        return Contrasted(crops - crops.mean(dim=(1, 2, 3), keepdim=True), None)
 
 
 class LCN(Spec, tag="lcn"):
@@ -90,11 +90,11 @@ class LCN(Spec, tag="lcn"):
         sums = [float(local_contrast((batch - MEAN) / STD, kernel, 0.0).sd.double().mean()) for batch in crops]
         return sum(sums) / len(sums)
 
-    def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Prepared:
+    def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Contrasted:
         found = local_contrast((crops - MEAN) / STD, gaussian_kernel(self.kernel, self.sigma), level)
         kept = found.x.flatten(1).std(dim=1) >= self.min_std
         maps = torch.stack([found.mean * STD + MEAN, found.sd * STD], dim=1)
-        return Prepared(found.x[kept], maps[kept])
+        return Contrasted(found.x[kept], maps[kept])
 
 
 Contrast = LCN | Plain

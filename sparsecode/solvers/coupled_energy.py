@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsecode.losses import BatchVariance
 from sparsecode.ops.collective import mean_over_ranks
-from sparsecode.solvers.decoded import DecoderEnergy
+from sparsecode.solvers.decoder_energy import DecoderEnergy
 from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, steps_of
 
 __all__ = ["CoupledEnergy"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparsecode.nn.activations.base import ActivationModule
 from sparsecode.nn.activations.topk import K, ScheduledK, check_k
 from sparsecode.ops.collective import sum_over_ranks
-from sparsecode.ops.streams import Stream, drawn_rows
+from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.specs import Count, Spec
 from sparsecode.types import Code
 

@@ -11,11 +11,11 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.data.cifar import CIFAR10
-from sparsecode.data.embedded import Digits
-from sparsecode.data.idx import MNIST, FashionMNIST
-from sparsecode.data.latents import CIFAR10Latents
+from sparsecode.data.cifar10_latents import CIFAR10Latents
+from sparsecode.data.mnist import MNIST, FashionMNIST
+from sparsecode.data.sklearn_data import Digits
 from sparsecode.data.splits import Reader, Split, Splits
-from sparsecode.ops.streams import generator
+from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Seed, Spec
 from sparsecode.types import Batch
 

@@ -10,7 +10,7 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from sparsecode.data.sources import Remote, contents
+from sparsecode.data.downloads import Remote, contents
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Spec
 

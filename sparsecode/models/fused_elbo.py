@@ -1,6 +1,6 @@
 """The evidence lower bound of perceptrons with a hand-written gradient and Adam's update: a faster equivalent of the eager step.
 
-In float32 on CPUs. `sparsecode.kernels.bound_step` does the work; it is imported on use, because numba is slow to load.
+In float32 on CPUs. `sparsecode.kernels.elbo_step` does the work; it is imported on use, because numba is slow to load.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ class BoundUpdates:
     def __init__(
         self, n: int, encoder: Sequence[Tensor], decoder: Sequence[Tensor], moments: Callable[[Tensor], Moments]
     ) -> None:
-        from sparsecode.kernels.bound import Objective
-        from sparsecode.kernels.bound_step import Layer, Orders, steps
-        from sparsecode.kernels.panels import BLOCK, row_length
-        from sparsecode.kernels.team import CAN_WAIT, signals
+        from sparsecode.kernels.barrier import CAN_WAIT, signals
+        from sparsecode.kernels.elbo import Objective
+        from sparsecode.kernels.elbo_step import Layer, Orders, steps
+        from sparsecode.kernels.small_gemm import BLOCK, row_length
         from sparsecode.kernels.threads import aligned
 
         def zeros(*shape: int) -> Any:
@@ -126,9 +126,9 @@ class BoundUpdates:
 
         x [B, f] and noise [B, K].
         """
-        from sparsecode.kernels.bound import LOGIT, NEGRELU, NORMAL, Objective
-        from sparsecode.kernels.bound_step import steps
-        from sparsecode.kernels.team import asleep, call
+        from sparsecode.kernels.barrier import asleep, call
+        from sparsecode.kernels.elbo import LOGIT, NEGRELU, NORMAL, Objective
+        from sparsecode.kernels.elbo_step import steps
 
         n, orders = len(x), self._orders
         kind, objective = NORMAL, Objective(plan.slab_weight / n)
