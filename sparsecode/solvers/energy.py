@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Protocol, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -136,10 +137,14 @@ def duality_gap(
 
 def rounded_up(bound: Float[Tensor, " b"], like: Tensor) -> Float[Tensor, " b"]:
     """`bound` in the dtype and on the device of `like`, never below itself."""
+    if bound.device.type == "cpu":  # NumPy takes a fifth of the time for few rows
+        wide = bound.numpy()
+        near = bound.to(like.dtype).numpy()
+        return torch.from_numpy(np.where(near < wide, np.nextafter(near, near.dtype.type(np.inf)), near)).to(
+            like.device
+        )
     near = bound.to(like.dtype)
-    return torch.where(near.to(bound.dtype) < bound, near.nextafter(torch.full_like(near, torch.inf)), near).to(
-        like.device
-    )
+    return torch.where(near.to(bound.dtype) < bound, near.nextafter(torch.full_like(near, torch.inf)), near)
 
 
 class QuadraticEnergy:
