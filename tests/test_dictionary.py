@@ -408,7 +408,7 @@ def test_a_data_frame_is_an_array() -> None:
 @pytest.mark.parametrize("alpha", [50.0, 1e300])
 def test_a_weight_that_leaves_no_code_is_told_with_one_that_leaves_some(alpha: float, penalty: Proximal) -> None:
     with pytest.warns(
-        UserWarning, match=rf"^alpha is {re.escape(f'{alpha:g}')}, and every code is 0, .*; expected less than "
+        UserWarning, match=rf"^alpha is {re.escape(f'{alpha:g}')}, and every code is 0: .*; expected less than "
     ) as told:
         fit = learn_dictionary(X, 4, alpha, penalty=penalty, max_steps=3, init=X[:4])
     np.testing.assert_allclose(fit.atoms, X[:4] / np.linalg.norm(X[:4], axis=1, keepdims=True), rtol=1e-6)
