@@ -8,6 +8,7 @@ Source of the peer: Wohlberg, SPORCO, SciPy 2017.
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,9 @@ def main() -> None:
     spec = ConvolutionalDictionary(size=SIZE, boundary="circular")
     decoder = spec.build(ATOMS * SIDE**2, (SIDE, SIDE), torch.Generator().manual_seed(0))
     x = torch.from_numpy(image).reshape(1, -1)
-    exact = DecoderEnergy(x.double(), decoder.double(), L1(), WEIGHT)
+    exact = DecoderEnergy(x.double(), deepcopy(decoder).double(), L1(), WEIGHT)
     kernels = decoder.filters.detach().numpy()[:, 0].transpose(1, 2, 0).astype(np.float32)
-    energy = DecoderEnergy(x, decoder.float(), L1(), WEIGHT)
+    energy = DecoderEnergy(x, decoder, L1(), WEIGHT)
 
     def ours(tol: float) -> torch.Tensor:
         return solve(energy, None, torch.zeros(1, ATOMS * SIDE**2), max_steps=5000, tol=tol).z
