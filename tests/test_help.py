@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from sparsecode.cli import main
-from sparsecode.cli.arguments import described, recipes
+from sparsecode.cli.arguments import described
+from sparsecode.cli.arguments import train as arguments
 from sparsecode.cli.main import COMMANDS
 from sparsecode.cli.options import table_of
 from sparsecode.recipes import RECIPES
@@ -56,7 +57,7 @@ def test_every_help_does_without_torch_and_fits_the_terminal(
     assert capsys.readouterr().out == first
     for name, recipe in RECIPES.items():
         made = table_of(recipe(), recipe.about.split("\n")[0])
-        assert msgspec.json.encode(recipes.kept(name)) == msgspec.json.encode(made), name
+        assert msgspec.json.encode(arguments.kept(name)) == msgspec.json.encode(made), name
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("{commands}", repr(ASKED))], capture_output=True, text=True, check=False
     )
@@ -65,19 +66,19 @@ def test_every_help_does_without_torch_and_fits_the_terminal(
 
 def test_options_that_are_kept_are_those_of_this_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
-    table = recipes.Table("about", {"n": recipes.Option.of(int | None, 3, "help")})
-    recipes.keep({"a": table})
-    assert recipes.kept("a") == table
-    assert recipes.kept("b") is None
+    table = arguments.Table("about", {"n": arguments.Option.of(int | None, 3, "help")})
+    arguments.keep({"a": table})
+    assert arguments.kept("a") == table
+    assert arguments.kept("b") is None
     with monkeypatch.context() as other:
-        other.setattr(recipes, "_source", lambda: b"a field more")
-        assert recipes.kept("a") is None
+        other.setattr(arguments, "_source", lambda: b"a field more")
+        assert arguments.kept("a") is None
     (file,) = tmp_path.rglob("*.json")
     file.write_bytes(file.read_bytes().replace(b"help", b"hulp"))
-    assert recipes.kept("a") is None
+    assert arguments.kept("a") is None
     monkeypatch.setenv("SPARSECODE_CACHE", str(file))  # no folder: help works all the same
-    recipes.keep({"a": table})
-    assert recipes.kept("a") is None
+    arguments.keep({"a": table})
+    assert arguments.kept("a") is None
 
 
 def test_descriptions_end_before_the_arguments_and_keep_their_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sparsecode.cli.arguments import UsageError, training
+from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
 from sparsecode.data.hooks import extract, longest
 from sparsecode.data.images import PARTS, progress
@@ -24,7 +24,7 @@ from sparsecode.version import __version__
 __all__ = ["extract_command"]
 
 
-def extract_command(asked: training.Extract) -> None:
+def extract_command(asked: sweep_extract.Extract) -> None:
     """Write the activations of a Hugging Face model on a text, as shards to train on."""
     (model, text, hook_points, out, window, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed,
      device) = asked  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, recipes, repeated, using
+from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, repeated, train, using
 from sparsecode.cli.console import Console
 from sparsecode.files import printable
 
@@ -33,7 +33,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train a recipe, or resume a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.eval_plot", "scoring"),
-    "extract": Command("activations of a language model, as data to train on", "sparsecode.cli.extract", "training"),
+    "extract": Command(
+        "activations of a language model, as data to train on", "sparsecode.cli.extract", "sweep_extract"
+    ),
     "encode": Command(
         "encode an array, or a split of the run's data, with a trained run", "sparsecode.cli.encode", "using"
     ),
@@ -56,7 +58,7 @@ COMMANDS = {
     "convert": Command(
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
-    "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "training"),
+    "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "sweep_extract"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.runs", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),
@@ -160,10 +162,10 @@ def _run(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
     asked: Any = argv
     if name == "train":
-        if not argv or argv[0] in recipes.HELP:
+        if not argv or argv[0] in train.HELP:
             _train_overview(Console())
             return OK
-        recipes.print_help(argv)
+        train.print_help(argv)
     if name == "runs":
         asked = parsed_subcommand(
             {"ls": using.Ls, "show": using.Show, "compare": using.Compare}, argv, "sparsecode runs"

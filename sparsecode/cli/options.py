@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.cli.arguments import UsageError
-from sparsecode.cli.arguments.recipes import Option, Table
+from sparsecode.cli.arguments.train import Option, Table
 from sparsecode.overrides import OverrideError, item_of, members, to_run, value_at, variants, variants_at
 from sparsecode.runs import Run
 from sparsecode.specs import Spec, name_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, training
+from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
 from sparsecode.cli.signals import Terminated, terminable
 from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experiment
@@ -22,7 +22,7 @@ from sparsecode.train.observers import Observer, ProgressBar
 __all__ = ["sweep_command"]
 
 
-def sweep_command(asked: training.Sweep) -> int:
+def sweep_command(asked: sweep_extract.Sweep) -> int:
     """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep."""
     (
         names,
@@ -126,7 +126,7 @@ def _axes(experiment: Experiment | None, over: Sequence[str]) -> list[Axis]:
 
 def _backend(
     jobs: Sequence[Job],
-    name: training.BackendName,
+    name: sweep_extract.BackendName,
     n: int,
     accelerator: str,
     console: Console,

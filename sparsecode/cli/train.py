@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecode.cli.arguments import parsed
-from sparsecode.cli.arguments.recipes import Place, Resume, arguments_of, keep
+from sparsecode.cli.arguments.train import Place, Resume, arguments_of, keep
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
 from sparsecode.cli.signals import Terminated, is_first_process, terminable

@@ -28,7 +28,7 @@ def mlp_trials(
     from sklearn.neural_network import MLPClassifier
 
     train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, how.standardise))
-    # a norm of 1 in the mean is little for weights that start as if each feature had a standard deviation of 1
+    # the default initial weights of MLPClassifier suit features of standard deviation 1: rescale from unit mean norm
     train, valid, test = (part * np.sqrt(train.shape[1]) for part in (train, valid, test))
     labels = np.asarray(task.train)
     for (k, seed), rows in track(list(task.subsets.items()), "classifiers of two layers"):
