@@ -66,7 +66,7 @@ def test_every_help_does_without_torch_and_fits_the_terminal(
 
 def test_options_that_are_kept_are_those_of_this_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
-    table = arguments.Table("about", {"n": arguments.Option.of(int | None, 3, "help")})
+    table = arguments.OptionTable("about", {"n": arguments.Option.of(int | None, 3, "help")})
     arguments.keep({"a": table})
     assert arguments.kept("a") == table
     assert arguments.kept("b") is None

@@ -49,7 +49,7 @@ class AnalysisReport(Spec, tag="analysis_report"):
     stability: tuple[Stability, ...]
 
 
-def analyse_command(asked: scoring.Analyse) -> None:
+def analyse_command(asked: scoring.AnalyseArguments) -> None:
     """Scores and use of the codes of each run, references at equal L0, and the similarity of several runs."""
     run, others, split, theta, samples, seed, json, out, force, moved = asked
     if samples < 1:

@@ -23,7 +23,7 @@ class AttackReport(Spec, tag="attack_report"):
     runs: dict[str, tuple[Robustness, ...]]
 
 
-def attack_command(asked: scoring.Attack) -> None:
+def attack_command(asked: scoring.AttackArguments) -> None:
     """Accuracy of classifiers under adversarial attack, with their training noise off and averaged over draws of it."""
     run, others, eps, kind, norm, steps, draws, samples, seed, json, force, moved = asked
     if min(samples, steps) < 1 or draws < 0:

@@ -25,7 +25,7 @@ from sparsecode.runs import Run, RunFolder, labelled
 __all__ = ["convert_command"]
 
 
-def convert_command(asked: using.Convert) -> None:
+def convert_command(asked: using.ConvertArguments) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
     src, dst, to, dtype, seed, like, ignore, force = asked
     if to not in written():

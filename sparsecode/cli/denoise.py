@@ -31,7 +31,7 @@ KEPT = (".npy", ".png", ".tif", ".tiff", ".bmp")  # others are written as .png
 Pixels = NDArray[Any]
 
 
-def denoise_command(asked: using.Denoise) -> None:
+def denoise_command(asked: using.DenoiseArguments) -> None:
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches."""
     images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, force = asked
     if not images:

@@ -31,7 +31,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @torch.no_grad()
-def encode_command(asked: using.Encode) -> None:
+def encode_command(asked: using.EncodeArguments) -> None:
     """Code the rows of an array, or of a split of the run's own data."""
     run, out, samples, split, coder, key, force, moved = asked
     if out.suffix not in WRITERS:

@@ -17,7 +17,7 @@ from sparsecode.specs import to_json
 __all__ = ["eval_command", "plot_command"]
 
 
-def eval_command(asked: scoring.Eval) -> None:
+def eval_command(asked: scoring.EvalArguments) -> None:
     """Score the run's best model."""
     run, split, sigmas, unit, theta, json, force, moved = asked
     folder = RunFolder(run)
@@ -39,7 +39,7 @@ def eval_command(asked: scoring.Eval) -> None:
         console.print(f"scores {json}", highlight=False)
 
 
-def plot_command(asked: using.Plot) -> None:
+def plot_command(asked: using.PlotArguments) -> None:
     """Draw the run's figures again."""
     run, moved = asked
     folder = RunFolder(run)

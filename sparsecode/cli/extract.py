@@ -24,7 +24,7 @@ from sparsecode.version import __version__
 __all__ = ["extract_command"]
 
 
-def extract_command(asked: sweep_extract.Extract) -> None:
+def extract_command(asked: sweep_extract.ExtractArguments) -> None:
     """Write the activations of a Hugging Face model on a text, as shards to train on."""
     (model, text, hook_points, out, window, length, batch_size, keep_special, dtype, rows_per_shard, valid, test, seed,
      device) = asked  # fmt: skip

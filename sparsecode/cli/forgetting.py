@@ -19,7 +19,7 @@ from sparsecode.runs import RunFolder
 __all__ = ["forgetting_command"]
 
 
-def forgetting_command(asked: scoring.Forgetting) -> None:
+def forgetting_command(asked: scoring.ForgettingArguments) -> None:
     """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks."""
     run, others, out = asked
     paths, console = (run, *others), Console()

@@ -32,7 +32,7 @@ class LatentsReport(Spec, tag="latents_report"):
     latents: dict[str, Latents]
 
 
-def latents_command(asked: scoring.Latents) -> None:
+def latents_command(asked: scoring.LatentsArguments) -> None:
     """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs."""
     run, others, split, draws, samples, seed, json, force, moved = asked
     for name, value in (("draws", draws), ("samples", samples)):

@@ -27,7 +27,9 @@ LISTING = ("recipes", "runs")  # which need not say so when `head` has read enou
 class Command(NamedTuple):
     help: str
     home: str  # imported only when there is work to do: torch takes seconds
-    arguments: str = ""  # where the record of its arguments is, which has its name; those of train come from a config
+    arguments: str = (
+        ""  # file of the record of its arguments, `EvalArguments` of eval; those of train come from a config
+    )
 
 
 COMMANDS = {
@@ -60,7 +62,7 @@ COMMANDS = {
     ),
     "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "sweep_extract"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
-    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.runs", "using"),
+    "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.recipes", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),
 }
 
@@ -168,10 +170,12 @@ def _run(name: str, argv: list[str]) -> int:
         train.print_help(argv)
     if name == "runs":
         asked = parsed_subcommand(
-            {"ls": using.Ls, "show": using.Show, "compare": using.Compare}, argv, "sparsecode runs"
+            {"ls": using.RunsLsArguments, "show": using.RunsShowArguments, "compare": using.RunsCompareArguments},
+            argv,
+            "sparsecode runs",
         )
     elif command.arguments:
-        kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), name.capitalize())
+        kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), f"{name.capitalize()}Arguments")
         asked = parsed(kind, repeated(argv, ("--set", "--over")), f"sparsecode {name}")
     return getattr(import_module(command.home), f"{name}_command")(asked) or OK
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.cli.arguments import UsageError
-from sparsecode.cli.arguments.train import Option, Table
+from sparsecode.cli.arguments.train import Option, OptionTable
 from sparsecode.overrides import OverrideError, item_of, members, to_run, value_at, variants, variants_at
 from sparsecode.runs import Run
 from sparsecode.specs import Spec, name_of
@@ -19,9 +19,9 @@ from sparsecode.specs import Spec, name_of
 __all__ = ["UsageError", "named_variants", "table_of", "with_options"]
 
 
-def table_of(config: Run, about: str) -> Table:
+def table_of(config: Run, about: str) -> OptionTable:
     """An option for each number, string or tuple in `config`, nested as it is, with these defaults."""
-    return Table(about, _fields(config))
+    return OptionTable(about, _fields(config))
 
 
 def with_options(config: Run, options: Any) -> Run:
@@ -68,24 +68,24 @@ def _is_record(config: Run, path: str) -> bool:
         return False
 
 
-def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | Table]:
+def _fields(value: Spec | dict[str, Spec]) -> dict[str, Option | OptionTable]:
     if isinstance(value, dict):
         items = [(key, item, Any) for key, item in value.items() if key.isidentifier()]
     else:
         hints = typing.get_type_hints(type(value), include_extras=True)
         items = [(key, getattr(value, key), hints[key]) for key in value.__struct_fields__]
-    fields: dict[str, Option | Table] = {}
+    fields: dict[str, Option | OptionTable] = {}
     for key, item, hint in items:
         if key == "extensions":  # a record of what was done
             continue
         if isinstance(item, tuple) and (kinds := variants(item_of(hint))):
             about = f"by name; --set adds one, or takes it out with null: {', '.join(kinds)}"
-            fields[key] = Table(about, _fields({name_of(record): record for record in item}))
+            fields[key] = OptionTable(about, _fields({name_of(record): record for record in item}))
         elif isinstance(item, Spec | dict):
             about = "" if isinstance(item, dict) else (type(item).__doc__ or "").split("\n")[0].rstrip(".")
             if len(known := variants(hint)) > 1:
                 about = f"{about} (other variants by their name or --set: {', '.join(known)})"
-            fields[key] = Table(about, _fields(item))
+            fields[key] = OptionTable(about, _fields(item))
         else:
             fields[key] = Option.of(_kind_of(item, hint), item, _help(hint))
     return fields

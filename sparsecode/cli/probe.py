@@ -13,7 +13,7 @@ from rich.table import Table
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
 from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
-from sparsecode.cli.probe_sweep import Place, Swept, points_of, read_sweep, swept_figure, swept_table
+from sparsecode.cli.probe_sweep import FigurePlace, Swept, points_of, read_sweep, swept_figure, swept_table
 from sparsecode.cli.tables import with_deviation
 from sparsecode.data import Splits
 from sparsecode.evaluate.probes.lista_probe import lista_trials
@@ -43,7 +43,7 @@ __all__ = ["probe_command"]
 TRIALS = {"linear": linear_trials, "mlp": mlp_trials}
 
 
-def probe_command(asked: scoring.Probe) -> None:
+def probe_command(asked: scoring.ProbeArguments) -> None:
     """Test accuracy of classifiers on the runs' codes, given a few labels per class."""
     (
         runs,
@@ -146,20 +146,20 @@ def _named(features: str, classifier: Classifier) -> str:
 
 def _places(
     names: list[str], models: dict[str, AbstractSparseModel], swept: list[Swept] | None, over: str
-) -> dict[str, Place]:
+) -> dict[str, FigurePlace]:
     """Where features stand in the picture of a sweep; none without one."""
     if swept is None:
         return {}
     found = {
-        f"{name}, {coder}": Place(f"{each.line}, {coder}", (each.at,))
+        f"{name}, {coder}": FigurePlace(f"{each.line}, {coder}", (each.at,))
         for name, each in zip(names, swept, strict=True)
         for coder in representations(models[name])
     }
-    found["pixels"] = Place("pixels", tuple(sorted({each.at for each in swept})))
+    found["pixels"] = FigurePlace("pixels", tuple(sorted({each.at for each in swept})))
     if over == "model.n_code":
-        found |= {f"PCA, {n_code}": Place("PCA", (float(n_code),)) for n_code in _code_sizes(models)}
+        found |= {f"PCA, {n_code}": FigurePlace("PCA", (float(n_code),)) for n_code in _code_sizes(models)}
     classifiers: tuple[Classifier, ...] = ("linear", "mlp")
-    return {_named(n, c): Place(_named(p.line, c), p.at) for n, p in found.items() for c in classifiers}
+    return {_named(n, c): FigurePlace(_named(p.line, c), p.at) for n, p in found.items() for c in classifiers}
 
 
 def _code_sizes(models: dict[str, AbstractSparseModel]) -> list[int]:

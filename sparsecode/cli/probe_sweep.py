@@ -19,7 +19,7 @@ from sparsecode.plots.probe import AccuracyPoint, accuracy_over
 from sparsecode.runs import RunFolder
 from sparsecode.sweeps import read_results
 
-__all__ = ["Place", "Swept", "points_of", "read_sweep", "swept_figure", "swept_table"]
+__all__ = ["FigurePlace", "Swept", "points_of", "read_sweep", "swept_figure", "swept_table"]
 
 
 class Swept(NamedTuple):
@@ -30,7 +30,7 @@ class Swept(NamedTuple):
     at: float
 
 
-class Place(NamedTuple):
+class FigurePlace(NamedTuple):
     """Where features stand in the picture: on a line, at one value or, for those that are the same for all, at several."""
 
     line: str
@@ -54,7 +54,7 @@ def read_sweep(folder: Path, over: str) -> list[Swept]:
     return found
 
 
-def points_of(results: Iterable[ProbeResult], places: Mapping[str, Place]) -> tuple[ProbePoint, ...]:
+def points_of(results: Iterable[ProbeResult], places: Mapping[str, FigurePlace]) -> tuple[ProbePoint, ...]:
     """Accuracies by line, value and number of labels, of all subsets of all runs there; the standard deviation is over all of them."""
     grouped: dict[tuple[str, float, int], list[float]] = {}
     for result in results:

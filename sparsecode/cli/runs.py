@@ -1,4 +1,4 @@
-"""`sparsecode recipes` and `sparsecode runs`."""
+"""`sparsecode runs`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,18 @@ from rich.table import Table
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import objectives, print_evaluation, runs_table
-from sparsecode.experiments import EXPERIMENTS
-from sparsecode.recipes import RECIPES
 from sparsecode.run_list import list_runs
 from sparsecode.runs import RunFolder, labelled
 from sparsecode.specs import differences, to_json
 
-__all__ = ["recipes_command", "runs_command"]
+__all__ = ["runs_command"]
 
 
-def recipes_command(asked: using.Recipes) -> None:
-    """List the recipes, or print one's whole config as JSON."""
-    name = asked.name
-    if name is None:
-        table = Table("recipe", "what it is")
-        for known, recipe in RECIPES.items():
-            table.add_row(known, recipe.about.split("\n")[0])
-        Console().print(table)
-        Console().print(f"experiments, for sparsecode sweep: {', '.join(EXPERIMENTS)}", highlight=False)
-        return
-    if name not in RECIPES:
-        raise UsageError(f"no recipe {name!r}; choose from {', '.join(RECIPES)}")
-    print(to_json(RECIPES[name]()).decode(), end="")
-
-
-def runs_command(asked: using.Ls | using.Show | using.Compare) -> None:
+def runs_command(asked: using.RunsLsArguments | using.RunsShowArguments | using.RunsCompareArguments) -> None:
     """List, show or compare runs."""
-    if isinstance(asked, using.Ls):
+    if isinstance(asked, using.RunsLsArguments):
         _ls(asked.root)
-    elif isinstance(asked, using.Show):
+    elif isinstance(asked, using.RunsShowArguments):
         _show(asked.run)
     else:
         _compare(asked.run, asked.others)

@@ -22,7 +22,7 @@ from sparsecode.train.observers import Observer, ProgressBar
 __all__ = ["sweep_command"]
 
 
-def sweep_command(asked: sweep_extract.Sweep) -> int:
+def sweep_command(asked: sweep_extract.SweepArguments) -> int:
     """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep."""
     (
         names,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsecode.cli.arguments import parsed
-from sparsecode.cli.arguments.train import Place, Resume, arguments_of, keep
+from sparsecode.cli.arguments.train import Resume, TrainPlace, arguments_of, keep
 from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
 from sparsecode.cli.signals import Terminated, is_first_process, terminable
@@ -76,7 +76,7 @@ def _only_config(chosen: Any, config: Run) -> Any:
     return made(**{f.name: getattr(chosen, f.name) for f in fields})
 
 
-def _train(config: Run, out: Path, place: Place, console: Console, moved: Path | None = None) -> int:
+def _train(config: Run, out: Path, place: TrainPlace, console: Console, moved: Path | None = None) -> int:
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
     observers: list[Observer] = [ProgressBar(console), *_trackers(place, out)]
@@ -137,7 +137,7 @@ def _train(config: Run, out: Path, place: Place, console: Console, moved: Path |
     return 0
 
 
-def _trackers(place: Place, out: Path) -> list[Observer]:
+def _trackers(place: TrainPlace, out: Path) -> list[Observer]:
     names = dict.fromkeys((*place.track, *(("tensorboard",) if place.tensorboard else ())))
     if unknown := [name for name in names if name not in TRACKERS]:
         raise UsageError(f"--track is {unknown[0]!r}; expected one of {', '.join(TRACKERS)}")

@@ -25,7 +25,7 @@ FRAME = 80  # milliseconds for which a film shows a frame
 PRESETS = 12  # samples that the page starts from
 
 
-def traverse_command(asked: using.Traverse) -> None:
+def traverse_command(asked: using.TraverseArguments) -> None:
     """Draw how the codes of a variational model change its images."""
     run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed, moved = asked
     if frames < 2:

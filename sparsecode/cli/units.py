@@ -67,7 +67,7 @@ class _Opened(NamedTuple):
     seed: int
 
 
-def units_command(asked: scoring.Units) -> None:
+def units_command(asked: scoring.UnitsArguments) -> None:
     """Activity of units with noise on and off, the error that noise adds, and receptive fields of noise-trained networks."""
     run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force, moved = asked
     for option, value, least in (("samples", samples, 1), ("units", units, 1), ("query", query, 0)):

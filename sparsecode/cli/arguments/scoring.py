@@ -10,12 +10,21 @@ import tyro
 from sparsecode.choices import Classifier, NoiseUnit, Part
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
-__all__ = ["Analyse", "Attack", "Eval", "Forgetting", "Latents", "Probe", "Reference", "Units"]
+__all__ = [
+    "AnalyseArguments",
+    "AttackArguments",
+    "EvalArguments",
+    "ForgettingArguments",
+    "LatentsArguments",
+    "ProbeArguments",
+    "Reference",
+    "UnitsArguments",
+]
 
 Reference = Literal["pixels", "pca", "lista"]
 
 
-class Eval(NamedTuple):
+class EvalArguments(NamedTuple):
     """Score the run's best model.
 
     Args:
@@ -38,7 +47,7 @@ class Eval(NamedTuple):
     data_path: DataPath = None
 
 
-class Analyse(NamedTuple):
+class AnalyseArguments(NamedTuple):
     """Scores and use of the codes of each run, references at equal L0, and the similarity of several runs.
 
     Draws density.png, equal_l0.png and, of several runs or where the truth is known, matched.png.
@@ -65,7 +74,7 @@ class Analyse(NamedTuple):
     data_path: DataPath = None
 
 
-class Units(NamedTuple):
+class UnitsArguments(NamedTuple):
     """Activity of units with noise on and off, the error that noise adds, and receptive fields of noise-trained networks.
 
     Draws, of each run on pictures, units_fields.png, units_neighbours.png, units_query.png and units_levels.png; of all
@@ -101,7 +110,7 @@ class Units(NamedTuple):
     data_path: DataPath = None
 
 
-class Probe(NamedTuple):
+class ProbeArguments(NamedTuple):
     """Test accuracy of classifiers on the runs' codes, given a few labels per class.
 
     Subsets of labelled samples are balanced, nested for each seed, and the same for all features. The strength of the
@@ -141,7 +150,7 @@ class Probe(NamedTuple):
     data_path: DataPath = None
 
 
-class Attack(NamedTuple):
+class AttackArguments(NamedTuple):
     """Accuracy of classifiers under adversarial attack, with their training noise off and averaged over draws of it.
 
     Images are clipped to the range of the data. Needs the extra `robustness`.
@@ -172,7 +181,7 @@ class Attack(NamedTuple):
     data_path: DataPath = None
 
 
-class Latents(NamedTuple):
+class LatentsArguments(NamedTuple):
     """Bounds on log p(x), use of codes and, for data of known factors, disentanglement of variational runs.
 
     Args:
@@ -195,7 +204,7 @@ class Latents(NamedTuple):
     data_path: DataPath = None
 
 
-class Forgetting(NamedTuple):
+class ForgettingArguments(NamedTuple):
     """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks.
 
     Args:

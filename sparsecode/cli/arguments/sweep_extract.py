@@ -9,13 +9,13 @@ import tyro
 
 from sparsecode.choices import Accelerator, DType
 
-__all__ = ["BackendName", "Extract", "Sweep"]
+__all__ = ["BackendName", "ExtractArguments", "SweepArguments"]
 
 BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
 Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
-class Sweep(NamedTuple):
+class SweepArguments(NamedTuple):
     """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep.
 
     Writes a run folder each, results.jsonl (a line per finished run), frontier.json (means and standard deviations over seeds) and
@@ -56,7 +56,7 @@ class Sweep(NamedTuple):
     figures: bool = True
 
 
-class Extract(NamedTuple):
+class ExtractArguments(NamedTuple):
     """Write the activations of a Hugging Face model on a text, as shards to train on.
 
     Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. The same command resumes an interrupted extraction. Train on the

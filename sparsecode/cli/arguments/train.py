@@ -18,7 +18,17 @@ from sparsecode.choices import Accelerator
 from sparsecode.cli.arguments import DataPath, parsed
 from sparsecode.files import cache_folder, write_atomic
 
-__all__ = ["Option", "Place", "Resume", "Table", "arguments_of", "dataclass_of", "keep", "kept", "print_help"]
+__all__ = [
+    "Option",
+    "OptionTable",
+    "Resume",
+    "TrainPlace",
+    "arguments_of",
+    "dataclass_of",
+    "keep",
+    "kept",
+    "print_help",
+]
 
 PACKAGE = Path(__file__).parents[2]
 HELP = ("-h", "--help")
@@ -27,7 +37,7 @@ GENERICS: dict[str, Any] = {"union": typing.Union, "literal": Literal, "tuple": 
 
 
 @dataclasses.dataclass
-class Place:
+class TrainPlace:
     """Output folder and devices; none of these change the experiment."""
 
     out: Annotated[Path | None, tyro.conf.arg(help="run folder; default runs/RECIPE")] = None
@@ -51,7 +61,7 @@ class Place:
 
 
 @dataclasses.dataclass
-class Resume(Place):
+class Resume(TrainPlace):
     """Go on with an interrupted run, with the config stored in it."""
 
     resume: Annotated[Path, tyro.conf.arg(help="the run folder")] = Path()
@@ -70,25 +80,25 @@ class Option(msgspec.Struct, tag=True):
         return cls(_encoded(kind), default, help)
 
 
-class Table(msgspec.Struct, tag=True):
+class OptionTable(msgspec.Struct, tag=True):
     """The options of a config or of a part of it, in order, under its description."""
 
     about: str
-    fields: dict[str, Option | Table]
+    fields: dict[str, Option | OptionTable]
 
 
-def arguments_of(table: Table) -> type:
+def arguments_of(table: OptionTable) -> type:
     """The dataclass of all that `sparsecode train RECIPE` takes: the options of the recipe, and where to train."""
-    made = dataclasses.make_dataclass("Options", [], bases=(dataclass_of(table), Place))
+    made = dataclasses.make_dataclass("Options", [], bases=(dataclass_of(table), TrainPlace))
     made.__doc__ = table.about
     return made
 
 
-def dataclass_of(table: Table, name: str = "Config") -> type:
+def dataclass_of(table: OptionTable, name: str = "Config") -> type:
     """A dataclass with a field for each option, nested as the table is, with its defaults."""
     fields: list[tuple[str, Any, Any]] = []
     for key, item in table.fields.items():
-        if isinstance(item, Table):
+        if isinstance(item, OptionTable):
             nested = dataclass_of(item, f"{name}_{key}")
             fields.append((key, nested, dataclasses.field(default_factory=nested)))
         else:
@@ -108,16 +118,16 @@ def print_help(argv: list[str]) -> None:
         parsed(arguments_of(table), argv[1:], f"sparsecode train {argv[0]}")
 
 
-def kept(recipe: str) -> Table | None:
+def kept(recipe: str) -> OptionTable | None:
     """The table of a recipe, if `keep` was called by a package with the same source text."""
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         stamp, _, data = _file().read_bytes().partition(b"\n")
         if stamp == _stamp(data):
-            return msgspec.json.decode(data, type=dict[str, Table]).get(recipe)
+            return msgspec.json.decode(data, type=dict[str, OptionTable]).get(recipe)
     return None
 
 
-def keep(tables: dict[str, Table]) -> None:
+def keep(tables: dict[str, OptionTable]) -> None:
     """Write the tables of all recipes to the cache folder, where that is possible."""
     data = msgspec.json.encode(tables)
     with suppress(OSError):

@@ -9,10 +9,20 @@ import tyro
 
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
-__all__ = ["Compare", "Convert", "Denoise", "Encode", "Ls", "Plot", "Recipes", "Show", "Traverse"]
+__all__ = [
+    "ConvertArguments",
+    "DenoiseArguments",
+    "EncodeArguments",
+    "PlotArguments",
+    "RecipesArguments",
+    "RunsCompareArguments",
+    "RunsLsArguments",
+    "RunsShowArguments",
+    "TraverseArguments",
+]
 
 
-class Encode(NamedTuple):
+class EncodeArguments(NamedTuple):
     """Code the rows of an array, or of a split of the run's own data.
 
     Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. The metadata of a safetensors file records their
@@ -39,7 +49,7 @@ class Encode(NamedTuple):
     data_path: DataPath = None
 
 
-class Plot(NamedTuple):
+class PlotArguments(NamedTuple):
     """Draw the run's figures again.
 
     Args:
@@ -50,7 +60,7 @@ class Plot(NamedTuple):
     data_path: DataPath = None
 
 
-class Traverse(NamedTuple):
+class TraverseArguments(NamedTuple):
     """Draw how the codes of a variational model change its images.
 
     Test samples encoded; the largest code of one edited; codes swept one at a time; active codes drawn anew; paths from
@@ -86,7 +96,7 @@ class Traverse(NamedTuple):
     data_path: DataPath = None
 
 
-class Denoise(NamedTuple):
+class DenoiseArguments(NamedTuple):
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
 
     Colour images are denoised channel by channel. What is written has the values, bits and channels of what was read: .png,
@@ -120,7 +130,7 @@ class Denoise(NamedTuple):
     force: bool = False
 
 
-class Convert(NamedTuple):
+class ConvertArguments(NamedTuple):
     """Write a sparse autoencoder in another library's format, and compare what the two files compute.
 
     SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
@@ -150,7 +160,7 @@ class Convert(NamedTuple):
     force: bool = False
 
 
-class Recipes(NamedTuple):
+class RecipesArguments(NamedTuple):
     """List the recipes, or print one's whole config as JSON.
 
     Args:
@@ -160,7 +170,7 @@ class Recipes(NamedTuple):
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
 
 
-class Ls(NamedTuple):
+class RunsLsArguments(NamedTuple):
     """List the runs in a folder.
 
     Args:
@@ -170,7 +180,7 @@ class Ls(NamedTuple):
     root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = Path("runs")
 
 
-class Show(NamedTuple):
+class RunsShowArguments(NamedTuple):
     """Show a run: its state, config and scores.
 
     Args:
@@ -180,7 +190,7 @@ class Show(NamedTuple):
     run: RunPath
 
 
-class Compare(NamedTuple):
+class RunsCompareArguments(NamedTuple):
     """Compare runs: where their configs differ from the first one's, and their scores.
 
     Args:
