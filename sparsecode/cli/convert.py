@@ -14,7 +14,7 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import run_labels
 from sparsecode.data import Splits
-from sparsecode.interop.affine_sae import AffineSAE, Plain
+from sparsecode.interop.affine_sae import AffineSAE, PlainRows
 from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.formats import detect, locate, read, refuse_what_is_there, written
 from sparsecode.interop.readers import read_json, write_json
@@ -101,12 +101,12 @@ def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> 
     for column in ("", "codes", "inputs", "activation", "rows", "centred", "dtype"):
         table.add_column(column, justify="right" if column in ("codes", "inputs") else "left")
     for label, sae in (("from", done.source), ("to", done.written)):
-        rows = "as they are" if isinstance(sae.normaliser, Plain) else type(sae.normaliser).__name__
+        rows = "as they are" if isinstance(sae.normaliser, PlainRows) else type(sae.normaliser).__name__
         table.add_row(
             label,
             str(sae.n_code),
             str(sae.d_in),
-            type(sae.activation).__name__,
+            sae.activation.name,
             rows,
             "yes" if sae.centred else "no",
             str(sae.dtype).removeprefix("torch."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,13 +19,13 @@ __all__ = [
     "Activation",
     "AffineSAE",
     "CannotExpressError",
-    "Gated",
-    "JumpReLU",
+    "GatedCodes",
+    "JumpReLUCodes",
     "LayerNorm",
-    "Plain",
-    "ReLU",
+    "PlainRows",
+    "ReLUCodes",
     "RowNorm",
-    "TopK",
+    "TopKCodes",
 ]
 
 
@@ -34,19 +34,23 @@ class CannotExpressError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class ReLU:
+class ReLUCodes:
     """z = max(pre, 0)."""
+
+    name: ClassVar[str] = "ReLU"
 
     def __call__(self, pre: Float[Tensor, "b m"]) -> Float[Tensor, "b m"]:
         return pre.relu()
 
 
 @dataclass(frozen=True, eq=False)
-class TopK:
+class TopKCodes:
     """The k largest of max(pre, 0) in each row; the rest 0.
 
     `threshold` is what dictionary_learning keeps beside k for another way to encode; `encode` does not use it.
     """
+
+    name: ClassVar[str] = "TopK"
 
     k: int
     threshold: float | None = None
@@ -57,12 +61,14 @@ class TopK:
 
 
 @dataclass(frozen=True, eq=False)
-class JumpReLU:
+class JumpReLUCodes:
     """z_j = max(pre_j, 0) where pre_j > threshold_j, strictly; else 0.
 
     `k`, the mean number of active codes that BatchTopK trained it for, and the sizes of Matryoshka `groups` are kept
     for formats that store them.
     """
+
+    name: ClassVar[str] = "JumpReLU"
 
     threshold: Tensor
     k: float | None = None
@@ -73,8 +79,10 @@ class JumpReLU:
 
 
 @dataclass(frozen=True, eq=False)
-class Gated:
+class GatedCodes:
     """z_j = max(exp(r_mag_j) pre_j + mag_bias_j, 0) where pre_j + gate_bias_j > 0; else 0."""
+
+    name: ClassVar[str] = "Gated"
 
     gate_bias: Tensor
     mag_bias: Tensor
@@ -84,11 +92,11 @@ class Gated:
         return (self.r_mag.exp() * pre + self.mag_bias).relu() * (pre + self.gate_bias > 0)
 
 
-Activation = ReLU | TopK | JumpReLU | Gated
+Activation = ReLUCodes | TopKCodes | JumpReLUCodes | GatedCodes
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainRows:
     """The encoder sees x as it is. (Constant scales and whitening are affine: they are folded into the weights.)"""
 
 
@@ -104,7 +112,7 @@ class RowNorm:
     """The encoder sees rows scaled to norm sqrt(d); outputs are scaled back."""
 
 
-RowNormaliser = Plain | LayerNorm | RowNorm
+RowNormaliser = PlainRows | LayerNorm | RowNorm
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +129,7 @@ class AffineSAE:
     b_dec: Tensor
     activation: Activation
     centred: bool
-    normaliser: RowNormaliser = Plain()
+    normaliser: RowNormaliser = PlainRows()
     W_skip: Tensor | None = None
     transcoder: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -140,13 +148,13 @@ class AffineSAE:
                 )
             if not bool(value.isfinite().all()):
                 raise ValueError(f"{name} has NaN or infinity in it; restore the file from a copy")
-        if p != d and (self.centred or not isinstance(self.normaliser, Plain)):
+        if p != d and (self.centred or not isinstance(self.normaliser, PlainRows)):
             raise ValueError(f"{d} inputs and {p} outputs: the decoder's bias and row norms cannot be shared by both")
         if p != d and not self.transcoder:
             raise ValueError(
                 f"{d} inputs and {p} outputs: an autoencoder has as many of both; only a transcoder may differ"
             )
-        if isinstance(self.activation, TopK) and not 1 <= self.activation.k <= m:
+        if isinstance(self.activation, TopKCodes) and not 1 <= self.activation.k <= m:
             raise ValueError(f"k is {self.activation.k}; expected 1 to the number of codes, {m}")
 
     @property
@@ -197,7 +205,7 @@ class AffineSAE:
         """
         out = z @ self.W_dec + self.b_dec
         if x is None:
-            if self.W_skip is not None or not isinstance(self.normaliser, Plain):
+            if self.W_skip is not None or not isinstance(self.normaliser, PlainRows):
                 raise ValueError(
                     "decode: this autoencoder's output depends on x beside its codes (a skip connection, or rows that are "
                     "normalised and restored); give x as well"
@@ -215,7 +223,7 @@ class AffineSAE:
         """Shift and scale of each row [b, 1]."""
         zero = x.new_zeros(len(x), 1)
         match self.normaliser:
-            case Plain():
+            case PlainRows():
                 return zero, zero + 1
             case LayerNorm():
                 return x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)

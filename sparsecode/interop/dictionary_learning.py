@@ -11,7 +11,15 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.affine_sae import (
+    AffineSAE,
+    CannotExpressError,
+    GatedCodes,
+    JumpReLUCodes,
+    PlainRows,
+    ReLUCodes,
+    TopKCodes,
+)
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import cast, centre, fold_decoder_norms, rescaled, uncentre, zero_bias
 from sparsecode.interop.keys import BACKUP, DICTIONARY, DICTIONARY_BUFFER, DICTIONARY_TRAINER, check
@@ -37,7 +45,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Opened(NamedTuple):
+class DictionaryLearningFiles(NamedTuple):
     """Validated content of a folder: the class, its tensors, k and groups; a backup's factor; the origin."""
 
     name: str
@@ -88,7 +96,7 @@ def write(sae: AffineSAE, path: Path) -> None:
     the units of the codes), else an AutoEncoderNew; one threshold with a whole k a BatchTopKSAE, with groups a
     MatryoshkaBatchTopKSAE; other thresholds a JumpReluAutoEncoder. Centres are moved between biases as the class wants.
     """
-    if not isinstance(sae.normaliser, Plain):
+    if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(
             "dictionary_learning has no class that normalises rows of its input; choose --to saelens, or openai for top-k"
         )
@@ -126,7 +134,7 @@ def _files(path: Path) -> tuple[Path, Path]:
     return path / WEIGHTS, path / CONFIG
 
 
-def _opened(path: Path, ignore: Collection[str]) -> Opened:
+def _opened(path: Path, ignore: Collection[str]) -> DictionaryLearningFiles:
     weights, file = _files(path)
     config = read_json(file)
     check(config, DICTIONARY, file, ignore)
@@ -168,7 +176,9 @@ def _opened(path: Path, ignore: Collection[str]) -> Opened:
     metadata = {ours: trainer[theirs] for theirs, ours in ORIGIN.items() if trainer.get(theirs) is not None}
     if "ctx_len" in buffer:
         metadata["context_size"] = buffer["ctx_len"]
-    return Opened(name, tensors, next(iter(ks), None), sums, factor, buffer.get("io") == "in_and_out", metadata)
+    return DictionaryLearningFiles(
+        name, tensors, next(iter(ks), None), sums, factor, buffer.get("io") == "in_and_out", metadata
+    )
 
 
 def _check_threshold(tensors: Tensors, file: Path) -> None:
@@ -184,36 +194,36 @@ def _check_threshold(tensors: Tensors, file: Path) -> None:
         )
 
 
-def _auto_encoder(found: Opened) -> AffineSAE:
+def _auto_encoder(found: DictionaryLearningFiles) -> AffineSAE:
     weight, b_enc, atoms, bias = found.tensors.values()
-    return AffineSAE(weight, b_enc, atoms.T, bias, ReLU(), centred=found.name == "AutoEncoder")
+    return AffineSAE(weight, b_enc, atoms.T, bias, ReLUCodes(), centred=found.name == "AutoEncoder")
 
 
-def _gated(found: Opened) -> AffineSAE:
+def _gated(found: DictionaryLearningFiles) -> AffineSAE:
     weight, atoms, bias, gate, mag, r_mag = found.tensors.values()
-    return AffineSAE(weight, torch.zeros_like(gate), atoms.T, bias, Gated(gate, mag, r_mag), centred=True)
+    return AffineSAE(weight, torch.zeros_like(gate), atoms.T, bias, GatedCodes(gate, mag, r_mag), centred=True)
 
 
-def _jump_relu(found: Opened) -> AffineSAE:
+def _jump_relu(found: DictionaryLearningFiles) -> AffineSAE:
     weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
-    return AffineSAE(weight.T, b_enc, atoms, b_dec, JumpReLU(threshold), centred=False)
+    return AffineSAE(weight.T, b_enc, atoms, b_dec, JumpReLUCodes(threshold), centred=False)
 
 
-def _topk(found: Opened) -> AffineSAE:
+def _topk(found: DictionaryLearningFiles) -> AffineSAE:
     weight, b_enc, atoms, b_dec = (found.tensors[name] for name in (*LINEAR, "b_dec"))
     kept = float(found.tensors.get("threshold", torch.tensor(UNSET)))
-    return AffineSAE(weight, b_enc, atoms.T, b_dec, TopK(found.k or 0, None if kept < 0 else kept), centred=True)
+    return AffineSAE(weight, b_enc, atoms.T, b_dec, TopKCodes(found.k or 0, None if kept < 0 else kept), centred=True)
 
 
-def _batch_topk(found: Opened) -> AffineSAE:
+def _batch_topk(found: DictionaryLearningFiles) -> AffineSAE:
     weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
-    activation = JumpReLU(threshold.expand(len(b_enc)).clone(), found.k, found.groups)
+    activation = JumpReLUCodes(threshold.expand(len(b_enc)).clone(), found.k, found.groups)
     if found.name == "BatchTopKSAE":
         weight, atoms = weight.T, atoms.T
     return AffineSAE(weight.T, b_enc, atoms, b_dec, activation, centred=True)
 
 
-READERS: dict[str, Callable[[Opened], AffineSAE]] = {
+READERS: dict[str, Callable[[DictionaryLearningFiles], AffineSAE]] = {
     "AutoEncoder": _auto_encoder,
     "AutoEncoderNew": _auto_encoder,
     "GatedAutoEncoder": _gated,
@@ -233,20 +243,20 @@ def _in_data_units(sae: AffineSAE, factor: float) -> AffineSAE:
 def _state(sae: AffineSAE) -> tuple[str, dict[str, Tensor]]:
     """The class that computes this, and its state dict."""
     match sae.activation:
-        case ReLU():
+        case ReLUCodes():
             norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
             if sae.centred and torch.allclose(norms, torch.ones_like(norms)):
                 return "AutoEncoder", _columns(sae) | {"bias": sae.b_dec}
             plain = uncentre(sae)
             return "AutoEncoderNew", _columns(plain) | {"decoder.bias": plain.b_dec}
-        case Gated():
+        case GatedCodes():
             gated = zero_bias(centre(sae))
             names = vars(gated.activation)
             weights = {"encoder.weight": gated.W_enc, "decoder.weight": gated.W_dec.T}
             return "GatedAutoEncoder", weights | {"decoder_bias": gated.b_dec} | names
-        case TopK(k, threshold):
+        case TopKCodes(k, threshold):
             return "AutoEncoderTopK", _columns(centre(sae)) | {"b_dec": sae.b_dec} | _selection(k, threshold)
-        case JumpReLU(threshold, k, groups):
+        case JumpReLUCodes(threshold, k, groups):
             return _thresholded(sae, threshold, k, groups)
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.interop.affine_sae import AffineSAE, Gated, JumpReLU, Plain
+from sparsecode.interop.affine_sae import AffineSAE, GatedCodes, JumpReLUCodes, PlainRows
 from sparsecode.interop.folding import cast
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
@@ -72,7 +72,7 @@ def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
         atoms = torch.nn.functional.normalize(sae.W_dec.double(), dim=1)
         parts.append(centre + codes @ atoms)
     near = 0
-    if isinstance(sae.normaliser, Plain):
+    if isinstance(sae.normaliser, PlainRows):
         rows = torch.randperm(sae.n_code, generator=rng)[:CODES]
         margin = MARGIN * (unit * size + level.abs())[rows]
         for side in (-1, 1):  # along the weight, from a point at its offset to just below and just above the threshold
@@ -137,9 +137,9 @@ def _level(sae: AffineSAE) -> Tensor:
     """What W_enc times the centred input has to reach for a code to be active [m], in float64."""
     level = -sae.b_enc.double()
     match sae.activation:
-        case JumpReLU(threshold=threshold):
+        case JumpReLUCodes(threshold=threshold):
             return level + threshold.double()
-        case Gated(gate_bias=gate):
+        case GatedCodes(gate_bias=gate):
             return level - gate.double()
         case _:
             return level

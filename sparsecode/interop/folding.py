@@ -9,7 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.interop.affine_sae import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, TopK
+from sparsecode.interop.affine_sae import (
+    Activation,
+    AffineSAE,
+    CannotExpressError,
+    GatedCodes,
+    JumpReLUCodes,
+    PlainRows,
+    TopKCodes,
+)
 
 __all__ = ["cast", "centre", "fold_affine", "fold_decoder_norms", "fold_scale", "rescaled", "uncentre", "zero_bias"]
 
@@ -74,7 +82,7 @@ def fold_decoder_norms(sae: AffineSAE, ranked_by_norm: bool = False) -> AffineSA
     `ranked_by_norm`: top-k is to rank pre_j |atom_j| (what SAELens calls rescale_acts_by_decoder_norm), as it does after
     the folding. Raises CannotExpressError for a top-k that ranks pre_j, which the folding would change.
     """
-    if isinstance(sae.activation, TopK) and not ranked_by_norm:
+    if isinstance(sae.activation, TopKCodes) and not ranked_by_norm:
         raise CannotExpressError(
             "decoder norms cannot be folded into a top-k autoencoder that ranks bare pre-activations: other codes would be "
             "among the largest; keep the norms in the decoder"
@@ -95,12 +103,12 @@ def rescaled(activation: Activation, factors: Float[Tensor, " m"]) -> Activation
     (A top-k does so only for equal factors, or if it is to rank the new pre-activations.)
     """
     match activation:
-        case JumpReLU():
+        case JumpReLUCodes():
             return replace(activation, threshold=activation.threshold * factors)
-        case Gated():
+        case GatedCodes():
             biases = {"gate_bias": activation.gate_bias * factors, "mag_bias": activation.mag_bias * factors}
             return replace(activation, **biases)
-        case TopK(threshold=float(kept)):
+        case TopKCodes(threshold=float(kept)):
             same = bool((factors == factors[0]).all())
             return replace(activation, threshold=kept * float(factors[0]) if same else None)
         case _:
@@ -127,11 +135,11 @@ def centre(sae: AffineSAE) -> AffineSAE:
 def zero_bias(sae: AffineSAE) -> AffineSAE:
     """A gated autoencoder's b_enc added to the biases of gate and magnitude: gate_bias + b_enc, mag_bias + exp(r_mag) b_enc."""
     gated = sae.activation
-    if not isinstance(gated, Gated):
+    if not isinstance(gated, GatedCodes):
         return sae
 
     def fold(s: AffineSAE) -> AffineSAE:
-        assert isinstance(s.activation, Gated)
+        assert isinstance(s.activation, GatedCodes)
         old = s.activation
         new = replace(old, gate_bias=old.gate_bias + s.b_enc, mag_bias=old.mag_bias + old.r_mag.exp() * s.b_enc)
         return replace(s, activation=new, b_enc=torch.zeros_like(s.b_enc))
@@ -146,7 +154,7 @@ def _uncentred(sae: AffineSAE) -> AffineSAE:
 
 
 def _refuse_row_norms(sae: AffineSAE, what: str) -> None:
-    if not isinstance(sae.normaliser, Plain):
+    if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(f"{what} does not commute with {type(sae.normaliser).__name__} of each row")
 
 

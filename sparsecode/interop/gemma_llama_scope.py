@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, JumpReLU
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, JumpReLUCodes
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.keys import GEMMA_SCOPE_2, LLAMA_SCOPE, check
 from sparsecode.interop.readers import get, read_json
@@ -100,7 +100,7 @@ def read_llama_scope(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
         b_enc,
         atoms / scale_out,
         b_dec / scale_out,
-        JumpReLU(threshold),
+        JumpReLUCodes(threshold),
         centred=False,
         transcoder=out is not None and out != there,
         metadata={key: value for key, value in names.items() if value is not None},
@@ -180,6 +180,6 @@ def _jump_relu(found: dict[str, Tensor], transcoder: bool = False, metadata: dic
     W_enc, b_enc, W_dec, b_dec, threshold = (found[name] for name in NAMES)
     skip = found[SKIP].T.contiguous() if SKIP in found else None
     return AffineSAE(
-        W_enc.T, b_enc, W_dec, b_dec, JumpReLU(threshold), centred=False, W_skip=skip, transcoder=transcoder,
+        W_enc.T, b_enc, W_dec, b_dec, JumpReLUCodes(threshold), centred=False, W_skip=skip, transcoder=transcoder,
         metadata=metadata or {},
     )  # fmt: skip

@@ -13,7 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsecode.interop.affine_sae import Activation, AffineSAE, CannotExpressError, Gated, JumpReLU, Plain, ReLU, TopK
+from sparsecode.interop.affine_sae import (
+    Activation,
+    AffineSAE,
+    CannotExpressError,
+    GatedCodes,
+    JumpReLUCodes,
+    PlainRows,
+    ReLUCodes,
+    TopKCodes,
+)
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
 from sparsecode.interop.readers import read_json, write_json
@@ -92,7 +101,7 @@ def to_model(sae: AffineSAE) -> AmortisedModel:
     A transcoder, or an autoencoder with a skip connection, becomes a model that predicts a target (`Predict`).
     Raises CannotExpressError for normalised rows, which our models do not have.
     """
-    if not isinstance(sae.normaliser, Plain):
+    if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(
             f"sparsecode has no normalisation of each row ({type(sae.normaliser).__name__}), only affine ones of all; choose --to "
             "saelens, or normalise the rows yourself and re-save the file without it"
@@ -204,16 +213,16 @@ def _activation(model: AmortisedModel) -> Activation:
     groups = tuple(last - first for first, last in itertools.pairwise(edges)) if sizes else ()
     match spec.activation:
         case activations.ReLU():
-            return ReLU()
+            return ReLUCodes()
         case activations.TopK():
-            return TopK(int(state["k"]))
+            return TopKCodes(int(state["k"]))
         case activations.BatchTopK(k=k):
             threshold = state["threshold"].to(model.decoder.atoms.dtype).expand(n_code).clone()
-            return JumpReLU(threshold, float(at(k, TRAINED)), groups)
+            return JumpReLUCodes(threshold, float(at(k, TRAINED)), groups)
         case activations.JumpReLU():
-            return JumpReLU(state["log_threshold"].exp(), None, groups)
+            return JumpReLUCodes(state["log_threshold"].exp(), None, groups)
         case activations.Gated():
-            return Gated(state["gate_bias"], state["mag_bias"], state["r_mag"])
+            return GatedCodes(state["gate_bias"], state["mag_bias"], state["r_mag"])
         case other:
             raise CannotExpressError(
                 f"activation is {type(other).__name__.lower()!r}, and other libraries have ReLU, top-k, thresholds and gates alone; "
@@ -223,32 +232,32 @@ def _activation(model: AmortisedModel) -> Activation:
 
 def _kind(activation: Activation) -> activations.Activation:
     match activation:
-        case ReLU():
+        case ReLUCodes():
             return activations.ReLU()
-        case TopK(k=k):
+        case TopKCodes(k=k):
             return activations.TopK(k)
-        case JumpReLU(threshold=threshold, k=k):
+        case JumpReLUCodes(threshold=threshold, k=k):
             same = bool((threshold == threshold[0]).all()) and float(threshold[0]) >= 0
             if same and k is not None and 1 <= k <= len(threshold):
                 return activations.BatchTopK(k)
             return activations.JumpReLU(max(float(threshold.median()), 1e-6))
-        case Gated():
+        case GatedCodes():
             return activations.Gated()
 
 
 def _state(activation: Activation, kind: activations.Activation) -> dict[str, Tensor]:
     """The tensors of our activation."""
     match activation:
-        case ReLU():
+        case ReLUCodes():
             return {}
-        case TopK(k=k):
+        case TopKCodes(k=k):
             return {"k": torch.tensor(k)}
-        case JumpReLU(threshold=threshold):
+        case JumpReLUCodes(threshold=threshold):
             if isinstance(kind, activations.BatchTopK):
                 return {"threshold": threshold[0].double(), "seen": torch.tensor(1)}
             least = math.log(
                 torch.finfo(threshold.dtype).tiny
             )  # thresholds of 0 and below let every positive value through
             return {"log_threshold": threshold.clamp(min=0).log().clamp(min=least)}
-        case Gated():
+        case GatedCodes():
             return dict(vars(activation))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, LayerNorm, PlainRows, ReLUCodes, TopKCodes
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import centre
 from sparsecode.interop.readers import get, read_json, shown, write_json
@@ -36,9 +36,9 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     tensors, k = _opened(path, ignore)
     W_enc, b_enc, W_dec, b_dec = tensors.values()
     if k is None:
-        return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, ReLU(), centred=True, metadata=_origin(path))
+        return AffineSAE(W_enc, b_enc, W_dec.T, b_dec, ReLUCodes(), centred=True, metadata=_origin(path))
     return AffineSAE(
-        W_enc, b_enc, W_dec.T, b_dec, TopK(k), centred=True, normaliser=LayerNorm(), metadata=_origin(path)
+        W_enc, b_enc, W_dec.T, b_dec, TopKCodes(k), centred=True, normaliser=LayerNorm(), metadata=_origin(path)
     )
 
 
@@ -54,17 +54,17 @@ def write(sae: AffineSAE, path: Path) -> None:
     """
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: openai/sparse_autoencoder keeps one file; expected a name that ends in {SUFFIX}")
-    if not isinstance(sae.activation, ReLU | TopK):
+    if not isinstance(sae.activation, ReLUCodes | TopKCodes):
         raise CannotExpressError(
-            f"openai/sparse_autoencoder has ReLU and top-k codes, and no {type(sae.activation).__name__}: thresholds and gates "
+            f"openai/sparse_autoencoder has ReLU and top-k codes, and no {sae.activation.name}: thresholds and gates "
             "have no place in its file; choose --to saelens or dictionary_learning"
         )
-    if isinstance(sae.activation, TopK) and not isinstance(sae.normaliser, LayerNorm):
+    if isinstance(sae.activation, TopKCodes) and not isinstance(sae.normaliser, LayerNorm):
         raise CannotExpressError(
             "openai/sparse_autoencoder normalises each row wherever codes are top-k, and this autoencoder does not; choose "
             "--to saelens, dictionary_learning or sparsify"
         )
-    if isinstance(sae.activation, ReLU) and not isinstance(sae.normaliser, Plain):
+    if isinstance(sae.activation, ReLUCodes) and not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError("openai/sparse_autoencoder normalises no rows for ReLU codes; choose --to saelens")
     if not sae.reconstructs:
         raise CannotExpressError(
@@ -79,10 +79,10 @@ def write(sae: AffineSAE, path: Path) -> None:
         "latents_mean_square": torch.zeros(sae.n_code),
         "encoder.weight": sae.W_enc.contiguous().clone(),
         "decoder.weight": sae.W_dec.T.contiguous().clone(),
-        "activation": type(sae.activation).__name__,
+        "activation": sae.activation.name,
         "activation_state_dict": {},
     }
-    if isinstance(sae.activation, TopK):
+    if isinstance(sae.activation, TopKCodes):
         values["activation_state_dict"] = {"k": sae.activation.k, "postact_fn": "ReLU"}
     save_torch(path, values)
 

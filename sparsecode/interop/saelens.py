@@ -16,13 +16,13 @@ from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
-    Gated,
-    JumpReLU,
+    GatedCodes,
+    JumpReLUCodes,
     LayerNorm,
-    Plain,
-    ReLU,
+    PlainRows,
+    ReLUCodes,
     RowNorm,
-    TopK,
+    TopKCodes,
 )
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import cast, fold_affine, fold_decoder_norms, fold_scale
@@ -30,7 +30,7 @@ from sparsecode.interop.keys import ORIGIN, POSITIVE, SAELENS, SAELENS_SCALER, W
 from sparsecode.interop.readers import get, read_json, shown
 from sparsecode.interop.weights import read_safetensors, take, unwrapped
 
-__all__ = ["CONFIG", "WEIGHTS", "Opened", "computed", "matches", "opened", "read"]
+__all__ = ["CONFIG", "WEIGHTS", "SAELensFiles", "computed", "matches", "opened", "read"]
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 SCALER, WHITENING = "activation_scaler.json", "activation_whitening.safetensors"
@@ -39,7 +39,7 @@ SCALED = ("scaling_factor", "finetuning_scaling_factor")  # of codes before deco
 Config = Mapping[str, Any]
 
 
-class Opened(NamedTuple):
+class SAELensFiles(NamedTuple):
     """Validated content of a folder: its config as SAELens 6 writes it, its tensors, and the scaling of inputs."""
 
     config: dict[str, Any]
@@ -53,7 +53,7 @@ def matches(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
-def opened(path: Path, ignore: Collection[str] = ()) -> Opened:
+def opened(path: Path, ignore: Collection[str] = ()) -> SAELensFiles:
     """Config and tensors of a folder: final model, training checkpoint, or of a version before 6.
 
     Raises CannotExpressError for keys and values that are not in `keys.SAELENS`, and ValueError where config and tensors
@@ -80,7 +80,7 @@ def opened(path: Path, ignore: Collection[str] = ()) -> Opened:
         if (said := get(config, key, int, file)) != size:
             raise ValueError(f"{file}: {key} is {said}, and {WEIGHTS} has {size}; restore both from one copy")
     _groups(config, sizes["d_sae"], file)
-    return Opened(config, tensors, *_scales(config, sizes["d_in"], path))
+    return SAELensFiles(config, tensors, *_scales(config, sizes["d_in"], path))
 
 
 def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
@@ -112,13 +112,13 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     if "topk_threshold" in tensors:  # a checkpoint of training: one threshold, on codes in units of the folded ones
         k, groups = get(config, "k", float, path / CONFIG), _groups(config, sae.n_code, path / CONFIG)
         threshold = torch.full_like(sae.b_enc, float(tensors["topk_threshold"]))
-        sae = replace(sae, activation=JumpReLU(threshold, k, groups))
+        sae = replace(sae, activation=JumpReLUCodes(threshold, k, groups))
     if scale is not None:
         sae = fold_scale(sae, scale)
     if whitening:
         sae = fold_affine(sae, *whitening)
     normaliser = {"layer_norm": LayerNorm(), "constant_norm_rescale": RowNorm()}.get(
-        config["normalize_activations"], Plain()
+        config["normalize_activations"], PlainRows()
     )
     return replace(sae, normaliser=normaliser)
 
@@ -143,16 +143,16 @@ def _names(architecture: str, log: bool) -> tuple[str, ...]:
 def _activation(config: Config, tensors: Mapping[str, Tensor], file: Path) -> Activation:
     name = config["architecture"]
     if name == "topk":
-        return TopK(get(config, "k", int, file))
+        return TopKCodes(get(config, "k", int, file))
     if name == "gated":
-        return Gated(tensors["b_gate"], tensors["b_mag"], tensors["r_mag"])
+        return GatedCodes(tensors["b_gate"], tensors["b_mag"], tensors["r_mag"])
     if "jumprelu" in name:
         details = config["metadata"].get("training_architecture_details")
         details = details if isinstance(details, dict) else {}
         k: Any = details.get("k")
         groups = _groups(details, tensors["threshold"].numel(), file)
-        return JumpReLU(tensors["threshold"], float(k) if POSITIVE.allows(k) else None, groups)
-    return ReLU()
+        return JumpReLUCodes(tensors["threshold"], float(k) if POSITIVE.allows(k) else None, groups)
+    return ReLUCodes()
 
 
 def _groups(config: Config, n_code: int, file: Path) -> tuple[int, ...]:

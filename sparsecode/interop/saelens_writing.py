@@ -13,13 +13,13 @@ from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
-    Gated,
-    JumpReLU,
+    GatedCodes,
+    JumpReLUCodes,
     LayerNorm,
-    Plain,
-    ReLU,
+    PlainRows,
+    ReLUCodes,
     RowNorm,
-    TopK,
+    TopKCodes,
 )
 from sparsecode.interop.folding import uncentre, zero_bias
 from sparsecode.interop.readers import read_json, write_json
@@ -38,7 +38,7 @@ def write(sae: AffineSAE, path: Path) -> None:
     """
     name = NAMES[type(sae.activation)]
     if not sae.reconstructs:
-        if name not in TRANSCODERS or not isinstance(sae.normaliser, Plain):
+        if name not in TRANSCODERS or not isinstance(sae.normaliser, PlainRows):
             raise CannotExpressError(
                 f"SAELens has no transcoder with {name} codes or normalised rows, only ReLU and JumpReLU; choose --to sparsify "
                 "for top-k with a skip connection"
@@ -56,7 +56,7 @@ def write(sae: AffineSAE, path: Path) -> None:
         "reshape_activations": metadata.pop("reshape_activations", "none"),
     }
     config |= {} if sae.reconstructs else {"d_out": sae.d_out}
-    if isinstance(sae.activation, TopK):
+    if isinstance(sae.activation, TopKCodes):
         config |= {"k": sae.activation.k, "rescale_acts_by_decoder_norm": False}
     trained = _training(sae.activation)
     config["metadata"] = {"sae_lens_training_version": None, **trained, **metadata, "sae_lens_version": WRITTEN_AS}
@@ -73,12 +73,17 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
     return path / CONFIG
 
 
-NAMES: dict[type[Activation], str] = {ReLU: "standard", TopK: "topk", JumpReLU: "jumprelu", Gated: "gated"}
+NAMES: dict[type[Activation], str] = {
+    ReLUCodes: "standard",
+    TopKCodes: "topk",
+    JumpReLUCodes: "jumprelu",
+    GatedCodes: "gated",
+}
 TRANSCODERS = {
     "standard": ("transcoder", "skip_transcoder"),
     "jumprelu": ("jumprelu_transcoder", "jumprelu_skip_transcoder"),
 }
-NORMALISERS = {Plain: "none", LayerNorm: "layer_norm", RowNorm: "constant_norm_rescale"}
+NORMALISERS = {PlainRows: "none", LayerNorm: "layer_norm", RowNorm: "constant_norm_rescale"}
 
 
 def _tensors(sae: AffineSAE) -> dict[str, Tensor]:
@@ -86,9 +91,9 @@ def _tensors(sae: AffineSAE) -> dict[str, Tensor]:
     if sae.W_skip is not None:
         found["W_skip"] = sae.W_skip
     match sae.activation:
-        case Gated(gate_bias, mag_bias, r_mag):
+        case GatedCodes(gate_bias, mag_bias, r_mag):
             return found | {"b_gate": gate_bias, "b_mag": mag_bias, "r_mag": r_mag}
-        case JumpReLU(threshold):
+        case JumpReLUCodes(threshold):
             return found | {"b_enc": sae.b_enc, "threshold": threshold}
         case _:
             return found | {"b_enc": sae.b_enc}
@@ -96,7 +101,7 @@ def _tensors(sae: AffineSAE) -> dict[str, Tensor]:
 
 def _training(activation: Activation) -> dict[str, Any]:
     """The keys by which SAELens, and our reader, recognise autoencoders trained by batch top-k."""
-    if not isinstance(activation, JumpReLU) or activation.k is None:
+    if not isinstance(activation, JumpReLUCodes) or activation.k is None:
         return {}
     widths = list(itertools.accumulate(activation.groups))
     name = "matryoshka_batchtopk" if widths else "batchtopk"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from sparsecode.interop import formulas
-from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, Plain, TopK
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, PlainRows, TopKCodes
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.folding import centre, uncentre
 from sparsecode.interop.keys import SPARSIFY, check
@@ -24,7 +24,7 @@ LINEAR = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
 RUN = {"model": "model_name", "dataset": "dataset_path", "ctx_len": "context_size"}  # in the config of a whole run
 
 
-class Opened(NamedTuple):
+class SparsifyFiles(NamedTuple):
     """Validated content of a hookpoint's folder: its tensors, k, and whether it transcodes."""
 
     tensors: dict[str, Tensor]
@@ -46,7 +46,7 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     tensors, k, transcode = _opened(path, ignore)
     W_enc, b_enc, W_dec, b_dec = (tensors[name] for name in LINEAR)
     return AffineSAE(
-        W_enc, b_enc, W_dec, b_dec, TopK(k), centred=not transcode, W_skip=tensors.get("W_skip"), transcoder=transcode,
+        W_enc, b_enc, W_dec, b_dec, TopKCodes(k), centred=not transcode, W_skip=tensors.get("W_skip"), transcoder=transcode,
         metadata=_origin(path),
     )  # fmt: skip
 
@@ -62,12 +62,12 @@ def write(sae: AffineSAE, path: Path) -> None:
     Raises CannotExpressError for anything but top-k, and for normalised rows.
     """
     activation = sae.activation
-    if not isinstance(activation, TopK):
+    if not isinstance(activation, TopKCodes):
         raise CannotExpressError(
-            f"sparsify computes top-k codes alone, and this autoencoder has {type(activation).__name__}: a threshold or gate "
+            f"sparsify computes top-k codes alone, and this autoencoder has {activation.name}: a threshold or gate "
             "lets other codes through than the k largest of a row; choose --to saelens or dictionary_learning"
         )
-    if not isinstance(sae.normaliser, Plain):
+    if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(
             "sparsify does not normalise rows of its input; choose --to saelens, or openai for top-k"
         )
@@ -100,7 +100,7 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
     return path / NOTE
 
 
-def _opened(path: Path, ignore: Collection[str]) -> Opened:
+def _opened(path: Path, ignore: Collection[str]) -> SparsifyFiles:
     file, weights = path / CONFIG, path / WEIGHTS
     config = read_json(file)
     check(config, SPARSIFY, file, ignore)
@@ -112,7 +112,7 @@ def _opened(path: Path, ignore: Collection[str]) -> Opened:
         raise ValueError(
             f"{file} does not fit {WEIGHTS}, which has {n_code} codes and {d} inputs; restore both from one copy"
         )
-    return Opened(tensors, get(config, "k", int, file), config.get("transcode", False))
+    return SparsifyFiles(tensors, get(config, "k", int, file), config.get("transcode", False))
 
 
 def _origin(path: Path) -> dict[str, Any]:

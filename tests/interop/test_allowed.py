@@ -114,10 +114,10 @@ def test_a_misreading_is_not_proved_equal(
 ) -> None:
     from dataclasses import replace
 
-    from sparsecode.interop.affine_sae import ReLU, TopK
+    from sparsecode.interop.affine_sae import ReLUCodes, TopKCodes
 
     case = Case(*name.split("/"))
-    right, kinds = FORMATS[case.format], {"ReLU": ReLU(), "k + 1": TopK(5)}
+    right, kinds = FORMATS[case.format], {"ReLU": ReLUCodes(), "k + 1": TopKCodes(5)}
     changes = {key: kinds.get(value, value) if isinstance(value, str) else value for key, value in wrong.items()}
     monkeypatch.setitem(
         FORMATS, case.format, right._replace(read=lambda path, ignore: replace(right.read(path, ignore), **changes))

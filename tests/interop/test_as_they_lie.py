@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sparsecode.cli.main import main
 from sparsecode.interop import CannotExpressError, detect, read
-from sparsecode.interop.affine_sae import JumpReLU, TopK
+from sparsecode.interop.affine_sae import JumpReLUCodes, TopKCodes
 
 State = dict[str, Any]
 
@@ -96,7 +96,7 @@ def test_top_k_from_before_buffers_takes_k_from_the_config(tmp_path: Path) -> No
     path = rewritten(copied(case, tmp_path), lambda s: {n: v for n, v in s.items() if n not in ("k", "threshold")})
     assert_reads_as(case, path)
     activation = read(path).activation
-    assert isinstance(activation, TopK)
+    assert isinstance(activation, TopKCodes)
     assert (activation.k, activation.threshold) == (4, None)
     config = json.loads((path / "config.json").read_text())
     del config["trainer"]["k"]
@@ -430,6 +430,6 @@ def test_a_negative_threshold_lets_negative_values_through_nowhere(tmp_path: Pat
     case = Case("saelens", "jumprelu_centred")
     path = rewritten(copied(case, tmp_path), lambda found: found | {"threshold": found["threshold"] - 2})
     sae = read(path)
-    assert isinstance(sae.activation, JumpReLU)
+    assert isinstance(sae.activation, JumpReLUCodes)
     assert float(sae.encode(expected(case).x).min()) == 0
     assert main(["convert", str(path), str(tmp_path / "out"), "--to", "sparsecode"]) == 0

@@ -23,7 +23,7 @@ from sparsecode.interop import (
     read,
     write,
 )
-from sparsecode.interop.affine_sae import Gated, JumpReLU, LayerNorm, Plain, ReLU, TopK
+from sparsecode.interop.affine_sae import GatedCodes, JumpReLUCodes, LayerNorm, PlainRows, ReLUCodes, TopKCodes
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.storage import load_model, save_model
 from sparsecode.nn.activations import TopK as TopKSpec
@@ -40,13 +40,14 @@ WRITTEN = ("saelens", "dictionary_learning", "sparsify", "openai", "sparsecode")
 
 def can(sae: AffineSAE, name: str) -> bool:
     """What each library computes, in its own words."""
-    kind, plain = type(sae.activation), isinstance(sae.normaliser, Plain)
+    kind, plain = type(sae.activation), isinstance(sae.normaliser, PlainRows)
     skip = sae.W_skip is not None or sae.transcoder
     return {
-        "saelens": not skip or (plain and kind in (ReLU, JumpReLU)),
+        "saelens": not skip or (plain and kind in (ReLUCodes, JumpReLUCodes)),
         "dictionary_learning": plain and not skip,
-        "sparsify": plain and kind is TopK,
-        "openai": not skip and ((kind is ReLU and plain) or (kind is TopK and isinstance(sae.normaliser, LayerNorm))),
+        "sparsify": plain and kind is TopKCodes,
+        "openai": not skip
+        and ((kind is ReLUCodes and plain) or (kind is TopKCodes and isinstance(sae.normaliser, LayerNorm))),
         "sparsecode": plain,
     }[name]
 
@@ -126,9 +127,9 @@ def test_probes_reach_the_thresholds() -> None:
         x, near = probes(sae)
         assert near == 64  # below and above, for each of 32 codes
         activation, level = sae.activation, torch.zeros(sae.n_code)
-        if isinstance(activation, JumpReLU):
+        if isinstance(activation, JumpReLUCodes):
             level = activation.threshold
-        elif isinstance(activation, Gated):
+        elif isinstance(activation, GatedCodes):
             level = -activation.gate_bias
         below, above = (sae.pre(x[-near:]) - level).split(32)
         around = (below < 0) & (above > 0) & (above - below < 0.02)
@@ -140,9 +141,9 @@ def test_probes_reach_the_thresholds() -> None:
 def test_a_moved_threshold_shows_in_the_proof() -> None:
     sae = read(Case("saelens", "jumprelu_centred").path)
     activation = sae.activation
-    assert isinstance(activation, JumpReLU)
+    assert isinstance(activation, JumpReLUCodes)
     moved = AffineSAE(
-        sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, JumpReLU(activation.threshold * 1.01), centred=sae.centred
+        sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, JumpReLUCodes(activation.threshold * 1.01), centred=sae.centred
     )
     assert compare(sae, sae).flips == 0
     assert compare(sae, moved).flips >= 10

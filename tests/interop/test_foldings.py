@@ -10,11 +10,11 @@ from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
     CannotExpressError,
-    Gated,
-    JumpReLU,
+    GatedCodes,
+    JumpReLUCodes,
     LayerNorm,
-    ReLU,
-    TopK,
+    ReLUCodes,
+    TopKCodes,
 )
 from sparsecode.interop.folding import (
     cast,
@@ -36,10 +36,10 @@ def normal(rng: torch.Generator, *shape: int) -> Tensor:
 
 def random_sae(rng: torch.Generator, kind: str, centred: bool = True) -> AffineSAE:
     activations: dict[str, Activation] = {
-        "relu": ReLU(),
-        "topk": TopK(4),
-        "jumprelu": JumpReLU(normal(rng, M).abs()),
-        "gated": Gated(normal(rng, M), normal(rng, M), 0.3 * normal(rng, M)),
+        "relu": ReLUCodes(),
+        "topk": TopKCodes(4),
+        "jumprelu": JumpReLUCodes(normal(rng, M).abs()),
+        "gated": GatedCodes(normal(rng, M), normal(rng, M), 0.3 * normal(rng, M)),
     }
     weights = normal(rng, M, D), 0.3 * normal(rng, M), normal(rng, M, D), 0.5 * normal(rng, D)
     return AffineSAE(*weights, activations[kind], centred)
@@ -97,7 +97,7 @@ def test_decoder_norms_of_top_k(rng: torch.Generator) -> None:
         fold_decoder_norms(sae)
     # ranked by pre times norm: codes in these units, and outputs from atoms of norm 1
     norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
-    codes = TopK(4)(sae.pre(x) * norms)
+    codes = TopKCodes(4)(sae.pre(x) * norms)
     folded = fold_decoder_norms(sae, ranked_by_norm=True)
     torch.testing.assert_close(folded.encode(x), codes, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(folded.reconstruct(x), (codes / norms) @ sae.W_dec + sae.b_dec, rtol=1e-12, atol=1e-12)
@@ -119,10 +119,10 @@ def test_records_check_themselves(rng: torch.Generator) -> None:
     with pytest.raises(ValueError, match=r"W_dec is \[10, 24\]"):
         replace(sae, W_dec=sae.W_dec.T)
     with pytest.raises(ValueError, match="threshold is"):
-        replace(sae, activation=JumpReLU(torch.zeros(3)))
+        replace(sae, activation=JumpReLUCodes(torch.zeros(3)))
     with pytest.raises(ValueError, match="b_enc has NaN"):
         replace(sae, b_enc=sae.b_enc / 0)
     with pytest.raises(ValueError, match="k is 25"):
-        replace(sae, activation=TopK(25))
+        replace(sae, activation=TopKCodes(25))
     half = cast(sae, torch.float32)
     assert {value.dtype for value in half.tensors().values()} == {torch.float32}

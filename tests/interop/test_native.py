@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from sparsecode.interop import AffineSAE, CannotExpressError, compare, detect, from_model, read, to_model, write
-from sparsecode.interop.affine_sae import JumpReLU
+from sparsecode.interop.affine_sae import JumpReLUCodes
 from sparsecode.losses import Matryoshka
 from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised, AmortisedModel
@@ -103,14 +103,14 @@ def test_transcoders_there_and_back(kind: activations.Activation, skip: bool, di
 def test_groups_and_k_of_batch_top_k(digits: Tensor) -> None:
     spec = Amortised(n_code=N_CODE, activation=activations.BatchTopK(6), terms=(Matryoshka((16, 48)),))
     found = from_model(model_like_a_trained_one(spec, digits)).activation
-    assert isinstance(found, JumpReLU)
+    assert isinstance(found, JumpReLUCodes)
     assert (found.k, found.groups) == (6, (16, 32, 48))
 
 
 def test_thresholds_of_zero_and_below_let_every_positive_value_through(digits: Tensor) -> None:
     sae = from_model(model_like_a_trained_one(Amortised(n_code=N_CODE, activation=activations.JumpReLU()), digits))
     threshold = torch.linspace(-1, 3, N_CODE, dtype=torch.float64)
-    low = AffineSAE(sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, JumpReLU(threshold), sae.centred)
+    low = AffineSAE(sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, JumpReLUCodes(threshold), sae.centred)
     assert_same(to_model(low), low, digits)
 
 

@@ -9,7 +9,7 @@ from interop.cases import READABLE, REFUSED, Case, expected
 from torch import Tensor
 
 from sparsecode.interop import CannotExpressError, detect, read
-from sparsecode.interop.affine_sae import JumpReLU, TopK
+from sparsecode.interop.affine_sae import JumpReLUCodes, TopKCodes
 
 
 def assert_near(ours: Tensor, theirs: Tensor) -> None:
@@ -80,17 +80,17 @@ def test_a_checkpoint_finds_its_config_one_folder_up(tmp_path: Path) -> None:
 
 def test_both_k_and_threshold_are_kept() -> None:
     top = read(Case("dictionary_learning", "AutoEncoderTopK").path).activation
-    assert isinstance(top, TopK)
+    assert isinstance(top, TopKCodes)
     assert top.k == 4
     assert top.threshold is not None
     assert top.threshold > 0
     for name, groups in (("BatchTopKSAE", ()), ("MatryoshkaBatchTopKSAE", (8, 8, 16))):
         batch = read(Case("dictionary_learning", name).path).activation
-        assert isinstance(batch, JumpReLU)
+        assert isinstance(batch, JumpReLUCodes)
         assert (batch.k, batch.groups) == (4, groups)
     for name in ("matryoshka_checkpoint", "matryoshka_export"):
         nested = read(Case("saelens", name).path).activation
-        assert isinstance(nested, JumpReLU)
+        assert isinstance(nested, JumpReLUCodes)
         assert (nested.k, nested.groups) == (4.0, (8, 8, 16))
 
 
