@@ -43,7 +43,7 @@ from sparsecode.ops.sparse_codes import select_top
 from sparsecode.penalties import L0, L1
 from sparsecode.train.fit import launch
 from sparsecode.train.optim import Adam, Clip, Optim, build
-from sparsecode.train.steps import Plain
+from sparsecode.train.steps import AutogradSteps
 from sparsecode.types import Batch
 
 SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
@@ -92,7 +92,7 @@ def ours(kind: str, d: int, m: int, level: float, arithmetic: Arithmetic) -> Ste
     groups, fabric = build(optim, model), launch("32-true", "cpu")
     module = fabric.setup_module(model)
     module.mark_forward_method("loss")
-    plain = Plain(model, groups, optim.clip, module.loss, fabric.backward)
+    plain = AutogradSteps(model, groups, optim.clip, module.loss, fabric.backward)
     count = 0
 
     def step(x: Tensor) -> float:
@@ -283,7 +283,7 @@ def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
     for arithmetic in ("dense", "exact", "bf16"):
         model = spec("topk", 3072, arithmetic).build((384,), seed=0).train()
         optim = Optim(groups={"*": Adam(lr=1e-3)}, clip=Clip(norm=1.0))
-        plain = Plain(model, build(optim, model), optim.clip)
+        plain = AutogradSteps(model, build(optim, model), optim.clip)
         losses: list[float] = []
         for step in range(steps):
             x = rows[torch.randint(len(rows), (1024,), generator=torch.Generator().manual_seed(step))]

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prepared",
-    "Result",
     "RunConflictError",
+    "RunResult",
     "Trained",
     "draw",
     "enter",
@@ -54,7 +54,7 @@ class RunConflictError(FileExistsError):
     """The folder holds something that this run must not touch."""
 
 
-class Result(NamedTuple):
+class RunResult(NamedTuple):
     """The result of a run. `evaluation` and `figures` are set once training has finished."""
 
     folder: RunFolder
@@ -103,11 +103,11 @@ def run(
     moved: Path | None = None,
     figures: bool = True,
     extend: float | None = None,
-) -> Result:
+) -> RunResult:
     """Train, evaluate on the test split and draw `figures` in folder `out`; a run that was begun there goes on.
 
     A run that has finished is left as it is, or trained for `extend` epochs more: by schedules planned anew for all its epochs,
-    from the step reached; its config then says so. A training that an observer or a signal has stopped (`Result.state.stopped_by`)
+    from the step reached; its config then says so. A training that an observer or a signal has stopped (`RunResult.state.stopped_by`)
     is saved, and the same call goes on with it. `moved` says where the files of its data source are now: the config stays as it
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
@@ -129,7 +129,7 @@ def run(
         figures=figures,
         extend=extend,
     )
-    return Result(folder, trained.state, trained.evaluation, [*trained.figures])
+    return RunResult(folder, trained.state, trained.evaluation, [*trained.figures])
 
 
 def train_one(

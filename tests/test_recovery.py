@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsecode.data import Synthetic
-from sparsecode.data.synthetic import Exponential, Firing, KnowsTruth, Part, Uniform
+from sparsecode.data.synthetic import ExponentialAmplitude, Firing, KnowsTruth, Part, UniformAmplitude
 from sparsecode.evaluate.dictionary.dictionary_recovery import SupportCounts, matching, recovery
 from sparsecode.evaluate.dictionary.geometry import cosines, dictionary_of, nearest_cosines
 from sparsecode.evaluate.dictionary.stability import stability, subspace_angles
@@ -68,12 +68,12 @@ def test_atoms_fire_as_often_as_stated(zipf: float, correlation: float) -> None:
     assert (inside > 0.15) if correlation else (abs(inside) < 0.02)
 
 
-def test_amplitudes_follow_their_law_and_sign() -> None:
-    for law, mean in ((Uniform(1.0, 2.0), 1.5), (Exponential(0.5, 2.0), 2.5)):
-        z = changed(amplitude=law).truth("test").codes
+def test_amplitudes_follow_their_distribution_and_sign() -> None:
+    for amplitude, mean in ((UniformAmplitude(1.0, 2.0), 1.5), (ExponentialAmplitude(0.5, 2.0), 2.5)):
+        z = changed(amplitude=amplitude).truth("test").codes
         assert float(z[z != 0].mean()) == pytest.approx(mean, rel=0.03)
-        assert float(z[z != 0].min()) >= law.low
-        signed = changed(amplitude=law, signed=True).truth("test").codes
+        assert float(z[z != 0].min()) >= amplitude.low
+        signed = changed(amplitude=amplitude, signed=True).truth("test").codes
         assert torch.equal(signed.abs(), z)
         assert float((signed[signed != 0] > 0).double().mean()) == pytest.approx(0.5, abs=0.02)
 
@@ -82,7 +82,7 @@ def test_amplitudes_follow_their_law_and_sign() -> None:
     ("make", "message"),
     [
         (lambda: changed(firing=Firing(active=20, zipf=2.0)), "the first of 40 atoms would be active on 12"),
-        (lambda: Uniform(2.0, 1.0), "expected low <= high"),
+        (lambda: UniformAmplitude(2.0, 1.0), "expected low <= high"),
         (lambda: Firing(active=0), "Firing.active"),
         (lambda: changed(n_atoms=0), "Synthetic.n_atoms"),
     ],

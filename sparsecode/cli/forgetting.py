@@ -10,7 +10,7 @@ from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import run_names
 from sparsecode.data.class_tasks import ClassTasks
-from sparsecode.evaluate.networks.forgetting import Forgetting, forgetting
+from sparsecode.evaluate.networks.forgetting import ForgettingScores, forgetting
 from sparsecode.losses.task import Classify
 from sparsecode.plots.forgetting import forgetting_matrices
 from sparsecode.plots.saving import save_figure
@@ -42,7 +42,7 @@ def forgetting_command(asked: scoring.ForgettingArguments) -> None:
     console.print(f"picture  {path}", highlight=False, soft_wrap=True)
 
 
-def read(path: Path) -> Forgetting:
+def read(path: Path) -> ForgettingScores:
     """The accuracy matrix from the validations of a run. Raises UsageError for runs of other data, tasks that are not finished or not validated."""
     folder = RunFolder(path)
     config = folder.config()

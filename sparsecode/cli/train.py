@@ -16,7 +16,7 @@ from sparsecode.cli.signals import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe
-from sparsecode.runner import Result, RunConflictError, run
+from sparsecode.runner import RunConflictError, RunResult, run
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import TRACKERS, Observer, ProgressBar
 from sparsecode.train.plan import UNREAD
@@ -155,7 +155,7 @@ def _free_name(out: Path) -> Path:
     return candidate
 
 
-def _report(result: Result, console: Console) -> None:
+def _report(result: RunResult, console: Console) -> None:
     evaluation, state = result.evaluation, result.state
     if evaluation is None:
         return

@@ -24,11 +24,11 @@ from .sklearn_data import Photos as Photos
 from .splits import Factor as Factor
 from .splits import Split as Split
 from .splits import Splits as Splits
-from .synthetic import Exponential as Exponential
+from .synthetic import ExponentialAmplitude as ExponentialAmplitude
 from .synthetic import Firing as Firing
 from .synthetic import Part as Part
 from .synthetic import Synthetic as Synthetic
-from .synthetic import Uniform as Uniform
+from .synthetic import UniformAmplitude as UniformAmplitude
 
 __all__ = [
     "CIFAR10",
@@ -41,7 +41,7 @@ __all__ = [
     "Data",
     "DataLike",
     "Digits",
-    "Exponential",
+    "ExponentialAmplitude",
     "Factor",
     "FashionMNIST",
     "Firing",
@@ -60,6 +60,6 @@ __all__ = [
     "Split",
     "Splits",
     "Synthetic",
-    "Uniform",
+    "UniformAmplitude",
     "extract",
 ]

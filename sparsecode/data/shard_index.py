@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsecode.choices import DType
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 
-__all__ = ["DTYPES", "GROUP", "INDEX", "DType", "Index", "Shard", "Site", "X", "read_index", "read_into"]
+__all__ = ["DTYPES", "GROUP", "INDEX", "DType", "Index", "Shard", "ShardSite", "X", "read_index", "read_into"]
 
 INDEX = "index.json"
 GROUP, X = "group", "x"  # names of tensors: the documents, and the values where they have no other name
@@ -36,7 +36,7 @@ class Shard(Spec, tag="shard"):
     sha256: Annotated[str, Meta(description="of the file")]
 
 
-class Site(Spec, tag="shard_site"):
+class ShardSite(Spec, tag="shard_site"):
     """Where values were recorded, such as a layer of a network: each row has a value of shape *F for each site."""
 
     name: Annotated[str, Meta(min_length=1, description="of its tensor in the files")]
@@ -47,7 +47,7 @@ class Site(Spec, tag="shard_site"):
 class Index(Spec, tag="shard_index"):
     """Index of a folder of shards. Written last: a folder without it is not finished."""
 
-    sites: Annotated[tuple[Site, ...], Meta(min_length=1)]
+    sites: Annotated[tuple[ShardSite, ...], Meta(min_length=1)]
     dtype: DType
     seed: Annotated[Seed, Meta(description="of the split and of the shuffle")]
     train: tuple[Shard, ...]

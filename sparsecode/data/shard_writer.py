@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sparsecode.data.images import PARTS, progress
-from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, DType, Index, Shard, Site, X
+from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, DType, Index, Shard, ShardSite, X
 from sparsecode.data.shard_journal import (
     GROUP_BYTES,
     JOURNAL,
@@ -225,7 +225,7 @@ class ShardWriter:
                     report(sum(s.rows for part in written for s in part))
         train, valid, test = map(tuple, written)
         index = Index(
-            sites=tuple(Site(name, shape, journal.spans[name]) for name, shape in journal.shapes.items()),
+            sites=tuple(ShardSite(name, shape, journal.spans[name]) for name, shape in journal.shapes.items()),
             dtype=self._settings.dtype,
             seed=self._settings.seed,
             train=train,

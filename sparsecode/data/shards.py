@@ -14,7 +14,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.data.shard_index import DTYPES, Index, Shard, Site, read_index, read_into
+from sparsecode.data.shard_index import DTYPES, Index, Shard, ShardSite, read_index, read_into
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Spec
@@ -83,11 +83,11 @@ class Shards(Spec, tag="shards"):
 class Chosen(NamedTuple):
     """The sites that samples are made of, and the one that is predicted."""
 
-    x: tuple[Site, ...]
-    target: Site | None = None
+    x: tuple[ShardSite, ...]
+    target: ShardSite | None = None
 
     @property
-    def all(self) -> tuple[Site, ...]:
+    def all(self) -> tuple[ShardSite, ...]:
         return self.x if self.target is None else (*self.x, self.target)
 
     @property

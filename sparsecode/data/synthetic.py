@@ -14,7 +14,7 @@ from sparsecode.data.splits import Split, Splits
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, NonNegative, Positive, Seed, Spec
 
-__all__ = ["Exponential", "Firing", "KnowsTruth", "Part", "Synthetic", "Truth", "Uniform"]
+__all__ = ["ExponentialAmplitude", "Firing", "KnowsTruth", "Part", "Synthetic", "Truth", "UniformAmplitude"]
 
 CHUNK = 4096  # samples drawn together
 
@@ -33,7 +33,7 @@ class KnowsTruth(Protocol):
     def truth(self, part: Part) -> Truth: ...
 
 
-class Uniform(Spec, tag="uniform"):
+class UniformAmplitude(Spec, tag="uniform"):
     """Amplitudes spread evenly between `low` and `high`."""
 
     low: NonNegative = 0.5
@@ -42,14 +42,14 @@ class Uniform(Spec, tag="uniform"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low > self.high:
-            raise ValueError(f"Uniform: low is {self.low:g} and high is {self.high:g}; expected low <= high")
+            raise ValueError(f"UniformAmplitude: low is {self.low:g} and high is {self.high:g}; expected low <= high")
 
     def of(self, share: Tensor) -> Tensor:
         """The amplitude below which this share of them lies."""
         return self.low + (self.high - self.low) * share
 
 
-class Exponential(Spec, tag="exponential"):
+class ExponentialAmplitude(Spec, tag="exponential"):
     """Amplitudes low + e, e exponential with mean `scale`: most small, some large."""
 
     low: NonNegative = 0.1
@@ -101,7 +101,7 @@ class Synthetic(Spec, tag="synthetic"):
     n_atoms: Count
     n_features: Annotated[int, Meta(ge=2)]
     firing: Firing
-    amplitude: Uniform | Exponential = Uniform()
+    amplitude: UniformAmplitude | ExponentialAmplitude = UniformAmplitude()
     signed: Annotated[bool, Meta(description="codes of either sign; else >= 0")] = False
     noise: Annotated[float, Meta(ge=0, description="standard deviation of each feature's noise")] = 0.0
     n_train: Count = 20_000

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.losses.term import Forward, Sums, TermModule, TrainingTerm
+from sparsecode.losses.term import CodeSums, Forward, TermModule, TrainingTerm
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks, world_size
 from sparsecode.specs import Count, NonNegative, Positive
@@ -62,7 +62,7 @@ class Resample(TrainingTerm, tag="resample"):
 class Revival(TermModule):
     """Base class; its state is `silent` [n_code], the number of samples since each code was active."""
 
-    reads = (Code, SparseCode, Sums)  # it uses none of them
+    reads = (Code, SparseCode, CodeSums)  # it uses none of them
 
     def __init__(self, dead_after: int, n_code: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.losses.term import Forward, Sums
+from sparsecode.losses.term import CodeSums, Forward
 from sparsecode.losses.weighted import Weighted, WeightedTerm
 from sparsecode.nn.activations import ActivationModule, JumpReLUModule
 from sparsecode.nn.affine import BiasedDictionaryModule
@@ -84,7 +84,7 @@ class SparsityTerm(WeightedTerm):
         if getattr(spec.penalty, "separable", False):
             forms += (SparseCode,)
         if self._counts or isinstance(spec.penalty, L1):
-            forms += (Sums,)
+            forms += (CodeSums,)
         self.reads = forms
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -94,9 +94,9 @@ class SparsityTerm(WeightedTerm):
     def cost(self, forward: Forward) -> Tensor:
         return self.mean(forward.code, forward.decoder)
 
-    def mean(self, code: Code | SparseCode | Sums, decoder: Any) -> Tensor:
+    def mean(self, code: Code | SparseCode | CodeSums, decoder: Any) -> Tensor:
         """The penalty, averaged over a batch."""
-        if isinstance(code, Sums):
+        if isinstance(code, CodeSums):
             return (code.active if self._counts else code.size).mean()
         if isinstance(code, SparseCode):
             return self._sparse(code, decoder) / (len(code.offsets) - 1)

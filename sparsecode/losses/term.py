@@ -18,10 +18,10 @@ from sparsecode.ops.rng import Stream
 from sparsecode.specs import Spec, name_of
 from sparsecode.types import Code, SparseCode
 
-__all__ = ["Forward", "Sums", "TermLike", "TermModule", "Terms", "TrainingTerm"]
+__all__ = ["CodeSums", "Forward", "TermLike", "TermModule", "Terms", "TrainingTerm"]
 
 
-class Sums(NamedTuple):
+class CodeSums(NamedTuple):
     """Sums per sample [B] of codes that are not stored: `size`, of magnitudes, and `active`, of `Code.active`."""
 
     size: Tensor
@@ -36,7 +36,7 @@ class Forward(NamedTuple):
     only if `training`.
     """
 
-    code: Code | SparseCode | Sums
+    code: Code | SparseCode | CodeSums
     out: Float[Tensor, "b f"]
     fidelity: Float[Tensor, " b"]
     fired: Bool[Tensor, " k"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.fused_elbo import MOST, BoundUpdates, Plan, Sums
+from sparsecode.models.fused_elbo import MOST, BoundUpdates, ElboSums, Plan
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.gates import SigmoidGate
 from sparsecode.nn.perceptron import PerceptronModule
@@ -65,7 +65,7 @@ def _plan(model: VariationalModel, step: int) -> Plan:
     )
 
 
-def _loss(model: VariationalModel, sums: Sums, plan: Plan, step: int) -> Loss:
+def _loss(model: VariationalModel, sums: ElboSums, plan: Plan, step: int) -> Loss:
     """The result of `VariationalModel.loss`."""
     parts = {"recon": sums.recon, "kl_slab": plan.slab_weight * sums.slab}
     stats = {"elbo": -(sums.recon + sums.slab + sums.spike)}

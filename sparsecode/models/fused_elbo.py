@@ -21,7 +21,7 @@ from sparsecode.nn.priors import SpikeSlabPrior, StandardNormal
 from sparsecode.specs import Spec
 from sparsecode.types import AdamStep
 
-__all__ = ["MOST", "BoundUpdates", "Plan", "Sums", "fuses"]
+__all__ = ["MOST", "BoundUpdates", "ElboSums", "Plan", "fuses"]
 
 MOST = 256  # samples of a batch: with more, a step is limited by arithmetic, and products that repack are as good
 MEMBERS = 8  # threads, of which each has its part of every layer
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     prior: float = 0.0
 
 
-class Sums(NamedTuple):
+class ElboSums(NamedTuple):
     """Per sample, mean over the batch, unweighted: nats, and for spike-and-slab posteriors gates above 1/2 and all gates."""
 
     recon: float
@@ -115,13 +115,13 @@ class BoundUpdates:
             scale=zeros(n_out, width),
             push=zeros(n_out, width),
             by_bias=zeros(team, BLOCK),
-            sums=np.zeros((team, len(Sums._fields))),
+            sums=np.zeros((team, len(ElboSums._fields))),
         )
         self._pool = ThreadPoolExecutor(team - 1, "bound") if team > 1 else None
         self._rest = self._told, np.array(layers, np.int64), len(encoder) // 2, self._orders
         steps(0, team, *self._rest, 0, 0)  # no step, but compiled, while nobody waits for it
 
-    def __call__(self, x: Tensor, normal: Tensor, uniform: Tensor | None, plan: Plan, adam: AdamStep) -> Sums:
+    def __call__(self, x: Tensor, normal: Tensor, uniform: Tensor | None, plan: Plan, adam: AdamStep) -> ElboSums:
         """The parts of the loss before the update; the update is skipped if one is not finite.
 
         x [B, f] and noise [B, K].
@@ -145,4 +145,4 @@ class BoundUpdates:
                 if asleep(self._told, member):
                     self._pool.submit(steps, member, self._team, *self._rest, done, ENDLESS)
         steps(0, self._team, *self._rest, done, 1)
-        return Sums(*(sum(parts) / n for parts in zip(*orders.sums.tolist(), strict=True)))
+        return ElboSums(*(sum(parts) / n for parts in zip(*orders.sums.tolist(), strict=True)))

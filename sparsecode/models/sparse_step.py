@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsecode.losses.sparsity import norms
-from sparsecode.losses.term import Sums, Terms
+from sparsecode.losses.term import CodeSums, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
@@ -28,7 +28,7 @@ class Step(NamedTuple):
     the mean `l0`, and pre-activations where all were computed.
     """
 
-    code: Code | SparseCode | Sums
+    code: Code | SparseCode | CodeSums
     out: Tensor
     fidelity: Tensor
     fired: Tensor
@@ -64,7 +64,7 @@ def sparse_step(
     products = "bf16" if arithmetic == "bf16" and bf16_is_fast() else "exact"
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
-        dense = products == "exact" or theta or not crowded or not all(Sums in term.reads for term in terms.each())
+        dense = products == "exact" or theta or not crowded or not all(CodeSums in term.reads for term in terms.each())
         return None if dense else _crowded_step(encoder, activation, decoder, terms, x, target)
     out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
     active = code.values.detach() > theta
@@ -125,4 +125,4 @@ def _crowded_step(
     )
     out = decoder.output(found.out)
     l0 = found.active.detach().double().mean()
-    return Step(Sums(found.size, found.active), out, squared_error(out, target), found.fired, l0)
+    return Step(CodeSums(found.size, found.active), out, squared_error(out, target), found.fired, l0)

@@ -52,7 +52,7 @@ class HasAtoms(Protocol):
 
 
 @runtime_checkable
-class LinearMap(Pullback, Protocol):
+class LinearOperator(Pullback, Protocol):
     """A decoder z D that does not store D, such as a convolution: it has the products z D and r D^T instead."""
 
     linear: bool
@@ -85,7 +85,7 @@ class DecoderEnergy:
     @property
     def linear(self) -> bool:
         """Whether the smooth part is quadratic: then 1 / `lipschitz` is a step that is neither too long nor much too short."""
-        return isinstance(self.decoder, LinearMap) and self.decoder.linear
+        return isinstance(self.decoder, LinearOperator) and self.decoder.linear
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
         if self._latest is None or self._latest[0] is not z:

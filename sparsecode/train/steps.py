@@ -15,12 +15,12 @@ from sparsecode.train.optim import Clip, Optim, OptimiserGroup, clip_, set_rates
 from sparsecode.train.session import Objective, Steps, TrainingSession
 from sparsecode.types import Batch, Loss
 
-__all__ = ["Fused", "Plain", "fuse", "steps_for", "update_weights"]
+__all__ = ["AutogradSteps", "FusedSteps", "fuse", "steps_for", "update_weights"]
 
 FUSED = (bound_updates,)  # each returns the update for models it supports, None for others
 
 
-class Plain:
+class AutogradSteps:
     """The gradients of autograd and the steps of the optimisers of `groups`."""
 
     def __init__(
@@ -65,7 +65,7 @@ def update_weights(
     model.constrain_()
 
 
-class Fused:
+class FusedSteps:
     """Steps from a batch to new weights in one pass, using the state of the `torch.optim.Adam` that they replace.
 
     Only roundings differ. A loss that is not finite changes no weight.
@@ -83,7 +83,9 @@ class Fused:
         """Nothing: `loss` has updated the weights."""
 
 
-def fuse(model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGroup], batch_size: int) -> Fused | None:
+def fuse(
+    model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGroup], batch_size: int
+) -> FusedSteps | None:
     """Fused steps of a model for batches of this size and its optimisers `groups`; None if not supported.
 
     Supported is one group of Adam without clipping.
@@ -92,7 +94,7 @@ def fuse(model: AbstractSparseModel, optim: Optim, groups: Sequence[OptimiserGro
     if adam is None:
         return None
     updates = (made(model, batch_size, adam.moments) for made in FUSED)
-    return next((Fused(update, adam) for update in updates if update is not None), None)
+    return next((FusedSteps(update, adam) for update in updates if update is not None), None)
 
 
 def steps_for(session: TrainingSession) -> Steps:
@@ -100,4 +102,6 @@ def steps_for(session: TrainingSession) -> Steps:
     fused = None
     if session.world == 1:
         fused = fuse(session.model, session.optim, session.groups, session.train.batch_size)
-    return fused or Plain(session.model, session.groups, session.optim.clip, session.objective, session.backward)
+    return fused or AutogradSteps(
+        session.model, session.groups, session.optim.clip, session.objective, session.backward
+    )
