@@ -16,7 +16,7 @@ from sparsecode.evaluate.probes.mlp_probe import mlp_trials
 from sparsecode.evaluate.probes.probe import (
     Probe,
     ProbeReport,
-    Task,
+    ProbeTask,
     features_of,
     judged,
     linear_trials,
@@ -175,7 +175,7 @@ def test_two_layers_and_all_labels(global_rng_untouched: None) -> None:
     """On pixels: more than chance with few labels, more with all of them; no class goes unrecognised."""
     splits = Digits().load()
     how = Probe(labels_per_class=(5,), seeds=1, all_labels=True, standardise=True, strengths=(1.0,))
-    task = Task.of(splits, how)
+    task = ProbeTask.of(splits, how)
     features, pool = features_of(lambda x: x.flatten(1), splits, task)
     few, everything = linear_trials(features, pool, task, how)
     assert (few.labels_per_class, everything.labels_per_class) == (5, splits.train.n // 10)

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.probes.lista_probe import lista_trials
-from sparsecode.evaluate.probes.probe import Features, Probe, Task, Trial, features_of, linear_trials, pca, summary
+from sparsecode.evaluate.probes.probe import Features, Probe, ProbeTask, Trial, features_of, linear_trials, pca, summary
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def flat(x: torch.Tensor) -> torch.Tensor:
 
 def test_subsets_are_balanced_nested_and_differ_by_seed(digits: Splits) -> None:
     how = Probe(labels_per_class=(1, 3, 10), seeds=3)
-    task = Task.of(digits, how)
+    task = ProbeTask.of(digits, how)
     assert digits.train.label is not None
     for (k, seed), positions in task.subsets.items():
         rows = task.rows[positions]
@@ -40,12 +40,12 @@ def test_subsets_are_balanced_nested_and_differ_by_seed(digits: Splits) -> None:
     chosen = [frozenset(task.subsets[10, seed].tolist()) for seed in range(3)]
     assert len(set(chosen)) == 3
     assert len(task.rows) == len(frozenset[int]().union(*chosen))
-    again = Task.of(digits, how)
+    again = ProbeTask.of(digits, how)
     assert all(torch.equal(task.subsets[key], again.subsets[key]) for key in task.subsets)
 
 
 def test_only_what_is_needed_is_encoded(digits: Splits) -> None:
-    task = Task.of(digits, Probe(labels_per_class=(2,), seeds=2))
+    task = ProbeTask.of(digits, Probe(labels_per_class=(2,), seeds=2))
     seen = 0
 
     def counting(x: torch.Tensor) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_only_what_is_needed_is_encoded(digits: Splits) -> None:
 @pytest.mark.parametrize("standardise", [False, True])
 def test_accuracy_is_that_of_scikit_learn_at_the_strength_of_best_validation(digits: Splits, standardise: bool) -> None:
     how = Probe(labels_per_class=(5,), seeds=1, standardise=standardise, strengths=(0.01, 1.0, 100.0))
-    task = Task.of(digits, how)
+    task = ProbeTask.of(digits, how)
     features, pool = features_of(flat, digits, task)
     (trial,) = linear_trials(features, pool, task, how)
 
@@ -84,7 +84,7 @@ def test_accuracy_is_that_of_scikit_learn_at_the_strength_of_best_validation(dig
 
 def test_labels_of_the_test_split_decide_nothing(digits: Splits) -> None:
     how = Probe(labels_per_class=(2,), seeds=2)
-    task = Task.of(digits, how)
+    task = ProbeTask.of(digits, how)
     features, pool = features_of(flat, digits, task)
     wrong = task._replace(test=(task.test + 1) % 10)
     honest, misled = (list(linear_trials(features, pool, t, how)) for t in (task, wrong))
@@ -99,14 +99,14 @@ def test_two_classes_work(digits: Splits) -> None:
 
     pair = digits._replace(train=only(digits.train), valid=only(digits.valid), test=only(digits.test))
     how = Probe(labels_per_class=(20,), seeds=1)
-    task = Task.of(pair, how)
+    task = ProbeTask.of(pair, how)
     features, pool = features_of(flat, pair, task)
     (trial,) = linear_trials(features, pool, task, how)
     assert trial.test > 0.85
 
 
 def test_principal_components_are_those_of_scikit_learn(digits: Splits) -> None:
-    task = Task.of(digits, Probe(labels_per_class=(1,), seeds=1))
+    task = ProbeTask.of(digits, Probe(labels_per_class=(1,), seeds=1))
     x = flat(digits.train.x[task.unlabelled]).numpy()
     expected = PCA(5, svd_solver="full").fit(x).transform(flat(digits.test.x).numpy())
     found = np.asarray(pca(flat, digits, task, 5)(digits.test.x))
@@ -116,7 +116,7 @@ def test_principal_components_are_those_of_scikit_learn(digits: Splits) -> None:
 
 def test_lista_classifier_learns_and_keeps_its_best_weights(digits: Splits, global_rng_untouched: None) -> None:
     how = Probe(labels_per_class=(10,), seeds=1)
-    task = Task.of(digits, how)
+    task = ProbeTask.of(digits, how)
     pixels = Features(*((p - 0.3) / 0.38 for p in features_of(flat, digits, task)[0]))
     first, again = (next(lista_trials(pixels, 16, task)) for _ in range(2))
     assert first == again
@@ -154,7 +154,7 @@ def test_what_cannot_be_probed_is_named(
     digits: Splits, change: Callable[[Splits], Splits], labels: int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Task.of(change(digits), Probe(labels_per_class=(labels,)))
+        ProbeTask.of(change(digits), Probe(labels_per_class=(labels,)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -32,6 +33,22 @@ def test_no_public_name_is_that_of_a_file_beside_it(face: str) -> None:
     }
     rooms = {name for name in module.__all__ if f"{face}.{name}" in FACES or name == "evaluate"}
     assert not files & ({*module.__all__} - rooms)
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A type alias has no name of a class either; the unions `Known`, one in each room, may share theirs."""
+    places: dict[str, list[str]] = {}
+    aliases: dict[str, list[str]] = {}
+    for path in sorted((DOCS / "sparsecode").rglob("*.py")):
+        tree, file = ast.parse(path.read_text()), path.relative_to(DOCS).as_posix()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{file}:{node.lineno}")
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                aliases.setdefault(node.targets[0].id, []).append(f"{file}:{node.lineno}")
+    assert len(places) > 300
+    assert not {name: [*at, *aliases.get(name, ())] for name, at in places.items() if len(at) > 1 or name in aliases}
 
 
 def test_faces_are_light() -> None:

@@ -98,7 +98,7 @@ def _atoms(dictionary: Path) -> NDArray[np.float32]:
     return read_array(dictionary)
 
 
-class _Source(NamedTuple):
+class _PictureSource(NamedTuple):
     """Grey [h, w] or colour [h, w, 3] values as they stand in a file, and what else is to be written again."""
 
     pixels: Pixels
@@ -107,19 +107,19 @@ class _Source(NamedTuple):
     profile: bytes | None = None
 
 
-def _read(path: Path, background: float | None) -> _Source:
+def _read(path: Path, background: float | None) -> _PictureSource:
     if path.suffix.lower() == ".npy":
         array = read_array(path)
         if array.ndim != 2:
             raise ValueError(f"{path}: shape {array.shape}; expected one grey image [h, w]")
-        return _Source(array, None, "array, float32")
+        return _PictureSource(array, None, "array, float32")
     found = read_picture(path, lambda: file_bytes(path), background)
     pixels = found.pixels()
     written = f"{'colour' if pixels.ndim == 3 else 'grey'}, {pixels.dtype}, {pixels.min():.9g} to {pixels.max():.9g}"
-    return _Source(pixels, found.white, f"{written} (file: {found.mode}, {found.bits} bits)", found.profile)
+    return _PictureSource(pixels, found.white, f"{written} (file: {found.mode}, {found.bits} bits)", found.profile)
 
 
-def _require_room(source: _Source, target: Path) -> None:
+def _require_room(source: _PictureSource, target: Path) -> None:
     """Raise UsageError if the file to be written cannot hold such values."""
     kind = source.pixels.dtype
     kinds = {".npy": kind, ".tif": kind, ".tiff": kind, ".png": np.uint16, ".bmp": np.uint8}
@@ -129,7 +129,7 @@ def _require_room(source: _Source, target: Path) -> None:
         )
 
 
-def _write(path: Path, values: Pixels, source: _Source) -> None:
+def _write(path: Path, values: Pixels, source: _PictureSource) -> None:
     if path.suffix.lower() == ".npy":
         save_atomic(path, lambda file: np.save(file, values), checked=True)
         return

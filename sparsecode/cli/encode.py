@@ -27,7 +27,7 @@ __all__ = ["encode_command"]
 
 CHUNK = 1000
 
-Arrays = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def encode_command(asked: using.EncodeArguments) -> None:
     bounds = [model.gap(part, codes) for part, codes in zip(rows, z.split(CHUNK), strict=True)]
     gap = torch.cat([bound for bound in bounds if bound is not None] or [z.new_zeros(0)])
     _refuse_overflow(str(samples or f"{split} split"), z, gap)
-    arrays: Arrays = {"z": z.numpy()} | ({} if label is None else {"label": label.numpy()})
+    arrays: NamedArrays = {"z": z.numpy()} | ({} if label is None else {"label": label.numpy()})
     metadata = {
         "sparsecode": __version__,
         "run": called,
@@ -79,17 +79,17 @@ def encode_command(asked: using.EncodeArguments) -> None:
     )
 
 
-def _write_npz(file: BytesIO, arrays: Arrays, _metadata: dict[str, str]) -> None:
+def _write_npz(file: BytesIO, arrays: NamedArrays, _metadata: dict[str, str]) -> None:
     np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType] - the names are ours
 
 
-def _write_safetensors(file: BytesIO, arrays: Arrays, metadata: dict[str, str]) -> None:
+def _write_safetensors(file: BytesIO, arrays: NamedArrays, metadata: dict[str, str]) -> None:
     from safetensors.numpy import save
 
     file.write(save(arrays, metadata))
 
 
-WRITERS: dict[str, Callable[[BytesIO, Arrays, dict[str, str]], None]] = {
+WRITERS: dict[str, Callable[[BytesIO, NamedArrays, dict[str, str]], None]] = {
     ".npz": _write_npz,
     ".safetensors": _write_safetensors,
 }

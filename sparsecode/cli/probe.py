@@ -23,7 +23,7 @@ from sparsecode.evaluate.probes.probe import (
     Probe,
     ProbeReport,
     ProbeResult,
-    Task,
+    ProbeTask,
     Track,
     features_of,
     linear_trials,
@@ -78,7 +78,7 @@ def probe_command(asked: scoring.ProbeArguments) -> None:
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
     splits = _same_data(paths, moved)
-    task = Task.of(splits, how)
+    task = ProbeTask.of(splits, how)
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
     report = ProbeReport(
@@ -171,7 +171,7 @@ def _transforms(
     coders: tuple[str, ...],
     references: tuple[scoring.Reference, ...],
     splits: Splits,
-    task: Task,
+    task: ProbeTask,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {
         f"{name}, {coder}": transform

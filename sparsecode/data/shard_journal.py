@@ -22,7 +22,7 @@ UNFINISHED, JOURNAL = "unfinished", "journal.json"
 GROUP_BYTES = 8  # of a row's document, which stands before its values
 
 
-Rows = Annotated[int, Meta(ge=0)]
+RowCount = Annotated[int, Meta(ge=0)]
 
 
 class ShardSettings(Spec, tag="shard_settings"):
@@ -41,8 +41,8 @@ class Journal(Spec, tag="shard_journal"):
 
     settings: ShardSettings
     shapes: Annotated[dict[str, tuple[Count, ...]], Meta(min_length=1)]
-    appended: Rows = 0
-    rows: tuple[Rows, Rows, Rows] = (0, 0, 0)
+    appended: RowCount = 0
+    rows: tuple[RowCount, RowCount, RowCount] = (0, 0, 0)
     spans: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 
 from sparsecode.kernels.jit import compiled
 
-__all__ = ["LOGIT", "NEGRELU", "NORMAL", "Objective", "bernoulli", "gaussian", "spike_slab"]
+__all__ = ["LOGIT", "NEGRELU", "NORMAL", "ElboObjective", "bernoulli", "gaussian", "spike_slab"]
 
 NORMAL, LOGIT, NEGRELU = 0, 1, 2  # kinds of posterior
 
@@ -24,7 +24,7 @@ HIGH = ONE - LOW
 LOG_LOW, LOG_HIGH = np.log(LOW), np.log(HIGH)
 
 
-class Objective(NamedTuple):
+class ElboObjective(NamedTuple):
     """Weights of the divergences, divided by the batch size; for spikes: slope of the gate, `warmth` of the slabs, logit of alpha."""
 
     slab: float

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.adam import adam
 from sparsecode.kernels.barrier import more_to_do, wait_for_all
-from sparsecode.kernels.elbo import NORMAL, Objective, bernoulli, gaussian, spike_slab
+from sparsecode.kernels.elbo import NORMAL, ElboObjective, bernoulli, gaussian, spike_slab
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.small_gemm import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
 
@@ -61,7 +61,7 @@ M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPE
 
 class Orders(NamedTuple):
     """Arguments of a step: samples `x` [B, f], `normal` and `uniform` noise for them [B, K], the `kind` of posterior [1];
-    `numbers`, those of an `Objective` and of an `AdamStep`. Scratch for K codes: `noise` [2, K, L], `scale` and `push` [H K, L],
+    `numbers`, those of an `ElboObjective` and of an `AdamStep`. Scratch for K codes: `noise` [2, K, L], `scale` and `push` [H K, L],
     the two parts of the gradient with respect to the encoder's output, H heads; `by_bias` [T, BLOCK]. `sums` [T, 5] are the results.
     """
 
@@ -171,7 +171,7 @@ def _slopes(slopes: Any, parts: Any, columns: Any, orders: Any, first: Any, last
 def _codes(orders: Any, out: Any, z: Any, rows: Any, first: Any, last: Any, sums: Any) -> None:
     """Codes `first` to `last` of z, and of its `rows`, from the encoder's output."""
     numbers = orders.numbers
-    objective = Objective(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
+    objective = ElboObjective(numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
     noise, kind, n = orders.noise, orders.kind[0], len(orders.x)
     columns_from_rows(orders.normal, noise[0], first, last)
     if kind == NORMAL:

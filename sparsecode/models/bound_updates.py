@@ -18,13 +18,13 @@ from sparsecode.ops.rng import Stream, drawn_rows
 from sparsecode.schedules import at
 from sparsecode.types import AdamStep, Batch, Loss
 
-__all__ = ["Moments", "Update", "bound_updates"]
+__all__ = ["MomentsOf", "Update", "bound_updates"]
 
 Update = Callable[[Batch, int, Stream, AdamStep], Loss]
-Moments = Callable[[Tensor], tuple[Tensor, Tensor]]  # of a parameter: those of its gradients and of their squares
+MomentsOf = Callable[[Tensor], tuple[Tensor, Tensor]]  # of a parameter: those of its gradients and of their squares
 
 
-def bound_updates(model: AbstractSparseModel, n: int, moments: Moments) -> Update | None:
+def bound_updates(model: AbstractSparseModel, n: int, moments: MomentsOf) -> Update | None:
     """`loss`, its gradient and Adam's step in one pass for batches of n; None for models without such a pass.
 
     In float32 on CPUs, all weights trained, in small batches.

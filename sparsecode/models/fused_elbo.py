@@ -28,7 +28,7 @@ MEMBERS = 8  # threads, of which each has its part of every layer
 ENDLESS = 2**62
 
 
-Moments = tuple[Tensor, Tensor]
+AdamMoments = tuple[Tensor, Tensor]
 
 
 class Plan(NamedTuple):
@@ -78,10 +78,10 @@ class BoundUpdates:
     """
 
     def __init__(
-        self, n: int, encoder: Sequence[Tensor], decoder: Sequence[Tensor], moments: Callable[[Tensor], Moments]
+        self, n: int, encoder: Sequence[Tensor], decoder: Sequence[Tensor], moments: Callable[[Tensor], AdamMoments]
     ) -> None:
         from sparsecode.kernels.barrier import CAN_WAIT, signals
-        from sparsecode.kernels.elbo import Objective
+        from sparsecode.kernels.elbo import ElboObjective
         from sparsecode.kernels.elbo_step import Layer, Orders, steps
         from sparsecode.kernels.small_gemm import BLOCK, row_length
         from sparsecode.kernels.threads import aligned
@@ -110,7 +110,7 @@ class BoundUpdates:
             normal=zeros(n, n_code),
             uniform=zeros(n, n_code),
             kind=np.zeros(1, np.int64),
-            numbers=zeros(len(Objective._fields) + len(AdamStep._fields)),
+            numbers=zeros(len(ElboObjective._fields) + len(AdamStep._fields)),
             noise=zeros(2, n_code, width),
             scale=zeros(n_out, width),
             push=zeros(n_out, width),
@@ -127,14 +127,14 @@ class BoundUpdates:
         x [B, f] and noise [B, K].
         """
         from sparsecode.kernels.barrier import asleep, call
-        from sparsecode.kernels.elbo import LOGIT, NEGRELU, NORMAL, Objective
+        from sparsecode.kernels.elbo import LOGIT, NEGRELU, NORMAL, ElboObjective
         from sparsecode.kernels.elbo_step import steps
 
         n, orders = len(x), self._orders
-        kind, objective = NORMAL, Objective(plan.slab_weight / n)
+        kind, objective = NORMAL, ElboObjective(plan.slab_weight / n)
         if plan.slope is not None:
             kind = NEGRELU if plan.negrelu else LOGIT
-            objective = Objective(objective.slab, plan.spike_weight / n, plan.slope, plan.warmth, plan.prior)
+            objective = ElboObjective(objective.slab, plan.spike_weight / n, plan.slope, plan.warmth, plan.prior)
         orders.x[...], orders.normal[...] = x.numpy(), normal.numpy()
         if uniform is not None:
             orders.uniform[...] = uniform.numpy()

@@ -28,7 +28,7 @@ __all__ = [
     "Span",
 ]
 
-Share = Annotated[float, Meta(gt=0, le=1, description="of the features")]
+FeatureShare = Annotated[float, Meta(gt=0, le=1, description="of the features")]
 Fill = Annotated[
     Literal["low", "high"] | float,
     Meta(description="the least or the greatest training value (the background of most images), or a number"),
@@ -62,7 +62,7 @@ class CoverLike(Protocol):
 class SaltAndPepper(Spec, tag="salt_and_pepper"):
     """A share of the features becomes the least or the greatest training value, with equal probability."""
 
-    share: Share = 0.1
+    share: FeatureShare = 0.1
 
     def apply(self, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted:  # noqa: ARG002 - the contract
         drawn = drawn_rows(x, x.shape[1:], rng, "uniform")
@@ -73,7 +73,7 @@ class SaltAndPepper(Spec, tag="salt_and_pepper"):
 class MaskPixels(Spec, tag="mask_pixels"):
     """A random share of the features is covered."""
 
-    share: Share = 0.5
+    share: FeatureShare = 0.5
     fill: Fill = "low"
 
     def apply(self, x: Float[Tensor, "b f"], shape: tuple[int, ...], span: Span, rng: torch.Generator) -> Corrupted:  # noqa: ARG002 - the contract

@@ -21,7 +21,7 @@ __all__ = ["ExponentialNoise", "GaussianNoise", "LaplaceNoise", "Noise", "NoiseL
 Sigma = Annotated[
     Annotated[float, Meta(ge=0)] | Schedule, Meta(description="standard deviation; a schedule anneals it to any level")
 ]
-Unit = Annotated[
+SigmaUnit = Annotated[
     Literal["input", "range"], Meta(description="sigma in model space, or in shares of the training samples' range")
 ]
 Centred = Annotated[bool, Meta(description="take out the noise's mean")]
@@ -44,7 +44,7 @@ class GaussianNoise(Spec, tag="gaussian"):
     """x + sigma times standard normal noise."""
 
     sigma: Sigma
-    unit: Unit = "input"
+    unit: SigmaUnit = "input"
 
     def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
         return sigma * drawn_rows(x, x.shape[1:], rng, "normal")
@@ -54,7 +54,7 @@ class LaplaceNoise(Spec, tag="laplace"):
     """x + noise with density exp(-|e| / b) / 2b, b = sigma / sqrt(2)."""
 
     sigma: Sigma
-    unit: Unit = "input"
+    unit: SigmaUnit = "input"
 
     def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
         u = drawn_rows(x, x.shape[1:], rng, "uniform") - 0.5
@@ -66,7 +66,7 @@ class UniformNoise(Spec, tag="uniform"):
     """x + noise uniform on [-sqrt(3) sigma, sqrt(3) sigma]."""
 
     sigma: Sigma
-    unit: Unit = "input"
+    unit: SigmaUnit = "input"
 
     def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
         return sigma * math.sqrt(3) * (2 * drawn_rows(x, x.shape[1:], rng, "uniform") - 1)
@@ -76,7 +76,7 @@ class ExponentialNoise(Spec, tag="exponential"):
     """x + noise with density exp(-e / sigma) / sigma for e >= 0, whose mean is sigma too; with `centred`, the mean is subtracted."""
 
     sigma: Sigma
-    unit: Unit = "input"
+    unit: SigmaUnit = "input"
     centred: Centred = True
 
     def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:
@@ -88,7 +88,7 @@ class PoissonNoise(Spec, tag="poisson"):
     """x + e, e from a Poisson distribution with mean and variance sigma^2; with `centred`, the mean is subtracted."""
 
     sigma: Sigma
-    unit: Unit = "input"
+    unit: SigmaUnit = "input"
     centred: Centred = True
 
     def noise(self, x: Float[Tensor, "b f"], sigma: float, rng: torch.Generator) -> Float[Tensor, "b f"]:

@@ -20,7 +20,7 @@ from sparsecode.specs import Spec
 __all__ = ["Gaussian", "Parameters", "Posterior", "SpikeSlab", "bernoulli_kl", "gaussian_kl"]
 
 CLAMP = 1e-6  # of gamma where its logarithm is taken, in the original's loss
-Share = Annotated[float, Meta(ge=0, le=1)]
+UnitInterval = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Parameters(NamedTuple):
@@ -95,7 +95,9 @@ class SpikeSlab(Spec, tag="spike_slab"):
 
     spike: Literal["logit", "negrelu"] = "logit"
     gate: Gate = SigmoidGate()
-    warm_up: Annotated[Share | Schedule, Meta(description="share of the slab's parameters that samples see")] = 1.0
+    warm_up: Annotated[UnitInterval | Schedule, Meta(description="share of the slab's parameters that samples see")] = (
+        1.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

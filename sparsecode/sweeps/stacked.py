@@ -64,7 +64,7 @@ def stacked(
     return backend
 
 
-class _Member(NamedTuple):
+class _StackedRun(NamedTuple):
     job: Job
     prepared: runner.Prepared
     session: TrainingSession
@@ -75,7 +75,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
     from sparsecode.train.stacked import train_stacked
 
     config, threads = jobs[0].config, torch.get_num_threads()
-    members: list[_Member] = []
+    members: list[_StackedRun] = []
     with ExitStack() as held:
         try:
             fabric = launch(config.train.precision, accelerator)
@@ -89,7 +89,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
                 folder = RunFolder(job.folder, foreign_types(job.config))
                 runner.enter(job.config, folder, held, fabric)
                 prepared = runner.prepare(job.config, folder, splits, fingerprint)
-                members.append(_Member(job, prepared, prepared.session(fabric, () if members else observers)))
+                members.append(_StackedRun(job, prepared, prepared.session(fabric, () if members else observers)))
             except Exception as error:
                 yield Outcome(job, problem=_words(error))
         torch.set_num_threads(threads)  # going on with a run sets those it was begun with
@@ -108,7 +108,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
         yield from (Outcome(member.job) for member in others if member.session.stopped_by)
 
 
-def _concluded(members: Sequence[_Member], threads: int) -> Iterator[Outcome]:
+def _concluded(members: Sequence[_StackedRun], threads: int) -> Iterator[Outcome]:
     """Evaluations in threads, pictures here: matplotlib wants one thread."""
     workers = max(1, min(threads, len(members)))
     share = max(1, threads // workers)

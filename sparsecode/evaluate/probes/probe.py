@@ -26,7 +26,7 @@ __all__ = [
     "ProbePoint",
     "ProbeReport",
     "ProbeResult",
-    "Task",
+    "ProbeTask",
     "Track",
     "Trial",
     "features_of",
@@ -119,7 +119,7 @@ class Trial(NamedTuple):
     least_recall: float | None = None
 
 
-class Task(NamedTuple):
+class ProbeTask(NamedTuple):
     """Which training samples are labelled.
 
     `rows`, sorted, are all those that any subset needs; `subsets` holds positions in `rows` by (labels per class, seed).
@@ -135,7 +135,7 @@ class Task(NamedTuple):
     unlabelled: Tensor
 
     @classmethod
-    def of(cls, splits: Splits, how: Probe) -> Task:
+    def of(cls, splits: Splits, how: Probe) -> ProbeTask:
         """Balanced subsets, nested for each seed. Raises ValueError if labels are missing or a class has too few."""
         label, valid, test = splits.train.label, splits.valid.label, splits.test.label
         if label is None or valid is None or test is None:
@@ -188,7 +188,7 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def features_of(transform: Map, splits: Splits, task: Task, track: Track = untracked) -> tuple[Features, Tensor]:
+def features_of(transform: Map, splits: Splits, task: ProbeTask, track: Track = untracked) -> tuple[Features, Tensor]:
     """`transform` of the samples that the task needs, and of 2 000 unlabelled ones; no others are touched."""
     wanted = (
         splits.train.x[task.rows],
@@ -216,7 +216,7 @@ def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Feature
 
 
 def linear_trials(
-    features: Features, unlabelled: Tensor, task: Task, how: Probe, track: Track = untracked
+    features: Features, unlabelled: Tensor, task: ProbeTask, how: Probe, track: Track = untracked
 ) -> Iterator[Trial]:
     """Multinomial logistic regression with an L2 penalty on each subset: 1/2 |w|^2 + strength * sum of log losses.
 
@@ -249,7 +249,7 @@ def judged(predicted: Any, label: Tensor) -> tuple[float, float]:
     return float(right.mean()), float(recall[np.unique(truth)].min())
 
 
-def pca(normalise: Map, splits: Splits, task: Task, n_components: int) -> Map:
+def pca(normalise: Map, splits: Splits, task: ProbeTask, n_components: int) -> Map:
     """The first principal components of normalised samples, fitted on unlabelled training samples (at most 10 000)."""
     from sklearn.decomposition import PCA
 

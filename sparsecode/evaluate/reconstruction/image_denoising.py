@@ -21,7 +21,7 @@ __all__ = ["CODERS", "LassoPatches", "PatchCoder", "PursuitPatches", "data_space
 
 CHUNK = 16_384  # patches coded together
 Image = NDArray[np.floating[Any]]
-Patches = NDArray[np.float32]
+PatchArray = NDArray[np.float32]
 
 
 class PursuitPatches(Spec, tag="omp"):
@@ -29,7 +29,7 @@ class PursuitPatches(Spec, tag="omp"):
 
     gain: Annotated[Positive, Meta(description="1.15 in the source, for patches of 8 x 8")] = 1.15
 
-    def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
+    def codes(self, x: PatchArray, D: PatchArray, sigma: float) -> PatchArray:
         from sparsecode.kernels.omp import pursue  # numba is slow to import
 
         n_code, n_features = D.shape
@@ -45,7 +45,7 @@ class LassoPatches(Spec, tag="lasso"):
 
     scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.6
 
-    def codes(self, x: Patches, D: Patches, sigma: float) -> Patches:
+    def codes(self, x: PatchArray, D: PatchArray, sigma: float) -> PatchArray:
         return sparse_encode(x, D, self.scale * sigma, tol=1e-2)
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "sap_score",
 ]
 
-Codes = NDArray[np.float64]
+CodeArray = NDArray[np.float64]
 Values = NDArray[np.int64]
 
 BINS = 20
@@ -80,14 +80,14 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
     )
 
 
-def _standardised(codes: Codes) -> Codes:
+def _standardised(codes: CodeArray) -> CodeArray:
     """Each code scaled to mean 0 and standard deviation 1; (nearly) constant codes are 0."""
     spread = codes.std(axis=0)
     varies = spread > LEAST_SPREAD * spread.max(initial=0.0)
     return np.where(varies, (codes - codes.mean(axis=0)) / np.where(varies, spread, 1.0), 0.0)
 
 
-def mutual_information_gap(codes: Codes, values: Values) -> NDArray[np.float64]:
+def mutual_information_gap(codes: CodeArray, values: Values) -> NDArray[np.float64]:
     """(I(z_a; v) - I(z_b; v)) / H(v) of each factor v [n_factors], a and b the codes that know most of it.
 
     I from a histogram of 20 bins of equal width for each code. Source: Chen, Li, Grosse & Duvenaud, NeurIPS 2018, eq. 6.
@@ -114,7 +114,7 @@ def _entropy(counts: NDArray[np.int64]) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def dci(codes: Codes, values: Values, seed: int = 0) -> tuple[DCI, NDArray[np.float64]]:
+def dci(codes: CodeArray, values: Values, seed: int = 0) -> tuple[DCI, NDArray[np.float64]]:
     """Scores from a matrix R [n_code, n_factors] of the importance of each code to a random forest that predicts a factor; and its accuracies.
 
     With R's rows as shares P: D_j = 1 - H(P_j) / log n_factors, weighted by each row's part of the sum of R; with its columns as shares:
@@ -151,7 +151,7 @@ def _concentration(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(total[:, 0] > 0, 1 - entropy / np.log(rows.shape[1]), 0.0)
 
 
-def factor_vae_score(codes: Codes, values: Values, seed: int = 0) -> float:
+def factor_vae_score(codes: CodeArray, values: Values, seed: int = 0) -> float:
     """Accuracy of a majority vote that predicts which factor was held fixed from the code that varies least.
 
     A vote: a factor and one of its values at random, 64 samples that have it, and the code of the least variance, relative to that over
@@ -174,7 +174,7 @@ def factor_vae_score(codes: Codes, values: Values, seed: int = 0) -> float:
     return float(votes[1][np.arange(len(stands_for)), stands_for].sum()) / VOTES
 
 
-def sap_score(codes: Codes, values: Values, names: Sequence[Factor]) -> NDArray[np.float64]:
+def sap_score(codes: CodeArray, values: Values, names: Sequence[Factor]) -> NDArray[np.float64]:
     """For each factor [n_factors], the difference between the scores of the best and the second best single code.
 
     The score of a code for an ordered factor is the squared correlation, another one by the balanced accuracy of thresholds on the code
