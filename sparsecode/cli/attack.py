@@ -10,7 +10,9 @@ from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.networks.robustness import Attack, Robustness, robustness
 from sparsecode.files import write_atomic
+from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.capabilities import classifies
+from sparsecode.nn.adversarial import PGD
 from sparsecode.runs import RunFolder
 from sparsecode.specs import Spec, to_json
 
@@ -21,6 +23,11 @@ class AttackReport(Spec, tag="attack_report"):
     """What `--json` writes."""
 
     runs: dict[str, tuple[Robustness, ...]]
+
+
+def _noisy(model: AmortisedModel) -> bool:
+    """Whether training changed samples at random."""
+    return model.corruption is not None and not isinstance(model.corruption.spec, PGD)
 
 
 def attack_command(asked: scoring.AttackArguments) -> None:
@@ -47,7 +54,7 @@ def attack_command(asked: scoring.AttackArguments) -> None:
         clip = (splits.low, splits.high) if len(splits.shape) > 1 else None
         done: list[Robustness] = []
         for size in eps:
-            for number in (0, draws) if draws and model.spec.corruption is not None else (0,):
+            for number in (0, draws) if draws and _noisy(model) else (0,):
                 how = Attack(kind=kind, eps=size, norm=norm, steps=steps, draws=number)
                 with console.status(f"{described(name)}: attacking at {size:.3g}"):
                     done.append(robustness(model, test, how, clip, seed))

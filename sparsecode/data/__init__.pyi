@@ -1,4 +1,5 @@
 from .arrays import Arrays as Arrays
+from .augmented import Augmented as Augmented
 from .cifar import CIFAR10 as CIFAR10
 from .cifar10_latents import CIFAR10Latents as CIFAR10Latents
 from .class_tasks import ClassTasks as ClassTasks
@@ -35,6 +36,7 @@ __all__ = [
     "LCN",
     "MNIST",
     "Arrays",
+    "Augmented",
     "CIFAR10Latents",
     "ClassTasks",
     "DSprites",

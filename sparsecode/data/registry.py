@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sparsecode.data.arrays import Arrays
+from sparsecode.data.augmented import Augmented
 from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.cifar10_latents import CIFAR10Latents
 from sparsecode.data.class_tasks import ClassTasks
@@ -49,6 +50,7 @@ Known = (
     | Arrays
     | Shards
     | ClassTasks
+    | Augmented
     | InMemory
 )
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from .evaluation import evaluate_model as evaluate_model
 from .measures import DURING_TRAINING as DURING_TRAINING
 from .measures import STANDARD as STANDARD
 from .measures import AnyMeasure as AnyMeasure
+from .networks.under_attack import UnderAttack as UnderAttack
 from .reconstruction.amortisation import amortisation_gap as amortisation_gap
 from .reconstruction.amortisation import model_gaps as model_gaps
 from .reconstruction.denoising import Denoising as Denoising
@@ -55,6 +56,7 @@ __all__ = [
     "Scores",
     "Sites",
     "Table",
+    "UnderAttack",
     "UnitActivity",
     "activity",
     "amortisation_gap",

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from sparsecode.evaluate.base import Measure, Result
+from sparsecode.evaluate.networks.under_attack import UnderAttack
 from sparsecode.evaluate.reconstruction.denoising import Denoising
 from sparsecode.evaluate.reconstruction.restoration import Restoration
 from sparsecode.evaluate.reconstruction.score import Scores
@@ -19,7 +20,7 @@ from sparsecode.leaves import opened
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]
 
-Known = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap
+Known = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap | UnderAttack
 
 if TYPE_CHECKING:
     AnyMeasure = Known | Measure

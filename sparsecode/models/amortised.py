@@ -22,6 +22,7 @@ from sparsecode.models.inputs import takes_samples
 from sparsecode.models.needs import brought, problems
 from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, sparse_step
 from sparsecode.nn.activations import Activation
+from sparsecode.nn.adversarial import PGD
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.normalisers import Identity, Normaliser
@@ -46,7 +47,7 @@ class Amortised(Spec, tag="amortised"):
     n_code: Annotated[int, Meta(ge=1, description="number of codes")]
     activation: Activation
     terms: Annotated[tuple[Term, ...], Meta(description="terms of the loss besides the fidelity")] = ()
-    corruption: Annotated[Corruption | None, Meta(description="of training inputs; targets stay clean")] = None
+    corruption: Annotated[Corruption | PGD | None, Meta(description="of training inputs; targets stay clean")] = None
     normaliser: Normaliser = Identity()
     encoder: Encoder = Affine()
     decoder: Annotated[Decoder, Meta(description="with hidden layers, all but the first, which is the code")] = (
@@ -164,8 +165,22 @@ class AmortisedModel(AbstractSparseModel):
         """decode(z) [B, n_out] of samples x [B, *F], differentiable with respect to x; `rng` adds the noise of the end of training."""
         rows = self._projected(self.normalise(x), before_noise=True)
         noisy = None if rng is None else self.corrupt(rows, rng)
-        rows = self._projected(rows if noisy is None else noisy.x, before_noise=False)
-        return self.decoder.mean(self.activation.infer(self._pre(rows)))
+        return self.answer(rows if noisy is None else noisy.x)
+
+    def answer(self, x: Tensor) -> Tensor:
+        """decode(z) [B, n_out] of inputs x [B, f] where noise is added to them, differentiable with respect to x."""
+        return self.decoder.mean(self.activation.infer(self._pre(self._projected(x, before_noise=False))))
+
+    def error(self, x: Tensor, batch: Batch) -> Tensor:
+        """The task's error [B] of `answer(x)`, for the labels, targets or clean samples of a batch; differentiable in x."""
+        return self._error(self.answer(x), self._projected(x, before_noise=False), batch)
+
+    def _error(self, out: Tensor, x: Tensor, batch: Batch) -> Tensor:
+        if isinstance(self.spec.task, Classify):
+            return self.spec.task.error(out, batch.label)
+        if self.predict is not None:
+            return self.predict.error(out, x, batch.target)
+        return squared_error(out, self.normalise(batch.x))
 
     def _decode(self, z: Tensor) -> Tensor:
         return self.decoder.mean(z)
@@ -188,11 +203,9 @@ class AmortisedModel(AbstractSparseModel):
     @torch.no_grad()
     def objective(self, batch: Batch, z: Tensor) -> Tensor:
         energy = self.energy(batch.x, z).double()
-        if isinstance(self.spec.task, Classify):
-            return energy + self.spec.task.error(self.decoder.mean(z), batch.label)
-        if self.predict is not None:
-            return energy + self.predict.error(self.decoder.mean(z), self._inputs(batch.x), batch.target)
-        return energy
+        if self.reconstructs:
+            return energy
+        return energy + self._error(self.decoder.mean(z), self._inputs(batch.x), batch)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         forward = self._forward(batch, step, rng)
@@ -208,7 +221,7 @@ class AmortisedModel(AbstractSparseModel):
         if self.corruption is not None and self.training:
             self.corruption.advance_(step)
         x = self._projected(clean, before_noise=True)
-        corrupted = self.corrupt(x, rng("corruption"))
+        corrupted = self.corruption and self.corruption(x, rng("corruption"), lambda x: self.error(x, batch))
         x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
         # the codes explain the target less the output of the skip connection
         target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)

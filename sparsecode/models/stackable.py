@@ -8,6 +8,7 @@ from sparsecode.leaves import tag_of
 from sparsecode.losses.weighted import Weighted
 from sparsecode.models.amortised import Amortised
 from sparsecode.nn.activations import ELU, GELU, ReLU, Satlin, Sigmoid, Tanh
+from sparsecode.nn.adversarial import PGD
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.specs import Spec, name_of
 
@@ -24,6 +25,8 @@ def obstacle(spec: Spec) -> str | None:
         return f"model is {type(spec).__name__}, and only Amortised stacks"
     if not isinstance(spec.activation, ACTIVATIONS):
         return f"model.activation is {_tag(spec.activation)}, which is not a plain function of each pre-activation"
+    if isinstance(spec.corruption, PGD):
+        return f"model.corruption is {_tag(spec.corruption)}, which asks each model for its gradients"
     for term in spec.terms:
         reason = term.obstacle() if isinstance(term, Weighted) else "is computed for one model at a time"
         if reason:

@@ -17,6 +17,7 @@ from .activations import Softmax as Softmax
 from .activations import SubtractTopK as SubtractTopK
 from .activations import Tanh as Tanh
 from .activations import TopK as TopK
+from .adversarial import PGD as PGD
 from .affine import Affine as Affine
 from .affine import BiasedDictionary as BiasedDictionary
 from .constraints import Bounded as Bounded
@@ -88,6 +89,7 @@ __all__ = [
     "ELU",
     "GELU",
     "LISTA",
+    "PGD",
     "Activation",
     "ActivationLike",
     "ActivationModule",

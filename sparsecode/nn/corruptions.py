@@ -1,4 +1,4 @@
-"""Corruptions of the encoder's input in training, with a clean target: noise, or masked features. All act in model space."""
+"""Corruptions of the encoder's input in training, with a clean target: noise, masked features, adversarial changes. All act in model space."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from sparsecode.leaves import opened
+from sparsecode.nn.adversarial import PGD, ErrorOf
 from sparsecode.nn.noises import Noise
 from sparsecode.ops.rng import drawn_rows
 from sparsecode.schedules import at
@@ -131,18 +132,27 @@ Corruption = Noise | Cover
 class Corruptor(nn.Module):
     """A corruption of samples of `shape`, with its state: the range of the training data, and the last training step."""
 
-    def __init__(self, spec: Corruption, shape: tuple[int, ...]) -> None:
+    def __init__(self, spec: Corruption | PGD, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.spec, self.shape = spec, shape
-        self.noise: Noise | None = None if isinstance(spec, CoverLike) else spec
+        self.noise: Noise | None = None if isinstance(spec, CoverLike | PGD) else spec
         self._anneals = self.noise is not None and not isinstance(self.noise.sigma, int | float)
         self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
         self.span: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.step: Tensor
 
-    def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator) -> Corrupted:
-        """x, corrupted as at the present training step; after training, as at the next one."""
+    def forward(self, x: Float[Tensor, "b f"], rng: torch.Generator, error: ErrorOf | None = None) -> Corrupted:
+        """x, corrupted as at the present training step; after training, as at the next one.
+
+        Adversarial changes need the `error` of inputs, and are made in training alone.
+        """
+        if isinstance(self.spec, PGD):
+            eps = at(self.spec.eps, int(self.step))
+            if error is None or not self.training or not eps:
+                return Corrupted(x, None)
+            low, high = self.span.tolist()
+            return Corrupted(self.spec.attack(x, error, eps, (low, high), rng), None)
         if isinstance(self.spec, CoverLike):
             low, high = self.span.tolist()
             return self.spec.apply(x, self.shape, Span(low, high), rng)

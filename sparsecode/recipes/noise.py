@@ -16,7 +16,7 @@ from sparsecode import Evaluate, Run
 from sparsecode.data import MNIST, ClassTasks, Data, Digits, Labelled
 from sparsecode.evaluate import DURING_TRAINING, UnitActivity
 from sparsecode.losses import Classify, Reconstruct, Sparsity, Task
-from sparsecode.models import Amortised, Inference, Iterative
+from sparsecode.models import Amortised, Iterative
 from sparsecode.nn import (
     Activation,
     Affine,
@@ -25,8 +25,6 @@ from sparsecode.nn import (
     Free,
     GaussianNoise,
     Inhibition,
-    LinearDictionary,
-    LinearEncoder,
     Perceptron,
     ReLU,
     ResNet50,
@@ -35,7 +33,6 @@ from sparsecode.nn import (
 )
 from sparsecode.penalties import L1
 from sparsecode.schedules import Linear
-from sparsecode.solvers import AdamDescent
 from sparsecode.train import SGD, Adam, Clip, Group, Optim, SparseAdam, Train
 
 __all__ = [
@@ -52,7 +49,6 @@ __all__ = [
     "noise_mnist_classify",
     "noise_mnist_continual",
     "noise_mnist_deep",
-    "noise_mnist_explain_away",
     "noise_mnist_inhibition",
     "noise_mnist_l1",
     "noise_mnist_sdm",
@@ -253,25 +249,6 @@ def noise_mnist_sgd() -> Run:
     """
     optim = Optim(groups={"*.bias": SGD(lr=0.5 / 784), "*.weight": SGD(lr=0.1 / 784)}, clip=Clip(norm=784.0))
     return _mnist(network(1000, 0.3), optim)
-
-
-def noise_mnist_explain_away() -> Run:
-    """Pre-activations of a noisy digit, improved by 5 steps of Adam until they explain the clean one; encoder and decoder follow.
-
-    The explain-away network in the first code of Bricken et al., ICML 2023 (5 inner steps, rate 0.01). Its inner loop also
-    left gradients in the decoder, which this one does not; the decoder has no bias.
-    """
-    model = Iterative(
-        n_code=1000,
-        weight=0.0,
-        link="relu",
-        corruption=GaussianNoise(sigma=0.3),
-        encoder=LinearEncoder(),
-        decoder=LinearDictionary(constraint=Free()),
-        penalty=L1(),
-        inference=Inference(solver=AdamDescent(lr=0.01), max_steps=5, tol=1e-6),
-    )
-    return trained(MNIST(), model, adam_for(784), epochs=20, batch=250, sigmas=(0.1, 0.3, 0.8))
 
 
 def continual(data: Labelled, model: Amortised, epochs_per_task: int, batch: int) -> Run:

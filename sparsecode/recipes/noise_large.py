@@ -7,7 +7,7 @@ pixels, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more. `noise` d
 from __future__ import annotations
 
 from sparsecode import Run
-from sparsecode.data import CIFAR10, CIFAR10Latents
+from sparsecode.data import CIFAR10, Augmented, CIFAR10Latents
 from sparsecode.losses import Classify
 from sparsecode.nn import ConvMixer, ResNet50
 from sparsecode.recipes.noise import adam_for, classifying, continual, network, trained
@@ -22,6 +22,8 @@ __all__ = [
     "noise_latents_classify",
     "noise_latents_continual",
 ]
+
+AUGMENTED = Augmented(source=CIFAR10(), flip=0.5, pad=0, scale=0.75)
 
 
 def noise_latents_continual() -> Run:
@@ -52,15 +54,15 @@ def noise_latents_classify() -> Run:
 
 
 def noise_cifar_convmixer() -> Run:
-    """A ConvMixer of width 256 that classifies CIFAR-10 with noise 0.8 on its pixels; the code is its pooled features. For a GPU.
+    """A ConvMixer of width 256 that classifies augmented images of CIFAR-10 with noise 0.8; the code is its pooled features. For a GPU.
 
-    Bricken et al., ICML 2023, whose networks of this kind (there with augmentation, AdamW 0.01, decay 0.005) are attacked.
+    Bricken et al., ICML 2023, whose networks of this kind (there AdamW 0.01, decay 0.005) are attacked. Images are mirrored, and
+    parts of at least 0.75 of their area are enlarged; not here: RandAugment, colour jitter, random erasing.
     """
     model = network(256, 0.8, encoder=ConvMixer(), task=Classify(n_classes=10))
     adam = Adam(lr=1e-3, weight_decay=0.005, decoupled=True)
-    return trained(
-        CIFAR10(), model, Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0)), epochs=150, batch=128
-    )
+    optim = Optim(groups={"encoder": adam, "decoder": adam}, clip=Clip(norm=1.0))
+    return trained(AUGMENTED, model, optim, epochs=150, batch=128)
 
 
 def noise_cifar_resnet50() -> Run:
