@@ -41,10 +41,10 @@ from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import select_top
 from sparsecode.penalties import L0, L1
+from sparsecode.records import Batch
 from sparsecode.train.fit import launch
 from sparsecode.train.optim import Adam, Clip, Optim, build
 from sparsecode.train.steps import AutogradSteps
-from sparsecode.types import Batch
 
 SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
 SIZES["l1"] = SIZES["jumprelu"] = SIZES["topk"][:3]

@@ -19,6 +19,7 @@ from sparsecode.init_from import InitFrom
 from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import ModelSpec, build_model
+from sparsecode.records import Event
 from sparsecode.reports.run_figures import figures_of
 from sparsecode.runner import train_one
 from sparsecode.runs import Run, RunFolder, loaded_from
@@ -27,7 +28,6 @@ from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Observer, ProgressBar, Record
 from sparsecode.train.optim import Adam, Clip, Group, Optim
 from sparsecode.train.plan import Train
-from sparsecode.types import Event
 
 __all__ = ["Fitted", "fit"]
 

@@ -10,7 +10,7 @@ from sparsecode.data import Digits, Splits
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 
 @cache

@@ -15,8 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sparsecode import omp_encode, sparse_encode
 from sparsecode.models.iterative import Inference, Iterative
 from sparsecode.penalties import L1, ElasticNet, GroupL2, LogSum, Proximal
+from sparsecode.records import Solution
 from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, QuadraticEnergy, Solver, solve
-from sparsecode.types import Solution
 
 Array = NDArray[Any]
 

@@ -26,9 +26,9 @@ from sparsecode.nn.perceptron import Perceptron
 from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L0, L1, GroupL2, Hoyer, LogSum, TanhPenalty
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runner import run
 from sparsecode.runs import Run
-from sparsecode.types import Batch
 
 SHAPE = (1, 8, 8)
 PLAIN = Affine(centred=False, start="uniform")

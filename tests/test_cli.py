@@ -18,9 +18,9 @@ from sparsecode.cli.main import COMMANDS
 from sparsecode.data import Digits
 from sparsecode.models.iterative import Iterative
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Event
 from sparsecode.runs import RunFolder
 from sparsecode.train.observers import TRACKERS, Observer
-from sparsecode.types import Event
 
 Capture = pytest.CaptureFixture[str]
 

@@ -16,12 +16,12 @@ from sparsecode.coders import coders_today, in_words
 from sparsecode.models.storage import build_model
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Event
 from sparsecode.runner import RunConflictError, run
 from sparsecode.runs import RunFolder
 from sparsecode.specs import plain
 from sparsecode.sweeps.results import read_results
 from sparsecode.train.observers import MetricsFile, read_metrics
-from sparsecode.types import Event
 
 FROZEN = Path(__file__).parent / "frozen/format-1"
 CODERS = {

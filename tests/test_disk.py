@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from toys import SHORT
 
 from sparsecode.cli import main
+from sparsecode.records import Event
 from sparsecode.runs import RunFolder
 from sparsecode.train.observers import ProgressBar
-from sparsecode.types import Event
 
 Capture = pytest.CaptureFixture[str]
 

@@ -24,9 +24,9 @@ from sparsecode.nn import Affine, ReLU, TopK
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import Gaussian
 from sparsecode.nn.priors import StandardNormal
+from sparsecode.records import Event
 from sparsecode.runner import RunConflictError
 from sparsecode.train import Adam, Optim, Train
-from sparsecode.types import Event
 
 X = np.random.default_rng(0).random((300, 12), np.float32)
 SPEC = Amortised(n_code=20, activation=TopK(k=3))

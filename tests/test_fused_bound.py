@@ -17,8 +17,8 @@ from sparsecode.nn.perceptron import Perceptron, PerceptronModule
 from sparsecode.nn.posteriors import Gaussian, Posterior, SpikeSlab
 from sparsecode.nn.priors import Prior, PseudoInputs, SpikeSlabPrior, StandardNormal
 from sparsecode.ops.rng import Stream, generator
+from sparsecode.records import AdamStep, Batch, Loss
 from sparsecode.schedules import Linear
-from sparsecode.types import AdamStep, Batch, Loss
 
 N_CODE, STEP = 12, 5
 SPIKES = SpikeSlabPrior(alpha=0.05)

@@ -11,8 +11,8 @@ from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.nn.normalisers import Standardise
 from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L1
+from sparsecode.records import Batch
 from sparsecode.solvers import FISTA, QuadraticEnergy, solve
-from sparsecode.types import Batch
 
 both_signs = pytest.mark.parametrize("positive", [True, False], ids=["positive", "signed"])
 

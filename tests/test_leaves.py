@@ -21,8 +21,8 @@ import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Digits
 from sparsecode.models.storage import build_model, save_model
+from sparsecode.records import Event
 from sparsecode.specs import differences, from_json, to_json
-from sparsecode.types import Event
 
 replace = msgspec.structs.replace
 PAGE = Path(__file__).parents[1] / "docs/leaves.md"

@@ -11,8 +11,8 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.sweep_report import report_experiment
 from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.evaluate.variational.elbo import Bound
-from sparsecode.experiments import EXPERIMENTS
 from sparsecode.frontiers import frontier_of
+from sparsecode.named_sweeps import EXPERIMENTS
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder

@@ -13,8 +13,8 @@ from toys import toy
 
 from sparsecode.data import Digits
 from sparsecode.evaluate.units.activity import Activity
-from sparsecode.experiments import EXPERIMENTS
 from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.named_sweeps import EXPERIMENTS
 from sparsecode.nn.activations import ReLU, Softmax
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
@@ -23,10 +23,10 @@ from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.projection import Projection
 from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runner import run
 from sparsecode.schedules import Linear
 from sparsecode.sweeps import Axis, jobs_of, serial, sweep
-from sparsecode.types import Batch
 
 replace = msgspec.structs.replace
 PLAIN = Affine(centred=False, start="uniform")

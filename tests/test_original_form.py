@@ -17,10 +17,10 @@ from sparsecode.nn.decoders import OneHidden
 from sparsecode.nn.normalisers import Standardise
 from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.schedules import Clock, resolve
 from sparsecode.solvers import CoupledEnergy, DecoderEnergy, QuadraticEnergy, energy_of, solve
 from sparsecode.train.optim import build, set_rates
-from sparsecode.types import Batch
 
 Tensors = dict[str, torch.Tensor]
 

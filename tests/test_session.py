@@ -13,6 +13,7 @@ from toys import toy
 
 from sparsecode.cli import main
 from sparsecode.data import Digits
+from sparsecode.records import Event
 from sparsecode.runner import run
 from sparsecode.runs import Extension, Run, RunFolder
 from sparsecode.schedules import Linear, resolve
@@ -20,7 +21,6 @@ from sparsecode.sweeps import Axis, jobs_of, stacked
 from sparsecode.train import Adam, Observer, Optim, StopTraining, Train
 from sparsecode.train.fit import launch, open_session, train_alone
 from sparsecode.train.plan import clock
-from sparsecode.types import Event
 
 replace = msgspec.structs.replace
 

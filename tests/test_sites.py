@@ -32,9 +32,9 @@ from sparsecode.nn.normalisers import Centre, Normaliser, Standardise, Whiten
 from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L1
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
-from sparsecode.types import Batch
 
 PLAIN = Affine(centred=False, start="uniform")
 FREE = BiasedDictionary(constraint=Free(), bias="zero", sites=True)

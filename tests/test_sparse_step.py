@@ -15,7 +15,7 @@ from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.ops.rng import Stream
 from sparsecode.penalties import L0, L1, TanhPenalty
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 KINDS: dict[str, dict[str, Any]] = {
     "topk": {"activation": TopK(k=9), "terms": (AuxK(dead_after=300),)},

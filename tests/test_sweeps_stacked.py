@@ -12,13 +12,13 @@ import torch
 
 from sparsecode.cli import main
 from sparsecode.evaluate.units.activity import Activity
-from sparsecode.experiments import EXPERIMENTS, Experiment
+from sparsecode.named_sweeps import EXPERIMENTS, Experiment
 from sparsecode.overrides import replaced
 from sparsecode.plots.sweep import SweepPoint, sweep_lines
+from sparsecode.records import Event
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
 from sparsecode.sweeps import Axis, Job, Outcome, curves_of, jobs_of, read_results, serial, stacked, sweep
-from sparsecode.types import Event
 
 SHORT = ("train.epochs=1", "train.evaluate_every=0.5", "train.log_every=5", "evaluate.sigmas=[0.3]", "model.n_code=32")
 

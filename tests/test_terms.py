@@ -22,11 +22,11 @@ from sparsecode.ops.rng import Stream
 from sparsecode.overrides import OverrideError, assign, value_at
 from sparsecode.penalties import L0, L1, Hoyer, TanhPenalty
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runs import Run, RunFolder
 from sparsecode.specs import differences, unpack
 from sparsecode.sweeps import Axis, jobs_of
 from sparsecode.sweeps.earlier import current
-from sparsecode.types import Batch
 
 X = torch.rand(40, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -34,8 +34,8 @@ from sparsecode.evaluate.variational.traversal import (
     there_and_back,
     through_zero,
 )
-from sparsecode.experiments import EXPERIMENTS
 from sparsecode.models.variational import Variational
+from sparsecode.named_sweeps import EXPERIMENTS
 from sparsecode.nn.convnet import ConvNet
 from sparsecode.nn.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood, Normal
 from sparsecode.nn.normalisers import Identity, Normaliser, Standardise, Whiten

@@ -22,10 +22,10 @@ from sparsecode.nn.posteriors import Gaussian, SpikeSlab
 from sparsecode.nn.priors import PseudoInputs, SpikeSlabPrior, StandardNormal
 from sparsecode.ops.rng import Stream, generator
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runs import Evaluate
 from sparsecode.schedules import Linear
 from sparsecode.train.optim import Adam
-from sparsecode.types import Batch
 
 SPIKES = {"posterior": SpikeSlab(), "prior": SpikeSlabPrior()}
 PLAIN = {"posterior": Gaussian(), "prior": StandardNormal()}

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.experiments import EXPERIMENTS
+from sparsecode.named_sweeps import EXPERIMENTS
 from sparsecode.recipes import RECIPES
 from sparsecode.specs import to_json
 

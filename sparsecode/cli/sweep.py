@@ -13,8 +13,8 @@ from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
 from sparsecode.cli.signals import Terminated, terminable
 from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experiment
-from sparsecode.experiments import EXPERIMENTS, Experiment
 from sparsecode.files import require_own
+from sparsecode.named_sweeps import EXPERIMENTS, Experiment
 from sparsecode.recipes import RECIPES
 from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
 from sparsecode.train.observers import Observer, ProgressBar

@@ -14,9 +14,9 @@ from rich.table import Table
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import with_deviation
 from sparsecode.evaluate.reconstruction.references import ReferencePoint
-from sparsecode.experiments import Experiment
 from sparsecode.files import write_atomic
 from sparsecode.frontiers import Frontier, FrontierRow, frontier_of, reference_curves
+from sparsecode.named_sweeps import Experiment
 from sparsecode.plots import FrontierPoint, sparsity_frontier
 from sparsecode.plots.saving import save_figure
 from sparsecode.plots.sweep import SweepPoint, sweep_panels

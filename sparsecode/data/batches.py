@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sparsecode.data.splits import Samples
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 __all__ = ["batches", "steps_per_epoch"]
 

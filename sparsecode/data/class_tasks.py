@@ -16,8 +16,8 @@ from sparsecode.data.mnist import MNIST, FashionMNIST
 from sparsecode.data.sklearn_data import Digits
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.rng import generator
+from sparsecode.records import Batch
 from sparsecode.specs import Count, Seed, Spec
-from sparsecode.types import Batch
 
 __all__ = ["ClassTasks", "Labelled", "TaskStream"]
 

@@ -14,8 +14,8 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from sparsecode.data.splits import Reader, Samples, Split, Splits
 from sparsecode.ops.arrays import array_of, native
 from sparsecode.ops.rng import generator
+from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
-from sparsecode.types import Batch
 
 __all__ = ["InMemory", "splits_from"]
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from sparsecode.data.shard_index import DTYPES, Index, Shard, ShardSite, read_index, read_into
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.rng import generator
+from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
-from sparsecode.types import Batch
 
 __all__ = ["Chosen", "ShardStream", "Shards"]
 

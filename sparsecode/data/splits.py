@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.rng import generator
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 __all__ = ["Factor", "Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]
 

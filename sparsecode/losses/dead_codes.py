@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sparsecode.losses.term import CodeSums, Forward, TermModule, TrainingTerm
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.collective import gather_over_ranks, sum_over_ranks, world_size
+from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Count, NonNegative, Positive
-from sparsecode.types import Code, SparseCode
 
 __all__ = ["AuxK", "Resample", "Revival", "auxiliary_error", "depth", "directions"]
 

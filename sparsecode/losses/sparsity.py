@@ -14,8 +14,8 @@ from sparsecode.nn.activations import ActivationModule, JumpReLUModule
 from sparsecode.nn.affine import BiasedDictionaryModule
 from sparsecode.nn.constraints import UnitNorm
 from sparsecode.penalties import L1, GroupL2, Penalty
+from sparsecode.records import Code, SparseCode
 from sparsecode.specs import name_of
-from sparsecode.types import Code, SparseCode
 
 __all__ = ["Sparsity", "SparsityTerm", "norms"]
 

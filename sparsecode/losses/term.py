@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.rng import Stream
+from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Spec, name_of
-from sparsecode.types import Code, SparseCode
 
 __all__ = ["CodeSums", "Forward", "TermLike", "TermModule", "Terms", "TrainingTerm"]
 

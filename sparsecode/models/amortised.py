@@ -28,8 +28,8 @@ from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.projection import Projection
 from sparsecode.ops.rng import Stream, generator
+from sparsecode.records import Batch, Loss
 from sparsecode.specs import Spec
-from sparsecode.types import Batch, Loss
 
 __all__ = ["Amortised", "AmortisedModel"]
 

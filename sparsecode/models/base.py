@@ -13,8 +13,8 @@ from sparsecode.leaves import tag_of
 from sparsecode.models.inputs import takes_codes, takes_samples
 from sparsecode.nn.corruptions import Corrupted
 from sparsecode.ops.rng import Stream
+from sparsecode.records import Batch, Loss
 from sparsecode.specs import Spec
-from sparsecode.types import Batch, Loss
 
 __all__ = ["AbstractSparseModel"]
 

@@ -15,8 +15,8 @@ from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.nn.posteriors import SpikeSlab
 from sparsecode.nn.priors import SpikeSlabPriorModule
 from sparsecode.ops.rng import Stream, drawn_rows
+from sparsecode.records import AdamStep, Batch, Loss
 from sparsecode.schedules import at
-from sparsecode.types import AdamStep, Batch, Loss
 
 __all__ = ["MomentsOf", "Update", "bound_updates"]
 

@@ -18,8 +18,8 @@ from sparsecode.nn.likelihoods import Bernoulli
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import Gaussian, SpikeSlab
 from sparsecode.nn.priors import SpikeSlabPrior, StandardNormal
+from sparsecode.records import AdamStep
 from sparsecode.specs import Spec
-from sparsecode.types import AdamStep
 
 __all__ = ["MOST", "BoundUpdates", "ElboSums", "Plan", "fuses"]
 

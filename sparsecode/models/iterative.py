@@ -21,6 +21,7 @@ from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.rng import Stream, generator
 from sparsecode.penalties import L1, GroupL2, Penalty, Proximal
+from sparsecode.records import Batch, Loss, Solution
 from sparsecode.schedules import Schedule, at
 from sparsecode.solvers.coupled_energy import CoupledEnergy
 from sparsecode.solvers.decoder_energy import DecoderEnergy, Rectified, energy_of
@@ -28,7 +29,6 @@ from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import solve
 from sparsecode.solvers.scaling import solve_in_any_units
 from sparsecode.specs import Spec, name_of
-from sparsecode.types import Batch, Loss, Solution
 
 __all__ = ["Inference", "Iterative", "IterativeModel"]
 

@@ -14,7 +14,7 @@ from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
 from sparsecode.ops.dense_codes import encode_decode
 from sparsecode.ops.sparse_codes import bf16_is_fast, decode_sparse
-from sparsecode.types import Code, SparseCode
+from sparsecode.records import Code, SparseCode
 
 __all__ = ["Arithmetic", "Step", "made_dense_by", "sparse_step"]
 

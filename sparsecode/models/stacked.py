@@ -24,8 +24,8 @@ from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.matmul import onednn_is_faster, product
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import bf16_is_fast
+from sparsecode.records import Batch, Loss
 from sparsecode.specs import name_of
-from sparsecode.types import Batch, Loss
 
 __all__ = ["WIDE", "Drawn", "Stacked"]
 

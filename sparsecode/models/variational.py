@@ -23,9 +23,9 @@ from sparsecode.nn.posteriors import Gaussian, Parameters, Posterior
 from sparsecode.nn.priors import Divergence, Prior, StandardNormal
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.ops.rng import Stream, generator
+from sparsecode.records import Batch, Loss
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Spec
-from sparsecode.types import Batch, Loss
 
 __all__ = ["Variational", "VariationalModel"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from sparsecode.kernels import on_device
 from sparsecode.ops.scratch import borrowed
 from sparsecode.ops.sparse_layout import dense, from_dense, offsets_of
-from sparsecode.types import SparseCode
+from sparsecode.records import SparseCode
 
 __all__ = [
     "Products",

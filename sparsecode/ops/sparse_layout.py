@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sparsecode.types import SparseCode
+from sparsecode.records import SparseCode
 
 __all__ = ["dense", "from_dense", "keep", "offsets_of", "samples_of"]
 

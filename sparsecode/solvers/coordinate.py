@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from sparsecode.penalties import L1, ElasticNet
+from sparsecode.records import Solution
 from sparsecode.solvers.energy import Energy, QuadraticEnergy, rounded_up
 from sparsecode.specs import Spec
-from sparsecode.types import Solution
 
 __all__ = ["CoordinateDescent"]
 

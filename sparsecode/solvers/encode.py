@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
+from sparsecode.records import Solution
 from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_like, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver
 from sparsecode.solvers.scaling import solve_in_any_units
-from sparsecode.types import Solution
 
 __all__ = ["sparse_encode"]
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from sparsecode.leaves import opened, unfit
 from sparsecode.ops.collective import any_rank
 from sparsecode.penalties import Convex, Proximal
+from sparsecode.records import Solution
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.coupled_energy import CoupledEnergy
 from sparsecode.solvers.decoder_energy import DecoderEnergy
 from sparsecode.solvers.energy import Energy, QuadraticEnergy
 from sparsecode.solvers.evtimova_fista import EvtimovaFISTA
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent, Algorithm, Stops
-from sparsecode.types import Solution
 
 __all__ = ["CHECK_EVERY", "Solver", "checked_penalty", "checked_solver", "solve"]
 

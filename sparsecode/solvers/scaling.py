@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from sparsecode.penalties import Convex, Proximal, Rescales
+from sparsecode.records import Solution
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.evtimova_fista import EvtimovaFISTA
 from sparsecode.solvers.gradient import FISTA, ISTA, AdamDescent
 from sparsecode.solvers.loop import Solver, solve
-from sparsecode.types import Solution
 
 __all__ = ["exponents", "lost", "reach", "shifted", "solve_in_any_units", "squares_fit"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsecode.records import AdamStep
 from sparsecode.schedules import at
 from sparsecode.train.optim import Adam, Clip, OptimiserGroup
-from sparsecode.types import AdamStep
 
 __all__ = ["AdamState", "clipped_adam"]
 

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from sparsecode.coders import coders_today
 from sparsecode.files import write_atomic
+from sparsecode.records import Event
 from sparsecode.specs import converted, parsed
-from sparsecode.types import Event
 
 __all__ = ["TRACKERS", "MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
 

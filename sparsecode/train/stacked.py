@@ -13,11 +13,11 @@ from sparsecode.data.batches import steps_per_epoch
 from sparsecode.data.splits import Reader
 from sparsecode.models.stacked import WIDE, Drawn, Stacked
 from sparsecode.ops.rng import Stream, drawn_rows
+from sparsecode.records import Batch, Loss
 from sparsecode.train.adam_state import clipped_adam
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.session import Signal, TrainingSession
 from sparsecode.train.steps import update_weights
-from sparsecode.types import Batch, Loss
 
 __all__ = ["train_stacked"]
 

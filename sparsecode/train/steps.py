@@ -10,10 +10,10 @@ from torch import Tensor
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.bound_updates import Update, bound_updates
 from sparsecode.ops.rng import Stream
+from sparsecode.records import Batch, Loss
 from sparsecode.train.adam_state import AdamState
 from sparsecode.train.optim import Clip, Optim, OptimiserGroup, clip_, set_rates
 from sparsecode.train.session import Objective, Steps, TrainingSession
-from sparsecode.types import Batch, Loss
 
 __all__ = ["AutogradSteps", "FusedSteps", "fuse", "steps_for", "update_weights"]
 

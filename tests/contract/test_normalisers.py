@@ -20,7 +20,7 @@ from sparsecode.nn.normalisers import (
     Whiten,
 )
 from sparsecode.ops.rng import Stream
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 NORMALISERS: list[Normaliser] = [
     Identity(),

@@ -20,13 +20,13 @@ from sparsecode.models.storage import build_model, load_model, save_model
 from sparsecode.models.variational import Variational
 from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch, Event
 from sparsecode.runner import run
 from sparsecode.runs import Run
 from sparsecode.schedules import resolve
 from sparsecode.specs import from_json, to_json
 from sparsecode.train.optim import build
 from sparsecode.train.plan import clock
-from sparsecode.types import Batch, Event
 
 
 def figures_of(config: Run) -> frozenset[str]:

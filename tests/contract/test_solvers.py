@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import L1, ElasticNet, LogSum
+from sparsecode.records import Solution
 from sparsecode.solvers import FISTA, ISTA, CoordinateDescent, QuadraticEnergy, Solver, solve
-from sparsecode.types import Solution
 
 SOLVERS: list[Solver] = [ISTA(), FISTA(), CoordinateDescent()]
 

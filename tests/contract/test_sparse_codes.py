@@ -10,7 +10,7 @@ from sparsecode.data import Photos
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
 from sparsecode.ops.scratch import borrowed
-from sparsecode.types import SparseCode
+from sparsecode.records import SparseCode
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W, b, centre, D
 

@@ -21,9 +21,9 @@ from sparsecode.data import Digits
 from sparsecode.data.shard_writer import ShardWriter
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Event
 from sparsecode.runner import run
 from sparsecode.runs import Run, RunFolder
-from sparsecode.types import Event
 
 SHORT = {
     "data": {"type": "digits"},

@@ -31,9 +31,9 @@ from sparsecode.nn.normalisers import Centre
 from sparsecode.ops.rng import Stream
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runner import run as start_run
 from sparsecode.runs import RunFolder
-from sparsecode.types import Batch
 
 WRITTEN = ("saelens", "dictionary_learning", "sparsify", "openai", "sparsecode")
 

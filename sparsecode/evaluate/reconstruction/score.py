@@ -24,7 +24,7 @@ from sparsecode.evaluate.metrics import (
 )
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.types import Batch
+from sparsecode.records import Batch
 
 __all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "Scores", "score", "validated", "wanted_of"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products
-from sparsecode.types import Code, SparseCode
+from sparsecode.records import Code, SparseCode
 
 __all__ = ["CROWD", "ActivationLike", "ActivationModule", "level_of"]
 

@@ -14,8 +14,8 @@ from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products, select_above
 from sparsecode.ops.straight_through import above, jump_relu
+from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Spec
-from sparsecode.types import Code, SparseCode
 
 __all__ = ["Gated", "JumpReLU", "JumpReLUModule", "ReLU", "Satlin", "Sigmoid"]
 

@@ -14,9 +14,9 @@ from sparsecode.ops.collective import gather_over_ranks, world_size
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.sparse_codes import Products, select_above, select_top
 from sparsecode.ops.sparse_layout import keep
+from sparsecode.records import Code, SparseCode
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec
-from sparsecode.types import Code, SparseCode
 
 __all__ = ["BatchTopK", "BatchTopKModule", "K", "ScheduledK", "TopK", "check_k", "top_k"]
 

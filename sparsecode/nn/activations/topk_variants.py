@@ -18,8 +18,8 @@ from sparsecode.nn.activations.base import ActivationModule
 from sparsecode.nn.activations.topk import K, ScheduledK, check_k
 from sparsecode.ops.collective import sum_over_ranks
 from sparsecode.ops.rng import Stream, drawn_rows
+from sparsecode.records import Code
 from sparsecode.specs import Count, Spec
-from sparsecode.types import Code
 
 __all__ = ["GABASwitch", "LearnedK", "SampledK", "SubtractTopK"]
 
