@@ -22,11 +22,11 @@ from sparsecode.models.stackable import obstacle
 from sparsecode.nn import PGD, Affine, ReLU
 from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch, Event
 from sparsecode.runner import run
 from sparsecode.schedules import Linear
 from sparsecode.specs import from_json, to_json
 from sparsecode.train import StopTraining
-from sparsecode.types import Batch, Event
 
 replace = msgspec.structs.replace
 FREE = (-1e9, 1e9)

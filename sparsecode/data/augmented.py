@@ -18,8 +18,8 @@ from sparsecode.data.olivetti import Olivetti
 from sparsecode.data.sklearn_data import Digits, Photos
 from sparsecode.data.splits import Reader, Samples, Splits
 from sparsecode.ops.rng import generator
+from sparsecode.records import Batch
 from sparsecode.specs import Spec
-from sparsecode.types import Batch
 
 __all__ = ["Augmented", "AugmentedStream", "Pictures"]
 

@@ -9,7 +9,7 @@ from sparsecode.leaves import opened
 from sparsecode.losses.dead_codes import AuxK, Resample
 from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
-from sparsecode.losses.sparsity import Sparsity
+from sparsecode.losses.penalty_term import Sparsity
 from sparsecode.losses.target_l0 import TargetL0, TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, TermLike, TermModule, TrainingTerm

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsecode.losses.sparsity import norms
+from sparsecode.losses.penalty_term import norms
 from sparsecode.losses.term import CodeSums, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.nn.activations import ActivationModule

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsecode.losses.sparsity import SparsityTerm
+from sparsecode.losses.penalty_term import SparsityTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel

@@ -15,9 +15,9 @@ from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.nn.adversarial import PGD
 from sparsecode.ops.rng import generator
+from sparsecode.records import Batch
 from sparsecode.schedules import at
 from sparsecode.specs import Count
-from sparsecode.types import Batch
 
 __all__ = ["Attacked", "UnderAttack"]
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from sparsecode.leaves import opened
 from sparsecode.nn.activations.base import ActivationLike, ActivationModule
+from sparsecode.nn.activations.batch_topk import BatchTopK, BatchTopKModule
 from sparsecode.nn.activations.elementwise import Gated, JumpReLU, JumpReLUModule, ReLU, Satlin, Sigmoid
-from sparsecode.nn.activations.inhibition import Inhibition
+from sparsecode.nn.activations.lateral_inhibition import Inhibition
 from sparsecode.nn.activations.smooth import ELU, GELU, Softmax, Tanh
-from sparsecode.nn.activations.topk import BatchTopK, BatchTopKModule, TopK, top_k
-from sparsecode.nn.activations.topk_variants import GABASwitch, LearnedK, SampledK, SubtractTopK
+from sparsecode.nn.activations.topk import TopK, top_k
+from sparsecode.nn.activations.topk_inhibition import GABASwitch, LearnedK, SampledK, SubtractTopK
 
 __all__ = [
     "ELU",
