@@ -93,7 +93,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "digits-latents": _latents("digits-vae", "digits-vsc", sizes="2,4,8,16,32"),
     "mnist-latents": _latents("mnist-vae", "mnist-vsc-50", "mnist-vsc-20", "mnist-vsc-1", sizes=SIZES),
-    "fashion-latents": _latents("fashion-vae", "fashion-vsc", sizes=SIZES),
+    "fashion-latents": _latents("fashion-vae", "fashion-vsc-50", "fashion-vsc-20", "fashion-vsc-1", sizes=SIZES),
     # In seconds to minutes on a laptop, on data that need no download: the five ablations in small.
     "noise-digits-width": _units(
         "Wider layers are sparser",

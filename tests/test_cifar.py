@@ -48,7 +48,7 @@ def write_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     remote = Remote(
         path.name, "cifar10", "https://example.invalid/c", f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
     )
-    monkeypatch.setattr("sparsecode.data.cifar._ARCHIVE", remote)
+    monkeypatch.setattr("sparsecode.data.cifar.ARCHIVE", remote)
     return path
 
 
@@ -79,9 +79,9 @@ def test_every_layout_gives_the_same_images(layout: str, root: Path, monkeypatch
         case "excerpt":
             write_excerpt(root / "cifar10_train10k_test1k.npz")
         case _:
-            path = write_archive(root / "download" / "cifar-10-binary.tar.gz", monkeypatch)
+            write_archive(root / "cifar10" / "cifar-10-binary.tar.gz", monkeypatch)
             monkeypatch.delenv("SPARSECODE_DATA")
-            monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", lambda *_, **__: str(path))
+            monkeypatch.setenv("SPARSECODE_CACHE", str(root))
     splits = SMALL.load()
     assert (splits.shape, splits.low, splits.high) == ((3, 32, 32), 0, 1)
     for split, rows in zip(splits[:3], (slice(0, 30), slice(35, 40), slice(40, 48)), strict=True):

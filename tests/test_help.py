@@ -17,7 +17,16 @@ from sparsecode.cli.options import table_of
 from sparsecode.recipes import RECIPES
 
 TRAIN = [["train", "digits-sdl"], ["train", "acts-matryoshka"], ["train", "--resume", "runs/a"]]
-ASKED = [[], *([name] for name in COMMANDS), ["runs", "ls"], ["runs", "show"], ["runs", "compare"], *TRAIN]
+ASKED = [
+    [],
+    *([name] for name in COMMANDS),
+    ["runs", "ls"],
+    ["runs", "show"],
+    ["runs", "compare"],
+    ["data", "get"],
+    ["data", "ls"],
+    *TRAIN,
+]
 PROGRAM = """
 import contextlib, io, os, sys
 

@@ -6,6 +6,7 @@ import os
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from sparsecode.data import MNIST, FashionMNIST
 from sparsecode.data.downloads import Remote, contents
-from sparsecode.data.mnist import _FASHION, parse_idx
+from sparsecode.data.mnist import FASHION, parse_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
@@ -73,7 +74,9 @@ def test_a_missing_file_is_named_with_its_place_and_remedy(folder: Path) -> None
         MNIST().load()
     message = str(caught.value)
     assert message.startswith(f"{FIRST}: not in {folder} (neither gzipped nor unpacked). ")
-    assert f"Put it there from {PUBLISHED}{FIRST}, or unset SPARSECODE_DATA to download it" in message
+    assert (
+        f"Put it there from {PUBLISHED}{FIRST}, as `sparsecode data get` does, or unset SPARSECODE_DATA to" in message
+    )
 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-20], lambda d: d[:5], lambda d: b"not gzip", lambda _: b""])
@@ -122,26 +125,29 @@ def test_a_file_is_taken_unpacked(folder: Path) -> None:
 
 def test_a_failed_download_says_what_was_tried_and_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def offline(*_: Any, **__: Any) -> str:
-        raise ConnectionError("no network")
+        raise URLError(ConnectionError("no network"))
 
     monkeypatch.delenv("SPARSECODE_DATA", raising=False)
     monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
-    monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", offline)
+    monkeypatch.setattr("sparsecode.data.fetch.urlopen", offline)
+    monkeypatch.setattr("sparsecode.data.fetch.PAUSE", 0.0)
     with pytest.raises(FileNotFoundError) as caught:
         contents(REMOTE)
     assert str(caught.value) == (
-        f"f.gz: not in {tmp_path / 'mnist'}, and the download from {REMOTE.url} failed (ConnectionError). "
+        f"f.gz: not in {tmp_path / 'mnist'}, and the download from {REMOTE.url} failed (no network). "
         "Check the network, or set SPARSECODE_DATA to a folder that holds mnist/f.gz"
     )
 
 
 def test_a_damaged_download_says_what_to_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "f.gz").write_bytes(gzip.compress(b"something else"))
+    path = tmp_path / "mnist" / "f.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzip.compress(b"something else"))
     monkeypatch.delenv("SPARSECODE_DATA", raising=False)
-    monkeypatch.setattr("sparsecode.data.downloads.pooch.retrieve", lambda *_, **__: str(tmp_path / "f.gz"))
+    monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"not the published file .*; delete it to download it again from") as caught:
         contents(REMOTE)
-    assert str(caught.value).startswith(f"{tmp_path / 'f.gz'}: ")
+    assert str(caught.value).startswith(f"{path}: ")
 
 
 def numbered(remote: Remote) -> bytes:
@@ -177,7 +183,7 @@ def test_smaller_splits_are_beginnings_of_the_whole(monkeypatch: pytest.MonkeyPa
     assert [numbers(split.x) for split in splits[:3]] == [[20948, 56127, 40804], [10658, 20558], [0]]
 
 
-FASHION = (FIRST, "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+NAMES = (FIRST, "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
 
 @pytest.fixture
@@ -187,11 +193,11 @@ def fashion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
     sums: list[tuple[str, str]] = []
-    for name in FASHION:
+    for name in NAMES:
         content = numbered(Remote(name, "", "", ""))
         (folder / name).write_bytes(gzip.compress(content, 1))
         sums.append(("md5:of the published file", hashlib.sha256(content).hexdigest()))
-    monkeypatch.setattr("sparsecode.data.mnist._FASHION", _FASHION._replace(sums=tuple(sums)))
+    monkeypatch.setattr("sparsecode.data.mnist.FASHION", FASHION._replace(sums=tuple(sums)))
     return folder
 
 
@@ -203,7 +209,7 @@ def test_fashion_mnist_is_read_from_its_files_and_split_as_mnist(fashion: Path) 
     assert splits.valid.label.tolist() == [8, 8, 4]
 
 
-@pytest.mark.parametrize("name", FASHION)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_file_of_fashion_mnist_is_verified(name: str, fashion: Path) -> None:
     content = bytearray(gzip.decompress((fashion / name).read_bytes()))
     content[-1] ^= 1
@@ -214,7 +220,7 @@ def test_every_file_of_fashion_mnist_is_verified(name: str, fashion: Path) -> No
 
 
 def test_files_of_mnist_do_not_pass_for_fashion_mnist(fashion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsecode.data.mnist._FASHION", _FASHION)
+    monkeypatch.setattr("sparsecode.data.mnist.FASHION", FASHION)
     with pytest.raises(ValueError, match=r"expected c59f468a2f67\.\.\."):
         FashionMNIST().load()
     (fashion / FIRST).unlink()

@@ -12,6 +12,7 @@ from sparsecode.data import (
     CIFAR10,
     MNIST,
     Arrays,
+    CelebA,
     CIFAR10Latents,
     ClassTasks,
     Digits,
@@ -74,7 +75,7 @@ def _kind(model: Iterative | Amortised | Variational) -> tuple[object, ...]:
 # Kinds whose parts have tests of their own and meet here in the slow tests alone; the first is large, whatever its size in codes.
 SELDOM = (
     "noise-cifar-resnet50", "noise-cifar-convmixer", "noise-digits-attention", "noise-mnist-deep", "noise-mnist-inhibition",
-    "mnist-conv-vsc", "mnist-vsc-2", "mnist-vsc-50", "mnist-vdl-nl", "acts-skip-transcoder",
+    "mnist-conv-vsc", "celeba-conv-vsc", "mnist-vsc-2", "mnist-vsc-50", "mnist-vdl-nl", "acts-skip-transcoder",
 )  # fmt: skip
 KINDS = [
     name
@@ -116,7 +117,7 @@ def toy(name: str, folder: Path, steps: int = 10, **train: float | str) -> Run:
         data = ClassTasks(source=Digits(), epochs_per_task=1)
     if isinstance(data, Shapes):
         data = replace(data, n_train=300, n_valid=50, n_test=50)
-    if isinstance(data, MNIST | FashionMNIST | Olivetti):
+    if isinstance(data, MNIST | FashionMNIST | Olivetti | CelebA):
         data = Arrays(path=str(big_digits(folder)))
     if isinstance(data, Photos):
         data = replace(data, size=8, n_train=300, n_valid=50, n_test=50)

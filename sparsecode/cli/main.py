@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, parsed, parsed_subcommand, repeated, train, using
+from sparsecode.cli.arguments import UsageError, data, parsed, parsed_subcommand, repeated, train, using
 from sparsecode.cli.console import Console
 from sparsecode.files import printable
 
@@ -64,6 +64,11 @@ COMMANDS = {
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.recipes", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),
+    "data": Command("download data sets, and list those that are there", "sparsecode.cli.data"),
+}
+SUBCOMMANDS = {
+    "runs": {"ls": using.RunsLsArguments, "show": using.RunsShowArguments, "compare": using.RunsCompareArguments},
+    "data": {"get": data.DataGetArguments, "ls": data.DataLsArguments},
 }
 
 EXIT_CODES = (
@@ -168,12 +173,8 @@ def _run(name: str, argv: list[str]) -> int:
             _train_overview(Console())
             return OK
         train.print_help(argv)
-    if name == "runs":
-        asked = parsed_subcommand(
-            {"ls": using.RunsLsArguments, "show": using.RunsShowArguments, "compare": using.RunsCompareArguments},
-            argv,
-            "sparsecode runs",
-        )
+    if name in SUBCOMMANDS:
+        asked = parsed_subcommand(SUBCOMMANDS[name], argv, f"sparsecode {name}")
     elif command.arguments:
         kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), f"{name.capitalize()}Arguments")
         asked = parsed(kind, repeated(argv, ("--set", "--over")), f"sparsecode {name}")

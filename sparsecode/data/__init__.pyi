@@ -1,5 +1,6 @@
 from .arrays import Arrays as Arrays
 from .augmented import Augmented as Augmented
+from .celeba import CelebA as CelebA
 from .cifar import CIFAR10 as CIFAR10
 from .cifar10_latents import CIFAR10Latents as CIFAR10Latents
 from .class_tasks import ClassTasks as ClassTasks
@@ -38,6 +39,7 @@ __all__ = [
     "Arrays",
     "Augmented",
     "CIFAR10Latents",
+    "CelebA",
     "ClassTasks",
     "DSprites",
     "Data",

@@ -18,20 +18,22 @@ from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
 
-__all__ = ["CIFAR10", "parse_records"]
+__all__ = ["ARCHIVE", "CIFAR10", "EXCERPT", "FIRST", "parse_records"]
 
 Bytes = NDArray[np.uint8]
 
-_ARCHIVE = Remote(
+ARCHIVE = Remote(
     "cifar-10-binary.tar.gz",
     "cifar10",
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "md5:c32a1d4ab5d03f1284b67883e8d87530",
+    size=170_052_171,
 )
 _INSIDE = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 _TEST = "test_batch.bin"
-_EXCERPT = "cifar10_train10k_test1k.npz"
+FIRST = tuple(f"{ARCHIVE.folder}/{folder}{_TRAIN[0]}" for folder in (f"{_INSIDE}/", ""))  # of the unpacked files
+EXCERPT = "cifar10_train10k_test1k.npz"
 _SHAPE, _CLASSES = (3, 32, 32), 10
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -44,7 +46,7 @@ def parse_records(data: bytes, name: str) -> tuple[Bytes, Bytes]:
     record = 1 + 3 * 32 * 32
     if not data or len(data) % record:
         raise ValueError(
-            f"{name}: {len(data)} bytes; expected records of {record} bytes. Get it again from {_ARCHIVE.url}"
+            f"{name}: {len(data)} bytes; expected records of {record} bytes. Get it again from {ARCHIVE.url}"
         )
     rows = np.frombuffer(data, np.uint8).reshape(-1, record)
     _check_labels(rows[:, 0], name)
@@ -102,8 +104,8 @@ def _find() -> _Found:
     root = os.environ.get(VARIABLE)
     if not root:
         return _from_archive()
-    folder, excerpt = Path(root) / _ARCHIVE.folder, Path(root) / _EXCERPT
-    if (folder / _ARCHIVE.name).is_file():
+    folder, excerpt = Path(root) / ARCHIVE.folder, Path(root) / EXCERPT
+    if (folder / ARCHIVE.name).is_file():
         return _from_archive()
     for place in (folder / _INSIDE, folder):
         if any((place / name).is_file() for name in (*_TRAIN, _TEST)):
@@ -111,19 +113,19 @@ def _find() -> _Found:
     if excerpt.is_file():
         return _from_excerpt(excerpt)
     raise FileNotFoundError(
-        f"{_ARCHIVE.name}: not in {folder}, nor are its files ({_TRAIN[0]}, ...), nor is there {excerpt}. Put the first "
-        f"there from {_ARCHIVE.url}, or unset {VARIABLE} to download it"
+        f"{ARCHIVE.name}: not in {folder}, nor are its files ({_TRAIN[0]}, ...), nor is there {excerpt}. Put the first "
+        f"there from {ARCHIVE.url}, or unset {VARIABLE} to download it"
     )
 
 
 def _unpacked(path: Path) -> bytes:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, beside others of CIFAR-10; unpack {_ARCHIVE.url} there")
+        raise FileNotFoundError(f"{path}: no such file, beside others of CIFAR-10; unpack {ARCHIVE.url} there")
     return path.read_bytes()
 
 
 def _from_archive() -> _Found:
-    path = published(_ARCHIVE)
+    path = published(ARCHIVE)
     with tarfile.open(path) as archive:
 
         def read(name: str) -> bytes:
@@ -145,7 +147,7 @@ def _from_excerpt(path: Path) -> _Found:
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged, or without x_train, y_train, x_test and y_test ({error}); replace it, or put "
-            f"{_ARCHIVE.name} from {_ARCHIVE.url} into {path.parent / _ARCHIVE.folder}"
+            f"{ARCHIVE.name} from {ARCHIVE.url} into {path.parent / ARCHIVE.folder}"
         ) from None
     for images, labels in ((found.train, found.train_label), (found.test, found.test_label)):
         if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), *_SHAPE):

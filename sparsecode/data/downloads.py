@@ -9,11 +9,10 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-import pooch
-
+from sparsecode.data.fetch import DownloadError, fetch, mismatch, partial
 from sparsecode.files import cache_folder
 
-__all__ = ["VARIABLE", "Remote", "contents", "published"]
+__all__ = ["VARIABLE", "Remote", "contents", "downloaded", "home", "located", "present", "published", "verified"]
 
 VARIABLE = "SPARSECODE_DATA"
 
@@ -22,7 +21,7 @@ class Remote(NamedTuple):
     """A file to be had: its name, the folder it is kept in, where to get it, and checksums.
 
     `packed` ("sha256:..." or "md5:...") is of the file as published; `content` is the SHA-256 sum of what is inside a
-    gzipped file, the same however it was packed.
+    gzipped file, the same however it was packed. `size`, in bytes, is about that of the published file.
     """
 
     name: str
@@ -30,6 +29,7 @@ class Remote(NamedTuple):
     url: str
     packed: str
     content: str = ""
+    size: int = 0
 
 
 def contents(remote: Remote) -> bytes:
@@ -39,50 +39,81 @@ def contents(remote: Remote) -> bytes:
     once to the cache. Raises FileNotFoundError or ValueError saying which file, where it was looked for and
     what to do.
     """
-    path, remedy = _locate(remote)
+    path = located(remote)
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if path.suffix == ".gz" else data
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != remote.content:
+        raise ValueError(f"{path}: damaged or cut short ({error}); {_remedy(remote)}") from None
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != remote.content:
         raise ValueError(
-            f"{path}: not the published file (SHA-256 of its contents {found[:12]}..., expected "
-            f"{remote.content[:12]}...); {remedy}"
+            f"{path}: not the published file (SHA-256 of its contents {actual[:12]}..., expected "
+            f"{remote.content[:12]}...); {_remedy(remote)}"
         )
     return data
 
 
+def verified(remote: Remote) -> None:
+    """Raise ValueError naming a file unless it is the published one, however packed; FileNotFoundError as `contents`."""
+    if remote.content:
+        contents(remote)
+    else:
+        published(remote)
+
+
 def published(remote: Remote) -> Path:
     """The path of a file as it was published, verified by `packed`; looked for, and errors, as in `contents`."""
-    path, remedy = _locate(remote)
-    kind, _, expected = remote.packed.partition(":")
-    found = pooch.file_hash(str(path), alg=kind)
-    if found != expected:
-        raise ValueError(
-            f"{path}: not the published file ({kind.upper()} {found[:12]}..., expected {expected[:12]}...); {remedy}"
-        )
+    path = located(remote)
+    if wrong := mismatch(path, remote.packed):
+        raise ValueError(f"{path}: not the published file ({wrong}); {_remedy(remote)}")
     return path
 
 
-def _locate(remote: Remote) -> tuple[Path, str]:
-    plain = remote.name.removesuffix(".gz")
-    if root := os.environ.get(VARIABLE):
-        folder = Path(root) / remote.folder
-        for name in (remote.name, plain):
-            if (folder / name).is_file():
-                return folder / name, f"replace it with the file from {remote.url}"
+def home(remote: Remote) -> Path:
+    """The folder that a file is kept in: below `$SPARSECODE_DATA`, or below the cache if that is not set."""
+    return Path(os.environ.get(VARIABLE) or cache_folder()) / remote.folder
+
+
+def present(remote: Remote) -> Path | None:
+    """The path of a file, as published or unpacked, if it is there; not verified."""
+    names = (remote.name, remote.name.removesuffix(".gz")) if os.environ.get(VARIABLE) else (remote.name,)
+    return next((home(remote) / name for name in names if (home(remote) / name).is_file()), None)
+
+
+def located(remote: Remote) -> Path:
+    """The path of a file, as in `contents`; not verified, unless it had to be downloaded."""
+    if path := present(remote):
+        return path
+    if os.environ.get(VARIABLE):
+        unpacked = " (neither gzipped nor unpacked)" if remote.name.endswith(".gz") else ""
         raise FileNotFoundError(
-            f"{remote.name}: not in {folder} (neither gzipped nor unpacked). Put it there from {remote.url}, or unset "
-            f"{VARIABLE} to download it"
+            f"{remote.name}: not in {home(remote)}{unpacked}. Put it there from {remote.url}, as `sparsecode data get` does, or "
+            f"unset {VARIABLE} to download it into the cache"
         )
-    cache = cache_folder() / remote.folder
-    try:
-        path = pooch.retrieve(remote.url, remote.packed, fname=remote.name, path=cache, progressbar=False)
-    except Exception as error:  # requests and pooch raise many kinds; each means that there is no file
-        raise FileNotFoundError(
-            f"{remote.name}: not in {cache}, and the download from {remote.url} failed ({type(error).__name__}). "
-            f"Check the network, or set {VARIABLE} to a folder that holds {remote.folder}/{remote.name}"
-        ) from error
-    return Path(path), f"delete it to download it again from {remote.url}"
+    return downloaded(remote)
+
+
+def downloaded(remote: Remote) -> Path:
+    """The path of a file, downloaded into its `home` whatever lies elsewhere, unless it is there.
+
+    Raises FileNotFoundError naming the file if it cannot be had; what arrived is kept, and continued by the next call.
+    """
+    path = home(remote) / remote.name
+    if not path.is_file():
+        try:
+            fetch(remote.url, path, remote.packed)
+        except DownloadError as error:
+            kept = partial(path).stat().st_size if partial(path).exists() else 0
+            later = f"; {kept} bytes are kept, the same command continues from there" if kept else ""
+            raise FileNotFoundError(
+                f"{remote.name}: not in {path.parent}, and the download from {remote.url} failed ({error}){later}. Check the "
+                f"network, or set {VARIABLE} to a folder that holds {remote.folder}/{remote.name}"
+            ) from error
+    return path
+
+
+def _remedy(remote: Remote) -> str:
+    if os.environ.get(VARIABLE):
+        return f"replace it with the file from {remote.url}"
+    return f"delete it to download it again from {remote.url}"

@@ -20,13 +20,14 @@ from sparsecode.data.shapes import FACTORS
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Seed, Spec, to_json
 
-__all__ = ["DSprites"]
+__all__ = ["PUBLISHED", "DSprites"]
 
-_FILE = Remote(
+PUBLISHED = Remote(
     "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
     "dsprites",
     "https://github.com/google-deepmind/dsprites-dataset/raw/master/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
     "md5:7da33b31b13a06f4b04a70402ce90c2e",
+    size=26_729_168,
 )
 CHUNK = 4096  # images unpacked at a time: all of them are 3 GB
 _SHAPE, _PIXELS = (64, 64), 64 * 64
@@ -48,7 +49,7 @@ class DSprites(Spec, tag="dsprites"):
     seed: Seed = 0
 
     def load(self) -> Splits:
-        path = published(_FILE)
+        path = published(PUBLISHED)
         values = _classes(path)
         sizes = (self.n_train, self.n_valid, self.n_test)
         if sum(sizes) > len(values):
@@ -56,7 +57,7 @@ class DSprites(Spec, tag="dsprites"):
                 f"DSprites: n_train + n_valid + n_test is {sum(sizes)}, and {path} holds {len(values)} images; expected at most that"
             )
         rows = np.random.RandomState(self.seed).permutation(len(values))[: sum(sizes)]
-        key = key_of(to_json(self), _FILE.packed.encode())
+        key = key_of(to_json(self), PUBLISHED.packed.encode())
         folder = cached("dsprites", key, lambda aside: _build(path, rows, sizes, aside))
         factors = torch.from_numpy(values[rows]).split(sizes)
         train, valid, test = (
@@ -106,4 +107,4 @@ def _images(path: Path) -> Generator[NDArray[np.uint8]]:
 
 
 def _wrong(path: Path, what: str) -> ValueError:
-    return ValueError(f"{path}: not the dSprites file ({what}); replace it with the file from {_FILE.url}")
+    return ValueError(f"{path}: not the dSprites file ({what}); replace it with the file from {PUBLISHED.url}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -29,6 +30,7 @@ from sparsecode.ops.cores import cores
 from sparsecode.specs import Positive, Seed, Spec, to_json
 
 __all__ = [
+    "PARTS",
     "Background",
     "ImageFiles",
     "ImageFolder",
@@ -40,6 +42,7 @@ __all__ = [
     "reader",
     "warn_of_skipped",
     "workers",
+    "write_squares",
 ]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -229,26 +232,13 @@ class ImageFolder(Spec, tag="image_folder"):
 
     def _write(self, files: ImageFiles, read: Callable[[str], Image.Image], folder: Path) -> None:
         sizes = sizes_of_shares(len(files.names), self.valid, self.test, self.path)
-        shape = (1 if self.grey else 3, self.size, self.size)
-        require_space(folder, len(files.names) * int(np.prod(shape)))
         order = np.random.RandomState(self.seed).permutation(len(files.names)).tolist()
         if self.labelled:
             with written(folder / LABELS, (len(order),)) as append:
                 append(torch.tensor(self._classes(files))[order])
-
-        def sample(i: int) -> torch.Tensor:
-            square = _centre(read(files.names[i]), self.size).reshape(self.size, self.size, -1).permute(2, 0, 1)
-            return square.expand(shape)  # pictures of more than 8 bits are grey
-
-        with workers() as pool, progress(f"images of {files.path.name}", len(order)) as report:
-            done = 0
-            for part, n in zip(PARTS, sizes, strict=True):
-                with written(folder / f"{part}.npy", (n, *shape)) as append:
-                    for start in range(done, done + n, CHUNK):
-                        rows = list(pool.map(sample, order[start : min(start + CHUNK, done + n)]))
-                        append(torch.stack(rows))
-                        report(start + len(rows))
-                done += n
+        names = iter([files.names[i] for i in order])
+        parts = [list(islice(names, n)) for n in sizes]
+        write_squares(files.path, parts, read, (1 if self.grey else 3, self.size, self.size), folder)
 
     def _classes(self, files: ImageFiles) -> list[int]:
         """The class of each image. Raises ValueError naming one that lies in no folder."""
@@ -261,10 +251,43 @@ class ImageFolder(Spec, tag="image_folder"):
         return [order[name] for name in of]
 
 
-def _centre(image: Image.Image, size: int) -> torch.Tensor:
-    """The central square of an image at size x size, in [0, 1]."""
-    side = min(image.size)
+def write_squares(
+    source: Path,
+    parts: Sequence[Sequence[str]],
+    read: Callable[[str], Image.Image],
+    shape: tuple[int, int, int],
+    folder: Path,
+    crop: int | None = None,
+) -> None:
+    """Write the pictures that `read` gives for the names of each part, train, valid and test, to `<part>.npy` [n, *shape].
+
+    Each is its central square of `crop` pixels, by default as large as may be, resized. Raises OSError without the space on disk,
+    ValueError naming a picture that is smaller than `crop`.
+    """
+    total = sum(map(len, parts))
+    require_space(folder, total * int(np.prod(shape)))
+
+    def sample(name: str) -> torch.Tensor:
+        image = read(name)
+        if crop is not None and min(image.size) < crop:
+            raise ValueError(f"{source / name}: {image.width} x {image.height} pixels; expected at least crop, {crop}")
+        return _centre(image, shape[-1], crop).expand(shape)  # pictures of more than 8 bits are grey
+
+    with workers() as pool, progress(f"images of {source.name}", total) as report:
+        done = 0
+        for part, names in zip(PARTS, parts, strict=True):
+            with written(folder / f"{part}.npy", (len(names), *shape)) as append:
+                for start in range(0, len(names), CHUNK):
+                    rows = list(pool.map(sample, names[start : start + CHUNK]))
+                    append(torch.stack(rows))
+                    done += len(rows)
+                    report(done)
+
+
+def _centre(image: Image.Image, size: int, crop: int | None) -> torch.Tensor:
+    """The central square of an image, of `crop` pixels or as large as may be, at size x size: [c, size, size] in [0, 1]."""
+    side = crop or min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    values = torch.from_numpy(np.array(square))
+    values = torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1)
     return values.clamp(0, 1) if square.mode == "F" else values.float().div_(255)  # resizing rounds

@@ -14,7 +14,7 @@ from sparsecode.data.downloads import Remote, contents
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Spec
 
-__all__ = ["MNIST", "FashionMNIST", "parse_idx"]
+__all__ = ["DIGITS", "FASHION", "MNIST", "FashionMNIST", "parse_idx"]
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -36,17 +36,21 @@ def parse_idx(data: bytes, name: str) -> NDArray[Any]:
 
 
 class _Source(NamedTuple):
-    """Four files by the usual names: folder, address, and for each the sum of the published file and of what is in it."""
+    """Four files by the usual names: folder, address, and for each its size and the sums of the published file and of what is in it."""
 
     folder: str
     url: str
+    sizes: tuple[int, ...]
     sums: tuple[tuple[str, str], ...]
 
-    def arrays(self) -> list[NDArray[Any]]:
+    def files(self) -> tuple[Remote, ...]:
         """Train images, train labels, test images, test labels."""
-        pairs = zip(_NAMES, self.sums, strict=True)
-        files = (Remote(name, self.folder, self.url + name, packed, content) for name, (packed, content) in pairs)
-        return [parse_idx(contents(file), file.name) for file in files]
+        each = zip(_NAMES, self.sums, self.sizes, strict=True)
+        return tuple(Remote(name, self.folder, self.url + name, *sums, size) for name, sums, size in each)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """What is in these files."""
+        return [parse_idx(contents(file), file.name) for file in self.files()]
 
 
 _NAMES = (
@@ -55,9 +59,10 @@ _NAMES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
-_MNIST = _Source(
+DIGITS = _Source(
     "mnist",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    (9_912_422, 28_881, 1_648_877, 4_542),
     (
         (
             "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -77,9 +82,10 @@ _MNIST = _Source(
         ),
     ),
 )
-_FASHION = _Source(
+FASHION = _Source(
     "fashion-mnist",
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    (26_421_880, 29_515, 4_422_102, 5_148),
     (
         (
             "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -119,7 +125,7 @@ class MNIST(Spec, tag="mnist"):
     n_test: TestSize = 10_000
 
     def load(self) -> Splits:
-        return _load(_MNIST, self.n_train, self.n_valid, self.n_test)
+        return _load(DIGITS, self.n_train, self.n_valid, self.n_test)
 
 
 class FashionMNIST(Spec, tag="fashion_mnist"):
@@ -133,7 +139,7 @@ class FashionMNIST(Spec, tag="fashion_mnist"):
     n_test: TestSize = 10_000
 
     def load(self) -> Splits:
-        return _load(_FASHION, self.n_train, self.n_valid, self.n_test)
+        return _load(FASHION, self.n_train, self.n_valid, self.n_test)
 
 
 def _load(source: _Source, n_train: int, n_valid: int, n_test: int) -> Splits:

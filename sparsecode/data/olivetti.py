@@ -16,14 +16,15 @@ from sparsecode.data.numpy_files import read_npz
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Seed, Spec
 
-__all__ = ["Olivetti"]
+__all__ = ["FILE", "MATLAB", "Olivetti"]
 
 FILE = "olivetti_faces.npz"
-_MATLAB = Remote(
+MATLAB = Remote(
     "olivettifaces.mat",
     "olivetti",
     "https://ndownloader.figshare.com/files/5976027",
     "sha256:b612fb967f2dc77c9c62d3e1266e0c73d5fca46a4b8906c18e454d41af987794",
+    size=3_700_000,
 )
 _PEOPLE, _EACH, _SIDE = 40, 10, 64
 
@@ -81,7 +82,7 @@ def _faces() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     else:
         from scipy.io import loadmat
 
-        path = published(_MATLAB)
+        path = published(MATLAB)
         columns = np.asarray(loadmat(path, variable_names=["faces"])["faces"])  # [4096, 400], each image by columns
         images = columns.T.reshape(-1, _SIDE, _SIDE).transpose(0, 2, 1)
         person = np.arange(len(images)) // _EACH

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sparsecode.data.arrays import Arrays
 from sparsecode.data.augmented import Augmented
+from sparsecode.data.celeba import CelebA
 from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.cifar10_latents import CIFAR10Latents
 from sparsecode.data.class_tasks import ClassTasks
@@ -40,6 +41,7 @@ Known = (
     | FashionMNIST
     | CIFAR10
     | CIFAR10Latents
+    | CelebA
     | ImageFolder
     | Shapes
     | DSprites

@@ -95,7 +95,12 @@ RECIPES: dict[str, Recipe] = {
     "mnist-conv-vsc": Recipe("variational", "mnist_conv_vsc"),
     "fashion-vae": Recipe("variational", "fashion_vae"),
     "fashion-vsc": Recipe("variational", "fashion_vsc"),
+    "fashion-vsc-50": Recipe("variational", "fashion_vsc_50"),
+    "fashion-vsc-20": Recipe("variational", "fashion_vsc_20"),
+    "fashion-vsc-1": Recipe("variational", "fashion_vsc_1"),
     "shapes-vae": Recipe("variational", "shapes_vae"),
     "shapes-vsc": Recipe("variational", "shapes_vsc"),
     "olivetti-conv-vsc": Recipe("variational", "olivetti_conv_vsc"),
+    "celeba-vsc": Recipe("variational", "celeba_vsc"),
+    "celeba-conv-vsc": Recipe("variational", "celeba_conv_vsc"),
 }

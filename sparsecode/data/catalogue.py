@@ -1,0 +1,80 @@
+"""The data sets that have files: what they need, and what of it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsecode.data import celeba, cifar, cifar10_latents, dsprites, minilm, mnist, olivetti
+from sparsecode.data.downloads import VARIABLE, Remote, home, present
+from sparsecode.data.fetch import partial
+
+__all__ = ["Dataset", "Status", "datasets", "status"]
+
+
+class Dataset(NamedTuple):
+    """Published files; paths below `$SPARSECODE_DATA` of what the loader accepts in place of the first: the same in another form, or less."""
+
+    files: tuple[Remote, ...]
+    others: tuple[str, ...] = ()
+    excerpts: tuple[str, ...] = ()
+
+
+class Status(NamedTuple):
+    """What is there of a data set: paths of files, what is missing and how many bytes of that an earlier download has left.
+
+    `instead` is the path of another form that the loader accepts, `excerpt` of a smaller one; `size`, in bytes, is of the files there.
+    """
+
+    paths: tuple[Path, ...]
+    instead: Path | None
+    excerpt: Path | None
+    missing: tuple[Remote, ...]
+    arrived: int
+    size: int
+
+    @property
+    def complete(self) -> bool:
+        return not self.missing and bool(self.paths or self.instead)
+
+
+def datasets() -> dict[str, Dataset]:
+    """By the names that `sparsecode data get` takes, then those without a published copy."""
+    pictures = [
+        f"celeba/{folder}{name}" for folder in ("", "Img/") for name in (celeba.PICTURES, f"{celeba.PICTURES}.zip")
+    ]
+    return {
+        "mnist": Dataset(mnist.DIGITS.files()),
+        "fashion": Dataset(mnist.FASHION.files()),
+        "celeba": Dataset(celeba.FILES, tuple(pictures)),
+        "cifar10": Dataset((cifar.ARCHIVE,), cifar.FIRST, (cifar.EXCERPT,)),
+        "dsprites": Dataset((dsprites.PUBLISHED,)),
+        "olivetti": Dataset((olivetti.MATLAB,), (olivetti.FILE,)),
+        "cifar10-latents": Dataset((), (cifar10_latents.FILE,)),
+        "minilm": Dataset((), (minilm.FILE,)),
+    }
+
+
+def status(dataset: Dataset) -> Status:
+    """What is there, without reading it."""
+    found = {remote: path for remote in dataset.files if (path := present(remote))}
+    missing = [remote for remote in dataset.files if remote not in found]
+    instead, excerpt = (None if found else _first(names) for names in (dataset.others, dataset.excerpts))
+    missing = [remote for remote in missing if not instead or remote != dataset.files[0]]
+    asides = [partial(home(remote) / remote.name) for remote in missing]
+    files = [path for path in (*found.values(), instead, excerpt) if path and path.is_file()]
+    return Status(
+        tuple(found.values()),
+        instead,
+        excerpt,
+        tuple(missing),
+        sum(path.stat().st_size for path in asides if path.exists()),
+        sum(path.stat().st_size for path in files),
+    )
+
+
+def _first(names: tuple[str, ...]) -> Path | None:
+    """The first of these paths below `$SPARSECODE_DATA` that is there."""
+    root = os.environ.get(VARIABLE)
+    return next((path for name in names if root and (path := Path(root) / name).exists()), None)
