@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.evaluate.metrics import CodeUse, hoyer, treves_rolls
-from sparsecode.evaluate.units.activity import Activity, UnitUse, activity, noise_source
+from sparsecode.evaluate.units.activity import Activity, activity, noise_source
+from sparsecode.evaluate.units.unit_use import UnitUse
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.nn.activations import ReLU, TopK

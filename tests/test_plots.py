@@ -286,3 +286,22 @@ def test_the_picture_of_use_says_how_many_samples_have_no_active_code() -> None:
     active = np.array([0, 0, 0, 8])
     titles = [a.get_title() for a in code_usage({"solver": (np.full(9, 0.2), active)}).axes]
     assert titles[1] == "solver: 2.0 codes active on average, none on 75% of samples"
+
+
+def test_values_with_noise_on_and_off_are_lines_of_one_panel_and_many_panels_stand_in_fives() -> None:
+    pair = {"activity/active_noisy": 0.4, "activity/active_clean": 0.3, "activity/nearest_target_noisy": 0.9}
+    records = [
+        {"kind": "evaluate", "step": step, **{name: value / step for name, value in pair.items()}} for step in (1, 2)
+    ]
+    assert curves(training_curves(records)) == {
+        "active: mean share of units": {
+            "valid, noise on": ([1, 2], [0.4, 0.2]),
+            "valid, noise off": ([1, 2], [0.3, 0.15]),
+        },
+        "own target nearest, noisy: share": {"valid, activity": ([1, 2], [0.9, 0.45])},
+    }
+    many = [{"kind": "train", "step": step, **{f"v{i}": i + step for i in range(13)}} for step in (1, 2)]
+    figure = training_curves(many)
+    assert figure.axes[0].get_gridspec().ncols == 5  # pyright: ignore[reportOptionalMemberAccess]
+    width, height = figure.get_size_inches()
+    assert width > height

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.units.activity import BLOCK, NoiseSource, UnitUse, with_noise
+from sparsecode.evaluate.units.activity import BLOCK, NoiseSource, with_noise
 from sparsecode.evaluate.units.receptive_fields import FieldsSummary, fit_fields, nearest_images, summary
+from sparsecode.evaluate.units.unit_use import UnitUse
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.nn.affine import AffineModule
 from sparsecode.plots import denoising_grid, fields_mosaic, is_picture, keys_and_neighbours, query_mosaic

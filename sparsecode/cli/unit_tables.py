@@ -13,6 +13,10 @@ from sparsecode.evaluate.units.receptive_fields import GOOD, FieldsSummary
 
 __all__ = ["activity_table", "fields_table", "terms_table"]
 
+BEFORE = {
+    "active_before": "active before inhibition",
+    "dead_share_before": "dead before inhibition",
+}
 BOTH = {
     "active": "mean share active",
     "dead_share": "dead: active on no sample",
@@ -24,6 +28,7 @@ BOTH = {
 ONE = {
     "margin": "margin / noise std",
     "flips_noise": "sign flipped by the noise",
+    "active_without_bias": "above 0 without the bias",
     "flips_bias_up": "made positive by the bias",
     "flips_bias_down": "made negative by the bias",
     "bias_mean": "mean bias",
@@ -83,7 +88,8 @@ def activity_table(runs: Mapping[str, Activity]) -> Table:
     table.add_row("samples", *(str(found.n) for found in runs.values()))
     table.add_row("units", *(str(found.n_code) for found in runs.values()))
     table.add_row("sigma of the noise", *(f"{found.sigma:.4g}" for found in runs.values()))
-    for field, words in BOTH.items():
+    inhibited = any(found.active_before_clean is not None for found in runs.values())
+    for field, words in ((BEFORE if inhibited else {}) | BOTH).items():
         pairs = [(getattr(found, f"{field}_noisy"), getattr(found, f"{field}_clean")) for found in runs.values()]
         table.add_row(words, *(f"{_number(on)} / {_number(off)}" for on, off in pairs))
     for field, words in ONE.items():

@@ -32,6 +32,7 @@ from .units.noise_terms import noise_terms as noise_terms
 from .units.receptive_fields import fit_fields as fit_fields
 from .units.receptive_fields import nearest_images as nearest_images
 from .units.receptive_fields import summary as summary
+from .units.training_state import TrainingState as TrainingState
 from .variational.elbo import Elbo as Elbo
 from .variational.gate_use import Gates as Gates
 
@@ -56,6 +57,7 @@ __all__ = [
     "Scores",
     "Sites",
     "Table",
+    "TrainingState",
     "UnderAttack",
     "UnitActivity",
     "activity",

@@ -14,13 +14,26 @@ from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.evaluate.reconstruction.sites import LinearMap, Sites
 from sparsecode.evaluate.units.activity import UnitActivity
 from sparsecode.evaluate.units.codes import Codes
+from sparsecode.evaluate.units.training_state import TrainingState
 from sparsecode.evaluate.variational.elbo import Elbo
 from sparsecode.evaluate.variational.gate_use import Gates
 from sparsecode.leaves import opened
 
 __all__ = ["DURING_TRAINING", "STANDARD", "AnyMeasure", "result_kinds"]
 
-Known = Scores | Denoising | Restoration | Elbo | Gates | Codes | UnitActivity | Sites | LinearMap | UnderAttack
+Known = (
+    Scores
+    | Denoising
+    | Restoration
+    | Elbo
+    | Gates
+    | Codes
+    | UnitActivity
+    | TrainingState
+    | Sites
+    | LinearMap
+    | UnderAttack
+)
 
 if TYPE_CHECKING:
     AnyMeasure = Known | Measure

@@ -11,7 +11,7 @@ from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.affine import AffineModule
 from sparsecode.nn.posteriors import Gaussian
 
-__all__ = ["OneLayer", "classifies", "has_gates", "has_posterior", "one_layer", "trained_l0"]
+__all__ = ["OneLayer", "classifies", "has_activation", "has_gates", "has_posterior", "one_layer", "trained_l0"]
 
 
 class OneLayer(NamedTuple):
@@ -26,6 +26,11 @@ def one_layer(model: AbstractSparseModel) -> OneLayer | None:
     if not isinstance(model, AmortisedModel) or not isinstance(model.encoder, AffineModule):
         return None
     return OneLayer(model, model.encoder)
+
+
+def has_activation(model: AbstractSparseModel) -> TypeGuard[AmortisedModel]:
+    """Whether codes are an activation of pre-activations."""
+    return isinstance(model, AmortisedModel)
 
 
 def has_posterior(model: AbstractSparseModel) -> TypeGuard[VariationalModel]:

@@ -130,13 +130,16 @@ Corruption = Noise | Cover
 
 
 class Corruptor(nn.Module):
-    """A corruption of samples of `shape`, with its state: the range of the training data, and the last training step."""
+    """A corruption of samples of `shape`, with its state: the range of the training data, and the last training step.
+
+    `anneals`: whether the standard deviation of the noise follows a schedule.
+    """
 
     def __init__(self, spec: Corruption | PGD, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.spec, self.shape = spec, shape
         self.noise: Noise | None = None if isinstance(spec, CoverLike | PGD) else spec
-        self._anneals = self.noise is not None and not isinstance(self.noise.sigma, int | float)
+        self.anneals = self.noise is not None and not isinstance(self.noise.sigma, int | float)
         self.register_buffer("span", torch.zeros(2, dtype=torch.float64))
         self.span: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -165,7 +168,7 @@ class Corruptor(nn.Module):
 
         In training, that of the present step; otherwise that after the last step: a schedule that ends at 0 then gives 0.
         """
-        return self.sigma_at(int(self.step) + (not self.training) if self._anneals else 0)
+        return self.sigma_at(int(self.step) + (not self.training) if self.anneals else 0)
 
     def sigma_at(self, step: int) -> float:
         """The standard deviation of noise at a step, in model space; 0 for other corruptions."""

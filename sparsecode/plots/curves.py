@@ -38,7 +38,40 @@ WORDS = {
     "solver_steps": "solver steps per batch",
     "converged": "converged: share of samples",
     "accuracy": "accuracy: share of samples",
+    "mse": "mean squared error",
+    "explained_variance": "explained variance: share",
+    "active of units": "active: mean share of units",
+    "active_before of units": "active before inhibition: share",
+    "dead of units": "dead units: active on no sample",
+    "dead_share of units": "dead: share of units",
+    "dead_share_before of units": "dead before inhibition: share",
+    "population of units": "population sparsity, 0 to 1",
+    "lifetime of units": "lifetime sparsity, 0 to 1",
+    "hoyer of units": "Hoyer sparsity, 0 to 1",
+    "entropy of units": "entropy of use / log n, 0 to 1",
+    "active_without_bias": "above 0 without bias: share",
+    "margin": "margin, standard deviations of noise",
+    "flips_noise": "sign changed by noise: share",
+    "flips_bias_up": "made positive by bias: share",
+    "flips_bias_down": "made negative by bias: share",
+    "bias_mean": "mean bias",
+    "bias_sd": "standard deviation of biases",
+    "negative_bias": "negative biases: share of units",
+    "norm_mean": "mean length of keys",
+    "norm_cv": "length of keys: deviation / mean",
+    "key_value_cosine": "cosine of key and value, mean",
+    "key_value_cosine_weighted": "cosine weighted by activity",
+    "nearest_target_recon": "own target nearest, restored: share",
+    "nearest_target_noisy": "own target nearest, noisy: share",
+    "sigma": "sigma of noise, model space",
+    "k": "k: active codes per sample",
+    "k_deviation": "standard deviation of log k",
+    "gate": "mean gate, -1 to 1",
+    "gate_inhibits": "gate above 0: share of units",
+    "inhibition": "inhibition subtracted, mean",
 }
+ON, OFF = "_noisy", "_clean"  # of one quantity with noise on and off: lines of one panel
+MANY = 12  # panels above which five stand side by side in place of three
 
 Lines = dict[str, tuple[list[float], list[float]]]
 
@@ -49,9 +82,10 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     `records` have "kind" ("train" or "evaluate"), "step" and values, None for those undefined; validation names are
     `coder/quantity`. All panels share one axis of steps, and every finite value is inside its panel: where a few are far from
     the others the axis is logarithmic (of positive values) or symmetrically so. Constant quantities have no panel:
-    they are listed below the title.
+    they are listed below the title. What is given as `quantity_noisy` and `quantity_clean` shares a panel.
     """
     series: dict[str, Lines] = {}
+    paired = _pairs(records)
     words = in_words({name.rpartition("/")[0] for record in records for name in record if record["kind"] != "train"})
     for record in records:
         for name, value in record.items():
@@ -59,6 +93,10 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
                 continue
             coder, _, quantity = name.rpartition("/")
             line = "train" if record["kind"] == "train" else f"valid, {words.get(coder, coder)}" if coder else "valid"
+            if name in paired:
+                line = f"valid, noise {'on' if name.endswith(ON) else 'off'}"
+                quantity = paired[name]
+            line = line.replace("_", " ")
             steps, values = series.setdefault(quantity, {}).setdefault(line, ([], []))
             steps.append(record["step"])
             values.append(math.nan if value is None else value)
@@ -66,7 +104,7 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
         raise ValueError("records hold no values; expected the lines of a metrics.jsonl")
     constant = {quantity: found[0] for quantity, lines in series.items() if len(found := _distinct(lines)) == 1}
     panels = {quantity: lines for quantity, lines in series.items() if quantity not in constant} or series
-    columns = min(3, len(panels))
+    columns = min(5 if len(panels) > MANY else 3, len(panels))
     rows = -(-len(panels) // columns)
     wide = 3.6 * columns
     told = ", ".join(f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in constant.items())
@@ -107,6 +145,13 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     )
     figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
     return figure
+
+
+def _pairs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The panel of each validation value that is given with noise on and off."""
+    names = {name for record in records if record["kind"] != "train" for name in record}
+    stems = {name.removesuffix(ON) for name in names if name.endswith(ON) and name.removesuffix(ON) + OFF in names}
+    return {stem + end: f"{stem.rpartition('/')[2]} of units" for stem in stems for end in (ON, OFF)}
 
 
 def _distinct(lines: Lines) -> list[float]:

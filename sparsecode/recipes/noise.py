@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import MNIST, ClassTasks, Data, Digits, Labelled
-from sparsecode.evaluate import DURING_TRAINING, UnitActivity
+from sparsecode.evaluate import DURING_TRAINING, TrainingState, UnitActivity
 from sparsecode.losses import Classify, Reconstruct, Sparsity, Task
 from sparsecode.models import Amortised, Iterative
 from sparsecode.nn import (
@@ -115,6 +115,7 @@ def trained(
             validation=(
                 *DURING_TRAINING,
                 UnitActivity(samples=500, costs=False),
+                TrainingState(),
             ),  # the quantities that the paper follows
         ),
         seed=0,

@@ -97,7 +97,14 @@ class MetricsFile:
                 ) from error
 
 
-WATCHED = ("objective", "psnr", "accuracy", "l0")  # validation values shown on the terminal
+WATCHED = (
+    "objective",
+    "psnr",
+    "accuracy",
+    "l0",
+    "active_noisy",
+    "active_clean",
+)  # validation values shown on the terminal
 
 
 class ProgressBar:

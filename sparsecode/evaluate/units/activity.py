@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -13,15 +12,15 @@ from torch import Tensor
 
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result, Table
-from sparsecode.evaluate.metrics import hoyer, treves_rolls
 from sparsecode.evaluate.units.noise_terms import NoiseTerms, noise_terms
+from sparsecode.evaluate.units.unit_use import UnitUse, mean_of_finite
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
 from sparsecode.nn.noises import GaussianNoise, Noise
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Count
 
-__all__ = ["Activity", "NoiseSource", "UnitActivity", "UnitUse", "activity", "noise_source", "with_noise"]
+__all__ = ["Activity", "NoiseSource", "UnitActivity", "activity", "noise_source", "with_noise"]
 
 BLOCK = 250  # samples at a time, each block with noise of its own: numbers do not depend on how many there are
 PARTS = ("residual", "mean_shift", "variance", "covariance")  # of `NoiseTerms`
@@ -40,7 +39,9 @@ class Activity(Result, tag="activity"):
     - `margin`: mean |pre_j| / (sigma |key_j|), clean: the distance from the threshold in standard deviations of its noise
       (None for cosines, whose noise is not of that size).
     - `flips_noise`: share of (sample, unit) whose pre-activation changes sign by the noise; `flips_bias_up`, `_down`: share that
-      the bias makes positive, not positive (clean).
+      the bias makes positive, not positive (clean). `active_without_bias`: share above 0 with the bias left out (clean).
+    - `active_before`, `dead_share_before`: `active` and `dead_share` of relu(pre) in the place of h, before units compete with
+      each other (inhibition, Top-K and its variants); None for activations that treat each unit alone.
     - `bias_mean`, `bias_sd`, `negative_bias` (share); `norm_mean`, `norm_cv` (standard deviation / mean) of the lengths of keys.
     - `key_value_cosine`: mean cosine of a unit's key (encoder row) and value (decoder row); `_weighted` by activity counts, noisy.
     - `nearest_target_recon`, `nearest_target_noisy`: share of `n_probe` samples spread over all whose nearest one among them, in
@@ -81,6 +82,11 @@ class Activity(Result, tag="activity"):
     nearest_target_recon: float | None
     nearest_target_noisy: float | None
     terms: NoiseTerms | None
+    active_without_bias: float | None = None
+    active_before_noisy: float | None = None
+    active_before_clean: float | None = None
+    dead_share_before_noisy: float | None = None
+    dead_share_before_clean: float | None = None
 
     def means(self) -> dict[str, float]:
         """The numbers that change in training, and the terms of the noise's error as `noise_...`."""
@@ -89,9 +95,25 @@ class Activity(Result, tag="activity"):
         return {name: value for name, value in super().means().items() if name not in fixed} | parts
 
     @classmethod
-    def table(cls, name: str, parts: Mapping[str, Activity]) -> Table | None:  # noqa: ARG003 - the contract
-        """None: `sparsecode units` shows them."""
-        return None
+    def table(cls, name: str, parts: Mapping[str, Activity]) -> Table:  # noqa: ARG003 - the contract
+        """Shares of units with noise on and off; `sparsecode units` shows the rest."""
+        rows = [
+            (words, f"{on:.4f}", f"{off:.4f}")
+            for found in parts.values()
+            for words, on, off in (
+                ("active before inhibition", found.active_before_noisy, found.active_before_clean),
+                ("active", found.active_noisy, found.active_clean),
+                ("dead", found.dead_share_noisy, found.dead_share_clean),
+            )
+            if on is not None and off is not None
+        ]
+        first = next(iter(parts.values()))
+        lines = (
+            f"of {first.n_code} units, {first.n} samples",
+            f"active: |h| > {first.theta:g}, mean share",
+            "dead: active on no sample",
+        )
+        return Table(f"units, noise of sigma {first.sigma:.4g}", ("", "noise on", "noise off"), rows, "\n".join(lines))
 
 
 class NoiseSource(NamedTuple):
@@ -123,55 +145,6 @@ def with_noise(
     return x + noise.law.noise(x, noise.sigma, generator(seed, purpose, start)) if noise.sigma else x
 
 
-class UnitUse:
-    """How units are used, summed over samples on the device of the codes, in float64, without waiting for any batch."""
-
-    class Use(NamedTuple):
-        """Fields of `Activity` by their first names."""
-
-        active: float
-        dead: int
-        dead_share: float
-        hoyer: float | None
-        population: float | None
-        lifetime: float | None
-        entropy: float | None
-
-    def __init__(self, n_code: int, theta: float, device: torch.device) -> None:
-        def zeros(n: int) -> Tensor:
-            return torch.zeros(n, dtype=torch.float64, device=device)
-
-        self.n, self.theta = 0, theta
-        self.counts, self.total, self.squares = zeros(n_code), zeros(n_code), zeros(n_code)
-        self.uneven, self.known = zeros(2), zeros(2)  # Hoyer and Treves-Rolls: sums, and how many samples have them
-
-    def update(self, z: Float[Tensor, "b k"]) -> None:
-        size = z.abs().double()
-        self.n += len(z)
-        self.counts += (size > self.theta).sum(dim=0)
-        self.total += size.sum(dim=0)
-        self.squares += size.square().sum(dim=0)
-        uneven = torch.stack([hoyer(size), treves_rolls(size)])
-        self.uneven += uneven.nan_to_num(0.0).sum(dim=1)
-        self.known += uneven.isfinite().sum(dim=1)
-
-    def result(self) -> Use:
-        n_code, counts = len(self.counts), self.counts.cpu()
-        alive = counts[counts > 0]
-        share = alive / alive.sum()
-        (h, known), (population, _) = torch.stack([self.uneven, self.known], dim=1).tolist()
-        lifetime = (1 - self.total.square() / self.squares / self.n) / (1 - 1 / max(self.n, 2))
-        return self.Use(
-            active=float(counts.sum()) / self.n / n_code,
-            dead=n_code - len(alive),
-            dead_share=1 - len(alive) / n_code,
-            hoyer=h / known if known and n_code > 1 else None,
-            population=population / known if known and n_code > 1 else None,
-            lifetime=_mean(lifetime) if self.n > 1 else None,
-            entropy=float(-(share * share.log()).sum()) / math.log(n_code) if len(alive) and n_code > 1 else None,
-        )
-
-
 @torch.no_grad()
 def activity(
     model: AbstractSparseModel,
@@ -194,24 +167,31 @@ def activity(
     norms = torch.linalg.vector_norm(keys, dim=1)
     n_code, device = len(keys), keys.device
     noisy_use, clean_use = UnitUse(n_code, theta, device), UnitUse(n_code, theta, device)
-    flips = torch.zeros(3, dtype=torch.float64, device=device)
+    signs = torch.zeros(4, dtype=torch.float64, device=device)
+    before = torch.zeros(2, n_code, dtype=torch.float64, device=device)
     distance = torch.zeros(n_code, dtype=torch.float64, device=device)
     for start in range(0, split.n, BLOCK):
         x = split.x[start : start + BLOCK]
-        noisy = model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start))
-        clean_use.update(model.encode(x))
-        noisy_use.update(model.encode(noisy))
         pre = model.pre_activations(x)
+        noisy = model.pre_activations(model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start)))
+        clean_use.update(model.activation.infer(pre))  # as `encode` does, without another product with the keys
+        noisy_use.update(model.activation.infer(noisy))
+        before += torch.stack([(drive.relu() > theta).sum(dim=0) for drive in (noisy, pre)])
         on, without = pre > 0, pre - bias.to(pre) > 0
-        changed = on != (model.pre_activations(noisy) > 0)
-        flips += torch.stack([changed.sum(), (on & ~without).sum(), (without & ~on).sum()])
+        changed = on != (noisy > 0)
+        signs += torch.stack([changed.sum(), (on & ~without).sum(), (without & ~on).sum(), without.sum()])
         distance += pre.abs().sum(dim=0, dtype=torch.float64)
     on, off = noisy_use.result(), clean_use.result()
-    by_noise, up, down = (flips / (split.n * n_code)).tolist()
+    by_noise, up, down, without_bias = (signs / (split.n * n_code)).tolist()
+    active_before, dead_before = (before / split.n).mean(dim=1).tolist(), (before == 0).double().mean(dim=1).tolist()
+    if not model.activation.competes:
+        active_before = dead_before = (None, None)
     cosine = weighted = None
     if model.dictionary is not None:
-        each = torch.nn.functional.cosine_similarity(keys, model.dictionary.atoms.double(), dim=1)
-        cosine, weighted = float(each.mean()), _mean((noisy_use.counts @ each / noisy_use.counts.sum())[None])
+        values = model.dictionary.atoms.double()
+        lengths = (norms * torch.linalg.vector_norm(values, dim=1)).clamp(min=torch.finfo(torch.float64).tiny)
+        each = torch.linalg.vecdot(keys, values) / lengths  # `cosine_similarity` takes three times as long
+        cosine, weighted = float(each.mean()), mean_of_finite((noisy_use.counts @ each / noisy_use.counts.sum())[None])
     near = _nearest(model, split, noise, seed) if model.reconstructs else None
     closed = costs and isinstance(noise.law, GaussianNoise) and noise.sigma > 0
     return Activity(
@@ -233,7 +213,9 @@ def activity(
         hoyer_clean=off.hoyer,
         entropy_noisy=on.entropy,
         entropy_clean=off.entropy,
-        margin=_mean(distance / split.n / (noise.sigma * norms)) if noise.sigma and not encoder.spec.cosine else None,
+        margin=mean_of_finite(distance / split.n / (noise.sigma * norms))
+        if noise.sigma and not encoder.spec.cosine
+        else None,
         flips_noise=by_noise,
         flips_bias_up=up,
         flips_bias_down=down,
@@ -241,13 +223,18 @@ def activity(
         bias_sd=float(bias.std(correction=0)),
         negative_bias=float((bias < 0).double().mean()),
         norm_mean=float(norms.mean()),
-        norm_cv=_mean((norms.std(correction=0) / norms.mean())[None]),
+        norm_cv=mean_of_finite((norms.std(correction=0) / norms.mean())[None]),
         key_value_cosine=cosine,
         key_value_cosine_weighted=weighted,
         n_probe=None if near is None else near.n,
         nearest_target_recon=None if near is None else near.recon,
         nearest_target_noisy=None if near is None else near.noisy,
         terms=noise_terms(model, split, noise.sigma) if closed else None,
+        active_without_bias=without_bias,
+        active_before_noisy=active_before[0],
+        active_before_clean=active_before[1],
+        dead_share_before_noisy=dead_before[0],
+        dead_share_before_clean=dead_before[1],
     )
 
 
@@ -267,12 +254,6 @@ def _nearest(model: AbstractSparseModel, split: Split, noise: NoiseSource, seed:
     hits = [(torch.cdist(rows, clean).argmin(dim=1) == own).double().mean() for rows in (made, noisy)]
     recon, by_noise = torch.stack(hits).tolist()
     return _Nearest(n, recon, by_noise)
-
-
-def _mean(values: Tensor) -> float | None:
-    """The mean of the finite values; None if there are none."""
-    sound = values[values.isfinite()]
-    return float(sound.mean()) if len(sound) else None
 
 
 class UnitActivity(KnownMeasure, tag="activity"):

@@ -18,7 +18,12 @@ CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}
 
 
 class ActivationModule(nn.Module):
-    """Base class; by default an elementwise function without weights, z = shape(pre)."""
+    """Base class; by default an elementwise function without weights, z = shape(pre).
+
+    `competes`: whether the code of a unit depends on other units' pre-activations.
+    """
+
+    competes = False
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         raise NotImplementedError
@@ -54,6 +59,12 @@ class ActivationModule(nn.Module):
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:  # noqa: ARG002 - the contract
         """Set thresholds so that on average l0 pre-activations per sample are active; returns whether thresholds exist."""
         return False
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """The present values, by name, of what a schedule or training changes in how pre-activations become codes: the number k
+        of active codes, a gate, the amount of inhibition for these pre-activations; none by default.
+        """
+        return {}
 
     def level(self, like: Float[Tensor, " k"]) -> tuple[Float[Tensor, " k"], float] | None:  # noqa: ARG002 - the contract
         """Threshold [k] and bandwidth of its gradient estimate, for z = pre where pre > threshold, else 0; None otherwise."""

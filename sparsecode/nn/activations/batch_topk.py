@@ -67,6 +67,10 @@ class BatchTopKModule(ActivationModule):
         self.threshold.fill_(max(level_of(pre, l0), 0.0))
         return True
 
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """`threshold`."""
+        return {"threshold": float(self.threshold)}
+
     @torch.no_grad()
     def observe_(self, least: Tensor) -> None:
         """Update the threshold's running mean with the smallest kept value of a batch; the first value sets it."""

@@ -39,6 +39,8 @@ class InhibitionModule(ActivationModule):
     The interneuron at first subtracts the mean of the codes from each of them.
     """
 
+    competes = True
+
     def __init__(self, spec: Inhibition, n_code: int) -> None:
         super().__init__()
         self.spec = spec
@@ -60,10 +62,18 @@ class InhibitionModule(ActivationModule):
         return torch.relu(made) if self.spec.only_inhibitory else made
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        return torch.relu(self._inhibited(pre))
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:
+        """`inhibition`: mean over samples and units of pre - m_T."""
+        return {"inhibition": float((pre - self._inhibited(pre)).double().mean())}
+
+    def _inhibited(self, pre: Tensor) -> Tensor:
+        """m_T."""
         m = pre
         for _ in range(self.spec.steps):
             m = m + self.spec.step_size * (pre - self.current(torch.relu(m)) - m)
-        return torch.relu(m)
+        return m
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         params = list(self.parameters())

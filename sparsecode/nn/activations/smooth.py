@@ -71,12 +71,18 @@ class Softmax(Spec, tag="softmax"):
 class SoftmaxModule(ActivationModule):
     """The module of `Softmax`, with the parameter `log_beta`."""
 
+    competes = True
+
     def __init__(self, spec: Softmax) -> None:
         super().__init__()
         self.log_beta = nn.Parameter(torch.tensor(math.log(spec.beta)))
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         return torch.softmax(self.log_beta.exp() * pre, dim=1)
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """`beta`."""
+        return {"beta": float(self.log_beta.detach().exp())}
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"beta": [self.log_beta]}

@@ -45,6 +45,8 @@ class TopK(Spec, tag="topk"):
 class ScheduledK(ActivationModule):
     """Base class of activations with a scheduled number of active codes; its state is `k` of the latest training step."""
 
+    competes = True
+
     def __init__(self, k: float | Schedule, n_code: int) -> None:
         super().__init__()
         check_k(k, n_code)
@@ -58,6 +60,10 @@ class ScheduledK(ActivationModule):
         if training:
             self.k.fill_(k)
         return k
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """`k`."""
+        return {"k": float(self.k)}
 
 
 class TopKModule(ScheduledK):

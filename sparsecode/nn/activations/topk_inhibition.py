@@ -51,6 +51,11 @@ class SubtractTopKModule(ScheduledK):
         x = torch.relu(pre)
         return torch.relu(x - _least_of_top(x, int(self.k) + 1))
 
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:
+        """`k`, and `inhibition`: the mean over samples of I."""
+        inhibition = _least_of_top(torch.relu(pre), int(self.k) + 1).double().mean()
+        return {"k": float(self.k), "inhibition": float(inhibition)}
+
     def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
         x = torch.relu(pre)
         return Code(torch.relu(x - _least_of_top(x, self.advance_(step, training) + 1)))
@@ -79,6 +84,8 @@ class GABASwitch(Spec, tag="gaba_switch"):
 class GABASwitchModule(ActivationModule):
     """The module of `GABASwitch`; its state is `counts` [n_code] and `batch`, the size of the global batch."""
 
+    competes = True
+
     def __init__(self, spec: GABASwitch, n_code: int) -> None:
         super().__init__()
         check_k(spec.k, n_code)
@@ -89,9 +96,23 @@ class GABASwitchModule(ActivationModule):
         self.batch: Tensor
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        gate = (2 * self.counts / (self.spec.until * self.batch) - 1).clamp(-1, 1).to(pre.dtype)
         x = torch.relu(pre)
-        return torch.relu(x - gate * _least_of_top(x, self.spec.k + 1))
+        return torch.relu(x - self.gate.to(pre.dtype) * _least_of_top(x, self.spec.k + 1))
+
+    @property
+    def gate(self) -> Float[Tensor, " k"]:
+        """g, in float64."""
+        return (2 * self.counts / (self.spec.until * self.batch) - 1).clamp(-1, 1)
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:
+        """`gate`: the mean of g over units; `gate_inhibits`: share of units with g > 0; `inhibition`: mean over samples and units of g_j I."""
+        inhibition = _least_of_top(torch.relu(pre), self.spec.k + 1).double().mean() * self.gate.mean()
+        inhibiting = (self.gate > 0).double().mean()
+        return {
+            "gate": float(self.gate.mean()),
+            "gate_inhibits": float(inhibiting),
+            "inhibition": float(inhibition),
+        }
 
     def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002
         if training:
@@ -125,6 +146,8 @@ class LearnedK(Spec, tag="learned_k"):
 class LearnedKModule(ActivationModule):
     """The module of `LearnedK`, with the parameter `k`."""
 
+    competes = True
+
     def __init__(self, spec: LearnedK, n_code: int) -> None:
         super().__init__()
         check_k(spec.start, n_code)
@@ -139,6 +162,10 @@ class LearnedKModule(ActivationModule):
         soft = torch.sigmoid(20 * (k + 0.5 - rank) / self.width)
         weight = torch.where(rank <= k.detach() - self.width / 2, torch.ones_like(soft), soft)
         return torch.zeros_like(pre).scatter(1, places, values * weight)
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """`k`."""
+        return {"k": float(self.k.detach())}
 
     @torch.no_grad()
     def constrain_(self) -> None:
@@ -167,6 +194,8 @@ class SampledK(Spec, tag="sampled_k"):
 class SampledKModule(ActivationModule):
     """The module of `SampledK`; parameters: `mean` and log standard deviation `log_deviation` of log k."""
 
+    competes = True
+
     def __init__(self, spec: SampledK, n_code: int) -> None:
         super().__init__()
         check_k(spec.start, n_code)
@@ -185,6 +214,10 @@ class SampledKModule(ActivationModule):
         log_k = (self.mean + deviation * drawn).detach()
         logp = -((log_k - self.mean) / deviation).square() / 2 - self.log_deviation
         return Code(self._kept(pre, self._rounded(log_k)), logp=logp)
+
+    def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
+        """`k` at the mean of log k, and `k_deviation`: the standard deviation of log k."""
+        return {"k": float(self.mean.detach().exp()), "k_deviation": float(self.log_deviation.detach().exp())}
 
     def _rounded(self, log_k: Tensor) -> Tensor:
         return log_k.clamp(0, math.log(self.n_code)).exp().round().long()
