@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from sparsecode.cli.console import Console
@@ -17,11 +18,13 @@ from sparsecode.coders import coders_today
 from sparsecode.data import Digits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import How, OtherResult, Result
+from sparsecode.evaluate.dictionary.geometry import dictionary_of
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD
 from sparsecode.evaluate.reconstruction.denoising import DenoisedLevels
 from sparsecode.evaluate.reconstruction.restoration import Restored
 from sparsecode.evaluate.units.activity import Activity
+from sparsecode.evaluate.units.code_scale import CodeScale
 from sparsecode.evaluate.variational.elbo import Bound
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
@@ -149,6 +152,20 @@ def test_a_run_names_a_measure_from_outside(tmp_path: Path) -> None:
     assert stored.of(OtherResult).keys() == {"encode"}
     with pytest.raises(ValueError, match="Share"):
         RunFolder(tmp_path / "run").config()
+
+
+def test_sizes_of_codes_are_those_of_the_codes() -> None:
+    folder, x = RunFolder(FROZEN / "runs/digits-topk"), Digits().load().valid.x
+    model = folder.best_model()
+    sizes = CodeScale().measure(model, Digits().load().valid, How(), 0)["encode"]
+    z = model.encode(x).detach().double().numpy()
+    assert sizes.norm == pytest.approx(np.sqrt((z**2).sum(1)).mean())
+    assert sizes.l1 == pytest.approx(np.abs(z).sum(1).mean())
+    assert sizes.deviation == pytest.approx(z.std(0, ddof=1).mean())
+    assert sizes.least_deviation == pytest.approx(z.std(0, ddof=1).min())
+    assert sizes.atom_norm == pytest.approx(float(dictionary_of(model).atoms.norm(dim=1).mean()), rel=1e-5)
+    values = validation(model, Split(x[:1]), 1.0, Evaluate(validation=(*DURING_TRAINING, CodeScale())))
+    assert values["code_scale/encode/deviation"] == 0.0  # of one sample
 
 
 def test_what_was_trained_to_restore_is_validated_on_that() -> None:

@@ -27,6 +27,7 @@ from .reconstruction.sites import LinearMap as LinearMap
 from .reconstruction.sites import Sites as Sites
 from .units.activity import UnitActivity as UnitActivity
 from .units.activity import activity as activity
+from .units.code_scale import CodeScale as CodeScale
 from .units.codes import Codes as Codes
 from .units.noise_terms import noise_terms as noise_terms
 from .units.receptive_fields import fit_fields as fit_fields
@@ -41,6 +42,7 @@ __all__ = [
     "STANDARD",
     "WHOLE",
     "AnyMeasure",
+    "CodeScale",
     "Codes",
     "Denoising",
     "Dictionary",

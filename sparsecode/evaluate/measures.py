@@ -13,6 +13,7 @@ from sparsecode.evaluate.reconstruction.restoration import Restoration
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.evaluate.reconstruction.sites import LinearMap, Sites
 from sparsecode.evaluate.units.activity import UnitActivity
+from sparsecode.evaluate.units.code_scale import CodeScale
 from sparsecode.evaluate.units.codes import Codes
 from sparsecode.evaluate.units.training_state import TrainingState
 from sparsecode.evaluate.variational.elbo import Elbo
@@ -28,6 +29,7 @@ Known = (
     | Elbo
     | Gates
     | Codes
+    | CodeScale
     | UnitActivity
     | TrainingState
     | Sites
