@@ -13,6 +13,7 @@ from sparsecode.losses.penalty_term import Sparsity
 from sparsecode.losses.target_l0 import TargetL0, TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, TermLike, TermModule, TrainingTerm
+from sparsecode.losses.total_correlation import TotalCorrelation, total_correlation
 from sparsecode.losses.variance import BatchVariance, squared_error
 
 __all__ = [
@@ -32,9 +33,11 @@ __all__ = [
     "Term",
     "TermLike",
     "TermModule",
+    "TotalCorrelation",
     "TrainingTerm",
     "kl_divergence",
     "squared_error",
+    "total_correlation",
 ]
 
 Known = Sparsity | KL | AuxK | Resample | Matryoshka

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.coders import ENCODE, MEAN
 from sparsecode.leaves import tag_of
+from sparsecode.losses.total_correlation import TotalCorrelation, total_correlation
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.fused_elbo import fuses
 from sparsecode.models.inputs import takes_samples
@@ -39,7 +40,8 @@ class Variational(Spec, tag="variational"):
     -log p(x | z) + slab_weight KL of the slabs + spike_weight KL of the spikes, sums over features and codes.
     The code of a sample is the posterior's mode: mu, or mu where gamma > 1/2 and exactly 0 elsewhere.
     Sources: VAE, Kingma & Welling, ICLR 2014; beta-VAE (weights), Higgins et al., ICLR 2017; variational sparse coding,
-    Tonolini, Jensen & Murray-Smith, UAI 2019; free bits, Kingma et al., NeurIPS 2016.
+    Tonolini, Jensen & Murray-Smith, UAI 2019; free bits, Kingma et al., NeurIPS 2016; `total_correlation`: beta-TCVAE, Chen et al.,
+    NeurIPS 2018.
     """
 
     n_code: Annotated[int, Meta(ge=1, description="number of codes")]
@@ -53,6 +55,9 @@ class Variational(Spec, tag="variational"):
         NonNegative, Meta(description="nats per code, mean over the batch, below which a divergence is not penalised")
     ] = 0.0
     normaliser: Normaliser = Identity()
+    total_correlation: Annotated[
+        TotalCorrelation | None, Meta(description="a penalty of dependence between codes (beta-TCVAE)")
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +66,11 @@ class Variational(Spec, tag="variational"):
             raise ValueError(
                 f"Variational: {given}; expected 'gaussian' with 'standard_normal', or 'spike_slab' with 'spike_slab' or "
                 "'pseudo_inputs': the divergence of one that has spikes from one that has none is infinite"
+            )
+        if self.total_correlation is not None and not isinstance(self.posterior, Gaussian):
+            raise ValueError(
+                f"Variational: total_correlation is given and posterior is {tag_of(self.posterior)!r}; expected 'gaussian': relaxed gates "
+                "have no density that could be estimated from a batch; leave total_correlation out"
             )
 
     @property
@@ -82,7 +92,10 @@ class VariationalModel(AbstractSparseModel):
     def __init__(self, spec: Variational, shape: tuple[int, ...], seed: int) -> None:
         super().__init__()
         self._spec = spec
-        self.fused = fuses(spec.posterior, spec.prior, spec.likelihood, spec.net, spec.free_bits)
+        self.fused = (
+            fuses(spec.posterior, spec.prior, spec.likelihood, spec.net, spec.free_bits)
+            and spec.total_correlation is None
+        )
         self.shape = shape
         self.normaliser = spec.normaliser.build(shape)
         n_out = spec.posterior.heads * spec.n_code  # all heads in one product
@@ -176,6 +189,11 @@ class VariationalModel(AbstractSparseModel):
             parts["kl_spike"] = parts["kl_spike"] * weights["spike_weight"]
         if kl.aggregate is not None:
             parts["kl_aggregate"] = kl.aggregate
+        if spec.total_correlation is not None:
+            term, weight = spec.total_correlation, at(spec.total_correlation.weight, step)
+            estimated = total_correlation(z, q.mu, q.logvar, term.n_samples, term.estimate).mean()
+            parts["total_correlation"] = weight * estimated
+            stats |= {"tc": estimated.detach(), "tc_weight": torch.tensor(weight, dtype=torch.float64)}
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
     def observed(self, batch: Batch, step: int, rng: Stream) -> Tensor:

@@ -99,6 +99,7 @@ RECIPES: dict[str, Recipe] = {
     "fashion-vsc-20": Recipe("variational", "fashion_vsc_20"),
     "fashion-vsc-1": Recipe("variational", "fashion_vsc_1"),
     "shapes-vae": Recipe("variational", "shapes_vae"),
+    "shapes-tcvae": Recipe("variational", "shapes_tcvae"),
     "shapes-vsc": Recipe("variational", "shapes_vsc"),
     "olivetti-conv-vsc": Recipe("variational", "olivetti_conv_vsc"),
     "celeba-vsc": Recipe("variational", "celeba_vsc"),
