@@ -150,6 +150,7 @@ def test_every_experiment_is_a_grid_of_runs_that_can_be_built(name: str, tmp_pat
     experiment = EXPERIMENTS[name]
     jobs = jobs_of(experiment.recipes, [Axis.parse(text) for text in experiment.over], experiment.fixed, tmp_path)
     assert len({job.folder for job in jobs}) == len(jobs) > 1
+    assert all(experiment.x in job.overrides for job in jobs)
 
 
 def test_noise_silences_units_of_a_small_network(tmp_path: Path) -> None:

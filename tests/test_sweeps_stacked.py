@@ -162,14 +162,6 @@ def test_experiments_are_listed_and_checked(capsys: pytest.CaptureFixture[str]) 
         Experiment(**{**fields, "recipes": ("nothing",)})  # pyright: ignore[reportArgumentType] - they are right
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_is_a_grid(name: str, tmp_path: Path) -> None:
-    experiment = EXPERIMENTS[name]
-    jobs = jobs_of(experiment.recipes, [Axis.parse(text) for text in experiment.over], experiment.fixed, tmp_path)
-    assert len(jobs) > 1
-    assert all(experiment.x in job.overrides for job in jobs)
-
-
 def test_curves_name_what_is_not_there(tmp_path: Path) -> None:
     jobs = grid(tmp_path, "seed=0")
     list(sweep(jobs, tmp_path, stacked(refuse, "cpu")))

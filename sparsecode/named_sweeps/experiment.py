@@ -1,0 +1,38 @@
+"""The record of a named sweep."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from sparsecode.recipes import RECIPES
+from sparsecode.specs import Spec
+
+__all__ = ["Experiment", "Lines"]
+
+Lines = Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class Experiment(Spec, tag="experiment"):
+    """A sweep with a question: `y` against `x`, over seeds, a line per recipe and value of every further axis.
+
+    `over` and `fixed` are what `--over` and `--set` take. `x` is the path of an axis, `y` a dotted place in a line of
+    `results.jsonl`: `activity.active_clean`, or `scores.encode.l0`. `about` cites the source and says where this differs.
+    """
+
+    title: str
+    about: str
+    recipes: Lines
+    over: Lines
+    x: str
+    y: str
+    fixed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        paths = [text.partition("=")[0] for text in self.over]
+        if self.x not in paths:
+            raise ValueError(f"Experiment: x is {self.x!r}; expected one of the axes in over, {', '.join(paths)}")
+        if unknown := [name for name in self.recipes if name not in RECIPES]:
+            raise ValueError(f"Experiment: no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}")
