@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
+from sparsecode.cli.tables import captioned_table
 from sparsecode.evaluate.analysis import OWN, Analysis
 from sparsecode.evaluate.dictionary.dictionary_recovery import Recovery
 from sparsecode.evaluate.dictionary.geometry import QUANTILES
@@ -28,14 +28,7 @@ SHARES = (0.05, 0.5, 0.95)
 
 
 def _table(title: str, first: str, columns: Sequence[str], *caption: str) -> Table:
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 0, 0, 1),
-        title=title,
-        title_justify="left",
-        caption="\n".join(caption),
-        caption_justify="left",
-    )
+    table = captioned_table(title, *caption)
     table.add_column(first, overflow="fold", min_width=12)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)

@@ -12,7 +12,7 @@ from sparsecode.evaluate import base as evaluated
 from sparsecode.run_list import Summary
 from sparsecode.runs import Evaluation
 
-__all__ = ["objectives", "print_evaluation", "rich_table", "runs_table", "with_deviation"]
+__all__ = ["captioned_table", "objectives", "print_evaluation", "rich_table", "runs_table", "with_deviation"]
 
 OWN = (
     "PSNR in dB, by the range of each run's own data; objectives of models with\n"
@@ -23,6 +23,18 @@ OWN = (
 def with_deviation(mean: float, deviation: float, n: int, digits: int) -> str:
     """A mean above its sample standard deviation, which a single value does not have."""
     return f"{mean:.{digits}f}" + (f"\n±{deviation:.{digits}f}" if n > 1 else "")
+
+
+def captioned_table(title: str, *caption: str) -> Table:
+    """A table without columns, with a title above and lines of a caption below, both on the left."""
+    return Table(
+        box=box.SIMPLE,
+        padding=(0, 0, 0, 1),
+        title=title,
+        title_justify="left",
+        caption="\n".join(caption),
+        caption_justify="left",
+    )
 
 
 def rich_table(table: evaluated.Table, title: str = "") -> Table:

@@ -64,8 +64,8 @@ def density(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Edges [m + 1] and counts [m] of a histogram of all pre-activations, of noisy samples if there is noise."""
     found: list[Tensor] = []
-    for start in range(0, split.n, BLOCK):
-        x = split.x[start : start + BLOCK]
+    for start, part in split.chunks(BLOCK):
+        x = part.x
         if noise is not None:
             x = model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start))
         found.append(model.pre_activations(x))

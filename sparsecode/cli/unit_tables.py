@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich import box
 from rich.table import Table
 
+from sparsecode.cli.tables import captioned_table
 from sparsecode.evaluate.units.activity import Activity
 from sparsecode.evaluate.units.noise_terms import NoiseTerms
 from sparsecode.evaluate.units.receptive_fields import GOOD, FieldsSummary
@@ -58,14 +58,7 @@ FIELDS = {
 
 
 def _table(title: str, runs: Mapping[str, object], *caption: str) -> Table:
-    table = Table(
-        box=box.SIMPLE,
-        padding=(0, 0, 0, 1),
-        title=title,
-        title_justify="left",
-        caption="\n".join(caption),
-        caption_justify="left",
-    )
+    table = captioned_table(title, *caption)
     table.add_column("", no_wrap=True, min_width=29)
     for name in runs:
         table.add_column(name, justify="right", overflow="fold")

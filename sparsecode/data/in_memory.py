@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
@@ -11,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 
-from sparsecode.data.splits import Reader, Samples, Split, Splits
+from sparsecode.data.splits import Reader, Samples, Split, Splits, epoch_orders
 from sparsecode.ops.arrays import array_of, native
-from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
 
@@ -202,16 +202,18 @@ class _Mapped(NamedTuple):
 
     def reader(self, seed: int) -> Reader:
         """The order of `Split.reader`."""
-        order, order_of = torch.empty(0), -1
+        order_of = epoch_orders(self.n, seed, torch.device("cpu"))
 
         def read(epoch: int, first: int, last: int) -> Batch:
-            nonlocal order, order_of
-            if epoch != order_of:
-                order, order_of = torch.randperm(self.n, generator=generator(seed, "order", epoch)), epoch
-            split = _split(self.x, self.target, self.labels, self.rows[order[first:last].numpy()])
+            split = _split(self.x, self.target, self.labels, self.rows[order_of(epoch)[first:last].numpy()])
             return Batch(*split.to(self.device, self.dtype)[:3])
 
         return read
+
+    def _chunks(self) -> Iterator[tuple[int, Any]]:
+        """Successive rows of x, `CHUNK` numbers at a time, with the index of the first one."""
+        step = max(1, CHUNK // max(1, self.x[0].size))
+        return ((first, self.x[first : first + step]) for first in range(0, len(self.x), step))
 
     @property
     def range(self) -> tuple[float, float]:
@@ -219,21 +221,19 @@ class _Mapped(NamedTuple):
         low, high = np.inf, -np.inf
         training = np.zeros(len(self.x), bool)
         training[self.rows] = True
-        step = max(1, CHUNK // max(1, self.x[0].size))
-        for first in range(0, len(self.x), step):
+        for first, rows in self._chunks():
             with np.errstate(over="ignore"):
-                part = np.asarray(self.x[first : first + step], np.float32)
+                part = np.asarray(rows, np.float32)
             _check_finite("x", part, first)
-            part = part[training[first : first + step]]
+            part = part[training[first : first + len(part)]]
             if part.size:
                 low, high = min(low, float(part.min())), max(high, float(part.max()))
         return low, high
 
     def fingerprint(self) -> str:
         hasher = hashlib.sha256()
-        step = max(1, CHUNK // max(1, self.x[0].size))
-        for first in range(0, len(self.x), step):
-            hasher.update(np.ascontiguousarray(self.x[first : first + step]).data)
+        for _, rows in self._chunks():
+            hasher.update(np.ascontiguousarray(rows).data)
         for part in (self.rows, self.target, self.labels):
             if part is not None:
                 hasher.update(np.ascontiguousarray(part).data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,7 +15,17 @@ from torch import Tensor
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 
-__all__ = ["Factor", "Reader", "Samples", "Split", "Splits", "Streamed", "permuted_splits", "sizes_of_shares"]
+__all__ = [
+    "Factor",
+    "Reader",
+    "Samples",
+    "Split",
+    "Splits",
+    "Streamed",
+    "epoch_orders",
+    "permuted_splits",
+    "sizes_of_shares",
+]
 
 
 class Reader(Protocol):
@@ -77,6 +89,10 @@ class Split(NamedTuple):
         there = rows if isinstance(rows, slice) else rows.to(self.ctx.device)
         return Split(self.x[rows], target, label, self.ctx[there], factors)
 
+    def chunks(self, size: int) -> Iterator[tuple[int, Split]]:
+        """Successive parts of at most `size` samples, each with the index of its first sample."""
+        return ((start, self.take(slice(start, start + size))) for start in range(0, self.n, size))
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         label, factors = (None if t is None else t.to(device) for t in (self.label, self.factors))
         target = None if self.target is None else self.target.to(device, dtype)
@@ -84,14 +100,10 @@ class Split(NamedTuple):
 
     def reader(self, seed: int) -> Reader:
         """Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU."""
-        order, order_of = torch.empty(0), -1
+        order_of = epoch_orders(self.n, seed, self.x.device)
 
         def read(epoch: int, first: int, last: int) -> Batch:
-            nonlocal order, order_of
-            if epoch != order_of:
-                order = torch.randperm(self.n, generator=generator(seed, "order", epoch)).to(self.x.device)
-                order_of = epoch
-            rows = order[first:last]
+            rows = order_of(epoch)[first:last]
             target, label = (None if t is None else _rows(t, rows) for t in (self.target, self.label))
             return Batch(_rows(self.x, rows), target, label)
 
@@ -118,6 +130,16 @@ def _rows(x: Tensor, rows: Tensor) -> Tensor:
     if x.device.type == "cpu" and len(rows) * x[0].numel() <= FEW:
         return torch.from_numpy(x.numpy().take(rows.numpy(), axis=0))
     return x.index_select(0, rows)
+
+
+def epoch_orders(n: int, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+    """The permutation [n] of each epoch e, drawn from (seed, e) on the CPU; that of the latest epoch is kept."""
+
+    @lru_cache(maxsize=1)
+    def order_of(epoch: int) -> Tensor:
+        return torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
+
+    return order_of
 
 
 class Splits(NamedTuple):

@@ -58,8 +58,7 @@ class UnderAttack(KnownMeasure, tag="under_attack"):
             return {}
         low, high = (float(value) for value in model.normalise(split.x).aminmax())
         errors, hits = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-        for start in range(0, split.n, BLOCK):
-            part = split.take(slice(start, start + BLOCK))
+        for start, part in split.chunks(BLOCK):
             batch, x = Batch(part.x, part.target, part.label), model.normalise(part.x)
             error = partial(model.error, batch=batch)
             worst = self.attack.attack(x, error, eps, (low, high), generator(seed, "under_attack", start))

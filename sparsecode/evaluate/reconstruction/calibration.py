@@ -65,8 +65,7 @@ def calibrated_(model: AbstractSparseModel, split: Split) -> Calibration | None:
 
 def _measured(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:
     variance, count = ExplainedVariance(), 0.0
-    for start in range(0, split.n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for _, part in split.chunks(CHUNK):
         z = model.encode(part.x)
         count += float((z != 0).sum())
         if model.n_classes is None:

@@ -72,8 +72,7 @@ def denoise(
     rows: list[Denoised] = []
     for sigma in sigmas:
         noisy_total, total, count = 0.0, 0.0, 0.0
-        for start in range(0, split.n, CHUNK):
-            part = split.take(slice(start, start + CHUNK))
+        for start, part in split.chunks(CHUNK):
             clean = part.pixels(part.x)
             noisy = add_noise(model, part, sigma, unit, data_range, generator(seed, "denoise", start))
             z = coder_for(model, coder, part.x, noisy, noise_weight)(noisy)

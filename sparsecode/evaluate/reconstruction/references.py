@@ -133,8 +133,7 @@ def reference_scores(
 def _point(approximate: Approximate, split: Split, data_range: float, l0: float) -> ReferencePoint:
     budgets = spread(l0, split.n)
     variance, quality = ExplainedVariance(), 0.0
-    for start in range(0, split.n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for start, part in split.chunks(CHUNK):
         y = approximate(part.x.flatten(1), budgets[start : start + CHUNK]).reshape(part.x.shape)
         variance.update(part.x, y)
         quality += float(psnr(part.pixels(part.x), part.pixels(y), data_range).double().sum())

@@ -66,8 +66,8 @@ def corrupted(model: AbstractSparseModel, x: Tensor, rng: torch.Generator) -> tu
 def restore(model: AbstractSparseModel, split: Split, data_range: float, seed: int = 0) -> Restored | None:
     """Corrupt, encode, decode, compare; the corruption is a function of the seed. None for models trained on clean input."""
     before = after = before_db = after_db = covered = uncovered = n_covered = n_uncovered = 0.0
-    for start in range(0, split.n, CHUNK):
-        x = split.x[start : start + CHUNK]
+    for start, part in split.chunks(CHUNK):
+        x = part.x
         made = corrupted(model, x, generator(seed, "restore", start))
         if made is None:
             return None

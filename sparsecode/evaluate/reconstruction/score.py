@@ -124,8 +124,7 @@ def score(
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
-    for start in range(0, split.n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for _, part in split.chunks(CHUNK):
         x = part.x
         z = coder(x)
         use = CodeUse(z.shape[1], theta) if use is None else use

@@ -116,8 +116,7 @@ def site_scores(model: AbstractSparseModel, coder: Callable[[Tensor], Tensor], s
     if not isinstance(decoder, BiasedDictionaryModule) or decoder.n_sites == 1:
         raise ValueError("the model has one site; expected a decoder with `sites` for samples [sites, ...]")
     scores = [ExplainedVariance() for _ in range(decoder.n_sites)]
-    for start in range(0, split.n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for _, part in split.chunks(CHUNK):
         wanted, made = wanted_of(model, part), model.output(part.x, coder(part.x))
         for site, score in enumerate(scores):
             score.update(wanted[:, site], made[:, site])

@@ -170,8 +170,8 @@ def activity(
     signs = torch.zeros(4, dtype=torch.float64, device=device)
     before = torch.zeros(2, n_code, dtype=torch.float64, device=device)
     distance = torch.zeros(n_code, dtype=torch.float64, device=device)
-    for start in range(0, split.n, BLOCK):
-        x = split.x[start : start + BLOCK]
+    for start, part in split.chunks(BLOCK):
+        x = part.x
         pre = model.pre_activations(x)
         noisy = model.pre_activations(model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start)))
         clean_use.update(model.activation.infer(pre))  # as `encode` does, without another product with the keys

@@ -55,8 +55,8 @@ class Bound(Result, tag="bound"):
 def bound(model: VariationalModel, split: Split, seed: int = 0, hard: bool = True) -> Bound:
     """The bound by one draw per sample, a function of the seed; gates relaxed as at the model's last training step, or hard."""
     recon, slab, spike, choice = 0.0, 0.0, 0.0, 0.0
-    for start in range(0, split.n, CHUNK):
-        x = split.x[start : start + CHUNK].to(next(model.parameters()))
+    for start, part in split.chunks(CHUNK):
+        x = part.x.to(next(model.parameters()))
         kl = model.kl(model.posterior(x), x)
         z = model.sample_posterior(x, generator(seed, "bound", start), hard)
         recon -= float(model.log_likelihood(x, z).double().sum())

@@ -65,8 +65,7 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
     quality, alike, uneven, nonzero = 0.0, 0.0, 0.0, 0
     images = sees_structure(model.shape)
     gammas, means = list[torch.Tensor](), list[torch.Tensor]()
-    for start in range(0, n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for _, part in split.chunks(CHUNK):
         x = part.x.to(next(model.parameters()))
         q = model.posterior(x)
         gamma = torch.ones_like(q.mu) if q.gamma is None else q.gamma

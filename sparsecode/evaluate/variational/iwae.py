@@ -44,8 +44,8 @@ def importance_bound(model: VariationalModel, split: Split, k: Count = 50, seed:
         raise ValueError(f"k: got {k}; expected at least 1 draw per sample")
     size = max(1, ROWS // k)
     bounds, means = list[Tensor](), list[Tensor]()
-    for start in range(0, split.n, size):
-        x = split.x[start : start + size].to(next(model.parameters()))
+    for start, part in split.chunks(size):
+        x = part.x.to(next(model.parameters()))
         found = log_weights(model, x, k, generator(seed, "importance", start)).double()
         bounds.append(torch.logsumexp(found, dim=1) - math.log(k))
         means.append(found.mean(dim=1))
