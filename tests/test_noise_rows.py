@@ -17,7 +17,7 @@ from sparsecode.sweeps import Axis, curves_of, jobs_of, serial, sweep
 from sparsecode.sweeps.results import read_results
 
 replace = msgspec.structs.replace
-ROWS = [n for n in EXPERIMENTS if n.startswith(("noise-latents", "noise-cifar"))]
+ROWS = [n for n, e in EXPERIMENTS.items() if n.startswith(("noise-latents", "noise-cifar")) and e.start is None]
 LONG = ("noise-cifar-nets", "noise-cifar-resnet50-augmented")  # a ResNet-50
 # Those whose parts other rows have: they are trained in the slow tests.
 ALIKE = (

@@ -177,7 +177,7 @@ def _run(name: str, argv: list[str]) -> int:
         asked = parsed_subcommand(SUBCOMMANDS[name], argv, f"sparsecode {name}")
     elif command.arguments:
         kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), f"{name.capitalize()}Arguments")
-        asked = parsed(kind, repeated(argv, ("--set", "--over")), f"sparsecode {name}")
+        asked = parsed(kind, repeated(argv, ("--set", "--over", "--start-set", "--start-over")), f"sparsecode {name}")
     return getattr(import_module(command.home), f"{name}_command")(asked) or OK
 
 

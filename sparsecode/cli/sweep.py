@@ -16,7 +16,20 @@ from sparsecode.cli.sweep_report import PICTURE, TABLE, report, report_experimen
 from sparsecode.files import require_own
 from sparsecode.named_sweeps import EXPERIMENTS, Experiment
 from sparsecode.recipes import RECIPES
-from sparsecode.sweeps import Axis, Backend, Job, Outcome, jobs_of, processes, read_results, serial, stacked, sweep
+from sparsecode.sweeps import (
+    PREVIOUS,
+    Axis,
+    Backend,
+    Job,
+    Outcome,
+    Start,
+    jobs_of,
+    processes,
+    read_results,
+    serial,
+    stacked,
+    sweep,
+)
 from sparsecode.train.observers import Observer, ProgressBar
 
 __all__ = ["sweep_command"]
@@ -39,6 +52,9 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
         ray_cpus,
         ray_gpus,
         figures,
+        start_from,
+        start_over,
+        start_set,
     ) = asked
     console = Console()
     if list:
@@ -49,16 +65,19 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
     if processes < 1:
         raise UsageError(f"--processes {processes}: expected at least 1")
     experiment = _experiment(names)
-    axes = _axes(experiment, over)
+    axes = _axes(experiment.over if experiment else (), over)
+    start = _start(experiment, start_from, start_over, start_set)
     fixed = (
         *(experiment.fixed if experiment else ()),
         *set,
         *(() if epochs is None else (f"train.epochs={epochs:g}",)),
     )
     root = out or Path("runs") / (names[0] if experiment else "sweep")
-    jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root, figures)
+    jobs = jobs_of(experiment.recipes if experiment else names, axes, fixed, root, figures, start)
     if experiment:
-        varied = " and ".join(axis.path for axis in axes)
+        varied = " and ".join(
+            [*(f"start.{axis.path}" for axis in (start.axes if start else ())), *(a.path for a in axes)]
+        )
         console.print(f"experiment {names[0]}: {len(jobs)} runs, over {varied}", highlight=False, soft_wrap=True)
     require_own(*(root / name for name in (TABLE, PICTURE, *([f"{names[0]}.png"] if experiment else []))))
     how = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
@@ -75,7 +94,7 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
         stopped = stop.code
     if results := read_results(root):
         report(results, root, references, console)
-        own = {job.folder.name for job in jobs}
+        own = {job.folder.name for job in jobs if not experiment or experiment.x in job.overrides}
         if experiment and (found := [result for result in results if result.run in own]):
             try:
                 report_experiment(experiment, names[0], found, root, console)
@@ -117,11 +136,31 @@ def _experiment(names: Sequence[str]) -> Experiment | None:
     return EXPERIMENTS[found[0]] if found else None
 
 
-def _axes(experiment: Experiment | None, over: Sequence[str]) -> list[Axis]:
-    """The experiment's axes, with those of `over` replacing axes of the same path or appended."""
-    axes = {axis.path: axis for axis in map(Axis.parse, experiment.over if experiment else ())}
+def _axes(usual: Sequence[str], over: Sequence[str]) -> list[Axis]:
+    """The `usual` axes, with those of `over` replacing axes of the same path or appended."""
+    axes = {axis.path: axis for axis in map(Axis.parse, usual)}
     given = [Axis.parse(text) for text in over]
-    return [*(axes | {axis.path: axis for axis in given}).values()] if experiment else given
+    return [*(axes | {axis.path: axis for axis in given}).values()] if usual else given
+
+
+def _start(
+    experiment: Experiment | None, recipe: str | None, over: Sequence[str], set: tuple[str, ...]
+) -> Start | None:
+    """What runs start from: as asked for, or as the experiment says."""
+    usual = experiment.start if experiment else None
+    recipe = recipe or (usual and usual.recipe)
+    if recipe is None or recipe == PREVIOUS:
+        if over or set:
+            raise UsageError(
+                f"--start-over and --start-set are of runs that are trained first, and --start-from is {recipe}; expected a recipe there"
+            )
+        return recipe and Start(recipe)
+    if recipe not in RECIPES:
+        raise UsageError(
+            f"--start-from {recipe}: expected {PREVIOUS} or a recipe, one of {', '.join(RECIPES)}; to start from a run that is "
+            'there: --set init_from=\'{"run":"FOLDER"}\''
+        )
+    return Start(recipe, _axes(usual.over if usual else (), over), (*(usual.fixed if usual else ()), *set))
 
 
 def _backend(

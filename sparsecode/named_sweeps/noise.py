@@ -14,6 +14,7 @@ __all__ = [
     "SHAPES",
     "SIGMA",
     "SIGMAS",
+    "SMALL",
     "attacked",
     "descent",
     "units",

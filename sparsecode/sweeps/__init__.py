@@ -4,7 +4,7 @@ A backend is a function from jobs to an iterator of outcomes, in whatever order 
 """
 
 from sparsecode.sweeps.curves import SEED, curves_of, named
-from sparsecode.sweeps.grid import Axis, jobs_of
+from sparsecode.sweeps.grid import PREVIOUS, Axis, Start, jobs_of
 from sparsecode.sweeps.jobs import Backend, Job, Outcome
 from sparsecode.sweeps.meanings import by_meaning
 from sparsecode.sweeps.processes import processes
@@ -13,12 +13,14 @@ from sparsecode.sweeps.serial import serial
 from sparsecode.sweeps.stacked import stacked
 
 __all__ = [
+    "PREVIOUS",
     "RESULTS",
     "SEED",
     "Axis",
     "Backend",
     "Job",
     "Outcome",
+    "Start",
     "SweepResult",
     "by_meaning",
     "curves_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,17 @@ import msgspec
 
 from sparsecode.overrides import OverrideError, assign, replaced, value_at
 from sparsecode.recipes import RECIPES
-from sparsecode.runs import Evaluate, Run, RunFolder
+from sparsecode.runs import Evaluate, InitFrom, Run, RunFolder
 from sparsecode.specs import parsed, plain
+from sparsecode.sweeps.curves import SEED
 from sparsecode.sweeps.jobs import Job
 
-__all__ = ["Axis", "jobs_of"]
+__all__ = ["PREVIOUS", "Axis", "Start", "jobs_of"]
 
 FACTOR = re.compile(r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)x", re.IGNORECASE)
+
+
+PREVIOUS = "previous"
 
 
 class Multiple(NamedTuple):
@@ -61,33 +65,86 @@ def _value(text: str) -> Any:
         return text
 
 
+class Start(NamedTuple):
+    """Runs whose weights the runs of a sweep start from.
+
+    `recipe`: its runs, over `axes` and with `assignments`, are trained first, and every run starts from the encoder of each of them.
+    Or "previous": along the last axis of the sweep, every run but the first starts from all weights of the run before it.
+    """
+
+    recipe: str
+    axes: Sequence[Axis] = ()
+    assignments: tuple[str, ...] = ()
+
+
 def jobs_of(
-    recipes: Sequence[str], axes: Sequence[Axis], assignments: tuple[str, ...], root: Path, figures: bool = True
+    recipes: Sequence[str],
+    axes: Sequence[Axis],
+    assignments: tuple[str, ...],
+    root: Path,
+    figures: bool = True,
+    start: Start | None = None,
 ) -> list[Job]:
     """Every combination of values for every recipe, with `assignments` (as `--set`) put in all of them first.
+
+    With a `start`, the runs that are started from come first. Their overrides are those of the runs that start from them as
+    `start.PATH`; their seed is the seed of both, unless it is an axis of each. Assignments may change `init_from.parts` and
+    `init_from.frozen`.
 
     Folders lie in `root` and are named after recipe, values and a hash of the whole config: another config is another folder,
     and an existing run keeps its folder. Raises OverrideError for unknown recipes and paths, values that do not fit,
     and combinations that come out the same.
     """
-    if unknown := [name for name in recipes if name not in RECIPES]:
+    named = [*recipes, *([] if start is None or start.recipe == PREVIOUS else [start.recipe])]
+    if unknown := [name for name in named if name not in RECIPES]:
         raise OverrideError(f"no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}")
+    if start is not None and start.recipe == PREVIOUS and not axes:
+        raise OverrideError(
+            "start is 'previous'; expected an axis along which runs start from the run before: give --over"
+        )
     there = {_hash_of(path): path.name for path in sorted(root.iterdir())} if root.is_dir() else {}
-    jobs: list[Job] = []
+    sources: list[Job] = []
+    if start is not None and start.recipe != PREVIOUS:
+        sources = jobs_of([start.recipe], start.axes, start.assignments, root, figures)
+    jobs = list(sources)
     for recipe in recipes:
-        base = assign(RECIPES[recipe](), assignments)
+        base = assign(_prepared(recipe, start), assignments)
         fixed = dict(_fixed(base, text) for text in assignments)
-        for values in itertools.product(*(axis.values for axis in axes)):
-            overrides = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
-            config = replaced(base, overrides, "--over")
-            words = [recipe, *(f"{_short(path, axes)}={_word(value)}" for path, value in overrides.items())]
-            known = there.get(_hash_trained(config), "")
-            name = known if known.startswith(f"{recipe}_") else "_".join([*words, _hash(config)])
-            jobs.append(Job(recipe, overrides, config, root / name, fixed, figures))
+        for source, values in itertools.product(sources or [None], itertools.product(*(axis.values for axis in axes))):
+            chained = start is not None and start.recipe == PREVIOUS and values[-1] != axes[-1].values[0]
+            before = jobs[-1] if chained else source
+            own = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
+            theirs = {} if source is None else source.overrides
+            own = ({SEED: theirs[SEED]} if SEED in theirs else {}) | own
+            overrides = {f"start.{path}": value for path, value in theirs.items() if path != SEED} | own
+            config = replaced(base, own, "--over")
+            config = config if start is None else _starting(config, before)
+            words = [recipe, *(f"{_short(path, overrides)}={_word(value)}" for path, value in overrides.items())]
+            known = there.get(_hash_trained(config, root), "")
+            name = known if known.startswith(f"{recipe}_") else "_".join([*words, _hash(config, root)])
+            jobs.append(Job(recipe, overrides, config, root / name, fixed, figures, before and before.folder))
     names = [job.folder.name for job in jobs]
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise OverrideError(f"two runs of this sweep would be the same: {twice[0]}")
     return jobs
+
+
+def _prepared(recipe: str, start: Start | None) -> Run:
+    """The config of a recipe, with an `init_from` for assignments to change if its runs start from others."""
+    config = RECIPES[recipe]()
+    if start is None:
+        return config
+    parts: dict[str, Any] = {"parts": ("all",)} if start.recipe == PREVIOUS else {}
+    return msgspec.structs.replace(config, init_from=InitFrom(run=start.recipe, **parts))
+
+
+def _starting(config: Run, before: Job | None) -> Run:
+    """`config` with the run that it starts from in the place of the one that `_prepared` names; the first of a chain has none."""
+    start = config.init_from
+    if start is None or (before is None and start.run != InitFrom(run=PREVIOUS).run):
+        return config
+    run = before and msgspec.structs.replace(start, run=str(before.folder))
+    return msgspec.structs.replace(config, init_from=run)
 
 
 def _fixed(base: Run, assignment: str) -> tuple[str, Any]:
@@ -102,19 +159,23 @@ def _fixed(base: Run, assignment: str) -> tuple[str, Any]:
 def _hash_of(folder: Path) -> str:
     """The hash of the run in a folder, as it is today: an older version's config has fewer fields than its name was made of."""
     try:
-        return _hash_trained(RunFolder(folder).config())
+        return _hash_trained(RunFolder(folder).config(), folder.parent)
     except (OSError, ValueError):  # not begun, damaged, or no run
         return folder.name.rpartition("_")[2]
 
 
-def _hash_trained(config: Run) -> str:
+def _hash_trained(config: Run, root: Path) -> str:
     """The hash of a config but for what is measured at validations, which makes no other run: `conflicts`."""
     evaluate = msgspec.structs.replace(config.evaluate, validation=Evaluate().validation)
-    return _hash(msgspec.structs.replace(config, evaluate=evaluate))
+    return _hash(msgspec.structs.replace(config, evaluate=evaluate), root)
 
 
-def _hash(config: Run) -> str:
-    return hashlib.blake2b(msgspec.json.encode(plain(config)), digest_size=4).hexdigest()
+def _hash(config: Run, root: Path) -> str:
+    """A run of the same sweep that it starts from counts by its name, which does not depend on where the sweep lies."""
+    raw = plain(config)
+    if config.init_from is not None and (path := Path(config.init_from.run)).parent == root.absolute():
+        raw["init_from"]["run"] = path.name
+    return hashlib.blake2b(msgspec.json.encode(raw), digest_size=4).hexdigest()
 
 
 def _resolved(base: Run, path: str, value: Any) -> Any:
@@ -127,9 +188,9 @@ def _resolved(base: Run, path: str, value: Any) -> Any:
     return int(product) if isinstance(own, int) and product.is_integer() else product
 
 
-def _short(path: str, axes: Sequence[Axis]) -> str:
+def _short(path: str, paths: Iterable[str]) -> str:
     last = path.rpartition(".")[2]
-    return last if [axis.path.rpartition(".")[2] for axis in axes].count(last) == 1 else path
+    return last if [other.rpartition(".")[2] for other in paths].count(last) == 1 else path
 
 
 def _word(value: Any) -> str:

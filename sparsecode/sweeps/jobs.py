@@ -14,7 +14,10 @@ __all__ = ["Backend", "Job", "Outcome", "trained"]
 
 
 class Job(NamedTuple):
-    """One run of a sweep: what is changed in which recipe, the whole config, and its folder; what is `fixed` in all runs; with or without `figures`."""
+    """One run of a sweep: what is changed in which recipe, the whole config, and its folder; what is `fixed` in all runs; with or without `figures`.
+
+    `after`: folder of the run of the same sweep from whose weights this one starts.
+    """
 
     recipe: str
     overrides: dict[str, Any]
@@ -22,6 +25,7 @@ class Job(NamedTuple):
     folder: Path
     fixed: dict[str, Any]
     figures: bool = True
+    after: Path | None = None
 
 
 class Outcome(NamedTuple):

@@ -35,7 +35,7 @@ class SweepResult(Measured, tag="sweep_result"):
 def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome]:
     """Train unfinished jobs, and keep `root/results.jsonl` up to date: a line per finished run.
 
-    Finished runs come first. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
+    Finished runs come first, and runs that others start from before these. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
     it resumes. Raises BlockingIOError if another process works in `root`, FileExistsError if its
     `results.jsonl` is somebody else's.
     """
@@ -50,14 +50,28 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
         for job in jobs:
             if (evaluation := there[job.folder]) is not None:
                 yield Outcome(job, evaluation)
-        outcomes = backend([job for job in jobs if there[job.folder] is None])
-        for outcome in outcomes:
-            if outcome.evaluation is not None:
-                results[outcome.job.folder.name] = _result(outcome.job, outcome.evaluation)
-                _write(root, results)
-            yield outcome
-            if outcome.evaluation is None and not outcome.problem:
+        finished = {job.folder for job in jobs if there[job.folder] is not None}
+        waiting = [job for job in jobs if job.folder not in finished]
+        while waiting:
+            ready = [job for job in waiting if job.after is None or job.after in finished]
+            if not ready:
+                yield from (Outcome(job, problem=_unstarted(job)) for job in waiting)
                 return
+            waiting = [job for job in waiting if job not in ready]
+            for outcome in backend(ready):
+                if outcome.evaluation is not None:
+                    results[outcome.job.folder.name] = _result(outcome.job, outcome.evaluation)
+                    finished.add(outcome.job.folder)
+                    _write(root, results)
+                yield outcome
+                if outcome.evaluation is None and not outcome.problem:
+                    return
+
+
+def _unstarted(job: Job) -> str:
+    return (
+        f"{job.after} has not finished, and this run starts from its weights: mend that run, then run the same command"
+    )
 
 
 def _finished(job: Job) -> Evaluation | None:

@@ -38,6 +38,11 @@ class SweepArguments(NamedTuple):
         ray_cpus: cores per run
         ray_gpus: GPUs per run, or the share of one
         figures: draw each run's figures
+        start_from: a recipe whose runs are trained first: every run starts from the encoder of each of them (or from other parts:
+            --set init_from.parts='["all"]'); or "previous": along the last axis, every run starts from the weights of the run before
+        start_over: PATH=VALUE,VALUE,... to vary in the runs that are started from; repeat for another path; of an experiment, it
+            replaces the axis with that path
+        start_set: a change to all runs that are started from; repeat for another one
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
@@ -54,6 +59,9 @@ class SweepArguments(NamedTuple):
     ray_cpus: float = 1.0
     ray_gpus: float = 0.0
     figures: bool = True
+    start_from: str | None = None
+    start_over: Annotated[Assignments, tyro.conf.arg(metavar="PATH=V,V,...")] = ()
+    start_set: Annotated[Assignments, tyro.conf.arg(metavar="PATH=JSON")] = ()
 
 
 class ExtractArguments(NamedTuple):
