@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from toys import toy
+from toys import jobs_in, toy
 
 from sparsecode.data import Digits
 from sparsecode.evaluate.units.activity import Activity
@@ -147,8 +147,7 @@ def test_annealed_noise_is_that_of_the_step_in_training_and_of_the_next_one_afte
     [n if "latents" not in n and "cifar" not in n else pytest.param(n, marks=pytest.mark.slow) for n in EXPERIMENTS],
 )
 def test_every_experiment_is_a_grid_of_runs_that_can_be_built(name: str, tmp_path: Path) -> None:
-    experiment = EXPERIMENTS[name]
-    jobs = jobs_of(experiment.recipes, [Axis.parse(text) for text in experiment.over], experiment.fixed, tmp_path)
+    jobs = jobs_in(EXPERIMENTS[name], tmp_path)
     assert len({job.folder for job in jobs}) == len(jobs) > 1
     assert all(experiment.x in job.overrides for job in jobs)
 

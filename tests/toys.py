@@ -28,6 +28,7 @@ from sparsecode.losses.task import Classify, Predict
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.iterative import Iterative
 from sparsecode.models.variational import Variational
+from sparsecode.named_sweeps import Experiment
 from sparsecode.nn.activations import BatchTopK, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.convnet import ConvNet
@@ -38,6 +39,7 @@ from sparsecode.nn.priors import PseudoInputs
 from sparsecode.nn.trunks import ConvMixer, ResNet50
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
+from sparsecode.sweeps import Axis, Job, Start, jobs_of
 
 replace = msgspec.structs.replace
 
@@ -169,3 +171,11 @@ def _smaller(term: Term) -> Term:
     if isinstance(term, Matryoshka):
         return Matryoshka(sizes=(6, 12))
     return replace(term, dead_after=40) if isinstance(term, AuxK) else term
+
+
+def jobs_in(experiment: Experiment, root: Path) -> list[Job]:
+    """The runs of an experiment, and those that they start from."""
+    first = experiment.start
+    start = first and Start(first.recipe, [Axis.parse(text) for text in first.over], first.fixed)
+    axes = [Axis.parse(text) for text in experiment.over]
+    return jobs_of(experiment.recipes, axes, experiment.fixed, root, start=start)
