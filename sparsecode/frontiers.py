@@ -50,10 +50,10 @@ class Frontier(Spec, tag="frontier"):
 
     def lines(self) -> dict[str, list[FrontierRow]]:
         """The rows of each line."""
-        found: dict[str, list[FrontierRow]] = {}
+        results: dict[str, list[FrontierRow]] = {}
         for row in self.rows:
-            found.setdefault(row.line, []).append(row)
-        return found
+            results.setdefault(row.line, []).append(row)
+        return results
 
 
 def frontier_of(results: Sequence[SweepResult]) -> Frontier:
@@ -159,7 +159,7 @@ def reference_curves(frontier: Frontier, root: Path, seed: int = 0) -> dict[str,
         else splits.test.take(torch.linspace(0, splits.test.n - 1, SAMPLES).long())
     )
     n_code = max(config.model.n_code for config in configs)
-    found = references(splits.train.x, n_code, seed)
+    result = references(splits.train.x, n_code, seed)
     for name in _by_l0(frontier):
         model = RunFolder(root / name).best_model()
         try:
@@ -167,10 +167,10 @@ def reference_curves(frontier: Frontier, root: Path, seed: int = 0) -> dict[str,
         except ValueError:  # not linear
             continue
         positive = bool((model.encode(test.x[:100].to(atoms)) >= 0).all())
-        found[f"dictionary of {name}, OMP"] = by_pursuit(atoms, bias, positive)
+        result[f"dictionary of {name}, OMP"] = by_pursuit(atoms, bias, positive)
         break
     return {
-        name: tuple(reference_scores(approximate, test, splits.data_range, l0s)) for name, approximate in found.items()
+        name: tuple(reference_scores(approximate, test, splits.data_range, l0s)) for name, approximate in result.items()
     }
 
 

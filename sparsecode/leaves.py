@@ -205,9 +205,9 @@ def built(raw: Any, hint: Any, leaves: Sequence[type], where: str = "") -> Any:
 def _class(tag: str, leaves: Sequence[type], where: str) -> type:
     last = tag.rpartition(".")[2]
     for same in (lambda kind: qualified(kind) == tag, lambda kind: kind.__name__ == last):  # a module may have moved
-        found = [kind for kind in leaves if same(kind)]
-        if len(found) == 1:
-            return found[0]
+        results = [kind for kind in leaves if same(kind)]
+        if len(results) == 1:
+            return results[0]
     raise ValueError(
         f"{where or 'its config'} was saved with {tag}, which is not part of sparsecode; import it in Python and pass "
         f"leaves=[{last}]"
@@ -218,7 +218,9 @@ def unknown_tag(raw: Any, hint: Any, path: str = "") -> str | None:
     """Where plain JSON types name a record that `hint` does not know, which, and what it knows; None if nowhere."""
     if isinstance(raw, list):
         inner = _inner(hint, raw)
-        return next((found for i, item in enumerate(raw) if (found := unknown_tag(item, inner, f"{path}[{i}]"))), None)
+        return next(
+            (result for i, item in enumerate(raw) if (result := unknown_tag(item, inner, f"{path}[{i}]"))), None
+        )
     if not isinstance(raw, dict):
         return None
     tag, known = raw.get("type"), _known(hint)
@@ -227,7 +229,7 @@ def unknown_tag(raw: Any, hint: Any, path: str = "") -> str | None:
     kind = known.get(tag) if isinstance(tag, str) else next(iter(known.values()), None) if len(known) == 1 else None
     hints, inner = {} if kind is None else _hints_of(kind), _inner(hint, raw)
     parts = (unknown_tag(item, hints.get(key, inner), f"{path}.{key}") for key, item in raw.items())
-    return next((found for found in parts if found), None)
+    return next((result for result in parts if result), None)
 
 
 def _records_foreign(raw: Any) -> bool:

@@ -137,13 +137,13 @@ def _open(place: dict[str, Any], key: str, hint: Any) -> bool:
 def _inside(place: dict[str, Any], path: str, rest: str, hint: Any) -> str:
     """Where a field of this name is, if records of a tuple here have it."""
     head = rest.partition(".")[0]
-    found = [
+    results = [
         f"{path.removesuffix(rest)}{key}.{name}.{head}"
         for key in place
         for name, record in (_by_names(place[key], _declared(hint, place, key)) or {}).items()
         if head in record
     ]
-    return f"; did you mean {', '.join(found)}?" if found else ""
+    return f"; did you mean {', '.join(results)}?" if results else ""
 
 
 def _declared(hint: Any, place: dict[str, Any], key: str) -> Any:
@@ -216,12 +216,12 @@ def _words(hint: Any) -> dict[str, type[Spec]]:
 
 def _parts(known: dict[str, type[Spec]]) -> dict[str, type[Spec]]:
     """Which record a part alone may stand for, by the part's name."""
-    found: dict[str, type[Spec]] = {}
+    results: dict[str, type[Spec]] = {}
     for kind in known.values():
         field = getattr(kind, "named_by", None)
         if field is not None:
-            found |= dict.fromkeys(variants(typing.get_type_hints(kind, include_extras=True)[field]), kind)
-    return found
+            results |= dict.fromkeys(variants(typing.get_type_hints(kind, include_extras=True)[field]), kind)
+    return results
 
 
 def _takes_words(hint: Any) -> bool:

@@ -152,10 +152,10 @@ class RunFolder:
 
     def check_data(self, splits: Splits) -> None:
         """Raise ValueError if the samples are not those that this run was trained on."""
-        trained_on, found = self.provenance().data, splits.fingerprint()
-        if trained_on != found:
+        trained_on, result = self.provenance().data, splits.fingerprint()
+        if trained_on != result:
             raise ValueError(
-                f"{self.path}: trained on other samples than its data source gives now (fingerprint {trained_on}, now {found}); "
+                f"{self.path}: trained on other samples than its data source gives now (fingerprint {trained_on}, now {result}); "
                 "put the old data back"
             )
 
@@ -163,8 +163,8 @@ class RunFolder:
         """The provenance stored in the model's `cfg.json`. Raises ValueError naming the file if it does not."""
         file = self.model / "cfg.json"
         try:
-            found = parsed(file.read_bytes(), "its text")["metadata"]["sparsecode"]["provenance"]
-            return converted(found, Provenance, "provenance")
+            result = parsed(file.read_bytes(), "its text")["metadata"]["sparsecode"]["provenance"]
+            return converted(result, Provenance, "provenance")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{file}: damaged: it does not say which data the model was trained on ({error!r}); restore it from a copy"

@@ -62,21 +62,21 @@ def analyse_command(asked: scoring.AnalyseArguments) -> None:
     names = run_labels(paths, console)
     configs = [RunFolder(path).config() for path in paths]
     loaded: dict[bytes, Splits] = {}
-    found: dict[str, Analysed] = {}
+    results: dict[str, Analysed] = {}
     figures: list[Path] = []
     for name, place, path, config in zip(names, run_names(paths), paths, configs, strict=True):
         splits = RunFolder(path).splits(moved, loaded)
         done = _one(name, path, config, splits, split, theta, samples, seed, console)
-        found[name] = done
+        results[name] = done
         target = RunFolder(path).figures if out is None else out / place if others else out
         figures += _draw(done, target)
-    reports = [done.report for done in found.values()]
+    reports = [done.report for done in results.values()]
     for table_of in (density_table, cosines_table, references_table, gaps_table, recovery_table):
         if (table := table_of(reports)) is not None:
             console.print(table)
     pairs: dict[str, tuple[Stability, list[float]]] = {}
     try:
-        pairs = _compared(found, console)
+        pairs = _compared(results, console)
     except ValueError as problem:
         console.print(f"note: {problem}", highlight=False, markup=False, soft_wrap=True)
     if pairs:

@@ -41,8 +41,8 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _samples(counts: Iterable[int]) -> str:
     """The number of samples; for runs that differ, its range."""
-    found = sorted(set(counts))
-    return f"{found[0]} samples" if len(found) == 1 else f"{found[0]} to {found[-1]} samples"
+    results = sorted(set(counts))
+    return f"{results[0]} samples" if len(results) == 1 else f"{results[0]} to {results[-1]} samples"
 
 
 def _rows(analyses: Sequence[Analysis], field: str) -> Iterator[tuple[str, Analysis, str, Any]]:
@@ -74,17 +74,17 @@ def density_table(analyses: Sequence[Analysis]) -> Table:
 
 def cosines_table(analyses: Sequence[Analysis]) -> Table | None:
     """A row per run: cosines between atoms; None if no run has atoms."""
-    found = [(report.run, report.cosines) for report in analyses if report.cosines is not None]
-    if not found:
+    results = [(report.run, report.cosines) for report in analyses if report.cosines is not None]
+    if not results:
         return None
     table = _table(
         "largest |cosine| of each atom to another one",
         "run",
         ("atoms", "mean", *(f"{share:.0%}" for share in QUANTILES), "largest", ">0.9", "pairs"),
         "%: quantiles over atoms; >0.9: atoms above 0.9; pairs: share of pairs above 0.9"
-        + "".join(f"\n{run}: {c.empty} atoms have norm 0" for run, c in found if c.empty),
+        + "".join(f"\n{run}: {c.empty} atoms have norm 0" for run, c in results if c.empty),
     )
-    for run, c in found:
+    for run, c in results:
         values = (c.mean, *c.quantiles, c.largest)
         table.add_row(run, str(c.n_atoms), *(_number(v, 2) for v in values), str(c.duplicates), f"{c.pairs:.2%}")
     return table
@@ -153,9 +153,9 @@ def recovery_table(analyses: Sequence[Analysis]) -> Table | None:
         f"MCC: mean cosine of matched atoms; found: share above 0.9; codes active above {some.theta:g},",
         f"{some.n} samples, means over true atoms",
     )
-    for label, _, _, found in rows:
-        values = (found.mcc, found.found, found.precision, found.recall, found.f1)
-        table.add_row(label, str(found.n_learned), *(_number(v, 3) for v in values))
+    for label, _, _, result in rows:
+        values = (result.mcc, result.found, result.precision, result.recall, result.f1)
+        table.add_row(label, str(result.n_learned), *(_number(v, 3) for v in values))
     return table
 
 

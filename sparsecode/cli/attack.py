@@ -41,7 +41,7 @@ def attack_command(asked: scoring.AttackArguments) -> None:
     table = Table(title=f"accuracy under {kind} with {steps} steps, norm {norm}", title_justify="left")
     for column in ("run", "noise", "eps", "clean", "random", "attacked"):
         table.add_column(column, justify="left" if column in ("run", "noise") else "right")
-    found: dict[str, tuple[Robustness, ...]] = {}
+    results: dict[str, tuple[Robustness, ...]] = {}
     for name, path in zip(run_labels(paths, console), paths, strict=True):
         folder = RunFolder(path)
         model = folder.best_model()
@@ -61,8 +61,8 @@ def attack_command(asked: scoring.AttackArguments) -> None:
                 r = done[-1]
                 noise = f"mean of {number}" if number else "off"
                 table.add_row(name, noise, f"{size:.3g}", f"{r.clean:.1%}", f"{r.random:.1%}", f"{r.attacked:.1%}")
-        found[name] = tuple(done)
+        results[name] = tuple(done)
     console.print(table)
     if json is not None:
-        write_atomic(json, to_json(AttackReport(found)))
+        write_atomic(json, to_json(AttackReport(results)))
         console.print(f"report   {json}", highlight=False, soft_wrap=True)

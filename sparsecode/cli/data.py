@@ -58,21 +58,21 @@ def _ls() -> None:
     table = Table("data set", "state", "size", "where")
     console = Console()
     for name, dataset in datasets().items():
-        found = status(dataset)
+        result = status(dataset)
         whole = sum(remote.size for remote in dataset.files)
-        if found.complete:
-            state = "there, in another form" if found.instead and dataset.files else "there"
-        elif found.paths or found.instead:
-            state = f"incomplete: no {', '.join(remote.name for remote in found.missing)}"
-        elif found.excerpt:
+        if result.complete:
+            state = "there, in another form" if result.instead and dataset.files else "there"
+        elif result.paths or result.instead:
+            state = f"incomplete: no {', '.join(remote.name for remote in result.missing)}"
+        elif result.excerpt:
             state = "an excerpt"
         else:
             state = "missing" if dataset.files else "missing, no published copy"
-        if found.arrived:
-            state += f"; {_bytes(found.arrived)} of the rest have arrived"
-        size = _bytes(found.size) if found.size else f"({_bytes(whole)} to download)" if whole else "-"
-        folders = [path.parent for path in found.paths] + [home(remote) for remote in dataset.files]
-        place = found.instead or found.excerpt or next(iter(folders), "-")
+        if result.arrived:
+            state += f"; {_bytes(result.arrived)} of the rest have arrived"
+        size = _bytes(result.size) if result.size else f"({_bytes(whole)} to download)" if whole else "-"
+        folders = [path.parent for path in result.paths] + [home(remote) for remote in dataset.files]
+        place = result.instead or result.excerpt or next(iter(folders), "-")
         table.add_row(name, state, size, str(place))
     console.print(table)
 

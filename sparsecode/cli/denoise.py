@@ -69,11 +69,11 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
                     )
                 noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
             channels = np.atleast_3d(noisy)
-            found = [
+            results = [
                 denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
                 for c in track(range(channels.shape[2]), description=described(path.name), transient=True)
             ]
-            clean = np.stack(found, axis=2).reshape(given.shape)
+            clean = np.stack(results, axis=2).reshape(given.shape)
             _write(target, clean, source)
             words = source.kind
             shown = [noisy, clean]
@@ -113,10 +113,10 @@ def _read(path: Path, background: float | None) -> _PictureSource:
         if array.ndim != 2:
             raise ValueError(f"{path}: shape {array.shape}; expected one grey image [h, w]")
         return _PictureSource(array, None, "array, float32")
-    found = read_picture(path, lambda: file_bytes(path), background)
-    pixels = found.pixels()
+    result = read_picture(path, lambda: file_bytes(path), background)
+    pixels = result.pixels()
     written = f"{'colour' if pixels.ndim == 3 else 'grey'}, {pixels.dtype}, {pixels.min():.9g} to {pixels.max():.9g}"
-    return _PictureSource(pixels, found.white, f"{written} (file: {found.mode}, {found.bits} bits)", found.profile)
+    return _PictureSource(pixels, result.white, f"{written} (file: {result.mode}, {result.bits} bits)", result.profile)
 
 
 def _require_room(source: _PictureSource, target: Path) -> None:

@@ -51,8 +51,8 @@ def encode_command(asked: using.EncodeArguments) -> None:
         x, label = _own(samples, key, folder, model, console), None
         origin = {"samples": printable(str(samples))}
     else:
-        found: Split = getattr(folder.splits(moved), split or "")
-        x, label = found.x, found.label
+        result: Split = getattr(folder.splits(moved), split or "")
+        x, label = result.x, result.label
         origin = {"split": split or ""}
     weights = next(model.parameters())
     rows = [part.to(weights.dtype) for part in x.split(CHUNK)]

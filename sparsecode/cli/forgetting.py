@@ -23,19 +23,19 @@ def forgetting_command(asked: scoring.ForgettingArguments) -> None:
     """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks."""
     run, others, out = asked
     paths, console = (run, *others), Console()
-    found = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
-    if len({report.tasks for report in found.values()}) > 1:
+    results = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
+    if len({report.tasks for report in results.values()}) > 1:
         raise UsageError("the runs have other tasks, or in another order; give runs of the same ones")
-    tasks = [" ".join(map(str, task)) for task in next(iter(found.values())).tasks]
+    tasks = [" ".join(map(str, task)) for task in next(iter(results.values())).tasks]
     table = Table(title="accuracy after the last task, validation split", title_justify="left")
     for column in ("run", *tasks, "mean", "forgotten"):
         table.add_column(column, justify="left" if column == "run" else "right")
-    for name, report in found.items():
+    for name, report in results.items():
         cells = [f"{value:.1%}" for value in (*report.matrix[-1], report.accuracy, report.forgetting)]
         table.add_row(name, *cells)
     console.print(table)
     figure = forgetting_matrices(
-        {name: report.matrix for name, report in found.items()}, tasks, "accuracy on earlier tasks"
+        {name: report.matrix for name, report in results.items()}, tasks, "accuracy on earlier tasks"
     )
     path = (RunFolder(run).figures if out is None else out) / "forgetting.png"
     save_figure(path, figure)

@@ -44,19 +44,19 @@ def latents_command(asked: scoring.LatentsArguments) -> None:
     names = run_labels(paths, console)
     models = {name: _model(path) for name, path in zip(names, paths, strict=True)}
     loaded: dict[bytes, Splits] = {}
-    found: dict[str, Latents] = {}
+    results: dict[str, Latents] = {}
     for (name, model), path in zip(models.items(), paths, strict=True):
         folder = RunFolder(path)
         splits = folder.splits(moved, loaded)
         part = {"train": splits.train, "valid": splits.valid, "test": splits.test}[split]
         with console.status(f"{described(name)}: {split} split"):
-            found[name] = latents(model, part, splits.data_range, splits.factors, split, samples, draws, seed)
-    console.print(_bounds(found))
-    console.print(_use(found))
-    if any(each.disentanglement for each in found.values()):
-        console.print(_disentanglement(found))
+            results[name] = latents(model, part, splits.data_range, splits.factors, split, samples, draws, seed)
+    console.print(_bounds(results))
+    console.print(_use(results))
+    if any(each.disentanglement for each in results.values()):
+        console.print(_disentanglement(results))
     if json is not None:
-        report = LatentsReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, found)
+        report = LatentsReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, results)
         write_atomic(json, to_json(report))
         console.print(f"scores {json}", highlight=False, soft_wrap=True)
 

@@ -89,7 +89,7 @@ def run_labels(paths: tuple[Path, ...], console: Console) -> list[str]:
 def run_names(paths: tuple[Path, ...]) -> list[str]:
     """The folders' names, or whole paths where a name is there twice."""
     names = [path.resolve().name for path in paths]
-    found = [printable(str(path) if names.count(name) > 1 else name) for name, path in zip(names, paths, strict=True)]
-    if len(set(found)) < len(found):
-        raise UsageError(f"a run is named twice: {', '.join(found)}")
-    return found
+    results = [printable(str(path) if names.count(name) > 1 else name) for name, path in zip(names, paths, strict=True)]
+    if len(set(results)) < len(results):
+        raise UsageError(f"a run is named twice: {', '.join(results)}")
+    return results

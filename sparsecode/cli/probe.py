@@ -150,16 +150,16 @@ def _places(
     """Where features stand in the picture of a sweep; none without one."""
     if swept is None:
         return {}
-    found = {
+    results = {
         f"{name}, {coder}": FigurePlace(f"{each.line}, {coder}", (each.at,))
         for name, each in zip(names, swept, strict=True)
         for coder in representations(models[name])
     }
-    found["pixels"] = FigurePlace("pixels", tuple(sorted({each.at for each in swept})))
+    results["pixels"] = FigurePlace("pixels", tuple(sorted({each.at for each in swept})))
     if over == "model.n_code":
-        found |= {f"PCA, {n_code}": FigurePlace("PCA", (float(n_code),)) for n_code in _code_sizes(models)}
+        results |= {f"PCA, {n_code}": FigurePlace("PCA", (float(n_code),)) for n_code in _code_sizes(models)}
     classifiers: tuple[Classifier, ...] = ("linear", "mlp")
-    return {_named(n, c): FigurePlace(_named(p.line, c), p.at) for n, p in found.items() for c in classifiers}
+    return {_named(n, c): FigurePlace(_named(p.line, c), p.at) for n, p in results.items() for c in classifiers}
 
 
 def _code_sizes(models: dict[str, AbstractSparseModel]) -> list[int]:
@@ -173,7 +173,7 @@ def _transforms(
     splits: Splits,
     task: ProbeTask,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         f"{name}, {coder}": transform
         for name, model in models.items()
         for coder, transform in representations(model).items()
@@ -181,10 +181,10 @@ def _transforms(
     }
     first = next(iter(models.values()))
     if "pixels" in references:
-        found["pixels"] = first.normalise
+        results["pixels"] = first.normalise
     if "pca" in references:
-        found |= {f"PCA, {n_code}": pca(first.normalise, splits, task, n_code) for n_code in _code_sizes(models)}
-    return found
+        results |= {f"PCA, {n_code}": pca(first.normalise, splits, task, n_code) for n_code in _code_sizes(models)}
+    return results
 
 
 def _over(how: Probe) -> str:

@@ -39,7 +39,7 @@ class FigurePlace(NamedTuple):
 
 def read_sweep(folder: Path, over: str) -> list[Swept]:
     """The finished runs. Raises UsageError if there are none, or if `over` is no number in a config."""
-    found: list[Swept] = []
+    results: list[Swept] = []
     for result in read_results(folder):
         path = folder / result.run
         value: Any = msgspec.to_builtins(RunFolder(path).config())
@@ -48,10 +48,10 @@ def read_sweep(folder: Path, over: str) -> list[Swept]:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UsageError(f"--over {over}: {path} has {value!r} there; expected a number, such as model.n_code")
         rest = [f"{key}={given}" for key, given in result.overrides.items() if key not in (over, "seed")]
-        found.append(Swept(path, ", ".join([result.recipe, *rest]), float(value)))
-    if not found:
+        results.append(Swept(path, ", ".join([result.recipe, *rest]), float(value)))
+    if not results:
         raise UsageError(f"--sweep {folder}: no finished runs there; expected the folder of `sparsecode sweep --out`")
-    return found
+    return results
 
 
 def points_of(results: Iterable[ProbeResult], places: Mapping[str, FigurePlace]) -> tuple[ProbePoint, ...]:
@@ -85,15 +85,15 @@ def swept_figure(points: Iterable[ProbePoint], over: str) -> Figure:
 
 def swept_table(points: Iterable[ProbePoint], over: str) -> Table:
     """A row per line and number of labels, a column per value."""
-    found = {(p.line, p.labels_per_class, p.at): p for p in points}
+    results = {(p.line, p.labels_per_class, p.at): p for p in points}
     table = Table(box=box.SIMPLE, title=f"test accuracy in per cent, by {over}", title_justify="left")
     table.add_column("features", overflow="fold")
     table.add_column("labels", justify="right")
-    values = sorted({at for _, _, at in found})
+    values = sorted({at for _, _, at in results})
     for at in values:
         table.add_column(f"{at:g}", justify="right", no_wrap=True)
-    for line, labels in dict.fromkeys((line, labels) for line, labels, _ in found):
-        cells = [found.get((line, labels, at)) for at in values]
+    for line, labels in dict.fromkeys((line, labels) for line, labels, _ in results):
+        cells = [results.get((line, labels, at)) for at in values]
         table.add_row(
             line,
             str(labels),

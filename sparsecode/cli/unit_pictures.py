@@ -41,8 +41,8 @@ def data_space_keys(model: AmortisedModel, rows: Tensor) -> Tensor:
     keys = model.encoder.map(model.decoder)[0].detach()[rows]
     with torch.enable_grad():
         x = torch.zeros(len(rows), *model.shape).to(keys).requires_grad_()
-        (found,) = torch.autograd.grad((model.normalise(x) * keys).sum(), x)
-    return found.flatten(1)
+        (result,) = torch.autograd.grad((model.normalise(x) * keys).sum(), x)
+    return result.flatten(1)
 
 
 @torch.no_grad()
@@ -63,13 +63,13 @@ def density(
     model: AmortisedModel, split: Split, noise: NoiseSource | None, seed: int
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Edges [m + 1] and counts [m] of a histogram of all pre-activations, of noisy samples if there is noise."""
-    found: list[Tensor] = []
+    results: list[Tensor] = []
     for start, part in split.chunks(BLOCK):
         x = part.x
         if noise is not None:
             x = model.denormalise(with_noise(model.normalise(x), noise, seed, "activity", start))
-        found.append(model.pre_activations(x))
-    counts, edges = np.histogram(_array(torch.cat(found)), bins=BINS)
+        results.append(model.pre_activations(x))
+    counts, edges = np.histogram(_array(torch.cat(results)), bins=BINS)
     return edges, counts
 
 

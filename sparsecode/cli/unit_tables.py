@@ -71,22 +71,22 @@ def _number(value: float | None) -> str:
 
 def activity_table(runs: Mapping[str, Activity]) -> Table:
     """Shares and means; pairs are noise on / noise off."""
-    thetas = sorted({f"{found.theta:g}" for found in runs.values()})
+    thetas = sorted({f"{result.theta:g}" for result in runs.values()})
     table = _table(
         "units, noise on / noise off",
         runs,
         f"active: |h| > {' or '.join(thetas)}; shares of units,",
         "of samples and units, or of samples (nearest)",
     )
-    table.add_row("samples", *(str(found.n) for found in runs.values()))
-    table.add_row("units", *(str(found.n_code) for found in runs.values()))
-    table.add_row("sigma of the noise", *(f"{found.sigma:.4g}" for found in runs.values()))
-    inhibited = any(found.active_before_clean is not None for found in runs.values())
+    table.add_row("samples", *(str(result.n) for result in runs.values()))
+    table.add_row("units", *(str(result.n_code) for result in runs.values()))
+    table.add_row("sigma of the noise", *(f"{result.sigma:.4g}" for result in runs.values()))
+    inhibited = any(result.active_before_clean is not None for result in runs.values())
     for field, words in ((BEFORE if inhibited else {}) | BOTH).items():
-        pairs = [(getattr(found, f"{field}_noisy"), getattr(found, f"{field}_clean")) for found in runs.values()]
+        pairs = [(getattr(result, f"{field}_noisy"), getattr(result, f"{field}_clean")) for result in runs.values()]
         table.add_row(words, *(f"{_number(on)} / {_number(off)}" for on, off in pairs))
     for field, words in ONE.items():
-        table.add_row(words, *(_number(getattr(found, field)) for found in runs.values()))
+        table.add_row(words, *(_number(getattr(result, field)) for result in runs.values()))
     return table
 
 
@@ -101,10 +101,11 @@ def terms_table(runs: Mapping[str, NoiseTerms]) -> Table | None:
         "noise adds; variance: every active unit costs;",
         "covariance: so do units that overlap",
     )
-    table.add_row("samples", *(str(found.n) for found in runs.values()))
+    table.add_row("samples", *(str(result.n) for result in runs.values()))
     for field in ("residual", "mean_shift", "variance", "covariance", "total"):
         values = [
-            (getattr(found, field) / found.n_features, getattr(found, field) / found.total) for found in runs.values()
+            (getattr(result, field) / result.n_features, getattr(result, field) / result.total)
+            for result in runs.values()
         ]
         table.add_row(field.replace("_", " "), *(f"{value:.5f} ({share:4.0%})" for value, share in values))
     return table
@@ -121,9 +122,9 @@ def fields_table(runs: Mapping[str, FieldsSummary], nearest: Mapping[str, float]
         "1 - residual / variance; medians from",
         "cycles on: of units well fitted",
     )
-    table.add_row("units", *(str(found.n) for found in runs.values()))
+    table.add_row("units", *(str(result.n) for result in runs.values()))
     for field, words in FIELDS.items():
-        values = [getattr(found, field) for found in runs.values()]
+        values = [getattr(result, field) for result in runs.values()]
         if any(value is not None for value in values):
             table.add_row(words, *(_number(value) for value in values))
     table.add_row("largest cosine to an image", *(_number(nearest[name]) for name in runs))

@@ -89,8 +89,8 @@ def units_command(asked: scoring.UnitsArguments) -> None:
     pictures: list[Path] = []
     for (name, one), place in zip(opened.items(), run_names(paths), strict=True):
         with console.status(f"{described(name)}: coding, fitting and drawing"):
-            found = activity(one.model, one.samples, one.noise.sigma, one.seed, one.theta)
-            assert found is not None
+            result = activity(one.model, one.samples, one.noise.sigma, one.seed, one.theta)
+            assert result is not None
             strongest = _strongest(one)
             levels = sigmas or tuple(strongest * step for step in STEPS if strongest) or FIXED
             seen = pictured(
@@ -106,10 +106,10 @@ def units_command(asked: scoring.UnitsArguments) -> None:
                 seed=one.seed,
             )
             if isinstance(seen, str):
-                reports[name] = Units(name, split, found)
+                reports[name] = Units(name, split, result)
                 console.print(f"note: {name}: {seen}", highlight=False, markup=False, soft_wrap=True)
                 continue
-            reports[name] = Units(name, split, found, seen.fields, seen.cosine)
+            reports[name] = Units(name, split, result, seen.fields, seen.cosine)
             target = one.folder.figures if out is None else out / place if others else out
             pictures += _save(seen.figures, target)
     _print(reports, console)
@@ -163,7 +163,7 @@ def _print(reports: Mapping[str, Units], console: Console) -> None:
         reports = {str(number): report for number, report in enumerate(reports.values(), start=1)}
     console.print(activity_table({name: report.activity for name, report in reports.items()}))
     terms = {name: report.activity.terms for name, report in reports.items()}
-    if (table := terms_table({name: found for name, found in terms.items() if found is not None})) is not None:
+    if (table := terms_table({name: result for name, result in terms.items() if result is not None})) is not None:
         console.print(table)
     fields = {name: report.fields for name, report in reports.items() if report.fields is not None}
     nearest = {name: report.nearest_cosine for name, report in reports.items() if report.nearest_cosine is not None}
@@ -193,9 +193,9 @@ def _comparisons(opened: Mapping[str, _Opened], reports: Mapping[str, Units]) ->
         )
     levels = sorted({one.noise.sigma for one in opened.values()})
     if len(levels) > 1:
-        found = [report.activity for report in reports.values()]
+        results = [report.activity for report in reports.values()]
         shares = {
-            words: [[getattr(a, field) for a in found if a.sigma == level] for level in levels]
+            words: [[getattr(a, field) for a in results if a.sigma == level] for level in levels]
             for words, field in (("noise on", "active_noisy"), ("noise off", "active_clean"))
         }
         figures["ablation"] = ablation_lines(levels, shares, title="active units by noise")

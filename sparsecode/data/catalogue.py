@@ -58,14 +58,14 @@ def datasets() -> dict[str, Dataset]:
 
 def status(dataset: Dataset) -> Status:
     """What is there, without reading it."""
-    found = {remote: path for remote in dataset.files if (path := present(remote))}
-    missing = [remote for remote in dataset.files if remote not in found]
-    instead, excerpt = (None if found else _first(names) for names in (dataset.others, dataset.excerpts))
+    results = {remote: path for remote in dataset.files if (path := present(remote))}
+    missing = [remote for remote in dataset.files if remote not in results]
+    instead, excerpt = (None if results else _first(names) for names in (dataset.others, dataset.excerpts))
     missing = [remote for remote in missing if not instead or remote != dataset.files[0]]
     asides = [partial(home(remote) / remote.name) for remote in missing]
-    files = [path for path in (*found.values(), instead, excerpt) if path and path.is_file()]
+    files = [path for path in (*results.values(), instead, excerpt) if path and path.is_file()]
     return Status(
-        tuple(found.values()),
+        tuple(results.values()),
         instead,
         excerpt,
         tuple(missing),

@@ -68,13 +68,15 @@ class CIFAR10(Spec, tag="cifar10"):
     grey: Annotated[bool, Meta(description="one channel: 0.299 red + 0.587 green + 0.114 blue")] = False
 
     def load(self) -> Splits:
-        found = _find()
+        result = _find()
         for what, wanted, there in (
-            ("n_train + n_valid", self.n_train + self.n_valid, len(found.train)),
-            ("n_test", self.n_test, len(found.test)),
+            ("n_train + n_valid", self.n_train + self.n_valid, len(result.train)),
+            ("n_test", self.n_test, len(result.test)),
         ):
             if wanted > there:
-                raise ValueError(f"CIFAR10: {what} is {wanted}, and {found.where} holds {there}; expected at most that")
+                raise ValueError(
+                    f"CIFAR10: {what} is {wanted}, and {result.where} holds {there}; expected at most that"
+                )
 
         def part(images: Bytes, labels: Bytes) -> Split:
             x = torch.from_numpy(images.astype(np.float32)).div_(255)
@@ -82,11 +84,11 @@ class CIFAR10(Spec, tag="cifar10"):
                 x = torch.einsum("nchw,c->nhw", x, torch.tensor(_LUMA)).unsqueeze(1)
             return Split(x, label=torch.from_numpy(labels.astype(np.int64)))
 
-        last = slice(len(found.train) - self.n_valid, None)
+        last = slice(len(result.train) - self.n_valid, None)
         return Splits(
-            part(found.train[: self.n_train], found.train_label[: self.n_train]),
-            part(found.train[last], found.train_label[last]),
-            part(found.test[: self.n_test], found.test_label[: self.n_test]),
+            part(result.train[: self.n_train], result.train_label[: self.n_train]),
+            part(result.train[last], result.train_label[last]),
+            part(result.test[: self.n_test], result.test_label[: self.n_test]),
             0.0,
             1.0,
         )
@@ -143,19 +145,19 @@ def _from_batches(where: Path, read: Callable[[str], bytes]) -> _Found:
 
 def _from_excerpt(path: Path) -> _Found:
     try:
-        found = _Found(path, *read_npz(path, lambda _: ["x_train", "y_train", "x_test", "y_test"]).values())
+        result = _Found(path, *read_npz(path, lambda _: ["x_train", "y_train", "x_test", "y_test"]).values())
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged, or without x_train, y_train, x_test and y_test ({error}); replace it, or put "
             f"{ARCHIVE.name} from {ARCHIVE.url} into {path.parent / ARCHIVE.folder}"
         ) from None
-    for images, labels in ((found.train, found.train_label), (found.test, found.test_label)):
+    for images, labels in ((result.train, result.train_label), (result.test, result.test_label)):
         if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), *_SHAPE):
             raise ValueError(
                 f"{path}: images {images.dtype} {images.shape} with {labels.size} labels; expected uint8 [n, 3, 32, 32] with labels [n]"
             )
         _check_labels(labels, str(path))
-    return found
+    return result
 
 
 def _check_labels(labels: NDArray[Any], name: str) -> None:

@@ -69,16 +69,16 @@ class DSprites(Spec, tag="dsprites"):
 
 def _build(path: Path, rows: NDArray[np.int64], sizes: tuple[int, ...], folder: Path) -> None:
     require_space(folder, len(rows) * _PIXELS)
-    found = np.empty((len(rows), 1, *_SHAPE), np.uint8)
+    result = np.empty((len(rows), 1, *_SHAPE), np.uint8)
     place = np.argsort(rows)
     wanted, done = rows[place], 0
     with progress(path.name, len(rows)) as report:
         for images in _images(path):
             first, last = np.searchsorted(wanted, (done, done + len(images)))
-            found[place[first:last], 0] = images[wanted[first:last] - done]
+            result[place[first:last], 0] = images[wanted[first:last] - done]
             done += len(images)
             report(int(last))
-    for name, part in zip(PARTS, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
+    for name, part in zip(PARTS, np.split(result, np.cumsum(sizes)[:-1]), strict=True):
         with written(folder / f"{name}.npy", part.shape) as append:
             for start in range(0, len(part), CHUNK):
                 append(torch.from_numpy(part[start : start + CHUNK]).float())

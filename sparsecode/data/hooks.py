@@ -115,15 +115,15 @@ def longest(network: nn.Module) -> int | None:
 
 
 def _submodule(module: nn.Module, hook_point: str) -> nn.Module:
-    found, known = module, ""
+    result, known = module, ""
     for name in hook_point.split("."):
-        children = dict(found.named_children())
+        children = dict(result.named_children())
         if name not in children:
             names = ", ".join(f"{known}{child}" for child in children)
             there = f"choose from {names}" if names else "there is nothing below it"
             raise ValueError(f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; {there}")
-        found, known = children[name], f"{known}{name}."
-    return found
+        result, known = children[name], f"{known}{name}."
+    return result
 
 
 @contextmanager

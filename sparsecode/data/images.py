@@ -78,8 +78,8 @@ def find_images(path: str | Path) -> ImageFiles:
     """
     path = Path(path)
     if path.is_dir():
-        found = sorted(_walk(path))
-        names, signature = tuple(name for name, *_ in found), repr(found).encode()
+        results = sorted(_walk(path))
+        names, signature = tuple(name for name, *_ in results), repr(results).encode()
     elif path.is_file():
         try:
             with ZipFile(path) as file:
@@ -220,10 +220,10 @@ class ImageFolder(Spec, tag="image_folder"):
         files = find_images(self.path)
         key = key_of(RULES, to_json(self), files.signature)
         folder = cached("images", key, lambda aside: self._build(files, aside))
-        found = [mapped(folder / f"{part}.npy") for part in PARTS]
-        label = mapped(folder / LABELS).long().split([len(x) for x in found]) if self.labelled else (None,) * 3
-        warn_of_skipped(self.path, len(files.names) - sum(map(len, found)), len(files.names))
-        train, valid, test = (Split(x, label=part) for x, part in zip(found, label, strict=True))
+        results = [mapped(folder / f"{part}.npy") for part in PARTS]
+        label = mapped(folder / LABELS).long().split([len(x) for x in results]) if self.labelled else (None,) * 3
+        warn_of_skipped(self.path, len(files.names) - sum(map(len, results)), len(files.names))
+        train, valid, test = (Split(x, label=part) for x, part in zip(results, label, strict=True))
         return Splits(train, valid, test, 0.0, 1.0)
 
     def _build(self, files: ImageFiles, folder: Path) -> None:

@@ -91,10 +91,10 @@ class LCN(Spec, tag="lcn"):
         return sum(sums) / len(sums)
 
     def prepare(self, crops: Float[Tensor, "b 1 c c"], level: float | None) -> Contrasted:
-        found = local_contrast((crops - MEAN) / STD, gaussian_kernel(self.kernel, self.sigma), level)
-        kept = found.x.flatten(1).std(dim=1) >= self.min_std
-        maps = torch.stack([found.mean * STD + MEAN, found.sd * STD], dim=1)
-        return Contrasted(found.x[kept], maps[kept])
+        result = local_contrast((crops - MEAN) / STD, gaussian_kernel(self.kernel, self.sigma), level)
+        kept = result.x.flatten(1).std(dim=1) >= self.min_std
+        maps = torch.stack([result.mean * STD + MEAN, result.sd * STD], dim=1)
+        return Contrasted(result.x[kept], maps[kept])
 
 
 Contrast = LCN | Plain

@@ -52,16 +52,16 @@ def read_npz(path: Path, choose: Callable[[list[str]], list[str]] = ALL) -> dict
     try:
         with ZipFile(path) as archive:
             members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
-            found: dict[str, NDArray[Any]] = {}
+            results: dict[str, NDArray[Any]] = {}
             for name in choose(list(members)):
                 where, size = f"{path}: array {name}", members[name].file_size
                 with archive.open(members[name]) as file:
-                    found[name] = _array(file, size, where)
+                    results[name] = _array(file, size, where)
     except (BadZipFile, EOFError, NotImplementedError, RuntimeError, OverflowError, zlib.error) as error:
         raise ValueError(
             f"{path}: not a .npz file, or damaged or cut short ({error}); restore it from a copy"
         ) from None
-    return found
+    return results
 
 
 def _array(file: Any, size: int, where: str) -> NDArray[Any]:

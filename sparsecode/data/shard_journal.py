@@ -48,11 +48,11 @@ class Journal(Spec, tag="shard_journal"):
     @property
     def columns(self) -> dict[str, slice]:
         """Where in a record the bytes of each site's values are; those of the document come first."""
-        found: dict[str, slice] = {}
+        results: dict[str, slice] = {}
         end = GROUP_BYTES
         for name, shape in self.shapes.items():
-            found[name] = slice(end, end := end + math.prod(shape) * DTYPES[self.settings.dtype].itemsize)
-        return found
+            results[name] = slice(end, end := end + math.prod(shape) * DTYPES[self.settings.dtype].itemsize)
+        return results
 
     @property
     def record_bytes(self) -> int:

@@ -89,11 +89,11 @@ def analyse(
     scores = {n: score(model, coder, whole, splits.data_range, theta) for n, coder in watched.items()}
     usable: dict[str, Score] = {}
     for n, coder in model.coders().items():
-        found = scores[n] if few is whole else score(model, coder, few, splits.data_range, theta)
-        if 0 < found.l0 < found.n_code:
-            usable[n] = found
+        result = scores[n] if few is whole else score(model, coder, few, splits.data_range, theta)
+        if 0 < result.l0 < result.n_code:
+            usable[n] = result
         else:
-            which = "all codes are" if found.l0 else "no code is"
+            which = "all codes are" if result.l0 else "no code is"
             notes.append(
                 f"{n}: {which} active (|z| > {theta:g}), so that no reference has an equal L0; "
                 "state a theta that tells active codes from others"

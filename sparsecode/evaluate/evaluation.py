@@ -145,9 +145,9 @@ def _measured(
         if not measure.applies(model):
             continue
         with torch.no_grad():
-            found = measure.measure(model, samples(measure), how, seed)
-        if found:
-            yield measure.name, dict(found)
+            result = measure.measure(model, samples(measure), how, seed)
+        if result:
+            yield measure.name, dict(result)
 
 
 def validation(
@@ -185,15 +185,15 @@ def evaluate_model(
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
     shared = how.how(splits.data_range)._replace(train=splits.train)
-    found = dict(_measured((*how.measures, *measures), model, lambda _: samples, shared, seed))
-    scores = records_of(found, Score)
+    results = dict(_measured((*how.measures, *measures), model, lambda _: samples, shared, seed))
+    scores = records_of(results, Score)
     warnings = (
         *(() if calibration is None else calibration.warnings()),
         *model.warnings(samples.x[:WARNED]),
         *_deaths(scores),
         *(_dominated(scores) if scores else ()),
     )
-    return Evaluation(found, split, warnings, calibration)
+    return Evaluation(results, split, warnings, calibration)
 
 
 def _deaths(scores: Mapping[str, Score]) -> list[str]:

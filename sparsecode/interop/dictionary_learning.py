@@ -74,19 +74,19 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
     Atoms of an AutoEncoder are scaled to norm 1, and its codes by the old norms, as its library's loader does. Raises ValueError for other
     classes, for a batch top-k whose threshold was never set, and where config and tensors contradict each other.
     """
-    found = _opened(path, ignore)
-    sae = READERS[found.name](found)
-    sae = replace(cast(sae, sae.dtype), transcoder=found.transcoder, metadata=found.metadata)
-    if found.name == "AutoEncoder":
+    result = _opened(path, ignore)
+    sae = READERS[result.name](result)
+    sae = replace(cast(sae, sae.dtype), transcoder=result.transcoder, metadata=result.metadata)
+    if result.name == "AutoEncoder":
         norms = torch.linalg.vector_norm(sae.W_dec, dim=1)
         sae = sae if torch.allclose(norms, torch.ones_like(norms)) else fold_decoder_norms(sae)
-    return sae if found.factor == 1 else _in_data_units(sae, found.factor)
+    return sae if result.factor == 1 else _in_data_units(sae, result.factor)
 
 
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     """dictionary_learning's formula on the tensors as they stand in the file."""
-    found = _opened(path, ignore)
-    return formulas.dictionary_learning(found.name, found.tensors, found.k, found.factor)
+    result = _opened(path, ignore)
+    return formulas.dictionary_learning(result.name, result.tensors, result.k, result.factor)
 
 
 def write(sae: AffineSAE, path: Path) -> None:
@@ -142,16 +142,16 @@ def _opened(path: Path, ignore: Collection[str]) -> DictionaryLearningFiles:
     check(trainer, DICTIONARY_TRAINER, file, ignore)
     check(buffer, DICTIONARY_BUFFER, file, ignore)
     name = get(config, "trainer.dict_class", str, file)
-    found, factor = load_torch(weights), 1.0
-    if "ae" in found:  # a backup: the model among the state of its training, for inputs divided by norm_factor
-        check(found, BACKUP, weights, ignore)
-        found, factor = found["ae"], float(found.get("norm_factor") or 1.0)
-    found = unwrapped(found, weights)
-    if name == "AutoEncoder" and "decoder.bias" in found:  # version 0.1.0 names this class for an AutoEncoderNew, too
+    result, factor = load_torch(weights), 1.0
+    if "ae" in result:  # a backup: the model among the state of its training, for inputs divided by norm_factor
+        check(result, BACKUP, weights, ignore)
+        result, factor = result["ae"], float(result.get("norm_factor") or 1.0)
+    result = unwrapped(result, weights)
+    if name == "AutoEncoder" and "decoder.bias" in result:  # version 0.1.0 names this class for an AutoEncoderNew, too
         name = "AutoEncoderNew"
-    k, groups = found.pop("k", None), found.pop("group_sizes", None)
-    names = tuple(n for n in NAMES[name] if n != "threshold" or name == "JumpReluAutoEncoder" or n in found)
-    tensors = take(found, names, weights)
+    k, groups = result.pop("k", None), result.pop("group_sizes", None)
+    names = tuple(n for n in NAMES[name] if n != "threshold" or name == "JumpReluAutoEncoder" or n in result)
+    tensors = take(result, names, weights)
     sizes = tensors["encoder.weight"].shape[::-1] if "encoder.weight" in tensors else tensors["W_enc"].shape
     for key, size in zip(("activation_dim", "dict_size"), sizes, strict=True):
         if key in trainer and get(trainer, key, int, file) != size:

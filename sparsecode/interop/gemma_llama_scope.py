@@ -123,26 +123,26 @@ def computed_llama_scope(path: Path, ignore: Collection[str] = ()) -> Computed:
 
 
 def _gemma_scope(path: Path, ignore: Collection[str]) -> dict[str, Tensor]:
-    found = {name: value for name, value in read_npz(path / GEMMA).items() if name in NAMES or name not in ignore}
+    results = {name: value for name, value in read_npz(path / GEMMA).items() if name in NAMES or name not in ignore}
     if "embedding" in path.resolve().parts:
         raise CannotExpressError(
             f"{path}: made for token embeddings at a scale that the file does not name (readers differ in it); copy the file out of "
             "the folder `embedding` to read it for embeddings as they are"
         )
-    return take(found, NAMES, path / GEMMA)
+    return take(results, NAMES, path / GEMMA)
 
 
 def _gemma_scope_2(path: Path, ignore: Collection[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     file, weights = path / CONFIG, path / GEMMA_2
     config = read_json(file) if file.is_file() else {}
     check(config, GEMMA_SCOPE_2, file, ignore)
-    found = unwrapped(read_safetensors(weights), weights)
-    if "w_dec" in found and found["w_dec"].ndim == 3:
+    result = unwrapped(read_safetensors(weights), weights)
+    if "w_dec" in result and result["w_dec"].ndim == 3:
         raise CannotExpressError(
-            f"{weights}: a cross-layer transcoder with decoders to {found['w_dec'].shape[1]} layers; expected one decoder"
+            f"{weights}: a cross-layer transcoder with decoders to {result['w_dec'].shape[1]} layers; expected one decoder"
         )
-    names = (*NAMES, SKIP) if config.get("affine_connection", SKIP in found) else NAMES
-    tensors = take(found, names, weights)
+    names = (*NAMES, SKIP) if config.get("affine_connection", SKIP in result) else NAMES
+    tensors = take(result, names, weights)
     if (width := config.get("width", len(tensors["b_enc"]))) != len(tensors["b_enc"]):
         raise ValueError(
             f"{file}: width is {width}, and {GEMMA_2} has {len(tensors['b_enc'])}; restore both from one copy"

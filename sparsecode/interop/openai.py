@@ -96,8 +96,8 @@ def note(path: Path, proof: Mapping[str, Any]) -> Path:
 
 def _opened(path: Path, ignore: Collection[str]) -> tuple[dict[str, Tensor], int | None]:
     """The four tensors, and k if codes are top-k. Entries that are not known are refused unless they are to be ignored."""
-    found = unwrapped(load_torch(path), path)
-    name, state = found.pop("activation", "ReLU"), found.pop("activation_state_dict", {})
+    result = unwrapped(load_torch(path), path)
+    name, state = result.pop("activation", "ReLU"), result.pop("activation_state_dict", {})
     wanted = {"ReLU": set[str](), "TopK": {"k", "postact_fn"}}.get(name) if isinstance(name, str) else None
     if (
         wanted is None
@@ -108,7 +108,7 @@ def _opened(path: Path, ignore: Collection[str]) -> tuple[dict[str, Tensor], int
         raise CannotExpressError(
             f"{path}: activation is {shown(name)} with {shown(state)}; expected ReLU, or TopK with k and a postact_fn of ReLU"
         )
-    tensors = take({n: v for n, v in found.items() if n in LINEAR or n not in ignore}, LINEAR, path, COUNTERS)
+    tensors = take({n: v for n, v in result.items() if n in LINEAR or n not in ignore}, LINEAR, path, COUNTERS)
     k = state.get("k")
     count = (
         None

@@ -27,11 +27,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     if (size := path.stat().st_size) > LARGEST_CONFIG:
         raise ValueError(f"{path}: a config of {size / 2**20:.0f} MiB; expected at most {LARGEST_CONFIG / 2**20:.0f}")
-    found = parsed(path.read_bytes(), str(path), "restore it from a copy", constant=float)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds a {type(found).__name__}; expected a JSON object: restore it from a copy")
-    _check_integers(found, path)
-    return found
+    result = parsed(path.read_bytes(), str(path), "restore it from a copy", constant=float)
+    if not isinstance(result, dict):
+        raise ValueError(f"{path}: holds a {type(result).__name__}; expected a JSON object: restore it from a copy")
+    _check_integers(result, path)
+    return result
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -51,10 +51,10 @@ def get(config: Mapping[str, Any], key: str, kind: Any, path: Path) -> Any:
     try:
         for part in key.split("."):
             value = value[part]
-        found = converted(value, kind, key)
-        if isinstance(found, float) and not math.isfinite(found):
+        result = converted(value, kind, key)
+        if isinstance(result, float) and not math.isfinite(result):
             raise ValueError("not finite")
-        return found
+        return result
     except (KeyError, TypeError, ValueError) as error:
         given = f"it is {shown(value)}" if isinstance(error, ValueError) else "it is not there"
         name = getattr(kind, "__name__", str(kind))

@@ -63,9 +63,9 @@ def opened(path: Path, ignore: Collection[str] = ()) -> SAELensFiles:
     raw = read_json(file)
     check(raw, SAELENS, file, ignore)
     config = _up_to_date(raw, file)
-    name, found = get(config, "architecture", str, file), unwrapped(read_safetensors(weights), weights)
-    names = (*_names(name, "log_threshold" in found), *(key for key in SCALED if key in found))
-    tensors = take(found, names, weights)
+    name, result = get(config, "architecture", str, file), unwrapped(read_safetensors(weights), weights)
+    names = (*_names(name, "log_threshold" in result), *(key for key in SCALED if key in result))
+    tensors = take(result, names, weights)
     if "log_threshold" in tensors:
         tensors["threshold"] = tensors.pop("log_threshold").double().exp()
     _check_scaling(tensors, config, file)
@@ -175,12 +175,12 @@ def _check_scaling(tensors: dict[str, Tensor], config: Config, file: Path) -> No
     for key in SCALED:
         if key in tensors and bool((tensors[key] == 1).all()):
             tensors.pop(key)
-    found, said = [key for key in SCALED if key in tensors], config.get("finetuning_scaling_factor")
-    if (found and (said is False or len(found) > 1)) or any(
-        tensors[key].shape != tensors["W_dec"].shape[:1] for key in found
+    result, said = [key for key in SCALED if key in tensors], config.get("finetuning_scaling_factor")
+    if (result and (said is False or len(result) > 1)) or any(
+        tensors[key].shape != tensors["W_dec"].shape[:1] for key in result
     ):
         raise CannotExpressError(
-            f"{file}: finetuning_scaling_factor is {said}, and {WEIGHTS} has {', '.join(found)} that is not 1; expected true beside "
+            f"{file}: finetuning_scaling_factor is {said}, and {WEIGHTS} has {', '.join(result)} that is not 1; expected true beside "
             "one factor for each code"
         )
 
@@ -210,13 +210,13 @@ def _scales(config: Config, d_in: int, path: Path) -> tuple[float | None, tuple[
             f"{path / CONFIG}: made for whitened inputs, and {path / WHITENING} is not there or not said to be used by {SCALER}; "
             "copy both from the checkpoint"
         )
-    found = take(read_safetensors(path / WHITENING), ("mean", "matrix", "inverse_matrix"), path / WHITENING)
-    if [list(value.shape) for value in found.values()] != [[d_in], [d_in, d_in], [d_in, d_in]]:
+    result = take(read_safetensors(path / WHITENING), ("mean", "matrix", "inverse_matrix"), path / WHITENING)
+    if [list(value.shape) for value in result.values()] != [[d_in], [d_in, d_in], [d_in, d_in]]:
         raise ValueError(
-            f"{path / WHITENING}: shapes {', '.join(str(list(v.shape)) for v in found.values())}; expected a mean and two matrices of "
+            f"{path / WHITENING}: shapes {', '.join(str(list(v.shape)) for v in result.values())}; expected a mean and two matrices of "
             f"{d_in} inputs"
         )
-    return None, tuple(found.values())
+    return None, tuple(result.values())
 
 
 RENAMED = {"hook_point": "hook_name", "hook_point_layer": "hook_layer", "hook_point_head_index": "hook_head_index"}
@@ -228,19 +228,21 @@ def _up_to_date(config: dict[str, Any], file: Path) -> dict[str, Any]:
     version = config.get("sae_lens_version") or metadata.get("sae_lens_version") or "0"
     major = str(version).partition(".")[0]
     old = not (major.isdigit() and int(major) >= 6)
-    found: dict[str, Any] = dict(config)
+    results: dict[str, Any] = dict(config)
     for former, key in RENAMED.items():
-        if former in found:
-            found.setdefault(key, found.pop(former))
+        if former in results:
+            results.setdefault(key, results.pop(former))
     if old:
-        found = {"architecture": "standard", "prepend_bos": True, **found}
-        if "hook_z" in str(found.get("hook_name")):
-            found.setdefault("reshape_activations", "hook_z")
-    said: list[Any] = [found[key] for key in ("activation_fn", "activation_fn_str") if found.get(key) is not None]
-    ks: list[Any] = [k for k in (found.get("k"), (found.get("activation_fn_kwargs") or {}).get("k")) if k is not None]
-    name = str(found.get("architecture"))
+        results = {"architecture": "standard", "prepend_bos": True, **results}
+        if "hook_z" in str(results.get("hook_name")):
+            results.setdefault("reshape_activations", "hook_z")
+    said: list[Any] = [results[key] for key in ("activation_fn", "activation_fn_str") if results.get(key) is not None]
+    ks: list[Any] = [
+        k for k in (results.get("k"), (results.get("activation_fn_kwargs") or {}).get("k")) if k is not None
+    ]
+    name = str(results.get("architecture"))
     if "topk" in said and name == "standard":
-        name = found["architecture"] = "topk"
+        name = results["architecture"] = "topk"
     selects = "topk" in name or "jumprelu" in name  # batch top-k is exported as JumpReLU
     if (
         len(set(said)) > 1
@@ -252,16 +254,16 @@ def _up_to_date(config: dict[str, Any], file: Path) -> dict[str, Any]:
             f"{file}: contradicts itself: architecture {name!r}, activation_fn {' and '.join(said) or None}, k "
             f"{' and '.join(map(str, ks)) or None}; restore it from a copy"
         )
-    found |= {"k": ks[0]} if ks else {}
-    by_norm = found.setdefault("rescale_acts_by_decoder_norm", "batchtopk" in name)  # the defaults of the classes
+    results |= {"k": ks[0]} if ks else {}
+    by_norm = results.setdefault("rescale_acts_by_decoder_norm", "batchtopk" in name)  # the defaults of the classes
     if by_norm and "topk" not in name:
         raise ValueError(
             f"{file}: rescale_acts_by_decoder_norm is true, and architecture {name!r} has no top-k; expected false"
         )
-    how = found.get("normalize_activations")
-    found["normalize_activations"] = "expected_average_only_in" if how is True else how or "none"
-    reshape = found.get("reshape_activations") or "none"
-    origin = {key: found[key] for key in sorted(ORIGIN) if found.get(key) is not None}
+    how = results.get("normalize_activations")
+    results["normalize_activations"] = "expected_average_only_in" if how is True else how or "none"
+    reshape = results.get("reshape_activations") or "none"
+    origin = {key: results[key] for key in sorted(ORIGIN) if results.get(key) is not None}
     if reshape != "none":
         origin["reshape_activations"] = reshape
-    return {**found, "metadata": origin | metadata}
+    return {**results, "metadata": origin | metadata}

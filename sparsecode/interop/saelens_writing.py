@@ -87,16 +87,16 @@ NORMALISERS = {PlainRows: "none", LayerNorm: "layer_norm", RowNorm: "constant_no
 
 
 def _tensors(sae: AffineSAE) -> dict[str, Tensor]:
-    found = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
+    results = {"W_enc": sae.W_enc.T, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
     if sae.W_skip is not None:
-        found["W_skip"] = sae.W_skip
+        results["W_skip"] = sae.W_skip
     match sae.activation:
         case GatedCodes(gate_bias, mag_bias, r_mag):
-            return found | {"b_gate": gate_bias, "b_mag": mag_bias, "r_mag": r_mag}
+            return results | {"b_gate": gate_bias, "b_mag": mag_bias, "r_mag": r_mag}
         case JumpReLUCodes(threshold):
-            return found | {"b_enc": sae.b_enc, "threshold": threshold}
+            return results | {"b_enc": sae.b_enc, "threshold": threshold}
         case _:
-            return found | {"b_enc": sae.b_enc}
+            return results | {"b_enc": sae.b_enc}
 
 
 def _training(activation: Activation) -> dict[str, Any]:

@@ -119,12 +119,12 @@ def _origin(path: Path) -> dict[str, Any]:
     """The hookpoint's name, and what the note of a conversion or the config of the whole run, above it, says beside."""
     path = path.resolve()
     folder = path.parent if re.fullmatch(r"seed\d+", path.name) else path
-    found: dict[str, Any] = {"hook_name": folder.name}
+    results: dict[str, Any] = {"hook_name": folder.name}
     run = folder.parent / "config.json"
     try:
         config = read_json(run) if run.is_file() else {}
     except ValueError:  # it describes only, and may be anybody's
         config = {}
     if "sae" in config:
-        found |= {ours: config[theirs] for theirs, ours in RUN.items() if config.get(theirs) is not None}
-    return found | ((read_json(path / NOTE).get("origin") or {}) if (path / NOTE).is_file() else {})
+        results |= {ours: config[theirs] for theirs, ours in RUN.items() if config.get(theirs) is not None}
+    return results | ((read_json(path / NOTE).get("origin") or {}) if (path / NOTE).is_file() else {})

@@ -34,8 +34,8 @@ def squares(grad: Any) -> float:
     """The sum of the squares of `grad` [n], float32."""
     total: Any = 0.0
     for start in range(0, len(grad), 4096):
-        part, found = grad[start : start + 4096], ZERO
+        part, result = grad[start : start + 4096], ZERO
         for i in range(len(part)):
-            found += part[i] * part[i]
-        total += found
+            result += part[i] * part[i]
+        total += result
     return total

@@ -135,12 +135,12 @@ def activate(
     keys, floats = _views(pre, scale)
     z_keys, z_floats = _views(z, scale)
 
-    found: list[NDArray[np.bool_]] = []
+    results: list[NDArray[np.bool_]] = []
 
     def work(blocks: Iterable[slice]) -> None:
         bits, line = _scratch(rough, scale.dtype)
         own = np.zeros(len(fired), np.bool_)
-        found.append(own)
+        results.append(own)
         for rows in blocks:
             _activate(
                 keys[rows], floats[rows], z_keys[rows], z_floats[rows], threshold, scale, rough, bits, line, sums[rows],
@@ -148,7 +148,7 @@ def activate(
             )  # fmt: skip
 
     share_out(len(pre), ROWS, threads, work)
-    for own in found:
+    for own in results:
         fired |= own
 
 
@@ -172,18 +172,18 @@ def slopes(
     keys, floats = _views(pre, scale)
     slope_keys, slope_floats = _views(slope, scale)
     # one row per block, whichever thread processes it: sums are then added in a fixed order
-    found = np.zeros((-(-len(pre) // ROWS), 3, m), scale.dtype)
+    result = np.zeros((-(-len(pre) // ROWS), 3, m), scale.dtype)
 
     def work(blocks: Iterable[slice]) -> None:
         bits, line = _scratch(rough, scale.dtype)
         slope_bits, slope_line = _scratch(rough, scale.dtype)
         half = scale.dtype.type(width / 2)
         for rows in blocks:
-            own = found[rows.start // ROWS]
+            own = result[rows.start // ROWS]
             _slopes(
                 keys[rows], floats[rows], slope_keys[rows], slope_floats[rows], threshold, half, scale, by_sum[rows],
                 by_count[rows], rough, bits, line, slope_bits, slope_line, own[0], own[1], own[2],
             )  # fmt: skip
 
     share_out(len(pre), ROWS, threads, work)
-    return found.sum(axis=0)
+    return result.sum(axis=0)

@@ -236,8 +236,8 @@ def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: 
                 _slopes(slopes, parts, columns, orders, first, last, i == encoder - 1)
                 wait_for_all(told, team)
             first, last = share(m, UNIT, member, team)
-            found = _matrix(layer[FOUND] + 4 * member * BLOCK * k, BLOCK, k)
+            result = _matrix(layer[FOUND] + 4 * member * BLOCK * k, BLOCK, k)
             taken = _matrix(layer[ROWS], n, k) if i else orders.x
             partial = _matrix(layer[PARTIAL] + 4 * member * k * width, k if i else 0, width)
-            _backward(layer, orders.numbers[5:], slopes, taken, partial, found, orders.by_bias[member], first, last)
+            _backward(layer, orders.numbers[5:], slopes, taken, partial, result, orders.by_bias[member], first, last)
             wait_for_all(told, team)

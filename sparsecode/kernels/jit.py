@@ -82,9 +82,9 @@ class _Cache:
             self._lock = FileLock(f"{path}.lock", timeout=PATIENCE, thread_local=False)
             self._lock.acquire()  # avoids duplicate compilation by another process
             with suppress(OSError):
-                found = _read(path, stamp, target_context)
+                result = _read(path, stamp, target_context)
                 self._release()
-                return found
+                return result
         return None
 
     def save_overload(self, sig: Any, cres: Any) -> None:

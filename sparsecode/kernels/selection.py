@@ -120,7 +120,7 @@ def _above(
 ) -> None:  # fmt: skip
     """Entries of each row of `scores` above `threshold` (less `margin` if `rough`), packed to the front; recomputed if `exact`."""
     for i in range(len(keys)):
-        found, kept, count, slack = indices[i], values[i], 0, margin[i]
+        result, kept, count, slack = indices[i], values[i], 0, margin[i]
         if rough:
             row = keys[i]
             for j in range(len(row)):
@@ -136,17 +136,17 @@ def _above(
             if hit:
                 for j in range(len(part)):
                     if part[j] > level[j]:
-                        found[count], kept[count] = start + j, part[j]
+                        result[count], kept[count] = start + j, part[j]
                         count += 1
         counts[i] = count
         if exact:
-            dots(x[i], weight, found[:count], kept)
+            dots(x[i], weight, result[:count], kept)
             final = 0
             for p in range(count):
-                j = found[p]
+                j = result[p]
                 value = kept[p] + bias[j]
                 if value > threshold[j]:
-                    found[final], kept[final] = j, value
+                    result[final], kept[final] = j, value
                     final += 1
             counts[i] = final
 
@@ -175,12 +175,12 @@ def top_rows(
     width = width if 2 * width <= m else m
 
     def work(blocks: Iterable[slice]) -> None:
-        most, found, kept = np.empty(width, keys.dtype), np.empty(m, np.int32), np.empty(m, values.dtype)
+        most, result, kept = np.empty(width, keys.dtype), np.empty(m, np.int32), np.empty(m, values.dtype)
         kept_keys, bits = kept.view(np.int32 if kept.itemsize == 4 else np.int64), np.empty(1, np.int32)
         for rows in blocks:
             _top(
                 keys[rows], floats[rows], x[rows], weight, bias, k, margin[rows], rough, bits, bits.view(np.float32),
-                most, found, kept, kept_keys, indices[rows], values[rows], counts[rows],
+                most, result, kept, kept_keys, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 
     share_out(len(scores), ROWS, threads, work)

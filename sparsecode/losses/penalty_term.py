@@ -120,15 +120,15 @@ class SparsityTerm(WeightedTerm):
         return float(self.weight) * self.per_sample(seen)
 
     def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:
-        found = super().warnings(z, pre, activation)
+        result = super().warnings(z, pre, activation)
         if isinstance(activation, JumpReLUModule) and self._counts:
             near = activation.near(pre)
             if near < SATURATED * max(float((z != 0).sum(dim=1).double().mean()), 1.0):
-                found.append(
+                result.append(
                     f"the weight of 'l0' is saturated: {near:.2g} codes per sample are within activation.bandwidth of their "
                     "threshold, so that it moves nothing; widen the bandwidth"
                 )
-        return found
+        return result
 
     def _lengthened(self, z: Tensor, decoder: Any) -> Tensor:
         """Codes times the norms of their atoms, where those count."""

@@ -104,18 +104,18 @@ class TargetL0Module(nn.Module):
 
     def warnings(self, z: Float[Tensor, "b k"]) -> list[str]:
         """Warnings if the codes z of a trained model miss the target, or if the weight has reached its limit."""
-        found: list[str] = []
+        results: list[str] = []
         l0, wanted = float((z.abs() > self.spec.theta).sum(dim=1).double().mean()), self.spec.l0
         if abs(l0 - wanted) > TOLERANCE * wanted:
-            found.append(
+            results.append(
                 f"target_l0 asks for {wanted:g} active codes per sample; the model has {l0:.4g}: {remedy(self.reached, wanted)}"
             )
         if abs(float(self.log_factor)) >= LIMIT:
-            found.append(
+            results.append(
                 f"target_l0 has changed the penalty's weight by a factor of {self.factor:.0e}, its limit: the weight no longer "
                 "changes L0; start from another weight, or choose another penalty"
             )
-        return found
+        return results
 
     @torch.no_grad()
     def move_(self, l0: float) -> None:

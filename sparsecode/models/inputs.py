@@ -74,12 +74,12 @@ def _called(run: Callable[[Tensor], Tensor], name: str, value: Any, sample: tupl
             f"{name} contains NaN, infinity or values beyond {word}, first in row {row}; expected finite values"
         )
     if isinstance(value, Tensor):
-        found = run(rows)
-        return found if len(lead) == 1 else found.reshape(*lead, *found.shape[1:])
+        result = run(rows)
+        return result if len(lead) == 1 else result.reshape(*lead, *result.shape[1:])
     with torch.no_grad():
-        found = run(rows).cpu()
-    found = found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no bfloat16
-    return found.reshape(*lead, *found.shape[1:]).numpy()
+        result = run(rows).cpu()
+    result = result.float() if result.dtype == torch.bfloat16 else result  # NumPy has no bfloat16
+    return result.reshape(*lead, *result.shape[1:]).numpy()
 
 
 def _reference(model: AbstractSparseModel) -> Tensor:

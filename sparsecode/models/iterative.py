@@ -161,8 +161,8 @@ class IterativeModel(AbstractSparseModel):
         """
         rows = self.normalise(x)
         weight = float(self.weight) if weight is None else weight
-        found = self._solve(self._energy(rows, weight), rows, any_units=True)
-        return found._replace(z=self._linked(found.z))
+        result = self._solve(self._energy(rows, weight), rows, any_units=True)
+        return result._replace(z=self._linked(result.z))
 
     def _encode(self, x: Tensor) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
@@ -214,26 +214,26 @@ class IterativeModel(AbstractSparseModel):
                 self.corruption.advance_(step)
         corrupted = self.corrupt(x, rng("corruption"))
         predicted = None if self.encoder is None else self.encoder(x if corrupted is None else corrupted.x)
-        found = self._solve(self._training_energy(x, weight, predicted), x, predicted)
+        result = self._solve(self._training_energy(x, weight, predicted), x, predicted)
         if self.training and isinstance(self.decoder, Observes):
-            self.decoder.observe_(x, found.z)
-        z = self._linked(found.z)
+            self.decoder.observe_(x, result.z)
+        z = self._linked(result.z)
         parts = {"fidelity": squared_error(self.decoder.mean(z), x).mean()}
         if predicted is not None:
-            parts["amortise"] = squared_error(predicted, found.z).mean()
+            parts["amortise"] = squared_error(predicted, result.z).mean()
         stats = {
-            "objective": found.objective.mean(),
+            "objective": result.objective.mean(),
             "l0": (z != 0).sum(dim=1).double().mean(),
-            "solver_steps": found.steps.double().mean(),
-            "converged": found.converged.double().mean(),
+            "solver_steps": result.steps.double().mean(),
+            "converged": result.converged.double().mean(),
         }
         if self.control is not None:
             stats["weight"] = self.weight.clone()
             if self.training:
-                fired = (found.z.abs() > self.control.spec.theta).sum(dim=1).double().mean()
+                fired = (result.z.abs() > self.control.spec.theta).sum(dim=1).double().mean()
                 self.control.move_(float(mean_over_ranks(fired)))
         if self.spec.variance is not None:
-            stats["deviation"] = self.spec.variance.spread(found.z).deviation.mean()
+            stats["deviation"] = self.spec.variance.spread(result.z).deviation.mean()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
     def warnings(self, x: Tensor) -> list[str]:

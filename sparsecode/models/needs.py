@@ -58,10 +58,10 @@ NEEDS = {
 
 def provided(spec: Amortised) -> frozenset[str]:
     """The words that hold for a model."""
-    found: set[str] = set()
+    results: set[str] = set()
     for field in PARTS:
-        found |= set(getattr(getattr(spec, field), "provides", ("zeros",) if field == "activation" else ()))
-    return frozenset(found)
+        results |= set(getattr(getattr(spec, field), "provides", ("zeros",) if field == "activation" else ()))
+    return frozenset(results)
 
 
 def brought(spec: Amortised) -> list[TermModule]:
@@ -74,12 +74,12 @@ def problems(spec: Amortised) -> list[str]:
     """Incompatible parts: each line names the fields, their values, and what to choose instead."""
     names = [name_of(term) for term in spec.terms]
     twice = sorted({name for name in names if names.count(name) > 1})
-    found = [f"terms has {name!r} {names.count(name)} times; expected one term of each name" for name in twice]
+    results = [f"terms has {name!r} {names.count(name)} times; expected one term of each name" for name in twice]
     for name, term in zip(names, spec.terms, strict=True):
-        found += [f"terms.{name}.{line}" for line in _problems(term, spec.n_code)]
+        results += [f"terms.{name}.{line}" for line in _problems(term, spec.n_code)]
     have = provided(spec)
-    found += [_unmet(spec, place, need, instead) for place, need, instead in _needs(spec, names) if need not in have]
-    return found
+    results += [_unmet(spec, place, need, instead) for place, need, instead in _needs(spec, names) if need not in have]
+    return results
 
 
 def _problems(term: Any, n_code: int) -> list[str]:

@@ -120,9 +120,9 @@ def _crowded_step(
     if level is None:
         return None
     scale = norms(decoder) if any(term.norm_weighted for term in terms.each()) else torch.ones_like(bias)
-    found = encode_decode(
+    result = encode_decode(
         x, weight, bias, centre, decoder.atoms, decoder.bias, level[0], scale, level[1], products="bf16"
     )
-    out = decoder.output(found.out)
-    l0 = found.active.detach().double().mean()
-    return Step(CodeSums(found.size, found.active), out, squared_error(out, target), found.fired, l0)
+    out = decoder.output(result.out)
+    l0 = result.active.detach().double().mean()
+    return Step(CodeSums(result.size, result.active), out, squared_error(out, target), result.fired, l0)

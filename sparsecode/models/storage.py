@@ -139,10 +139,10 @@ def read_tensors(path: Path, remedy: str = "restore it from a copy or train agai
         raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
     header = parsed(data[8 : 8 + int.from_bytes(data[:8], "little")], f"{path}, header", remedy)
     metadata: dict[str, str] = header.get("__metadata__", {})
-    found = TensorFile(tensors, {name: text for name, text in metadata.items() if name != CHECKSUM})
-    if metadata.get(CHECKSUM) not in (None, _checksum(found)):
+    result = TensorFile(tensors, {name: text for name, text in metadata.items() if name != CHECKSUM})
+    if metadata.get(CHECKSUM) not in (None, _checksum(result)):
         raise ValueError(f"{path}: damaged, or changed since it was written (its checksum does not fit); {remedy}")
-    return found
+    return result
 
 
 def _checksum(file: TensorFile) -> str:

@@ -158,9 +158,9 @@ class PseudoInputsModule(PriorModule):
 
     def components(self, infer: Infer) -> tuple[Tensor, Tensor, Tensor]:
         """mu, logvar and the sharpened logit of gamma of each component, [U, K]."""
-        found = infer(self.inputs)
-        gamma, _ = _spikes(found)
-        return found.mu, found.logvar, self.spec.sharpness * (gamma - 0.5)
+        result = infer(self.inputs)
+        gamma, _ = _spikes(result)
+        return result.mu, result.logvar, self.spec.sharpness * (gamma - 0.5)
 
     def divergence(self, q: Parameters, x: Float[Tensor, "b f"], infer: Infer) -> Divergence:
         gamma, logit = _spikes(q)

@@ -20,13 +20,13 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 @cache
 def memory_of_machine() -> int | None:
     """Bytes of memory that this process may have in all; None where the system does not say."""
-    found: list[int] = []
+    results: list[int] = []
     if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        results.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for limit in map(Path, LIMITS):
         text = limit.read_text().strip() if limit.is_file() else ""
-        found += [int(text)] if text.isdigit() else []
-    return min(found, default=None)
+        results += [int(text)] if text.isdigit() else []
+    return min(results, default=None)
 
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:

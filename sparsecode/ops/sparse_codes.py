@@ -91,8 +91,8 @@ def select_above(
         pre = torch.nn.functional.linear(_centred(x, centre), weight, bias)
         active = pre > levels
         return None if active.sum() > most * len(x) else from_dense(pre, active)
-    found = _SelectAbove.apply(x, weight, bias, centre, levels, products, most)
-    return None if found is None else SparseCode(*found, len(weight))  # pyright: ignore - apply is untyped
+    result = _SelectAbove.apply(x, weight, bias, centre, levels, products, most)
+    return None if result is None else SparseCode(*result, len(weight))  # pyright: ignore - apply is untyped
 
 
 def decode_sparse(
@@ -163,8 +163,8 @@ class _SelectTop(_Select):
         counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
         table, shift, threads = _array(weight), _array(bias), torch.get_num_threads()
         for rows, scores in scores_of(centred, weight, bias, products):
-            near, found, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
-            top_rows(scores, centred[rows].numpy(), table, shift, k, near, found, kept, count, threads)
+            near, result, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
+            top_rows(scores, centred[rows].numpy(), table, shift, k, near, result, kept, count, threads)
         offsets = offsets_of(counts)
         if int(offsets[-1]) < n * k:
             filled = torch.arange(k) < counts[:, None]

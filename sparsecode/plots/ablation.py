@@ -64,12 +64,12 @@ def ablation_lines(
 
 def share_axis(axes: Axes, shares: Sequence[float]) -> None:
     """The vertical axis for shares in per cent: from 0, or logarithmic where they differ by more than a factor of `WIDE`."""
-    found = [share for share in shares if np.isfinite(share) and share > 0]
-    if found and max(found) > WIDE * min(found):
+    results = [share for share in shares if np.isfinite(share) and share > 0]
+    if results and max(results) > WIDE * min(results):
         axes.set_yscale("log")
-        axes.set_ylim(min(found) / 1.3, min(max(found) * 1.3, 1.05))
+        axes.set_ylim(min(results) / 1.3, min(max(results) * 1.3, 1.05))
         axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_ylim(0, 1.08 * max(found, default=1.0))
+        axes.set_ylim(0, 1.08 * max(results, default=1.0))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))

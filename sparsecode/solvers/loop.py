@@ -59,21 +59,21 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
         z0 = energy.prox(z0, z0.new_zeros(len(z0), 1))  # gaps hold only within the domain
     solver = _fastest(energy, z0.device) if solver is None else solver
     compiled = isinstance(solver, CoordinateDescent)  # the loop, which also proves the gaps
-    found = (
+    result = (
         solver.complete(energy, z0, max_steps=max_steps, tol=tol)
         if compiled
         else _iterate(energy, solver, z0, max_steps, tol)
     )
     if z0.dtype == torch.float64 or not len(z0) or not isinstance(energy, QuadraticEnergy):
-        return found
+        return result
     if not compiled:
         if not isinstance(energy.penalty, Convex):
-            return found
-        gap = energy.proven_gap(found.z)
-        found = found._replace(gap=gap, converged=gap.double() <= tol)
-    if isinstance(solver, EvtimovaFISTA) or bool(found.converged.all()):
-        return found
-    return _refined(energy, found, max_steps, tol)
+            return result
+        gap = energy.proven_gap(result.z)
+        result = result._replace(gap=gap, converged=gap.double() <= tol)
+    if isinstance(solver, EvtimovaFISTA) or bool(result.converged.all()):
+        return result
+    return _refined(energy, result, max_steps, tol)
 
 
 def _refined(energy: QuadraticEnergy, found: Solution[Tensor], max_steps: int, tol: float) -> Solution[Tensor]:

@@ -106,12 +106,12 @@ def restore(
     for group in groups:
         for name, param in group.params.items():
             prefix = f"optim/{name}/"
-            group.optimiser.state[param] = found = {
+            group.optimiser.state[param] = results = {
                 key.removeprefix(prefix): value.to(param.device)
                 for key, value in tensors.items()
                 if key.startswith(prefix)
             }
-            moments = {key: value for key, value in found.items() if value.ndim and key not in COUNTERS}
+            moments = {key: value for key, value in results.items() if value.ndim and key not in COUNTERS}
             _check_kinds(moments, dict.fromkeys(moments, param), path)
     torch.set_num_threads(state.threads)
     return msgspec.structs.replace(state, stopped_by=None)
@@ -121,8 +121,8 @@ def _check_kinds(given: dict[str, torch.Tensor], expected: Mapping[str, torch.Te
     """Raise ValueError unless names, types and shapes are the same: training in other precision would be another training."""
 
     def kind(tensors: Mapping[str, torch.Tensor], name: str) -> str:
-        found = tensors.get(name)
-        return "missing" if found is None else f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+        result = tensors.get(name)
+        return "missing" if result is None else f"{str(result.dtype).removeprefix('torch.')} {tuple(result.shape)}"
 
     for name in sorted({*given, *expected}):
         ours, theirs = kind(expected, name), kind(given, name)

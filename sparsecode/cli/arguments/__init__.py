@@ -62,14 +62,14 @@ def described(doc: str) -> str:
 
 def repeated(argv: Sequence[str], names: Sequence[str]) -> list[str]:
     """`--set A B` as `--set A --set B`, for the options of these names whose values have a `=`."""
-    found: list[str] = []
+    results: list[str] = []
     taking = ""
     for word in argv:
         if taking and "=" in word and not word.startswith("-"):
-            found += [] if found[-1] == taking else [taking]
+            results += [] if results[-1] == taking else [taking]
         elif not word.startswith("-"):
             taking = ""
         if word.startswith("-"):
             taking = word if word in names else ""
-        found.append(word)
-    return found
+        results.append(word)
+    return results

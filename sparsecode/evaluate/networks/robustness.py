@@ -65,8 +65,8 @@ def robustness(
     change = attack.eps * (spread.sign() if attack.norm == "inf" else _to_norm(spread))
     moved = x + change if clip is None else (x + change).clamp(*clip)
     with _drawn(seed):
-        found = torch.from_numpy(_attacker(network, model, attack, clip, x).generate(_numbers(x), _numbers(label)))
-    shares = [float((network(value.to(x)).argmax(dim=1) == label).double().mean()) for value in (x, moved, found)]
+        result = torch.from_numpy(_attacker(network, model, attack, clip, x).generate(_numbers(x), _numbers(label)))
+    shares = [float((network(value.to(x)).argmax(dim=1) == label).double().mean()) for value in (x, moved, result)]
     return Robustness(len(x), attack, *shares)
 
 

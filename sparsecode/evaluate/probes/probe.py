@@ -168,7 +168,7 @@ class ProbeTask(NamedTuple):
         rows = torch.cat(list(chosen.values())).unique()
         pool = torch.randperm(len(label), generator=generator(0, "probe, unlabelled"))[:UNLABELLED]
         train, valid, test = (torch.searchsorted(classes, part.contiguous()) for part in (label[rows], valid, test))
-        subsets = {key: torch.searchsorted(rows, found) for key, found in chosen.items()}
+        subsets = {key: torch.searchsorted(rows, result) for key, result in chosen.items()}
         return cls(rows, subsets, train, valid, test, len(classes), pool)
 
 
@@ -271,12 +271,12 @@ def summary(
             features=name,
             n_features=n_features,
             labels_per_class=k,
-            test=tuple(t.test for t in found),
-            valid=tuple(t.valid for t in found),
-            mean=statistics.fmean(t.test for t in found),
-            sd=statistics.stdev([t.test for t in found]) if len(found) > 1 else 0.0,
+            test=tuple(t.test for t in result),
+            valid=tuple(t.valid for t in result),
+            mean=statistics.fmean(t.test for t in result),
+            sd=statistics.stdev([t.test for t in result]) if len(result) > 1 else 0.0,
             classifier=classifier,
-            least_recall=min((t.least_recall for t in found if t.least_recall is not None), default=None),
+            least_recall=min((t.least_recall for t in result if t.least_recall is not None), default=None),
         )
-        for k, found in grouped.items()
+        for k, result in grouped.items()
     ]

@@ -84,11 +84,11 @@ def lasso_at(target: float, x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], po
         # From zero each time: codes near another weight's would keep some of its entries until their gap is tiny.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codes that stop short: their gap is reported
-            found = sparse_encode(x, D, math.exp(weight), positive=positive, tol=SOLVED, return_solution=True)
-        count = float(l0(found.z).double().mean())
+            result = sparse_encode(x, D, math.exp(weight), positive=positive, tol=SOLVED, return_solution=True)
+        count = float(l0(result.z).double().mean())
         if best is None or abs(count - target) < abs(best.l0 - target):
-            gap = found.gap[found.gap.isfinite()]  # infinite for a sample of zeros
-            best = LassoCodes(found.z, math.exp(weight), count, float(gap.max()) if len(gap) else 0.0)
+            gap = result.gap[result.gap.isfinite()]  # infinite for a sample of zeros
+            best = LassoCodes(result.z, math.exp(weight), count, float(gap.max()) if len(gap) else 0.0)
         low, high = (weight, high) if count > target else (low, weight)
         if abs(count - target) <= TOLERANCE * target or (low is not None and high - low < 1e-6) or high <= least:
             break

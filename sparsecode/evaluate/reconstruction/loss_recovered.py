@@ -103,15 +103,15 @@ def loss_recovered(
         if not seen:
             raise ValueError(f"hook_point {hook_point!r}: {type(module).__name__} never calls it, or no rows are kept")
         mean = total / seen
-        found = Recovered(
+        result = Recovered(
             clean=clean,
             replaced=run(by(reconstruct)),
             zero=run(by(torch.zeros_like)),
             mean=run(by(lambda rows: mean.to(rows).expand_as(rows))),
         )
     for share, name, baseline in (
-        ("recovered", "zeros", found.zero),
-        ("recovered_from_mean", "the mean row", found.mean),
+        ("recovered", "zeros", result.zero),
+        ("recovered_from_mean", "the mean row", result.mean),
     ):
         if not _is_worse(baseline, clean):
             warnings.warn(
@@ -119,4 +119,4 @@ def loss_recovered(
                 "expected the replacement to be worse: choose a hook point on which the loss depends",
                 stacklevel=2,
             )
-    return found
+    return result

@@ -99,5 +99,5 @@ class Restoration(KnownMeasure, tag="restoration"):
         return model.reconstructs
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Restored]:
-        found = restore(model, split, how.data_range, seed)
-        return {} if found is None else {WHOLE: found}
+        result = restore(model, split, how.data_range, seed)
+        return {} if result is None else {WHOLE: result}

@@ -57,8 +57,8 @@ class SiteScores(Result, tag="site_scores"):
                 f"{site.norm_share:.3f}",
                 str(site.alone),
             )
-            for coder, found in parts.items()
-            for i, site in enumerate(found.sites)
+            for coder, result in parts.items()
+            for i, site in enumerate(result.sites)
         ]
         caption = (
             f"norm: the site's mean share of an atom's norms; alone: atoms with more than {ALONE:.0%} of them there"
@@ -82,8 +82,8 @@ class LinearBaseline(Result, tag="linear_baseline"):
     def table(cls, name: str, parts: Mapping[str, LinearBaseline]) -> Table:
         """One row."""
         rows = [
-            ("least squares", _cell(found.explained_variance), f"{found.mse:.4g}", str(found.n_train))
-            for found in parts.values()
+            ("least squares", _cell(result.explained_variance), f"{result.mse:.4g}", str(result.n_train))
+            for result in parts.values()
         ]
         return Table(name.replace("_", " "), ("target by", "EV", "MSE", "fitted to"), rows)
 
@@ -105,8 +105,8 @@ class LinearMap(KnownMeasure, tag="linear_map"):
         return model.target_shape is not None
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, LinearBaseline]:  # noqa: ARG002 - the contract
-        found = None if how.train is None else linear_map(how.train, split)
-        return {} if found is None else {WHOLE: found}
+        result = None if how.train is None else linear_map(how.train, split)
+        return {} if result is None else {WHOLE: result}
 
 
 @torch.no_grad()

@@ -99,11 +99,11 @@ class Activity(Result, tag="activity"):
         """Shares of units with noise on and off; `sparsecode units` shows the rest."""
         rows = [
             (words, f"{on:.4f}", f"{off:.4f}")
-            for found in parts.values()
+            for result in parts.values()
             for words, on, off in (
-                ("active before inhibition", found.active_before_noisy, found.active_before_clean),
-                ("active", found.active_noisy, found.active_clean),
-                ("dead", found.dead_share_noisy, found.dead_share_clean),
+                ("active before inhibition", result.active_before_noisy, result.active_before_clean),
+                ("active", result.active_noisy, result.active_clean),
+                ("dead", result.dead_share_noisy, result.dead_share_clean),
             )
             if on is not None and off is not None
         ]
@@ -268,5 +268,5 @@ class UnitActivity(KnownMeasure, tag="activity"):
         return noise_source(model) is not None
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Activity]:
-        found = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta, costs=self.costs)
-        return {} if found is None else {WHOLE: found}
+        result = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta, costs=self.costs)
+        return {} if result is None else {WHOLE: result}

@@ -161,9 +161,9 @@ def _fit(family: _Family, pictures: Float[Tensor, "n f"], at: Float[Tensor, "f 2
     left = residual.gather(0, best[None])[0] / y.shape[1]
     quality = torch.where(varied[:, 0], 1 - left, 0.0)
     bic = y.shape[1] * left.clamp(min=1e-12).log() + parameters.shape[1] * math.log(y.shape[1])
-    mean, found = pictures.mean(dim=1), parameters[row]
-    offset = found[:, -1] * scale[:, 0] + mean
-    return Fit(quality, bic, found, values[row] * scale + mean[:, None], offset)
+    mean, result = pictures.mean(dim=1), parameters[row]
+    offset = result[:, -1] * scale[:, 0] + mean
+    return Fit(quality, bic, result, values[row] * scale + mean[:, None], offset)
 
 
 def _basis(family: _Family, shapes: Float[Tensor, "g s"], at: Float[Tensor, "f 2"]) -> Float[Tensor, "g f l"]:

@@ -147,16 +147,16 @@ def covariance_terms(
     left = left.clamp_(min=0).sqrt_()
     coefficients, left = [hardshrink(a, TINY).to(products) for a in coefficients], left.to(products)
     units, values = torch.nn.functional.normalize(keys, dim=1).to(products), values.to(products)
-    found, bound = pre.new_zeros(len(pre)), pre.new_zeros(len(pre))
+    result, bound = pre.new_zeros(len(pre)), pre.new_zeros(len(pre))
     for start in range(0, len(keys), ROWS):
         rows = slice(start, start + ROWS)
         cosine, product = units[rows] @ units.T, values[rows] @ values.T
         product.diagonal(start).zero_()
         for a in coefficients:
-            found += ((a[:, rows] @ product) * a).sum(dim=1)
+            result += ((a[:, rows] @ product) * a).sum(dim=1)
             product = hardshrink(product.mul_(cosine), TINY)
         bound += ((left[:, rows] @ product.abs()) * left).sum(dim=1)
-    return found, bound
+    return result, bound
 
 
 def sample_terms(

@@ -170,7 +170,7 @@ def nearest_images(keys: Float[Tensor, "n f"], images: Float[Tensor, "m f"]) -> 
     row = torch.zeros(len(units), dtype=torch.long, device=units.device)
     for start in range(0, len(images), CHUNK):
         part = torch.nn.functional.normalize(images[start : start + CHUNK].to(units), dim=1)
-        cosine, found = (units @ part.T).max(dim=1)
-        row = torch.where(cosine > best, start + found, row)
+        cosine, result = (units @ part.T).max(dim=1)
+        row = torch.where(cosine > best, start + result, row)
         best = torch.maximum(best, cosine)
     return Nearest(best, row)

@@ -66,7 +66,7 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
             "at least two of each"
         )
     codes = _standardised(codes)
-    found, told = dci(codes, values, seed)
+    result, told = dci(codes, values, seed)
     gaps = mutual_information_gap(codes, values)
     labels = [factor.name for factor in names]
     return Disentanglement(
@@ -74,7 +74,7 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
         mig=float(gaps.mean()),
         sap=float(sap_score(codes, values, names).mean()),
         factor_vae=factor_vae_score(codes, values, seed),
-        dci=found,
+        dci=result,
         gaps=dict(zip(labels, gaps.tolist(), strict=True)),
         informativeness=dict(zip(labels, told.tolist(), strict=True)),
     )

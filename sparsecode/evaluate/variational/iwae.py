@@ -46,9 +46,9 @@ def importance_bound(model: VariationalModel, split: Split, k: Count = 50, seed:
     bounds, means = list[Tensor](), list[Tensor]()
     for start, part in split.chunks(size):
         x = part.x.to(next(model.parameters()))
-        found = log_weights(model, x, k, generator(seed, "importance", start)).double()
-        bounds.append(torch.logsumexp(found, dim=1) - math.log(k))
-        means.append(found.mean(dim=1))
+        result = log_weights(model, x, k, generator(seed, "importance", start)).double()
+        bounds.append(torch.logsumexp(result, dim=1) - math.log(k))
+        means.append(result.mean(dim=1))
     bound = torch.cat(bounds)
     error = float(bound.std() / math.sqrt(len(bound))) if len(bound) > 1 else 0.0
     return Importance(split.n, k, float(bound.mean()), float(torch.cat(means).mean()), error)
