@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from sparsecode.cli.arguments import UsageError, scoring, using
@@ -10,6 +12,8 @@ from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.files import write_atomic
+from sparsecode.plots.saving import save_figure
+from sparsecode.reports import codes_beside
 from sparsecode.runner import draw
 from sparsecode.runs import RunFolder
 from sparsecode.specs import to_json
@@ -40,8 +44,13 @@ def eval_command(asked: scoring.EvalArguments) -> None:
 
 
 def plot_command(asked: using.PlotArguments) -> None:
-    """Draw the run's figures again."""
-    run, moved = asked
+    """Draw the run's figures again, or one sample in the codes of several runs."""
+    run, others, sample, coder, out, moved = asked
+    if others or sample is not None:
+        _plot_beside((run, *others), asked)
+        return
+    if coder is not None or out != using.PlotArguments(run).out:
+        raise UsageError("--coder and --out are for figures of several runs, or of one --sample; leave them out")
     folder = RunFolder(run)
     config = folder.config()
     splits = folder.splits(moved)
@@ -49,3 +58,23 @@ def plot_command(asked: using.PlotArguments) -> None:
     run_labels((run,), console)
     for path in draw(folder, folder.best_model(), splits, config):
         console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _plot_beside(paths: tuple[Path, ...], asked: using.PlotArguments) -> None:
+    console, folders = Console(), [RunFolder(path) for path in paths]
+    if asked.out.suffix != ".png":
+        raise UsageError(f"--out {asked.out}: expected a name that ends in .png")
+    refuse_to_overwrite("--out", asked.out, force=True)
+    labels = run_labels(paths, console)
+    splits = folders[0].splits(asked.data_path)
+    trained_on = [folder.provenance().data for folder in folders]
+    for path, data in zip(paths, trained_on, strict=True):
+        if data != trained_on[0]:
+            raise UsageError(f"{path}: trained on other samples than {paths[0]}; expected runs on the same data")
+    models = {label: folder.best_model() for label, folder in zip(labels, folders, strict=True)}
+    try:
+        figure = codes_beside(models, splits, asked.sample, asked.coder)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    save_figure(asked.out, figure)
+    console.print(str(asked.out), highlight=False, soft_wrap=True)

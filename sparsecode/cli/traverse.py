@@ -16,18 +16,20 @@ from sparsecode.models.capabilities import has_posterior
 from sparsecode.plots import is_picture
 from sparsecode.plots.saving import save_figure
 from sparsecode.reports import Subject, interactive_page, subject_of
+from sparsecode.reports.page import n_weights
 from sparsecode.runs import RunFolder
 
 __all__ = ["film_of", "traverse_command"]
 
 GREYS = 128  # of a film's 256 colours
 FRAME = 80  # milliseconds for which a film shows a frame
+LARGE = 5_000_000  # bytes of a page, from which on it says what they are
 PRESETS = 12  # samples that the page starts from
 
 
 def traverse_command(asked: using.TraverseArguments) -> None:
     """Draw how the codes of a variational model change its images."""
-    run, samples, codes, coder, frames, reach, step, share, gif, html, out, seed, moved = asked
+    run, samples, codes, coder, frames, reach, step, share, gif, html, bits, out, seed, moved = asked
     if frames < 2:
         raise UsageError(f"--frames {frames}: expected at least 2")
     if not 0 < share <= 1:
@@ -80,12 +82,13 @@ def traverse_command(asked: using.TraverseArguments) -> None:
         path = place / "play.html"
         others = subject_of(model, splits, subject.name, n=PRESETS, coder=coder).rows
         played = subject_of(model, splits, subject.name, tuple(dict.fromkeys([*samples, *others])), coder=coder)
-        write_atomic(path, interactive_page(played, seed).encode())
-        console.print(
-            f"{path} ({path.stat().st_size / 1e3:.0f} kB): open it in a browser, it needs no network",
-            highlight=False,
-            soft_wrap=True,
-        )
+        write_atomic(path, interactive_page(played, seed, bits).encode())
+        size, held = path.stat().st_size, f"{n_weights(model):,} weights at {bits} bits"
+        said = f"{path} ({size / 1e3:.0f} kB): open it in a browser, it needs no network"
+        if size > LARGE:
+            said = f"{path} ({size / 1e6:.0f} MB, {held}): open it in a browser, it needs no network"
+            said += "; --bits 8 makes it half as large" if bits == 16 else ""
+        console.print(said, highlight=False, soft_wrap=True)
 
 
 def film_of(subject: Subject, code: int | None, reach: float) -> bytes:

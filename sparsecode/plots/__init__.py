@@ -14,7 +14,7 @@ from sparsecode.plots.noise import active_over_epochs, pre_activation_densities
 from sparsecode.plots.probe import accuracy_curves
 from sparsecode.plots.sweep import SweepPoint, sweep_lines
 from sparsecode.plots.tiles import is_picture
-from sparsecode.plots.traversals import FilmStrip, film_strips, picture_grid
+from sparsecode.plots.traversals import FilmStrip, code_plane, film_strips, picture_grid
 from sparsecode.plots.usage import code_usage
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "accuracy_curves",
     "active_over_epochs",
     "atoms_mosaic",
+    "code_plane",
     "code_usage",
     "denoising_grid",
     "edits_view",

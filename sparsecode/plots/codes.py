@@ -24,30 +24,40 @@ ACTIVE, CHANGED, QUIET = "#1f5fa8", "#d1372f", "#b9bec4"
 
 
 def encoding_view(
-    inputs: Array, codes: Array, decodings: Array, shape: Sequence[int], span: tuple[float, float], title: str = ""
+    inputs: Array,
+    codes: Sequence[Array] | Array,
+    decodings: Array,
+    shape: Sequence[int],
+    span: tuple[float, float],
+    title: str = "",
+    labels: Sequence[str] = (),
 ) -> Figure:
     """A row per sample: the sample, its code as stems with dots at what is not 0, and the decoding.
 
-    `inputs` and `decodings` [n, *F], `codes` [n, n_code]; `span` are the values shown as black and white. All codes share one scale.
+    `inputs` and `decodings` [n, *F], `codes` n arrays [n_code], of one length or of several; `span` are the values shown as black and
+    white; `labels` stand above the codes. All codes share one scale.
     """
     left = scaled(pictures(inputs, shape, "inputs"), *span)
     right = scaled(pictures(decodings, shape, "decodings"), *span)
-    high = 1.65 * len(codes) + 0.95
+    alike = len({len(z) for z in codes}) == 1
+    high = (1.65 if alike else 1.95) * len(codes) + 0.95
     figure = Figure(figsize=(9, high))
     wide = 1.3 * shape[-1] / shape[-2]
     # axes are placed by hand here and below: constrained layout takes several times as long
-    figure.subplots_adjust(0.01, 0.45 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22)
+    figure.subplots_adjust(0.01, 0.45 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22 if alike else 0.45)
     grid = figure.subplots(len(codes), 3, squeeze=False, width_ratios=(wide, 8.4 - 2 * wide, wide))
-    reach = _reach(codes)
-    for line, image, z, decoding in zip(grid, left, codes, right, strict=True):
+    reach = _reach(np.concatenate([np.ravel(z) for z in codes]))
+    names = [f"{label}: " for label in labels] or [""] * len(codes)
+    for line, image, z, decoding, label in zip(grid, left, codes, right, names, strict=True):
         _picture(line[0], image)
         _stems(line[1], z, reach)
-        line[1].set_title(f"{np.count_nonzero(z)} of {len(z)} active", fontsize=8, pad=3)
+        line[1].set_title(f"{label}{np.count_nonzero(z)} of {len(z)} active", fontsize=8, pad=3)
         _picture(line[2], decoding)
     grid[0, 0].set_title("sample", fontsize=8, pad=3)
     grid[0, 2].set_title("decoding", fontsize=8, pad=3)
-    for axes in grid[:-1, 1]:
-        axes.set_xticklabels([])
+    if alike:
+        for axes in grid[:-1, 1]:
+            axes.set_xticklabels([])
     grid[-1, 1].set_xlabel("code", fontsize=8)
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

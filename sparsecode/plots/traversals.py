@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sparsecode.plots.style import fitting
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
-__all__ = ["FilmStrip", "film_strips", "picture_grid"]
+__all__ = ["FilmStrip", "code_plane", "film_strips", "picture_grid"]
 
 Array = NDArray[np.floating[Any]]
 
@@ -88,6 +88,30 @@ def picture_grid(images: Array, shape: Sequence[int], span: tuple[float, float],
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")
     axes.set_axis_off()
+    axes.set_title(title, fontsize=fitting(title, figure))
+    return figure
+
+
+def code_plane(
+    images: Array,
+    across: Array,
+    up: Array,
+    shape: Sequence[int],
+    span: tuple[float, float],
+    title: str = "",
+) -> Figure:
+    """Pictures [n m, *F] of the n values `across` of one code and the m values `up` of another, the topmost row first, edge to edge."""
+    tiles = scaled(pictures(images, shape, "images"), *span)
+    n, m = len(across), len(up)
+    height, width = tiles.shape[1:3]
+    canvas = tiles.reshape(m, n, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(m * height, n * width, 3)
+    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1]), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(canvas, interpolation="nearest")
+    for axis, values, size, name in ((axes.xaxis, across, width, "code 0"), (axes.yaxis, up[::-1], height, "code 1")):
+        shown = np.unique(np.linspace(0, len(values) - 1, min(7, len(values))).astype(int))
+        axis.set_ticks((shown + 0.5) * size - 0.5, [f"{values[i]:.2f}" for i in shown], fontsize=8)
+        axis.set_label_text(name, fontsize=8)
     axes.set_title(title, fontsize=fitting(title, figure))
     return figure
 

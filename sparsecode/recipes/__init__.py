@@ -87,6 +87,7 @@ RECIPES: dict[str, Recipe] = {
     "digits-vae": Recipe("variational", "digits_vae"),
     "digits-vsc": Recipe("variational", "digits_vsc"),
     "mnist-vae": Recipe("variational", "mnist_vae"),
+    "mnist-vae-2": Recipe("variational", "mnist_vae_2"),
     "mnist-vsc-50": Recipe("variational", "mnist_vsc_50"),
     "mnist-vsc-20": Recipe("variational", "mnist_vsc_20"),
     "mnist-vsc-1": Recipe("variational", "mnist_vsc_1"),

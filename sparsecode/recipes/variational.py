@@ -41,6 +41,7 @@ __all__ = [
     "fashion_vsc_50",
     "mnist_conv_vsc",
     "mnist_vae",
+    "mnist_vae_2",
     "mnist_vsc",
     "mnist_vsc_1",
     "mnist_vsc_2",
@@ -94,6 +95,11 @@ def mnist_vae() -> Run:
     Kingma & Welling, "Auto-encoding variational Bayes", ICLR 2014. To reach: 104.84 nats per test sample.
     """
     return _run(MNIST(), _vae(16))
+
+
+def mnist_vae_2() -> Run:
+    """`mnist-vae` with 2 codes, whose plane is drawn as `manifold.png`. Kingma & Welling, ICLR 2014, figure 4."""
+    return _run(MNIST(), _vae(2))
 
 
 def mnist_vsc_50() -> Run:

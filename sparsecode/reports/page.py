@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,18 +19,18 @@ from sparsecode.nn.normalisers import WhitenModule
 from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.reports.codes import Subject
 
-__all__ = ["interactive_page"]
+__all__ = ["Bits", "interactive_page", "n_weights"]
 
 DRAWN = 60  # from the prior; after the last the first comes again
 CHECKED = 4  # samples, and draws of the prior, whose decodings the page compares with the model's
 SLIDERS = 40
-LEVELS = 2**15 - 1
+Bits = Literal[16, 8]
 
 Json = dict[str, Any]
 
 
-def interactive_page(subject: Subject, seed: int) -> str:
-    """An HTML page that holds the decoder, its weights as 16-bit integers with a scale for each row, and samples to start from.
+def interactive_page(subject: Subject, seed: int, bits: Bits = 16) -> str:
+    """An HTML page that holds the decoder, its weights as integers of 16 or 8 bits with a scale for each row, and samples to start from.
 
     It compares itself with the model: the largest difference of its decodings of codes given with it, as a share of the
     data range, is `data-difference` of its root element, and said at its foot.
@@ -51,12 +51,20 @@ def interactive_page(subject: Subject, seed: int) -> str:
         "expected": _floats(torch.from_numpy(subject.decoded(probes)).flatten(1)),
         "used": len(subject.used()),
         "sliders": subject.used()[:SLIDERS],
-        "layers": _layers(model),
+        "layers": _layers(model, bits),
+        "bits": bits,
+        "weights": n_weights(model),
         "mean": _mean(model),
-        **_back_to_data_space(model),
+        **_back_to_data_space(model, bits),
     }
     template = files("sparsecode.reports").joinpath("play.html").read_text(encoding="utf-8")
     return template.replace("{{data}}", inside_script(data))
+
+
+def n_weights(model: VariationalModel) -> int:
+    """The number of weights that a page holds as integers."""
+    undo = model.normaliser.inverse.numel() if isinstance(model.normaliser, WhitenModule) else 0
+    return undo + sum(parameter.numel() for parameter in model.decoder.parameters() if parameter.ndim > 1)
 
 
 def inside_script(data: Json) -> str:
@@ -65,13 +73,13 @@ def inside_script(data: Json) -> str:
     return text.translate({ord(character): f"\\u{ord(character):04x}" for character in "<>&"})
 
 
-def _layers(model: VariationalModel) -> list[Json]:
+def _layers(model: VariationalModel, bits: Bits) -> list[Json]:
     """The layers of the decoder, in order."""
     decoder = model.decoder
     if isinstance(decoder, PerceptronModule):
-        return _affine_maps(decoder)
+        return _affine_maps(decoder, bits)
     assert isinstance(decoder, ConvDecoder)
-    top = _affine_maps(decoder.top)
+    top = _affine_maps(decoder.top, bits)
     top[-1]["activation"] = "relu"
     side = decoder.maps[1]
     blocks: list[Json] = []
@@ -82,7 +90,7 @@ def _layers(model: VariationalModel) -> list[Json]:
                 "kind": "transposed",
                 "maps": list(kernel.shape[:2]),
                 "side": side,
-                "weight": _integers(kernel.flatten(1)),
+                "weight": _integers(kernel.flatten(1), bits),
                 "bias": _floats(offset),
                 "activation": "linear" if last else "relu",
             }
@@ -91,12 +99,12 @@ def _layers(model: VariationalModel) -> list[Json]:
     return [*top, *blocks]
 
 
-def _affine_maps(net: PerceptronModule) -> list[Json]:
+def _affine_maps(net: PerceptronModule, bits: Bits) -> list[Json]:
     last = len(net.weights) - 1
     return [
         {
             "kind": "affine",
-            "weight": _integers(weight),
+            "weight": _integers(weight, bits),
             "bias": _floats(bias),
             "activation": net.spec.activation if i < last else "linear",
         }
@@ -111,14 +119,14 @@ def _mean(model: VariationalModel) -> str:
     return "linear" if isinstance(likelihood, Normal) and likelihood.output == "linear" else "sigmoid"
 
 
-def _back_to_data_space(model: VariationalModel) -> Json:
+def _back_to_data_space(model: VariationalModel, bits: Bits) -> Json:
     """The normaliser's inverse: an affine map, or a scale and a shift for each feature."""
     leaf = model.normaliser
     if isinstance(leaf, WhitenModule):
         return {
             "undo": {
                 "kind": "affine",
-                "weight": _integers(leaf.inverse.T),
+                "weight": _integers(leaf.inverse.T, bits),
                 "bias": _floats(leaf.shift),
                 "activation": "linear",
             }
@@ -130,9 +138,9 @@ def _floats(values: Tensor) -> str:
     return b64encode(values.detach().cpu().float().contiguous().numpy().astype("<f4").tobytes()).decode()
 
 
-def _integers(rows: Tensor) -> Json:
-    """weight[i, j] ~ scale[i] integer[i, j], off by at most half a scale: 1 / 65 534 of the row's largest weight."""
+def _integers(rows: Tensor, bits: Bits) -> Json:
+    """weight[i, j] ~ scale[i] integer[i, j], off by at most half a scale: 1 / 65 534 of the row's largest weight, or 1 / 254."""
     values = rows.detach().cpu().double().numpy()
-    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / LEVELS
-    integers = np.rint(values / scale).astype("<i2")
+    scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / (2 ** (bits - 1) - 1)
+    integers = np.rint(values / scale).astype(f"<i{bits // 8}")
     return {"integers": b64encode(integers.tobytes()).decode(), "scale": _floats(torch.from_numpy(scale))}

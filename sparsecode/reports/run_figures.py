@@ -22,6 +22,7 @@ from sparsecode.ops.rng import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
 from sparsecode.plots.saving import save_figure
 from sparsecode.reports.codes import subject_of
+from sparsecode.reports.comparing import manifold, shows_codes
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Record
 
@@ -29,7 +30,7 @@ __all__ = ["FIGURES", "counts_apart", "draw", "figures_of", "most_used_first"]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
-FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising", "encoding", "prior")
+FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising", "encoding", "prior", "manifold")
 
 
 def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
@@ -56,6 +57,8 @@ def figures_of(
     if has_posterior(model) and is_picture(model.shape):
         subject = subject_of(model, splits, name)
         figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
+    if model.n_code == 2 and shows_codes(model):
+        figures["manifold"] = manifold(model, splits, name)
     return figures
 
 

@@ -50,13 +50,24 @@ class EncodeArguments(NamedTuple):
 
 
 class PlotArguments(NamedTuple):
-    """Draw the run's figures again.
+    """Draw the run's figures again, or one test sample in the codes of several runs.
+
+    With more than one run, or with --sample, a single figure: a row per run with the sample, its code and its decoding. The runs must
+    have been trained on the same data.
 
     Args:
         run: run folder
+        others: more run folders, to be shown beside the first
+        sample: row of the test split; default the first that has codes in all runs
+        coder: with several runs: which of the models' coders; default encode
+        out: with several runs: the picture to write, .png
     """
 
     run: RunPath
+    others: MoreRuns = ()
+    sample: int | None = None
+    coder: str | None = None
+    out: Path = Path("codes.png")
     data_path: DataPath = None
 
 
@@ -77,6 +88,7 @@ class TraverseArguments(NamedTuple):
         share: share of the active codes that are drawn anew
         gif: also a film: a code swept there and back
         html: also a page with a slider for each used code, which decodes in the browser, offline
+        bits: of each weight in the page: 8 makes it half as large, and less exact
         out: folder for the files; default the run's figures
         seed: of the draws
     """
@@ -91,6 +103,7 @@ class TraverseArguments(NamedTuple):
     share: float = 0.8
     gif: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     html: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    bits: Literal[16, 8] = 16
     out: Path | None = None
     seed: int = 0
     data_path: DataPath = None
