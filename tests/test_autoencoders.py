@@ -16,7 +16,7 @@ from sparsecode.data import Digits
 from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.evaluate.reconstruction.restoration import restore
 from sparsecode.losses import KL, AuxK, Classify, Matryoshka, Resample, Sparsity, TargetL0
-from sparsecode.models.amortised import Amortised
+from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
@@ -78,6 +78,28 @@ def test_thresholds_are_led_to_the_wanted_count() -> None:
     )
     _, seen = trained(spec, 700)
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
+
+
+@pytest.mark.parametrize(("activation", "penalty", "l0"), [(ReLU(), L1(), 4.0), (JumpReLU(), L0(), None)])
+def test_training_with_a_target_starts_from_sparse_codes(activation: Any, penalty: Any, l0: float | None) -> None:
+    """At the target under ReLU; thresholds, and codes that are sparser already, stay as they were."""
+
+    def started(target: TargetL0 | None) -> AmortisedModel:
+        model = Amortised(
+            n_code=96,
+            activation=activation,
+            terms=(Sparsity(penalty, target_l0=target),),
+        ).build((8, 8), seed=0)
+        model.initialise_(images())
+        return model
+
+    plain = started(None)
+    found = float((started(TargetL0(l0=4)).encode(images()) != 0).sum(dim=1).double().mean())
+    dense = float((plain.encode(images()) != 0).sum(dim=1).double().mean())
+    assert dense > 20
+    assert found == pytest.approx(dense if l0 is None else l0, abs=0.1)
+    same = started(TargetL0(l0=90)).state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from sparsecode.models.dense_step import dense_step
 from sparsecode.models.earlier import renamed
 from sparsecode.models.inputs import takes_samples
 from sparsecode.models.needs import brought, problems
+from sparsecode.models.sparse_start import ENTRIES, start_at_
 from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, sparse_step
 from sparsecode.nn.activations import Activation
 from sparsecode.nn.adversarial import PGD
@@ -247,6 +248,9 @@ class AmortisedModel(AbstractSparseModel):
             rows = self.predict.wanted(target)
         if self._atoms is not None:
             self._atoms.initialise_(rows)
+        if self.control is not None and not self.control.spec.theta:
+            pre = self._pre_activations(sample[: max(1, ENTRIES // self.n_code)])
+            start_at_(self.control.spec.l0, self.encoder, self.activation, pre)
 
     @torch.no_grad()
     def calibrate_(self, x: Tensor) -> float | None:
