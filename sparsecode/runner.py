@@ -12,9 +12,8 @@ import msgspec
 import torch
 
 from sparsecode.data import InMemory, Splits
-from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, validation
+from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, higher_is_better, selectable, validation
 from sparsecode.evaluate.reconstruction.calibration import calibrated_
-from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, validated
 from sparsecode.extending import conflicts, extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.leaves import foreign_types
@@ -214,7 +213,7 @@ class Prepared(NamedTuple):
             observers=[self.folder.observer, *observers],
             evaluate=lambda model: validation(model, valid, self.splits.data_range, self.config.evaluate),
             on_best=self.keep,
-            higher_is_better=self.config.train.select.endswith(HIGHER_IS_BETTER),
+            higher_is_better=higher_is_better(self.config.train.select),
             resume=self.folder.resume,
             data=self.provenance["data"],
             start=None if self.config.init_from is None else self.config.init_from.apply_,
@@ -277,9 +276,12 @@ def prepare(
         config.init_from.apply_(model)  # here, too, so that what does not fit is refused before anything is written
     for name in () if config.init_from is None else config.init_from.frozen_in(model):
         model.get_parameter(name).requires_grad_(False)
-    selectable = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
-    if config.train.select not in (*selectable, "last"):
-        raise ValueError(f"train.select is {config.train.select!r}; expected last or one of {', '.join(selectable)}")
+    choices = selectable(model, splits.valid, splits.data_range, config.evaluate, config.train.select)
+    if config.train.select not in (*choices, "last"):
+        raise ValueError(
+            f"train.select is {config.train.select!r}; expected last or one of {', '.join(choices)}: other values need their "
+            "measure in evaluate.validation"
+        )
     if first:
         folder.write_config(config)
     provenance = {

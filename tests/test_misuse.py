@@ -10,6 +10,7 @@ from toys import SHORT
 
 from sparsecode.cli import main
 from sparsecode.data import Digits
+from sparsecode.evaluate.evaluation import higher_is_better
 from sparsecode.models.iterative import Iterative
 from sparsecode.runs import RunFolder
 
@@ -35,10 +36,35 @@ def test_the_best_model_is_best_in_the_right_direction(tmp_path: Path) -> None:
     assert (state.best.step, state.best.value) == max(seen.items(), key=lambda item: item[1])
 
 
+def test_a_value_of_any_validation_measure_selects_the_best_model(tmp_path: Path) -> None:
+    out, measures = tmp_path / "run", 'evaluate.validation=[{"type":"scores"},{"type":"denoising"}]'
+    arguments = ["--train.select", "denoising/encode/psnr_0.5", "--train.evaluate-every", "0.5", "--set", measures]
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, *arguments]) == 0
+    folder = RunFolder(out)
+    seen = {int(r["step"]): float(r["denoising/encode/psnr_0.5"]) for r in folder.metrics() if r["kind"] == "evaluate"}
+    state = folder.state()
+    assert state is not None
+    assert state.best is not None
+    assert (state.best.step, state.best.value) == max(seen.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "higher"),
+    [("encode/psnr", True), ("encode/objective", False), ("sites/encode/explained_variance_0", True),
+     ("encode/class_3", True), ("elbo/hard/elbo", True), ("denoising/encode/psnr_0.5", True), ("restoration/hidden_mse", False)],
+)  # fmt: skip
+def test_the_direction_of_a_validation_value(name: str, higher: bool) -> None:
+    assert higher_is_better(name) is higher
+
+
 def test_what_cannot_be_selected_is_refused_before_training(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "run"
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "beauty"]) == 1
     assert "train.select is 'beauty'; expected last or one of encode/objective" in capsys.readouterr().err
+    assert (
+        main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "codes/encode/mean_activation"]) == 1
+    )
+    assert "other values need their measure in evaluate.validation" in capsys.readouterr().err
     # and the folder is free for the corrected command
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "last"]) == 0
 

@@ -15,15 +15,25 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, Measure, OtherResult, Result
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD, AnyMeasure, result_kinds
 from sparsecode.evaluate.reconstruction.calibration import Calibration
-from sparsecode.evaluate.reconstruction.score import Score
+from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, Score, validated
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import NonNegative, Positive, Spec, converted
 
-__all__ = ["Evaluate", "Evaluation", "Measured", "evaluate_model", "records_of", "validation"]
+__all__ = [
+    "Evaluate",
+    "Evaluation",
+    "Measured",
+    "evaluate_model",
+    "higher_is_better",
+    "records_of",
+    "selectable",
+    "validation",
+]
 
 R = TypeVar("R", bound=Result)
 
 SCORES = "scores"  # the measure by which coders are known: its numbers go by the coder's name alone
+TRIED = 8  # samples behind the names of validation values
 COUNTED = 2000  # samples behind all other measures during training
 WARNED = 2000  # samples behind a model's warnings
 DEAD = 0.05  # a larger share of dead codes is worth a warning
@@ -168,6 +178,27 @@ def validation(
             prefix = part if name == SCORES else name if part == WHOLE else f"{name}/{part}"
             values |= {f"{prefix}/{quantity}": value for quantity, value in result.means().items()}
     return values
+
+
+def selectable(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate, wanted: str) -> list[str]:
+    """The names of validation values, those of scores first; of other measures only if `wanted` is none of scores, as they are
+    computed from a few samples to see which values a measure gives for this model.
+    """
+    names = [f"{name}/{quantity}" for name in model.coders() for quantity in validated(model)]
+    if wanted in (*names, "last"):
+        return names
+    weights, training = next(model.parameters()), model.training
+    some = valid.take(slice(TRIED)).to(weights.device, weights.dtype)
+    values = validation(model.eval(), some, data_range, how)
+    model.train(training)
+    return list(dict.fromkeys((*names, *values)))
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether larger values of a validation value are better: `psnr`, `accuracy` and others, also of one noise level, site or class."""
+    quantity, _, number = name.rpartition("/")[2].rpartition("_")
+    numbered = number.replace(".", "", 1).replace("e-", "", 1).isdigit()
+    return (quantity if numbered else name).endswith(HIGHER_IS_BETTER)
 
 
 def evaluate_model(

@@ -23,7 +23,12 @@ class Train(Spec, tag="train"):
 
     epochs: Annotated[float, Meta(gt=0, description="passes over the training samples")]
     batch_size: Annotated[int, Meta(ge=1, description="samples per optimiser step, over all processes")]
-    select: Annotated[str, Meta(description="validation value that picks the best model, or `last` for the latest one")]
+    select: Annotated[
+        str,
+        Meta(
+            description="validation value that picks the best model, such as encode/psnr or elbo/hard/elbo, or `last` for the latest one"
+        ),
+    ]
     evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
     checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
     log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20

@@ -31,7 +31,7 @@ __all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "Scores", "score", "validated",
 # What validation during training reports of each coder, and which of it is better when it is higher.
 VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")
 VALIDATED_CLASSIFIERS = ("objective", "accuracy", "l0", "dead")
-HIGHER_IS_BETTER = ("psnr", "ssim", "explained_variance", "accuracy")
+HIGHER_IS_BETTER = ("psnr", "ssim", "explained_variance", "accuracy", "elbo", "class")
 
 
 def validated(model: AbstractSparseModel) -> tuple[str, ...]:
