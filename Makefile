@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -96,8 +96,21 @@ interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with t
 test-interop: $(VENV)/tools $(PEERS)/installed ## load our files in the real libraries and compare
 	SPARSECODE_PEERS=$(PEERS)/bin/python $(BIN)/pytest -m slow tests/interop
 
+# The trackers have an environment of their own, with the package in it; they exclude some versions in constraints.txt.
+TRACKING := .venv-trackers
+TRACKING_PIP := $(TRACKING)/bin/python -m pip install --quiet --disable-pip-version-check
+
+$(TRACKING)/installed: pyproject.toml constraints.txt tests/trackers/requirements.txt
+	$(PYTHON) -m venv $(TRACKING)
+	$(TRACKING_PIP) --constraint constraints.txt torch
+	$(TRACKING_PIP) --editable '.[tensorboard]' --requirement tests/trackers/requirements.txt
+	@touch $@
+
+test-trackers: $(TRACKING)/installed ## train with the real trackers, offline, and read what they recorded
+	$(TRACKING)/bin/pytest -m "slow or not slow" tests/test_trackers.py
+
 docs: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py
 
 clean: ## delete what the targets made, but not runs/
-	rm -rf $(VENV) $(BENCH) $(PEERS) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(PEERS) $(TRACKING) .pytest_cache .ruff_cache .import_linter_cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Accelerator", "Classifier", "DType", "NoiseUnit", "Part"]
+__all__ = ["Accelerator", "AtomsAt", "Classifier", "DType", "NoiseUnit", "Part"]
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Part = Literal["train", "valid", "test"]
 NoiseUnit = Literal["input", "range"]
 Classifier = Literal["linear", "mlp"]
+AtomsAt = Literal["maximum", "unit"]
 DType = Literal["float16", "bfloat16", "float32"]

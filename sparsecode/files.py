@@ -186,18 +186,18 @@ def save_atomic(path: Path, save: Savable, *, checked: bool = False) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Hold `folder` for this process; the system releases it when the process ends, however it ends.
+def locked(folder: Path, name: str = LOCK, doing: str = "training") -> Generator[None]:
+    """Hold `folder`, or what its file `name` stands for, for this process; the system releases it when the process ends.
 
     Raises BlockingIOError if another process holds it, OSError naming the folder if it cannot be written.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / name, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise BlockingIOError(
-            f"{folder}: another process is training here; wait for it or choose another folder"
+            f"{folder}: another process is {doing} here; wait for it or choose another folder"
         ) from None
     except OSError as error:
         raise OSError(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error

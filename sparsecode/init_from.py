@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.interop import native
-from sparsecode.interop.formats import read
+from sparsecode.interop.formats import read_any
 from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import load_model
@@ -91,7 +91,7 @@ class InitFrom(Spec, tag="init_from"):
             )
         try:
             own = native.model_folder(path)
-            return native.to_model(read(path)) if own is None else load_model(own, leaves)
+            return native.to_model(read_any(path)) if own is None else load_model(own, leaves)
         except ValueError as error:
             raise ValueError(f"init_from.run {error}") from None
 

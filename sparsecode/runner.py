@@ -21,10 +21,11 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
 from sparsecode.ops.collective import any_rank
 from sparsecode.reports.run_figures import FIGURES, draw
+from sparsecode.reports.snapshots import Snapshots
 from sparsecode.runs import Run, RunFolder, Store, loaded_from, moved_to
 from sparsecode.schedules import resolve
 from sparsecode.train.checkpoint import FitState
-from sparsecode.train.observers import Observer
+from sparsecode.train.observers import Observer, Shows
 from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
@@ -203,6 +204,9 @@ class Prepared(NamedTuple):
         from sparsecode.train.fit import open_session
 
         valid = self.splits.valid.to(fabric.device, self.dtype)
+        watching = [self.folder.observer, *observers]
+        if showing := [observer for observer in observers if isinstance(observer, Shows)]:
+            watching.append(Snapshots(self.model, self.splits, self.config.evaluate.theta, self.config.seed, showing))
         return open_session(
             self.model,
             self.splits,
@@ -210,7 +214,7 @@ class Prepared(NamedTuple):
             self.config.train,
             self.config.seed,
             fabric=fabric,
-            observers=[self.folder.observer, *observers],
+            observers=watching,
             evaluate=lambda model: validation(model, valid, self.splits.data_range, self.config.evaluate),
             on_best=self.keep,
             higher_is_better=higher_is_better(self.config.train.select),

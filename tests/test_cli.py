@@ -20,7 +20,8 @@ from sparsecode.models.iterative import Iterative
 from sparsecode.recipes import RECIPES
 from sparsecode.records import Event
 from sparsecode.runs import RunFolder
-from sparsecode.train.observers import TRACKERS, Observer
+from sparsecode.train.observers import Observer
+from sparsecode.train.trackers import TRACKERS
 
 Capture = pytest.CaptureFixture[str]
 
@@ -276,7 +277,10 @@ def test_a_tracker_is_an_observer_and_its_name(
     assert {folder for folder, _ in events} == {out / "list"}
     assert {"start", "train", "evaluate", "end"} <= {kind for _, kind in events}
     assert main(["train", "digits-sdl", "--out", str(tmp_path / "other"), *SHORT, "--track", "none"]) == 2
-    assert "--track is 'none'; expected one of tensorboard, list" in capsys.readouterr().err
+    assert (
+        "--track is 'none'; expected one of tensorboard, wandb, trackio, swanlab, mlflow, list"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "other").exists()
 
 

@@ -1,6 +1,7 @@
 """Local contrast normalisation, and what is measured in pixels because of it."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from pictures import photographs
 from torch import Tensor
 
+from sparsecode.cli import main
 from sparsecode.data import LCN, Patches, Split
+from sparsecode.data.images import PARTS
 from sparsecode.data.local_contrast import gaussian_kernel, local_contrast
 from sparsecode.evaluate.metrics import psnr
 from sparsecode.evaluate.reconstruction.denoising import add_noise, denoise
@@ -189,3 +192,47 @@ def test_noise_as_a_fraction_of_the_range_is_noise_of_pixels(split: Split) -> No
     model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
     (row,) = denoise(model, "encode", split, [0.1], "range", 1.0)
     assert row.noisy_psnr == pytest.approx(-20 * math.log10(0.1), abs=0.1)  # the mean of decibels is .04 above
+
+
+COMMAND = ["patches", "--size", "10", "--resize", "128", "--n-train", "260", "--n-valid", "30", "--n-test", "20"]
+
+
+def test_a_command_builds_the_patches_as_arrays_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPARSECODE_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "made" / "patches"
+    assert main([*COMMAND, "--seed", "4", "--out", str(out)]) == 0
+    assert "260 train patches of 2 images, 30 valid patches of 2 images, 20 test patches" in capsys.readouterr().out
+    names = sorted(file.name for file in out.iterdir())
+    assert names == ["meta.json", *sorted(f"{part}{maps}.npy" for part in PARTS for maps in ("", "_ctx"))]
+    assert not (tmp_path / "cache" / "patches").exists()
+    assert [item.name for item in out.parent.iterdir()] == ["patches"]
+    there = SMALL.load()
+    for part, split in zip(PARTS, there[:3], strict=True):
+        np.testing.assert_array_equal(np.load(out / f"{part}.npy", mmap_mode="r"), split.x.numpy())
+        np.testing.assert_array_equal(np.load(out / f"{part}_ctx.npy", mmap_mode="r"), np.asarray(split.ctx))
+    before = {file: file.stat().st_mtime_ns for file in out.iterdir()}
+    assert main([*COMMAND, "--seed", "4", "--out", str(out)]) == 0
+    assert "complete already" in capsys.readouterr().out
+    assert main([*COMMAND, "--seed", "5", "--out", str(out)]) == 3
+    assert "holds patches of another spec or of other images; choose another folder" in capsys.readouterr().err
+    assert {file: file.stat().st_mtime_ns for file in out.iterdir()} == before
+
+
+def test_files_of_others_are_not_overwritten_by_patches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.npy").write_bytes(b"mine")
+    assert main([*COMMAND, "--out", str(tmp_path)]) == 3
+    assert "holds files of others: train.npy" in capsys.readouterr().err
+    (tmp_path / "meta.json").write_text('{"mine": 1}')
+    assert main([*COMMAND, "--out", str(tmp_path)]) == 3
+    assert (tmp_path / "train.npy").read_bytes() == b"mine"
+    assert main([*COMMAND, "--kernel", "4"]) == 2
+    assert "LCN.kernel: got 4; expected an odd number" in capsys.readouterr().err
+
+
+def test_patches_that_cannot_be_completed_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "patches"
+    assert main([*COMMAND, "--min-std", "50", "--out", str(out)]) == 1
+    assert "0 of 260 train patches after" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -148,7 +148,9 @@ def test_one_builds_while_others_wait(cache: Path) -> None:
 
 
 def test_a_full_disk_is_foreseen(cache: Path) -> None:
-    with pytest.raises(OSError, match=r"GB needed, .* GB free; make room, set SPARSECODE_CACHE to a folder on another"):
+    with pytest.raises(
+        OSError, match=r"GB needed, .* GB free; make room, write to another disk .*set SPARSECODE_CACHE"
+    ):
         replace(SMALL, n_train=10**11).load()
     assert not [path for path in cache.iterdir() if path.is_dir()]
 

@@ -12,11 +12,16 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import normalize
 
+from sparsecode.choices import AtomsAt
 from sparsecode.data.splits import Split
 from sparsecode.models.amortised import Amortised
+from sparsecode.models.inference import Inference
 from sparsecode.models.iterative import Iterative
 from sparsecode.nn.activations import Sigmoid
+from sparsecode.nn.constraints import Free
+from sparsecode.nn.decoders import OneHidden
 from sparsecode.plots import (
     FrontierPoint,
     accuracy_curves,
@@ -27,7 +32,7 @@ from sparsecode.plots import (
     sparsity_frontier,
     training_curves,
 )
-from sparsecode.reports.run_figures import counts_apart, most_used_first
+from sparsecode.reports.run_figures import atoms_of, counts_apart, most_used_first, powers_and_peaks
 
 Array = NDArray[Any]
 
@@ -278,8 +283,32 @@ def test_atoms_are_drawn_by_the_energy_they_give_to_samples() -> None:
     with torch.no_grad():
         model.decoder.get_parameter("atoms").copy_(atoms)
     x = torch.tensor([[0.0, 0.5, 2.0], [0.0, 0.6, 0.0]])
-    assert most_used_first(model, Split(x), atoms).tolist() == [2, 1, 0]
-    assert most_used_first(model, Split(x), torch.diag(torch.tensor([1.0, 9.0, 1.0]))).tolist() == [1, 2, 0]
+    power, peak = powers_and_peaks(model, Split(x))
+    assert peak.tolist() == pytest.approx([0.0, 0.5, 1.9], abs=1e-2)
+    assert most_used_first(power, atoms).tolist() == [2, 1, 0]
+    assert most_used_first(power, torch.diag(torch.tensor([1.0, 9.0, 1.0]))).tolist() == [1, 2, 0]
+
+
+def test_atoms_behind_hidden_layers_are_drawn_at_the_maximum_of_their_code() -> None:
+    """As in the figures of Evtimova & LeCun: decode(c e_j) - decode(0) with c the largest code of any sample; 1 by choice."""
+    decoder = OneHidden(n_hidden=9, constraint=Free())
+    model = Iterative(n_code=3, weight=0.1, decoder=decoder, inference=Inference(max_steps=50)).build((16,), seed=0)
+    with torch.no_grad():
+        model.decoder.get_parameter("bias").copy_(torch.linspace(-1, 1, 9))
+    x = 3 * torch.rand(20, 16, generator=torch.Generator().manual_seed(0))
+    peak = model.encode(x).amax(dim=0)
+    nothing = model.decode(torch.zeros(1, 3))
+    values: dict[AtomsAt, torch.Tensor] = {"maximum": peak, "unit": torch.ones(3)}
+    for at, value in values.items():
+        _, drawn, shape = atoms_of(model, peak, at)
+        assert shape == (16,)
+        assert torch.equal(drawn, model.decode(torch.diag(value)) - nothing)
+    at_unit, at_maximum = (atoms_of(model, peak, at)[1] for at in values)
+    assert not torch.allclose(
+        normalize(at_unit), normalize(at_maximum), atol=1e-2
+    )  # another picture, not the same one scaled
+    linear = Iterative(n_code=3, weight=0.1).build((16,), seed=0)
+    assert torch.equal(atoms_of(linear, peak, "maximum")[1], atoms_of(linear, peak, "unit")[1])
 
 
 def test_the_picture_of_use_says_how_many_samples_have_no_active_code() -> None:

@@ -16,11 +16,15 @@ from sparsecode.cli.paths import run_labels
 from sparsecode.data import Splits
 from sparsecode.interop.affine_sae import AffineSAE, PlainRows
 from sparsecode.interop.conversion import Converted, convert
-from sparsecode.interop.formats import detect, locate, read, refuse_what_is_there, written
+from sparsecode.interop.equivalence import CoderRecord
+from sparsecode.interop.formats import detect, locate, read_any, refuse_what_is_there, written
 from sparsecode.interop.readers import read_json, write_json
-from sparsecode.models.storage import load_model
+from sparsecode.interop.sparse_coder import coder_of, model_of
+from sparsecode.models.iterative import Iterative, IterativeModel
+from sparsecode.models.storage import load_model, save_model
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder, labelled
+from sparsecode.train.session import INITIAL_SAMPLE
 
 __all__ = ["convert_command"]
 
@@ -42,7 +46,7 @@ def convert_command(asked: using.ConvertArguments) -> None:
     config = None if like is None else _config_of(like)
     splits = None if config is None else config.data.load()
     if splits is not None and like is not None:
-        _check_data(src, read(src, ignore=ignore), splits, like)
+        _check_data(src, read_any(src, ignore=ignore), splits, like)
 
     def complete(folder: Path) -> None:
         if config is not None and splits is not None:
@@ -56,7 +60,7 @@ def convert_command(asked: using.ConvertArguments) -> None:
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 
-def _check_data(src: Path, sae: AffineSAE, splits: Splits, like: str) -> None:
+def _check_data(src: Path, sae: CoderRecord, splits: Splits, like: str) -> None:
     """Raise ValueError unless samples and targets are of the sizes that a model takes and gives."""
     if math.prod(splits.shape) != sae.d_in:
         raise ValueError(
@@ -79,6 +83,14 @@ def _make_run(folder: RunFolder, config: Run, splits: Splits) -> None:
     """Complete the folder of a model to a run on the data of `config`."""
     file = folder.model / "cfg.json"
     stored = read_json(file)
+    model = load_model(folder.model)
+    if isinstance(model, IterativeModel):
+        if not isinstance(config.model, Iterative):
+            raise ValueError("--like: its model has no solver; expected a run or recipe of sparse coding (iterative)")
+        placed = model_of(coder_of(model), config.model, splits.shape)
+        placed.normaliser.initialise_(splits.train.x[:INITIAL_SAMPLE].flatten(1).to(next(placed.parameters())))
+        save_model(placed, folder.model, stored["metadata"]["sparsecode"]["provenance"])
+        stored = read_json(file)
     own = stored["metadata"]["sparsecode"]
     own["shape"] = list(splits.shape)
     if splits.target_shape is not None:
@@ -101,14 +113,16 @@ def _report(console: Console, done: Converted, src: str, dst: Path, to: str) -> 
     for column in ("", "codes", "inputs", "activation", "rows", "centred", "dtype"):
         table.add_column(column, justify="right" if column in ("codes", "inputs") else "left")
     for label, sae in (("from", done.source), ("to", done.written)):
-        rows = "as they are" if isinstance(sae.normaliser, PlainRows) else type(sae.normaliser).__name__
+        affine = isinstance(sae, AffineSAE)
+        coder = "solver alone" if affine or sae.encoder is None else f"LISTA ({sae.encoder.n_iter})"
+        rows = "as they are" if not affine or isinstance(sae.normaliser, PlainRows) else type(sae.normaliser).__name__
         table.add_row(
             label,
             str(sae.n_code),
             str(sae.d_in),
-            sae.activation.name,
+            sae.activation.name if affine else coder,
             rows,
-            "yes" if sae.centred else "no",
+            "yes" if affine and sae.centred else "no",
             str(sae.dtype).removeprefix("torch."),
         )
     console.print(table)

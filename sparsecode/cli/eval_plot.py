@@ -45,7 +45,7 @@ def eval_command(asked: scoring.EvalArguments) -> None:
 
 def plot_command(asked: using.PlotArguments) -> None:
     """Draw the run's figures again, or one sample in the codes of several runs."""
-    run, others, sample, coder, out, moved = asked
+    run, others, sample, coder, out, atoms, moved = asked
     if others or sample is not None:
         _plot_beside((run, *others), asked)
         return
@@ -56,7 +56,7 @@ def plot_command(asked: using.PlotArguments) -> None:
     splits = folder.splits(moved)
     console = Console()
     run_labels((run,), console)
-    for path in draw(folder, folder.best_model(), splits, config):
+    for path in draw(folder, folder.best_model(), splits, config, atoms):
         console.print(str(path), highlight=False, soft_wrap=True)
 
 

@@ -38,6 +38,9 @@ COMMANDS = {
     "extract": Command(
         "activations of a language model, as data to train on", "sparsecode.cli.extract", "sweep_extract"
     ),
+    "patches": Command(
+        "patches of images by local contrast normalisation, as arrays", "sparsecode.cli.patches", "sweep_extract"
+    ),
     "encode": Command(
         "encode an array, or a split of the run's data, with a trained run", "sparsecode.cli.encode", "using"
     ),

@@ -18,8 +18,9 @@ from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe
 from sparsecode.runner import RunConflictError, RunResult, run
 from sparsecode.runs import Run, RunFolder
-from sparsecode.train.observers import TRACKERS, Observer, ProgressBar
+from sparsecode.train.observers import Observer, ProgressBar
 from sparsecode.train.plan import UNREAD
+from sparsecode.train.trackers import TRACKERS
 
 __all__ = ["train_command"]
 

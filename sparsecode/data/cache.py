@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from sparsecode.files import CACHE_VARIABLE, TEMPORARY, cache_folder
+from sparsecode.files import CACHE_VARIABLE, LOCK, TEMPORARY, cache_folder, locked
 
-__all__ = ["cached", "key_of", "mapped", "require_space", "written"]
+__all__ = ["built", "cached", "key_of", "mapped", "require_space", "written"]
 
 
 def key_of(*parts: bytes) -> str:
@@ -48,15 +48,37 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     with lock:
         if path.is_dir():  # another process was quicker
             return path
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        try:
-            build(aside)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        aside.rename(path)
+        _build_aside(path, aside, build)
     return path
+
+
+def built(path: Path, build: Callable[[Path], None]) -> None:
+    """The folder `path`, which is not there yet or is empty, filled by `build(folder)`: whole, or not at all.
+
+    Raises BlockingIOError if another process builds it, OSError naming the folder if it cannot be written.
+    """
+    path = path.absolute()
+    name = f".{path.name}{LOCK}"
+    with locked(path.parent, name, f"building {path.name}"):
+        if path.is_dir():
+            path.rmdir()
+        try:
+            _build_aside(path, path.with_name(path.name + TEMPORARY), build)
+        finally:
+            with suppress(OSError):  # Windows removes no open file
+                (path.parent / name).unlink()
+
+
+def _build_aside(path: Path, aside: Path, build: Callable[[Path], None]) -> None:
+    """Fill a folder beside `path`, and rename it when it is complete; what an interrupted call left is removed."""
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        build(aside)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    aside.rename(path)
 
 
 def require_space(folder: Path, n_values: int) -> None:
@@ -64,8 +86,8 @@ def require_space(folder: Path, n_values: int) -> None:
     needed, free = 4 * n_values, shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"{folder.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make room, set "
-            f"{CACHE_VARIABLE} to a folder on another disk, or ask for fewer samples"
+            f"{folder.parent}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free; make room, write to another disk "
+            f"(the cache: set {CACHE_VARIABLE}), or ask for fewer samples"
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sparsecode.data.cache import cached, key_of, mapped, require_space, written
+from sparsecode.data.cache import built, cached, key_of, mapped, require_space, written
 from sparsecode.data.images import (
     PARTS,
     Background,
@@ -34,11 +35,12 @@ from sparsecode.data.images import (
 from sparsecode.data.local_contrast import LCN, Contrast
 from sparsecode.data.pictures import RULES
 from sparsecode.data.splits import Split, Splits
-from sparsecode.files import write_atomic
+from sparsecode.files import is_own, write_atomic
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Seed, Spec, pack, to_json
+from sparsecode.version import __version__
 
-__all__ = ["Patches"]
+__all__ = ["PatchSet", "Patches"]
 
 Grey = NDArray[np.uint8] | NDArray[np.float32]  # 0 to 255, or [0, 1] where the file has more than 8 bits
 
@@ -57,6 +59,16 @@ class _Pool(NamedTuple):
 
     n: int
     read: Callable[[int], Grey]
+
+
+class PatchSet(NamedTuple):
+    """What `Patches.write` has built: numbers of `images` for train, valid and test, the `floor` of LCN's deviations, and whether
+    it is `new`.
+    """
+
+    images: list[int]
+    floor: float | None
+    new: bool
 
 
 class Patches(Spec, tag="patches"):
@@ -121,7 +133,30 @@ class Patches(Spec, tag="patches"):
         )
         return Splits(train, valid, test, *self.preprocess.span)
 
-    def _build(self, files: ImageFiles | None, folder: Path) -> None:
+    def write(self, folder: Path) -> PatchSet:
+        """Build the arrays into `folder` for other programs, as `load` does into the cache: whole, or not at all.
+
+        A folder that holds the complete set of this spec and of these images is left as it is. Raises FileExistsError if
+        anything else is in it, BlockingIOError if another process builds it, and what `load` raises.
+        """
+        files = None if self.images is None else find_images(self.images)
+        key = key_of(FORMAT + RULES, to_json(self), b"" if files is None else files.signature)
+        if there := sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []:
+            meta = folder / META
+            own = is_own(meta) is True and msgspec.json.decode(meta.read_bytes(), type=dict[str, Any])
+            if not own or own.get("key") != key:
+                what = (
+                    "patches of another spec or of other images" if own else f"files of others: {', '.join(there[:5])}"
+                )
+                raise FileExistsError(f"{folder}: holds {what}; choose another folder, or delete it first")
+            return PatchSet(own["images"], own["floor"], new=False)
+        built(folder, lambda aside: self._build(files, aside, {"sparsecode": __version__, "key": key}))
+        made = msgspec.json.decode((folder / META).read_bytes())
+        if files is not None:
+            warn_of_skipped(files.path, len(files.names) - sum(made["images"]), len(files.names))
+        return PatchSet(made["images"], made["floor"], new=True)
+
+    def _build(self, files: ImageFiles | None, folder: Path, notes: Mapping[str, str] = MappingProxyType({})) -> None:
         sizes = (self.n_train, self.n_valid, self.n_test)
         maps = 2 if self.preprocess.keeps_maps else 0
         require_space(folder, sum(sizes) * (1 + maps) * self.size**2)
@@ -148,7 +183,7 @@ class Patches(Spec, tag="patches"):
                 done += n
         write_atomic(
             folder / META,
-            msgspec.json.encode({"made_by": pack(self), "floor": level, "images": [pool.n for pool in pools]}),
+            msgspec.json.encode({**notes, "made_by": pack(self), "floor": level, "images": [pool.n for pool in pools]}),
         )
 
     def _crops(self, pool: _Pool, batch: int, purpose: str, threads: ThreadPoolExecutor) -> Tensor:

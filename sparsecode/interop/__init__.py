@@ -3,8 +3,9 @@
 from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
 from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.equivalence import Proof, compare, probes
-from sparsecode.interop.formats import FORMATS, Format, detect, read, write
+from sparsecode.interop.formats import FORMATS, Format, detect, read, read_any, write
 from sparsecode.interop.native import from_model, to_model
+from sparsecode.interop.sparse_coder import Lista, SparseCoder
 
 __all__ = [
     "FORMATS",
@@ -12,13 +13,16 @@ __all__ = [
     "CannotExpressError",
     "Converted",
     "Format",
+    "Lista",
     "Proof",
+    "SparseCoder",
     "compare",
     "convert",
     "detect",
     "from_model",
     "probes",
     "read",
+    "read_any",
     "to_model",
     "write",
 ]

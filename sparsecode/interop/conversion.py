@@ -12,9 +12,9 @@ import torch
 
 from sparsecode.files import TEMPORARY, printable
 from sparsecode.interop.affine_sae import AffineSAE
-from sparsecode.interop.equivalence import Proof, compare
+from sparsecode.interop.equivalence import CoderRecord, Proof, compare
 from sparsecode.interop.folding import cast
-from sparsecode.interop.formats import FORMATS, locate, read, refuse_what_is_there, writer_of
+from sparsecode.interop.formats import FORMATS, locate, read_any, refuse_what_is_there, writer_for, writer_of
 from sparsecode.version import __version__
 
 __all__ = ["Converted", "convert"]
@@ -28,8 +28,8 @@ class Converted(NamedTuple):
     """Result of `convert`: the autoencoder read and its format, the one written, their differences, and the file that records them."""
 
     format: str
-    source: AffineSAE
-    written: AffineSAE
+    source: CoderRecord
+    written: CoderRecord
     proof: Proof
     noted: Path
 
@@ -61,16 +61,17 @@ def convert(
     path = Path(path)
     refuse_what_is_there(path, force)
     found, source = locate(source)
-    writer = writer_of(name)
+    writer_of(name)
     old, new = FORMATS[found], FORMATS[name]
-    given = read(source, found, ignore)
+    given = read_any(source, found, ignore)
+    writer = writer_for(given, name)
     before = old.computed(source, ignore)
     path = path if path.name else path.resolve()
     aside = path.with_name(path.name + TEMPORARY)
     shutil.rmtree(aside, ignore_errors=True)
     try:
         made = aside / path.name / within
-        writer.write(given if dtype is None else cast(given, dtype), made)
+        writer.write(given if dtype is None else _cast(given, dtype), made)
         again = new.read(made, ())
         proof = compare(given, again, seed, before, new.computed(made, ()))
         limit = TOLERANCE.get(dtype or again.dtype)
@@ -87,7 +88,7 @@ def convert(
             "source_format": found,
             "sparsecode": __version__,
         }
-        if name in ("openai", "sparsify"):  # which have no place for it
+        if name in ("openai", "sparsify", "evtimova"):  # which have no place for it
             story["origin"] = dict(given.metadata)
         story |= {"ignored": sorted(ignore)} if ignore else {}
         noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
@@ -96,6 +97,10 @@ def convert(
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Converted(found, given, again, proof, path.parent / noted.relative_to(aside))
+
+
+def _cast(record: CoderRecord, dtype: torch.dtype) -> CoderRecord:
+    return cast(record, dtype) if isinstance(record, AffineSAE) else record.to(dtype)
 
 
 def _move(aside: Path, path: Path) -> None:

@@ -10,11 +10,13 @@ from torch import Tensor
 
 from sparsecode.interop.affine_sae import AffineSAE, GatedCodes, JumpReLUCodes, PlainRows
 from sparsecode.interop.folding import cast
+from sparsecode.interop.sparse_coder import SparseCoder, probe_rows
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
 
-__all__ = ["Computed", "Proof", "compare", "probes"]
+__all__ = ["CoderRecord", "Computed", "Proof", "compare", "probes"]
 
+CoderRecord = AffineSAE | SparseCoder
 Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outputs
 
 SCALES = (0.3, 1.0, 3.0, 10.0)
@@ -84,20 +86,20 @@ def probes(sae: AffineSAE, seed: int = 0) -> tuple[Float[Tensor, "n d"], int]:
 
 
 def compare(
-    one: AffineSAE, other: AffineSAE, seed: int = 0, before: Computed | None = None, after: Computed | None = None
+    one: CoderRecord, other: CoderRecord, seed: int = 0, before: Computed | None = None, after: Computed | None = None
 ) -> Proof:
     """Codes and outputs of both on the `probes` of the first, all computed in float64, so that only weights can differ.
 
     `before` and `after` compute them instead of the records: the formulas of the formats, or models themselves. If the
     records computed both, a misreading would be compared with itself.
     """
-    x, near = probes(one, seed)
+    x, near = probes(one, seed) if isinstance(one, AffineSAE) else (probe_rows(one, seed).to(one.dtype), 0)
     before, after = before or _computed(one), after or _computed(other)
     codes, unflipped, outputs, largest_code, largest_output = 0.0, 0.0, 0.0, 0.0, 0.0
     flips, active, jumps = 0, 0, 0
     for rows in x.double().split(CHUNK):
         (z, y), (z_after, y_after) = before(rows), after(rows)
-        flipped, difference = (z > 0) != (z_after > 0), (z - z_after).abs()
+        flipped, difference = (z != 0) != (z_after != 0), (z - z_after).abs()
         codes = max(codes, float(difference.max()))
         unflipped = max(unflipped, float(difference.masked_fill(flipped, 0).max()))
         outputs = max(outputs, float((y - y_after).abs().max()))
@@ -105,7 +107,7 @@ def compare(
             max(largest_code, float(z.abs().max())),
             max(largest_output, float(y.abs().max())),
         )
-        flips, active = flips + int(flipped.sum()), active + int((z > 0).sum())
+        flips, active = flips + int(flipped.sum()), active + int((z != 0).sum())
         jumps += int((flipped & (difference > ROUNDING * z.abs().max())).sum())
     return Proof(
         codes=codes,
@@ -123,7 +125,9 @@ def compare(
     )
 
 
-def _computed(sae: AffineSAE) -> Computed:
+def _computed(sae: CoderRecord) -> Computed:
+    if not isinstance(sae, AffineSAE):
+        raise ValueError("compare: of models with hidden layers give what both compute, as before and after")
     wide = cast(sae, torch.float64)
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sparsecode.files import is_own
 from sparsecode.interop import (
     dictionary_learning,
+    evtimova,
     gemma_llama_scope,
     native,
     openai,
@@ -17,7 +18,8 @@ from sparsecode.interop import (
     sparsify,
 )
 from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
-from sparsecode.interop.equivalence import Computed
+from sparsecode.interop.equivalence import CoderRecord, Computed
+from sparsecode.interop.sparse_coder import SparseCoder
 
 __all__ = [
     "FORMATS",
@@ -26,8 +28,10 @@ __all__ = [
     "detect",
     "locate",
     "read",
+    "read_any",
     "refuse_what_is_there",
     "write",
+    "writer_for",
     "writer_of",
     "written",
 ]
@@ -36,8 +40,9 @@ __all__ = [
 class Writer(NamedTuple):
     """Writing of a format: its functions, and the place of the proof of a conversion."""
 
-    write: Callable[[AffineSAE, Path], None]
+    write: Callable[[Any, Path], None]
     note: Callable[[Path, Mapping[str, Any]], Path]
+    takes: tuple[type, ...] = (AffineSAE,)
 
 
 class Format(NamedTuple):
@@ -49,7 +54,7 @@ class Format(NamedTuple):
     """
 
     matches: Callable[[Path], bool]
-    read: Callable[[Path, Collection[str]], AffineSAE]
+    read: Callable[[Path, Collection[str]], CoderRecord]
     computed: Callable[[Path, Collection[str]], Computed]
     layout: str
     files: tuple[str, ...] = ()
@@ -64,7 +69,7 @@ FORMATS: dict[str, Format] = {
         native.computed,
         "a run, or a folder with cfg.json and sae_weights.safetensors of ours",
         ("cfg.json", "sae_weights.safetensors", "model/cfg.json", "model/sae_weights.safetensors"),
-        Writer(native.write, native.note),
+        Writer(native.write, native.note, (AffineSAE, SparseCoder)),
     ),
     "saelens": Format(
         saelens.matches,
@@ -91,6 +96,14 @@ FORMATS: dict[str, Format] = {
         Writer(sparsify.write, sparsify.note),
     ),
     "openai": Format(openai.matches, openai.read, openai.computed, "a .pt file", (), Writer(openai.write, openai.note)),
+    "evtimova": Format(
+        evtimova.matches,
+        evtimova.read,
+        evtimova.computed,
+        "a ..._DEC_....pth file, perhaps with ..._ENC_....pth beside it, or a folder with one of each",
+        (),
+        Writer(evtimova.write, evtimova.note, (SparseCoder,)),
+    ),
     "gemma_scope": Format(
         gemma_llama_scope.matches_gemma_scope,
         gemma_llama_scope.read_gemma_scope,
@@ -155,7 +168,19 @@ def read(path: str | Path, name: str | None = None, ignore: Collection[str] = ()
     """The autoencoder at `path`, in the format `name`, or the one detected. Errors name file and remedy.
 
     A config key that is not known is refused, because it may change what is computed; `ignore` names keys that only describe.
+    Raises CannotExpressError for sparse coding with a solver or a LISTA encoder: that is what `read_any` reads.
     """
+    found = read_any(path, name, ignore)
+    if not isinstance(found, AffineSAE):
+        raise CannotExpressError(
+            f"{path}: sparse coding, whose codes come from a solver or a LISTA encoder, and no autoencoder with an affine encoder; "
+            "read it with read_any, or choose --to sparsecode or evtimova"
+        )
+    return found
+
+
+def read_any(path: str | Path, name: str | None = None, ignore: Collection[str] = ()) -> CoderRecord:
+    """`read`, which also reads decoders of one or two layers with or without a LISTA encoder."""
     if name is None:
         name, path = locate(path)
     try:
@@ -167,14 +192,24 @@ def read(path: str | Path, name: str | None = None, ignore: Collection[str] = ()
         raise kind(f"{path}: {error}") from None
 
 
-def write(sae: AffineSAE, path: str | Path, name: str) -> None:
+def write(sae: CoderRecord, path: str | Path, name: str) -> None:
     """Write the autoencoder in the format `name` to a file or folder that is not there yet, or is empty.
 
     Raises CannotExpressError, before anything is written, if the format has no place for what it computes; FileExistsError if
     something is there.
     """
     refuse_what_is_there(Path(path))
-    writer_of(name).write(sae, Path(path))
+    writer_for(sae, name).write(sae, Path(path))
+
+
+def writer_for(sae: CoderRecord, name: str) -> Writer:
+    """The functions that write this kind of record in a format. Raises CannotExpressError if it has no place for it."""
+    writer = writer_of(name)
+    if not isinstance(sae, writer.takes):
+        others = [other for other in written() if isinstance(sae, writer_of(other).takes)]
+        what = "an affine encoder" if isinstance(sae, AffineSAE) else "codes from a solver or a LISTA encoder"
+        raise CannotExpressError(f"{name} has no place for {what}; choose --to {' or '.join(others)}")
+    return writer
 
 
 def writer_of(name: str) -> Writer:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["dictionary_learning", "gemma_scope", "llama_scope", "openai", "saelens", "sparsify"]
+__all__ = ["dictionary_learning", "evtimova", "gemma_scope", "llama_scope", "openai", "saelens", "sparsify"]
 
 Formula = Callable[[Tensor], tuple[Tensor, Tensor]]
 Tensors = Mapping[str, Tensor]
@@ -161,6 +161,33 @@ def llama_scope(config: Mapping[str, Any], tensors: Tensors) -> Formula:
         pre = (x * scale_in) @ t["encoder.weight"].T + t["encoder.bias"]
         codes = torch.relu(pre) * (pre / scale_in * norms > config["jump_relu_threshold"])
         return codes, (codes @ t["decoder.weight"].T + t.get("decoder.bias", 0.0)) / scale_out
+
+    return run
+
+
+def evtimova(decoder: Tensors, encoder: Tensors, n_iter: int) -> Formula:
+    """Evtimova & LeCun: LISTA with n_iter + 1 rectifications, and a decoder of one layer or two.
+
+    Rows are inputs and, beside them, codes z. Codes are E(x), or z without an encoder; outputs D(E(x)) and, beside it, D(z).
+    """
+    d, e = _double(decoder), _double(encoder)
+
+    def decoded(z: Tensor) -> Tensor:
+        if "decoder.weight" in d:
+            return z @ d["decoder.weight"].T
+        return torch.relu(z @ d["layer1.weight"].T + d["layer1.bias"]) @ d["layer2.weight"].T
+
+    width = (d["decoder.weight"] if "decoder.weight" in d else d["layer2.weight"]).shape[0]
+
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        given = x[:, width:]
+        if not e:
+            return given, torch.cat([decoded(given)] * 2, dim=1)
+        drive = x[:, :width] @ e["W.weight"].T + e["W.bias"]
+        codes = torch.relu(drive)
+        for _ in range(n_iter):
+            codes = torch.relu(drive + codes @ e["S.weight"].T)
+        return codes, torch.cat([decoded(codes), decoded(given)], dim=1)
 
     return run
 

@@ -21,6 +21,7 @@ __all__ = [
     "DICTIONARY",
     "DICTIONARY_BUFFER",
     "DICTIONARY_TRAINER",
+    "EVTIMOVA",
     "GEMMA_SCOPE_2",
     "LLAMA_SCOPE",
     "ORIGIN",
@@ -247,5 +248,25 @@ LLAMA_SCOPE = Keys(
         "device seed dtype bias_init_method decoder_exactly_fixed_norm init_decoder_norm init_encoder_norm "
         "init_encoder_with_decoder_transpose lp l1_coefficient l1_coefficient_warmup_steps top_k initial_k k_warmup_steps "
         "use_batch_norm_mse use_ghost_grads tp_size ddp_size sae_pretrained_name_or_path strict_loading"
+    ),
+)
+
+# The arguments of main.py, which the original keeps beside the checkpoints with the state of its git checkout.
+EVTIMOVA = Keys(
+    {
+        "decoder": _one_of("linear_dictionary", "linear_decoder", "one_hidden_decoder"),
+        "encoder": _one_of("lista_encoder"),
+        "code_dim": WHOLE,
+        "hidden_dim": WHOLE,
+        "num_iter_LISTA": WHOLE,
+        "positive_ISTA": FLAG,
+        "sparsity_reg": POSITIVE,
+    },
+    _words(
+        "name seed outdir cuda num_workers batch_size datadir dataset data_splits n_training_samples n_val_samples "
+        "n_test_samples im_size im_size_eff patch_size n_channels epochs pretrained_path_dec train_decoder norm_decoder lrt_D "
+        "weight_decay_D weight_decay_D_bias anneal_lr_D_freq anneal_lr_D_mult pretrained_path_enc train_encoder lrt_E "
+        "weight_decay_E weight_decay_E_bias anneal_lr_E_freq anneal_lr_E_mult lrt_Z FISTA n_steps_inf stop_early "
+        "use_Zs_enc_as_init Zs_init_val variance_reg hinge_threshold code_reg noise git_head git_sha"
     ),
 )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -23,14 +23,16 @@ from sparsecode.interop.affine_sae import (
     ReLUCodes,
     TopKCodes,
 )
-from sparsecode.interop.equivalence import Computed
+from sparsecode.interop.equivalence import CoderRecord, Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
 from sparsecode.interop.readers import read_json, write_json
+from sparsecode.interop.sparse_coder import SparseCoder, coder_of, model_of
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
+from sparsecode.models.iterative import IterativeModel
 from sparsecode.models.storage import CONFIG, WEIGHTS, load_model, save_model
 from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
@@ -95,12 +97,18 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
     return cast(fold_affine(cast(sae, torch.float64), shift, matrix, inverse, undone), wide)
 
 
-def to_model(sae: AffineSAE) -> AmortisedModel:
+@overload
+def to_model(sae: AffineSAE) -> AmortisedModel: ...
+@overload
+def to_model(sae: SparseCoder) -> IterativeModel: ...
+def to_model(sae: CoderRecord) -> AmortisedModel | IterativeModel:
     """A model of ours that computes the same, for data as it is, with free atoms.
 
     A transcoder, or an autoencoder with a skip connection, becomes a model that predicts a target (`Predict`).
     Raises CannotExpressError for normalised rows, which our models do not have.
     """
+    if isinstance(sae, SparseCoder):
+        return model_of(sae)
     if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(
             f"sparsecode has no normalisation of each row ({type(sae.normaliser).__name__}), only affine ones of all; choose --to "
@@ -144,9 +152,10 @@ def matches(path: Path) -> bool:
     return model_folder(path) is not None
 
 
-def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
+def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
     """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
-    folder, sae = model_folder(path) or path, from_model(_loaded(path, ignore))
+    folder, model = model_folder(path) or path, _loaded(path, ignore)
+    sae = coder_of(model) if isinstance(model, IterativeModel) else from_model(model)
     origin = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance", {}).get("origin")
     return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
 
@@ -154,6 +163,8 @@ def read(path: Path, ignore: Collection[str] = ()) -> AffineSAE:
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     """Codes and outputs of the model itself, in float64, for the proof of a conversion."""
     model = _loaded(path, ignore).double()
+    if isinstance(model, IterativeModel):
+        return _of_both_parts(model)
 
     @torch.no_grad()
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +175,20 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     return run
 
 
-def write(sae: AffineSAE, path: Path) -> None:
+def _of_both_parts(model: IterativeModel) -> Computed:
+    """For rows of inputs and, beside them, codes z, all in model space: E(x), and D(E(x)) beside D(z); z for E(x) without an encoder."""
+
+    @torch.no_grad()
+    def run(x: Tensor) -> tuple[Tensor, Tensor]:
+        width = x.shape[1] - model.n_code
+        z = x[:, width:]
+        codes = z if model.encoder is None else model.encoder(x[:, :width])
+        return codes, torch.cat([model.decoder.mean(codes), model.decoder.mean(z)], dim=1)
+
+    return run
+
+
+def write(sae: CoderRecord, path: Path) -> None:
     """Write a model folder for `sparsecode.models.storage.load_model`."""
     save_model(to_model(sae), path, {"origin": dict(sae.metadata)})
 

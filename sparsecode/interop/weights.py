@@ -34,7 +34,7 @@ __all__ = [
 
 MATRICES = (
     "W_enc", "W_dec", "W_skip", "encoder.weight", "decoder.weight", "w_enc", "w_dec", "affine_skip_connection", "matrix",
-    "inverse_matrix",
+    "inverse_matrix", "layer1.weight", "layer2.weight", "W.weight", "S.weight",
 )  # fmt: skip
 WRAPPERS = ("module.", "model.", "sae.", "ae.", "autoencoder.", "dictionary.")  # of DataParallel, Lightning and others
 COMPILED = "_orig_mod."  # torch.compile puts it before the names of what it wraps

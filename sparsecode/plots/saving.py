@@ -7,17 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from numpy.typing import NDArray
 
 from sparsecode.files import printable, save_atomic
 
-__all__ = ["literal", "save_figure"]
+__all__ = ["as_pixels", "literal", "save_figure"]
 
 LONG, SMALL = 160, 50  # characters of a line: in titles, and where axes would give way to them
 
@@ -26,6 +29,15 @@ def save_figure(path: Path, figure: Figure, dpi: int = 120) -> None:
     """Write a picture, whole or not at all."""
     literal(figure)
     save_atomic(path, lambda file: figure.savefig(file, dpi=dpi))
+
+
+def as_pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
+    """The picture that `save_figure` would write, as an array [h, w, 3]."""
+    literal(figure)
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def literal(figure: Figure) -> None:

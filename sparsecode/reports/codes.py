@@ -37,9 +37,9 @@ EDITS = {"as it is": 1.0, "times 0.01": 0.01, "times -0.5": -0.5}
 
 
 class Subject(NamedTuple):
-    """A model and the data of its figures: samples x [n, *F], their `rows` in the test split and codes z [n, n_code].
+    """A model and the data of its figures: samples x [n, *F], their `rows` in a `split`, by default test, and codes z [n, n_code].
 
-    `codes` are those of up to 2000 test samples; `span` is the range of the samples: what is black and white.
+    `codes` are those of up to 2000 samples of the split; `span` is the range of the samples: what is black and white.
     """
 
     model: VariationalModel
@@ -49,6 +49,7 @@ class Subject(NamedTuple):
     z: Tensor
     span: tuple[float, float]
     name: str
+    split: str = "test"
 
     @torch.no_grad()
     def decoded(self, z: Float[Tensor, "n k"]) -> NDArray[Any]:
@@ -76,14 +77,14 @@ class Subject(NamedTuple):
             self.decoded(self.z),
             self.model.shape,
             self.span,
-            f"{self.name}: test samples and their codes",
+            f"{self.name}: {self.split} samples and their codes",
         )
 
     def edits(self) -> Figure:
         """The first sample with its largest code kept, all but removed, and turned."""
         z = edited(self.z[0], tuple(EDITS.values()))
         j = int(self.z[0].abs().argmax())
-        title = f"{self.name}: test sample {self.rows[0]}, code {j} edited"
+        title = f"{self.name}: {self.split} sample {self.rows[0]}, code {j} edited"
         labels = [f"code {j} {name}" for name in EDITS]
         return edits_view(_array(z), self.decoded(z), j, labels, self.model.shape, self.span, title)
 
@@ -158,7 +159,7 @@ class Subject(NamedTuple):
         """The first sample with one code, by default its most used active one, swept there and back: frames [h, w, 3]."""
         j = self.used(self.z[0])[0] if code is None else code
         z = swept(self.z[0], j, there_and_back(reach, frames))
-        title = f"{self.name}: test sample {self.rows[0]}"
+        title = f"{self.name}: {self.split} sample {self.rows[0]}"
         return sweep_frames(_array(z), self.decoded(z), j, self.model.shape, self.span, title)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode.choices import AtomsAt
 from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
@@ -26,40 +27,68 @@ from sparsecode.reports.comparing import manifold, shows_codes
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Record
 
-__all__ = ["FIGURES", "counts_apart", "draw", "figures_of", "most_used_first"]
+__all__ = [
+    "FIGURES",
+    "ShownSamples",
+    "atoms_and_reconstructions",
+    "atoms_of",
+    "counts_apart",
+    "draw",
+    "figures_of",
+    "has_pictures",
+    "most_used_first",
+    "powers_and_peaks",
+    "shown_of",
+    "usage_of",
+]
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
 FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising", "encoding", "prior", "manifold")
 
 
-def draw(folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run) -> list[Path]:
-    """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone."""
+def draw(
+    folder: RunFolder, model: AbstractSparseModel, splits: Splits, config: Run, at: AtomsAt = "maximum"
+) -> list[Path]:
+    """Write the run's figures and return their paths; data that are not images, and models that classify, get curves and code usage alone.
+
+    `at` chooses the value of a code at which atoms of decoders with hidden layers are drawn.
+    """
     paths: list[Path] = []
-    for title, figure in figures_of(folder.label, folder.metrics(), model, splits, config).items():
+    for title, figure in figures_of(folder.label, folder.metrics(), model, splits, config, at).items():
         paths.append(folder.figures / f"{title}.png")
         save_figure(paths[-1], figure)
     return paths
 
 
 def figures_of(
-    name: str, metrics: list[Record], model: AbstractSparseModel, splits: Splits, config: Run
+    name: str,
+    metrics: list[Record],
+    model: AbstractSparseModel,
+    splits: Splits,
+    config: Run,
+    at: AtomsAt = "maximum",
 ) -> dict[str, Figure]:
     """The figures of a run called `name`, by the names of their files."""
     records = counts_apart(metrics, model, config.evaluate.theta)
     figures = {"curves": training_curves(records, name)} if records else {}
     figures["usage"] = code_usage(
-        _usage(model, splits.test, config.evaluate.theta),
+        usage_of(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
     )
-    if is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1:
-        figures |= _pictures(model, splits, config, name)
+    if has_pictures(model):
+        figures |= _pictures(model, splits, config, name, at)
     if has_posterior(model) and is_picture(model.shape):
         subject = subject_of(model, splits, name)
         figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
     if model.n_code == 2 and shows_codes(model):
         figures["manifold"] = manifold(model, splits, name)
     return figures
+
+
+def has_pictures(model: AbstractSparseModel) -> bool:
+    """Whether samples, atoms and reconstructions are grey images."""
+    return is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1
 
 
 def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float) -> list[dict[str, Any]]:
@@ -83,7 +112,7 @@ def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float
 
 
 @torch.no_grad()
-def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+def usage_of(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
     weights, split, words = next(model.parameters()), split.take(slice(COUNTED)), in_words(model.coders())
     found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
@@ -94,61 +123,113 @@ def _usage(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, 
 
 
 @torch.no_grad()
-def most_used_first(model: AbstractSparseModel, split: Split, atoms: torch.Tensor) -> torch.Tensor:
-    """The order of atoms [n, n_features] by mean z_j^2 |d_j|^2, for the first coder on up to 2000 samples.
+def powers_and_peaks(model: AbstractSparseModel, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per code of the first coder, over up to 2000 samples: the sum of z^2, and the value of largest magnitude, with its sign."""
+    weights, split = next(model.parameters()), split.take(slice(COUNTED))
+    coder = next(iter(model.coders().values()))
+    power, peak = (torch.zeros(model.n_code).to(weights) for _ in range(2))
+    for x in split.x.split(CHUNK):
+        z = coder(x.to(weights))
+        power += z.square().sum(dim=0)
+        for value in (z.amax(dim=0), z.amin(dim=0)):
+            peak = torch.where(value.abs() > peak.abs(), value, peak)
+    return power, peak
+
+
+@torch.no_grad()
+def most_used_first(power: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """The order of atoms [n, n_features] by mean z_j^2 |d_j|^2, from the `power` sum z_j^2 [n_code] of their codes.
 
     Atoms that stand at several places have as many codes each, one atom's after the other's.
     """
-    weights, split = next(model.parameters()), split.take(slice(COUNTED))
-    coder = next(iter(model.coders().values()))
-    power = torch.stack([coder(x.to(weights)).square().sum(dim=0) for x in split.x.split(CHUNK)]).sum(dim=0)
     power = power.reshape(len(atoms), -1).sum(dim=1)
     return (power * atoms.square().sum(dim=1)).argsort(descending=True, stable=True)
 
 
-def _atoms(model: AbstractSparseModel) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Atoms as rows, and the shape of one: filters where the decoder has them, else what each code adds."""
-    filters = getattr(getattr(model, "decoder", None), "filters", None)
+def atoms_of(
+    model: AbstractSparseModel, peak: torch.Tensor, at: AtomsAt
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    """Atoms as rows, per unit of their code; the same as they are drawn; and the shape of one.
+
+    Filters where the decoder has them, else what each code adds alone, decode(c e_j) - decode(0). Where that is no multiple of
+    the same picture for all c, in decoders with hidden layers, c is the largest value of the code over samples, as in
+    the figures of Evtimova & LeCun, or 1 with `at` "unit". Those of unused codes are then 0.
+    """
+    decoder = getattr(model, "decoder", None)
+    filters = getattr(decoder, "filters", None)
     if filters is not None:
-        return filters.flatten(1), tuple(filters.shape[-2:])
-    codes = torch.eye(model.n_code).to(next(model.parameters()))
-    return model.decode(codes) - model.decode(torch.zeros_like(codes)), model.shape
+        return filters.flatten(1), filters.flatten(1), tuple(filters.shape[-2:])
+    linear = hasattr(decoder, "atoms") or has_posterior(model)  # codes of the latter have unit scale in their prior
+    value = torch.ones_like(peak) if linear or at == "unit" else peak
+    codes = torch.diag(value)
+    added = model.decode(codes) - model.decode(torch.zeros_like(codes[:1]))
+    used = torch.where(value == 0, 1.0, value).unsqueeze(1)
+    return added / used, added, model.shape
+
+
+class ShownSamples(NamedTuple):
+    """The samples of a picture, of the split that is called `what`, and the range of their pixels."""
+
+    split: Split
+    what: str
+    low: float
+    high: float
+
+    def pixels(self, samples: torch.Tensor) -> NDArray[Any]:
+        return _array(self.split.pixels(samples))
+
+
+def shown_of(model: AbstractSparseModel, split: Split, what: str, splits: Splits) -> ShownSamples:
+    """A few samples of a split, with contrast, where the model is."""
+    weights = next(model.parameters())
+    rows = split.take(_with_contrast(split.x)).to(weights.device, weights.dtype)
+    return ShownSamples(rows, what, splits.low, splits.high)
 
 
 @torch.no_grad()
-def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str) -> dict[str, Figure]:
-    weights = next(model.parameters())
-    shown = splits.test.take(_with_contrast(splits.test.x)).to(weights.device, weights.dtype)
-    coders, how = model.coders(), config.evaluate
-    words = in_words(coders)
-
-    def pixels(samples: torch.Tensor) -> NDArray[Any]:
-        return _array(shown.pixels(samples))
-
-    def through(coder: Any, samples: torch.Tensor) -> NDArray[Any]:
-        return pixels(model.denormalise(model.decode(coder(samples))))
-
-    clean = {"test sample": pixels(shown.x), **{words[c]: through(f, shown.x) for c, f in coders.items()}}
-    atoms, shape = _atoms(model)
-    atoms = atoms[most_used_first(model, splits.test, atoms)]
-    figures = {
+def atoms_and_reconstructions(
+    model: AbstractSparseModel, split: Split, shown: ShownSamples, name: str, at: AtomsAt = "maximum"
+) -> dict[str, Figure]:
+    """The atoms, ordered by their use on samples of `split`, and what each coder makes of the samples shown."""
+    words = in_words(model.coders())
+    clean = {f"{shown.what} sample": shown.pixels(shown.split.x)}
+    clean |= {words[c]: shown.pixels(_through(model, f, shown.split.x)) for c, f in model.coders().items()}
+    power, peak = powers_and_peaks(model, split)
+    unit, atoms, shape = atoms_of(model, peak, at)
+    atoms = atoms[most_used_first(power, unit)]
+    return {
         "atoms": atoms_mosaic(_array(atoms), shape, title=f"{name}: learned atoms, most used first"),
-        "reconstructions": image_grid(clean, model.shape, splits.low, splits.high, f"{name}: reconstructions"),
+        "reconstructions": image_grid(clean, model.shape, shown.low, shown.high, f"{name}: reconstructions"),
     }
-    made = corrupted(model, shown.x, generator(config.seed, "picture"))
+
+
+def _through(model: AbstractSparseModel, coder: Any, samples: torch.Tensor) -> torch.Tensor:
+    return model.denormalise(model.decode(coder(samples)))
+
+
+@torch.no_grad()
+def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str, at: AtomsAt) -> dict[str, Figure]:
+    shown = shown_of(model, splits.test, "test", splits)
+    samples, coders, how = shown.split, model.coders(), config.evaluate
+    words = in_words(coders)
+    figures = atoms_and_reconstructions(model, splits.test, shown, name, at)
+    made = corrupted(model, samples.x, generator(config.seed, "picture"))
     if made is not None:
         rows = {
-            "clean": clean["test sample"],
-            "corrupted": pixels(made[0]),
-            "restored": pixels(model.reconstruct(made[0])),
+            "clean": shown.pixels(samples.x),
+            "corrupted": shown.pixels(made[0]),
+            "restored": shown.pixels(model.reconstruct(made[0])),
         }
         title = f"{name}: samples corrupted as in training"
         figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     if how.sigmas:
         sigma = how.sigmas[len(how.sigmas) // 2]
-        noisy = add_noise(model, shown, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
-        denoised = {words[c]: through(coder_for(model, c, shown.x, noisy, how.noise_weight), noisy) for c in coders}
-        rows = {"clean": clean["test sample"], "noisy": pixels(noisy), **denoised}
+        noisy = add_noise(model, samples, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+        denoised = {
+            words[c]: shown.pixels(_through(model, coder_for(model, c, samples.x, noisy, how.noise_weight), noisy))
+            for c in coders
+        }
+        rows = {"clean": shown.pixels(samples.x), "noisy": shown.pixels(noisy), **denoised}
         title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     return figures

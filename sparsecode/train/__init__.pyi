@@ -1,7 +1,7 @@
 from .observers import MetricsFile as MetricsFile
 from .observers import Observer as Observer
 from .observers import ProgressBar as ProgressBar
-from .observers import TensorBoard as TensorBoard
+from .observers import Snapshot as Snapshot
 from .optim import SGD as SGD
 from .optim import Adagrad as Adagrad
 from .optim import Adam as Adam
@@ -15,6 +15,7 @@ from .plan import NonFiniteLossError as NonFiniteLossError
 from .plan import StopTraining as StopTraining
 from .plan import Train as Train
 from .session import TrainingSession as TrainingSession
+from .trackers import TensorBoard as TensorBoard
 
 __all__ = [
     "SGD",
@@ -29,6 +30,7 @@ __all__ = [
     "OptimiserLike",
     "ProgressBar",
     "RMSprop",
+    "Snapshot",
     "SparseAdam",
     "StopTraining",
     "TensorBoard",

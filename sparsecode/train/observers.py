@@ -1,13 +1,15 @@
-"""Observers of a training: progress on the terminal, `metrics.jsonl`, TensorBoard."""
+"""Observers of a training: progress on the terminal, `metrics.jsonl`; what trackers are given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -16,7 +18,7 @@ from sparsecode.files import write_atomic
 from sparsecode.records import Event
 from sparsecode.specs import converted, parsed
 
-__all__ = ["TRACKERS", "MetricsFile", "Observer", "ProgressBar", "TensorBoard", "read_metrics"]
+__all__ = ["MetricsFile", "Observer", "ProgressBar", "Shows", "Snapshot", "read_metrics"]
 
 
 class Observer(Protocol):
@@ -27,6 +29,23 @@ class Observer(Protocol):
     """
 
     def __call__(self, event: Event, /) -> str | None: ...
+
+
+class Snapshot(NamedTuple):
+    """The model at a validation, by names of its figures: `pictures` [h, w, 3] of 8 bits, and values for `histograms`."""
+
+    step: int
+    pictures: Mapping[str, NDArray[np.uint8]]
+    histograms: Mapping[str, NDArray[np.floating[Any]]]
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """An observer that also takes pictures of the model: after every event "evaluate". Without one, none are drawn."""
+
+    def __call__(self, event: Event, /) -> str | None: ...
+
+    def show(self, snapshot: Snapshot, /) -> None: ...
 
 
 Record = dict[str, Any]  # kind, step and numbers by name
@@ -134,27 +153,3 @@ class ProgressBar:
             self.console.print(f"step {event.step}  {values}", highlight=False, soft_wrap=True)
         elif event.kind == "end":
             self.bar.stop()
-
-
-class TensorBoard:
-    """Scalars for TensorBoard (extra `[tensorboard]`)."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError:
-            raise ImportError("TensorBoard is not installed: pip install 'sparsecode[tensorboard]'") from None
-        self.folder, self.writer_class = folder, SummaryWriter
-
-    def __call__(self, event: Event) -> None:
-        if event.kind == "start":
-            self.writer = self.writer_class(str(self.folder), purge_step=event.step + 1)
-        elif event.kind in ("train", "evaluate"):
-            for name, value in event.values.items():
-                self.writer.add_scalar(f"{event.kind}/{name}", value, event.step)
-        elif event.kind == "end":
-            self.writer.close()
-
-
-# Observers that `--track NAME` selects; each is given the folder NAME of the run.
-TRACKERS: dict[str, Callable[[Path], Observer]] = {"tensorboard": TensorBoard}

@@ -9,7 +9,7 @@ import tyro
 
 from sparsecode.choices import Accelerator, DType
 
-__all__ = ["BackendName", "ExtractArguments", "SweepArguments"]
+__all__ = ["BackendName", "ExtractArguments", "PatchesArguments", "SweepArguments"]
 
 BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
 Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -103,3 +103,42 @@ class ExtractArguments(NamedTuple):
     test: float = 0.05
     seed: int = 0
     device: str | None = None
+
+
+class PatchesArguments(NamedTuple):
+    """Build patches by local contrast normalisation as arrays, without training.
+
+    Writes train.npy, valid.npy and test.npy [n, 1, size, size], float32, which numpy.load opens with mmap_mode="r"; beside each the maps
+    of local means and standard deviations, such as train_ctx.npy [n, 2, 1, size, size], by which pixels are patch times deviation plus mean;
+    and meta.json with these arguments. No image gives patches to two splits. The folder appears when it is complete; the
+    same command builds an interrupted one anew, and leaves a complete one as it is. Its defaults are those of Evtimova & LeCun, TMLR 2022.
+
+    Args:
+        images: folder of images, with all below it, or a .zip file; default: two photographs
+        out: folder to write
+        size: width and height of a patch in pixels
+        resize: length of an image's shorter side in pixels, before cropping
+        n_train: number of training patches
+        n_valid: number of validation patches
+        n_test: number of test patches
+        kernel: width of the Gaussian window in pixels, odd
+        sigma: standard deviation of the window in pixels
+        floor: least local standard deviation: its mean over 2 500 training crops (train), or over each batch of 250 (batch), as the original
+        min_std: drop patches whose standard deviation is lower
+        seed: decides which images are for which split, and where patches lie
+        skip_unreadable: leave files out that cannot be read
+    """
+
+    images: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[IMAGES]")] = None
+    out: Path = Path("patches")
+    size: int = 28
+    resize: int = 256
+    n_train: int = 200_000
+    n_valid: int = 20_000
+    n_test: int = 20_000
+    kernel: int = 13
+    sigma: float = 5.0
+    floor: Literal["train", "batch"] = "train"
+    min_std: float = 0.5
+    seed: int = 0
+    skip_unreadable: bool = False

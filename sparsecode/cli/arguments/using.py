@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
+from sparsecode.choices import AtomsAt
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = [
@@ -61,6 +62,7 @@ class PlotArguments(NamedTuple):
         sample: row of the test split; default the first that has codes in all runs
         coder: with several runs: which of the models' coders; default encode
         out: with several runs: the picture to write, .png
+        atoms: value of a code at which atoms of decoders with hidden layers are drawn: maximum (over samples) or unit (1)
     """
 
     run: RunPath
@@ -68,6 +70,7 @@ class PlotArguments(NamedTuple):
     sample: int | None = None
     coder: str | None = None
     out: Path = Path("codes.png")
+    atoms: Annotated[AtomsAt, tyro.conf.arg(metavar="VALUE")] = "maximum"
     data_path: DataPath = None
 
 
@@ -147,7 +150,7 @@ class ConvertArguments(NamedTuple):
     """Write a sparse autoencoder in another library's format, and compare what the two files compute.
 
     SRC may be a run or a model of ours, a folder of SAELens, dictionary_learning or sparsify, a file of
-    openai/sparse_autoencoder, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope; a file in such a folder selects the folder.
+    openai/sparse_autoencoder, checkpoints of Evtimova & LeCun's sparse coding, or a folder of Gemma Scope, Gemma Scope 2 or Llama Scope; a file in such a folder selects the folder.
     What DST's format cannot express is refused, and so is a config of SRC with a key or a value that is not known. The formulas
     of the two formats are computed from the two files on probe inputs; the largest differences are printed and stored with
     DST (SAELens: metadata.sparsecode in cfg.json; else a file conversion.json).
@@ -155,7 +158,7 @@ class ConvertArguments(NamedTuple):
     Args:
         src: the autoencoder to convert
         dst: the folder to write; for openai a file that ends in .pt
-        to: the format to write: saelens, dictionary_learning, sparsify, openai, sparsecode
+        to: the format to write: saelens, dictionary_learning, sparsify, openai, evtimova, sparsecode
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
         like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
