@@ -53,6 +53,14 @@ COMMANDS = {
     "traverse": Command(
         "figures, animation and interactive page of a variational model's codes", "sparsecode.cli.traverse", "using"
     ),
+    "threshold": Command(
+        "errors of reconstructions from codes above a threshold, or the k largest",
+        "sparsecode.cli.threshold",
+        "comparing",
+    ),
+    "curves": Command("validation values of several runs over epochs", "sparsecode.cli.curves", "comparing"),
+    "anomaly": Command("detection of classes that training has not seen", "sparsecode.cli.anomaly", "comparing"),
+    "restore": Command("restored images beside classical methods", "sparsecode.cli.restore", "comparing"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe", "scoring"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack", "scoring"),
     "latents": Command(

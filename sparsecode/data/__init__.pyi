@@ -31,6 +31,7 @@ from .synthetic import Firing as Firing
 from .synthetic import Part as Part
 from .synthetic import Synthetic as Synthetic
 from .synthetic import UniformAmplitude as UniformAmplitude
+from .without_classes import WithoutClasses as WithoutClasses
 
 __all__ = [
     "CIFAR10",
@@ -65,5 +66,6 @@ __all__ = [
     "Splits",
     "Synthetic",
     "UniformAmplitude",
+    "WithoutClasses",
     "extract",
 ]

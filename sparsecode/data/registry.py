@@ -22,6 +22,7 @@ from sparsecode.data.shards import Shards
 from sparsecode.data.sklearn_data import Digits, Photos
 from sparsecode.data.splits import Splits
 from sparsecode.data.synthetic import Synthetic
+from sparsecode.data.without_classes import WithoutClasses
 from sparsecode.leaves import opened
 
 __all__ = ["Data", "DataLike"]
@@ -52,6 +53,7 @@ Known = (
     | Arrays
     | Shards
     | ClassTasks
+    | WithoutClasses
     | Augmented
     | InMemory
 )

@@ -23,6 +23,7 @@ __all__ = [
     "sees_structure",
     "ssim",
     "treves_rolls",
+    "wape",
 ]
 
 PSNR_CAP = 100.0
@@ -35,6 +36,16 @@ DENSE = 0.1  # share of samples above which a code is called dense; source: Sun 
 def mean_squared_error(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> Float[Tensor, " b"]:
     """The mean over features of (x - y)^2."""
     return (x - y).flatten(1).square().mean(dim=1)
+
+
+def wape(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> float:
+    """sum |x - y| / sum |x| over all samples and features, the weighted absolute percentage error as a fraction; x are the true values.
+
+    0 for y = x, 1 for y = 0; infinite if all true values are 0. Summed over a whole split, it does not depend on batches; the mean of
+    |x - y| / |x| (MAPE) is undefined where a value is 0, as most pixels are.
+    """
+    wrong, size = (float(t.double().abs().sum()) for t in (x - y, x))
+    return wrong / size if size else math.inf if wrong else 0.0
 
 
 def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) -> Float[Tensor, " b"]:

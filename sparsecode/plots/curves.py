@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from sparsecode.coders import in_words
 from sparsecode.plots.style import colour, dash, fitting, mark
 
-__all__ = ["training_curves"]
+__all__ = ["Course", "curves_beside", "training_curves"]
 
 _NOT_CURVES = ("kind", "step", "seconds")
 STEEP = 6  # ratio of the range of all values to that of most values above which an axis is logarithmic
@@ -69,9 +69,20 @@ WORDS = {
     "gate": "mean gate, -1 to 1",
     "gate_inhibits": "gate above 0: share of units",
     "inhibition": "inhibition subtracted, mean",
+    "kl": "KL of mean activations, nats",
+    "kl_share": "KL term: share of the loss",
+    "error_per_feature": "squared error per feature, model space",
 }
 ON, OFF = "_noisy", "_clean"  # of one quantity with noise on and off: lines of one panel
 MANY = 12  # panels above which five stand side by side in place of three
+
+
+class Course(NamedTuple):
+    """Values at epochs."""
+
+    epochs: list[float]
+    values: list[float]
+
 
 Lines = dict[str, tuple[list[float], list[float]]]
 
@@ -152,6 +163,34 @@ def _pairs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
     names = {name for record in records if record["kind"] != "train" for name in record}
     stems = {name.removesuffix(ON) for name in names if name.endswith(ON) and name.removesuffix(ON) + OFF in names}
     return {stem + end: f"{stem.rpartition('/')[2]} of units" for stem in stems for end in (ON, OFF)}
+
+
+def curves_beside(panels: Mapping[str, Mapping[str, Course]], title: str = "") -> Figure:
+    """A panel per quantity, a line per run in it, over epochs: one colour per run in all panels; axes as in `training_curves`."""
+    if not panels or not all(panels.values()):
+        raise ValueError("panels is empty or has an empty panel; expected at least one line in each")
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    keys: dict[str, Line2D] = {}
+    for axes, (quantity, lines) in zip(grid, panels.items(), strict=False):
+        for i, (name, (epochs, values)) in enumerate(lines.items()):
+            few = mark(i) if len(values) < MARKED else ""
+            (keys[name],) = axes.plot(
+                epochs, values, dash(i), color=colour(i), label=name, linewidth=1.2, marker=few, markersize=3
+            )
+        _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
+        place, _, last = quantity.rpartition("/")
+        words = WORDS.get(last, last.replace("_", " "))
+        axes.set_title(f"{words} ({place.replace('_', ' ')})" if place else words, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel("epoch", fontsize=8)
+    figure.suptitle(title, fontsize=fitting(title, figure))
+    figure.legend(keys.values(), keys, loc="outside lower center", ncols=min(len(keys), 3), fontsize=8, frameon=False)
+    return figure
 
 
 def _distinct(lines: Lines) -> list[float]:

@@ -1,8 +1,8 @@
-"""Use of the codes: share of samples per code, and number of active codes per sample."""
+"""Use of the codes: share of samples per code, number of active codes per sample, and mean activations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparsecode.plots.style import fitting
 
-__all__ = ["code_usage"]
+__all__ = ["code_usage", "mean_activations"]
 
 
 def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: str = "") -> Figure:
@@ -55,5 +55,20 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         right.set_ylabel("samples", fontsize=8)
         for axes in (left, right):
             axes.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=fitting(title, figure))
+    return figure
+
+
+def mean_activations(edges: Sequence[float], counts: Sequence[int], target: float, title: str = "") -> Figure:
+    """A histogram of the mean activations of units, `counts` [m] between `edges` [m + 1]; dashed: the target mean."""
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.stairs(counts, edges, fill=True)
+    axes.axvline(target, color="black", linewidth=1, linestyle="--", label=f"target {target:g}")
+    axes.set_xlabel("mean activation", fontsize=9)
+    axes.set_ylabel("units", fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

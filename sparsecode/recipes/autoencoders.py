@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from sparsecode import Evaluate, Run
 from sparsecode.data import LCN, MNIST, Digits, MiniLM, Patches
-from sparsecode.evaluate import DURING_TRAINING, Codes
+from sparsecode.evaluate import DURING_TRAINING, STANDARD, Codes
 from sparsecode.losses import KL, AuxK, Matryoshka, Sparsity, TargetL0, Term
 from sparsecode.models import Amortised
 from sparsecode.nn import (
@@ -61,6 +61,7 @@ PIXELS = 28 * 28
 DENSE = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")  # an ordinary linear layer
 PLAIN = Affine(centred=False, start="uniform")
 FOLLOWED = (*DURING_TRAINING, Codes())  # mean activations and their divergence, too
+MEASURED = (*STANDARD, Codes())
 
 
 def _groups(encoder: Adam, activation: Adam | None = None) -> dict[str, Group]:
@@ -83,7 +84,7 @@ def _mnist_kl(n_code: int, corruption: Corruption | None = None) -> Run:
         ),
         optim=Optim(groups=_groups(Adam(lr=1e-4, eps=1e-8 * PIXELS))),
         train=Train(epochs=50, batch_size=50, select="last", evaluate_every=5, log_every=100),
-        evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input", theta=0.5, validation=FOLLOWED),
+        evaluate=Evaluate(sigmas=(0.5, 1.0), unit="input", theta=0.5, measures=MEASURED, validation=FOLLOWED),
         seed=0,
     )
 
@@ -129,6 +130,7 @@ def mnist_kl_half() -> Run:
 
 
 def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
+    has_kl = any(isinstance(term, KL) for term in model.terms)
     return Run(
         data=Digits(),
         model=model,
@@ -138,7 +140,8 @@ def _digits(model: Amortised, epochs: float = 200, theta: float = 0.0) -> Run:
             sigmas=(0.1, 0.25, 0.5),
             unit="range",
             theta=theta,
-            validation=FOLLOWED if any(isinstance(term, KL) for term in model.terms) else DURING_TRAINING,
+            measures=MEASURED if has_kl else STANDARD,
+            validation=FOLLOWED if has_kl else DURING_TRAINING,
         ),
         seed=0,
     )

@@ -14,14 +14,17 @@ from sparsecode.choices import AtomsAt
 from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import CHUNK, How
 from sparsecode.evaluate.reconstruction.denoising import add_noise, coder_for
 from sparsecode.evaluate.reconstruction.restoration import corrupted
+from sparsecode.evaluate.units.codes import Codes
+from sparsecode.losses.kl import KLTerm
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.ops.rng import generator
 from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
 from sparsecode.plots.saving import save_figure
+from sparsecode.plots.usage import mean_activations
 from sparsecode.reports.codes import subject_of
 from sparsecode.reports.comparing import manifold, shows_codes
 from sparsecode.runs import Run, RunFolder
@@ -44,7 +47,18 @@ __all__ = [
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
-FIGURES = ("curves", "usage", "atoms", "reconstructions", "restored", "denoising", "encoding", "prior", "manifold")
+FIGURES = (
+    "curves",
+    "usage",
+    "means",
+    "atoms",
+    "reconstructions",
+    "restored",
+    "denoising",
+    "encoding",
+    "prior",
+    "manifold",
+)
 
 
 def draw(
@@ -76,6 +90,7 @@ def figures_of(
         usage_of(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
     )
+    figures |= _means(model, splits.test, config.seed, name)
     if has_pictures(model):
         figures |= _pictures(model, splits, config, name, at)
     if has_posterior(model) and is_picture(model.shape):
@@ -120,6 +135,20 @@ def usage_of(model: AbstractSparseModel, split: Split, theta: float) -> dict[str
         active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
         found[words[name]] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
     return found
+
+
+@torch.no_grad()
+def _means(model: AbstractSparseModel, split: Split, seed: int, name: str) -> dict[str, Figure]:
+    """The mean activations of models with a KL term on up to 2000 test samples; nothing of others."""
+    weights = next(model.parameters())
+    if not any(isinstance(part, KLTerm) for part in model.modules()):
+        return {}
+    samples = split.take(slice(COUNTED)).to(weights.device, weights.dtype)
+    found = next(iter(Codes().measure(model, samples, How(), seed).values()))
+    if found.histogram is None or found.rho is None or found.kl is None:
+        return {}
+    title = f"{name}: mean activations, KL {found.kl:.3g} nats over {model.n_code} units"
+    return {"means": mean_activations(found.histogram.edges, found.histogram.counts, found.rho, title)}
 
 
 @torch.no_grad()

@@ -56,6 +56,8 @@ class Score(Result, tag="score"):
     instead; `large_features` hold more than ten times the mean share of the variance, together `large_share`, and
     `explained_variance_rest` is that of all others (None if there is no large one).
 
+    `wape` is sum |x - y| / sum |x| in data space, as a fraction; None where all values are 0.
+
     `objective` is the mean of the model's `energy`; `objective_of` says which: solvers minimise half the squared error, the
     loss of autoencoders has the whole one, and variational models have a bound.
     """
@@ -88,6 +90,7 @@ class Score(Result, tag="score"):
     large_share: float | None = None
     explained_variance_rest: float | None = None
     objective_of: str | None = None
+    wape: float | None = None
 
     def means(self) -> dict[str, float]:
         """As `validated`, and of classifiers `class_0`, ...: the accuracy on each class."""
@@ -120,6 +123,7 @@ def score(
     variance = ExplainedVariance()
     use: CodeUse | None = None
     quality, alike, objective, count, silent = 0.0, 0.0, 0.0, 0.0, 0
+    wrong, size = 0.0, 0.0
     images = model.reconstructs and model.n_sites == 1 and sees_structure(model.shape)
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
@@ -132,6 +136,8 @@ def score(
         if model.n_classes is None:
             y, wanted = model.output(x, z), wanted_of(model, part)
             variance.update(wanted, y)
+            wrong += float((wanted - y.reshape(wanted.shape)).abs().sum(dtype=torch.float64))
+            size += float(wanted.abs().sum(dtype=torch.float64))
             seen = part.pixels(wanted), part.pixels(y)
             quality += float(psnr(*seen, data_range).double().sum())
             alike += float(ssim(*seen, data_range).sum()) if images else 0.0
@@ -189,6 +195,7 @@ def score(
         large_features=single and tuple(single.large),
         large_share=single and single.share,
         explained_variance_rest=None if single is None or math.isnan(single.rest) else single.rest,
+        wape=wrong / size if size else None,
         class_accuracy=None if model.n_classes is None else tuple((hits[0] / hits[1].clamp(min=1)).tolist()),
     )
 
