@@ -55,12 +55,13 @@ def curves_command(asked: comparing.CurvesArguments) -> None:
 def courses_of(path: Path) -> dict[str, Course]:
     """By quantity of a run's validations, the epochs and the values; undefined values are left out. Raises UsageError for a run without any."""
     folder = RunFolder(path)
+    config = folder.config()
     state, records = folder.state(), [record for record in folder.metrics() if record["kind"] == "evaluate"]
     if state is None or not records:
         raise UsageError(
             f"{path}: no validation yet; train it further, with train.evaluate-every of at most its epochs"
         )
-    per_epoch = state.total_steps / folder.config().train.epochs
+    per_epoch = state.total_steps / config.train.epochs
     found: dict[str, Course] = {}
     for record in records:
         for name, value in record.items():

@@ -67,6 +67,9 @@ def restore_command(asked: comparing.RestoreArguments) -> None:
     loaded: dict[bytes, Splits] = {}
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _comparable(paths)
+    for path, each in zip(paths, models.values(), strict=True):
+        if not each.reconstructs:
+            raise UsageError(f"{path}: its model gives no images; choose one that is no classifier or transcoder")
     model, splits = models[names[0]], RunFolder(run).splits(moved, loaded)
     if not is_grey_image(model.shape) or model.n_sites > 1:
         raise UsageError(f"{run}: its samples have shape {model.shape}; expected grey images [h, w] or [1, h, w]")
