@@ -146,6 +146,8 @@ def test_curves_of_runs(denoisers: tuple[Path, Path], tmp_path: Path, capsys: Ca
     assert course.epochs == [1.0, 2.0]
     assert all(value > 0 for value in course.values)
     capsys.readouterr()
+    assert main(["curves", runs[0], str(tmp_path / "none")]) == 1
+    assert "none" in capsys.readouterr().err
     assert main(["curves", *runs, "--of", "codes/kl"]) == 2
     assert "--of codes/kl: not in every run's validations; choose from encode/objective" in capsys.readouterr().err
 
