@@ -36,7 +36,7 @@ COMMANDS = {
     "train": Command("train a recipe, or resume a run", "sparsecode.cli.train"),
     "eval": Command("score a trained run on a split", "sparsecode.cli.eval_plot", "scoring"),
     "extract": Command(
-        "activations of a language model, as data to train on", "sparsecode.cli.extract", "sweep_extract"
+        "activations of a language or image model, as data to train on", "sparsecode.cli.extract", "sweep_extract"
     ),
     "patches": Command(
         "patches of images by local contrast normalisation, as arrays", "sparsecode.cli.patches", "sweep_extract"

@@ -36,8 +36,9 @@ class CIFAR10Latents(Spec, tag="cifar10-latents"):
         path = Path(os.environ.get(VARIABLE, ".")) / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or train on an array of "
-                'your own: --set data=\'{"type":"arrays","path":"FILE.npy"}\''
+                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or make some: "
+                "sparsecode extract timm:convmixer_768_32 cifar10 --out latents, then "
+                '--set data=\'{"type":"shards","path":"latents"}\''
             )
         try:
             arrays = read_npz(path, lambda _: ["x_train", "y_train", "x_test", "y_test"])

@@ -13,15 +13,17 @@ from torch import Tensor
 from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.cifar10_latents import CIFAR10Latents
 from sparsecode.data.mnist import MNIST, FashionMNIST
+from sparsecode.data.shards import Shards
 from sparsecode.data.sklearn_data import Digits
 from sparsecode.data.splits import Reader, Split, Splits
+from sparsecode.leaves import tag_of
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 from sparsecode.specs import Count, Seed, Spec
 
 __all__ = ["ClassTasks", "Labelled", "TaskStream"]
 
-Labelled = Digits | MNIST | FashionMNIST | CIFAR10 | CIFAR10Latents
+Labelled = Digits | MNIST | FashionMNIST | CIFAR10 | CIFAR10Latents | Shards
 
 
 class ClassTasks(Spec, tag="class_tasks"):
@@ -41,7 +43,15 @@ class ClassTasks(Spec, tag="class_tasks"):
     def load(self) -> Splits:
         splits = self.source.load()
         label = splits.train.label
-        assert label is not None  # all of `Labelled` have them
+        if label is None:
+            raise ValueError(
+                f"class_tasks.source: {tag_of(self.source)} has no labels here; expected samples with labels"
+            )
+        if splits.training.n > splits.train.n:
+            raise ValueError(
+                f"class_tasks.source.held is {splits.train.n}, and there are {splits.training.n} training rows; expected at least "
+                "that many, which are kept in memory"
+            )
         tasks = self.tasks(int(label.max()) + 1)
         return splits._replace(stream=TaskStream(splits.train, tasks, self.epochs_per_task, splits.fingerprint()))
 

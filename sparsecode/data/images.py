@@ -35,6 +35,7 @@ __all__ = [
     "ImageFiles",
     "ImageFolder",
     "SkipUnreadable",
+    "SplitName",
     "White",
     "find_images",
     "progress",
@@ -47,7 +48,8 @@ __all__ = [
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 HIDDEN = (".", "__MACOSX")  # what macOS adds to zip files
-PARTS = ("train", "valid", "test")
+SplitName = Literal["train", "valid", "test"]
+PARTS: tuple[SplitName, ...] = ("train", "valid", "test")
 LABELS = "label.npy"
 CHUNK = 256  # images in memory at a time
 Mode = Literal["L", "RGB"]

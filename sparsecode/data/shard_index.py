@@ -14,21 +14,30 @@ from torch import Tensor
 from sparsecode.choices import DType
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 
-__all__ = ["DTYPES", "GROUP", "INDEX", "DType", "Index", "Shard", "ShardSite", "X", "read_index", "read_into"]
+__all__ = ["DTYPES", "GROUP", "INDEX", "LABEL", "DType", "Index", "Shard", "ShardSite", "X", "read_index", "read_into"]
 
 INDEX = "index.json"
-GROUP, X = "group", "x"  # names of tensors: the documents, and the values where they have no other name
+GROUP, LABEL, X = (
+    "group",
+    "label",
+    "x",
+)  # names of tensors: documents, class labels, and values where they have no other name
 DTYPES: dict[DType, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
 }
-CODES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}  # what safetensors calls them
+CODES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "I64": torch.int64,
+}  # what safetensors calls them
 REMEDY = "restore it from a copy, or write the shards anew"
 
 
 class Shard(Spec, tag="shard"):
-    """One safetensors file: a tensor [rows, *F] for each site, and `group` [rows], the documents that the rows come from."""
+    """One safetensors file: a tensor [rows, *F] for each site, `group` [rows], the documents that the rows come from, and `label` [rows], if the rows have labels."""
 
     file: Annotated[str, Meta(pattern=r"^[\w-][\w.-]*$", description="its name in the folder")]
     rows: Count
@@ -54,6 +63,7 @@ class Index(Spec, tag="shard_index"):
     valid: tuple[Shard, ...]
     test: tuple[Shard, ...]
     provenance: dict[str, str]
+    labelled: Annotated[bool, Meta(description="rows have class labels")] = False
 
     def fingerprint(self, what: str) -> str:
         """A short hash of `what` is read, the type of its values and all shards' checksums in order."""

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from sparsecode.data.images import PARTS, progress
-from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, DType, Index, Shard, ShardSite, X
+from sparsecode.data.images import PARTS, SplitName, progress
+from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, LABEL, DType, Index, Shard, ShardSite, X
 from sparsecode.data.shard_journal import (
     GROUP_BYTES,
     JOURNAL,
@@ -40,7 +40,8 @@ BLOCK = 32 * 2**20  # bytes of rows in memory while they arrive
 class ShardWriter:
     """Takes rows as they come and leaves a folder for `Shards`; to be used in a `with` statement.
 
-    - Each document (`group`) goes to train, valid or test by hash(seed, group): never are rows of one in two splits.
+    - Each document (`group`) goes to train, valid or test by hash(seed, group), so that no two splits have rows of one; rows that
+      have a split already (`part`) stay in it.
     - The rows of a split are shuffled as a whole (`Shuffle`), and cut into shards of at most `rows_per_shard`.
     - Writing is synchronous: `append` returns when the rows are with the operating system, so that a fast producer waits.
       In memory are 32 MiB of rows while they arrive, three shards while they are shuffled. The disk needs room for twice
@@ -102,35 +103,49 @@ class ShardWriter:
             if kind is None:
                 self._finish()
 
-    def append(self, rows: Tensor | Mapping[str, Tensor], group: Tensor | int) -> None:
+    def append(
+        self,
+        rows: Tensor | Mapping[str, Tensor],
+        group: Tensor | int,
+        label: Tensor | None = None,
+        part: SplitName | None = None,
+    ) -> None:
         """Take rows [n, *F] of one document, or of the documents `group` [n] (any integers); of several sites, by their names.
 
+        Rows may have class labels `label` [n], all or none, and a split `part`.
         Raises ValueError for other sites or shapes than before, for NaN and infinity, and for values that `dtype` cannot hold.
         """
         values = {X: rows} if isinstance(rows, Tensor) else dict(rows)
         shapes = {name: tuple(value.shape[1:]) for name, value in values.items()}
         if self._journal is None:
-            if not shapes or GROUP in shapes or not all(name and name.isprintable() for name in shapes):
+            if not shapes or {GROUP, LABEL} & {*shapes} or not all(name and name.isprintable() for name in shapes):
                 raise ValueError(
-                    f"sites are named {list(shapes)}; expected at least one, printable, and none {GROUP!r}"
+                    f"sites are named {list(shapes)}; expected at least one, printable, and none {GROUP!r} or {LABEL!r}"
                 )
-            self._journal = Journal(self._settings, shapes)
+            self._journal = Journal(self._settings, shapes, labelled=label is not None)
         if shapes != self._journal.shapes:
             raise ValueError(
                 f"rows of shape {_in_words(shapes)}; expected {_in_words(self._journal.shapes)} as in {self.folder}"
             )
+        if self._journal.labelled != (label is not None):
+            raise ValueError("some rows have labels and some have none; expected a label for each row, or for none")
         counts = {name: len(value) for name, value in values.items()}
+        counts |= {} if label is None else {LABEL: len(label)}
         if len(set(counts.values())) > 1:
             raise ValueError(f"sites have {counts} rows; expected as many at each")
         n = next(iter(counts.values()))
         groups = torch.as_tensor(group, dtype=torch.int64).cpu().expand(n)
-        documents, inverse = groups.unique(return_inverse=True)
-        parts = np.array([self._part(document) for document in documents.tolist()], np.int64)[inverse.numpy()]
-        columns = [np.frombuffer(groups.numpy().tobytes(), np.uint8).reshape(n, GROUP_BYTES)]
+        if part is None:
+            documents, inverse = groups.unique(return_inverse=True)
+            parts = np.array([self._part(document) for document in documents.tolist()], np.int64)[inverse.numpy()]
+        else:
+            parts = np.full(n, PARTS.index(part), np.int64)
+        numbers = [groups, *([] if label is None else [torch.as_tensor(label, dtype=torch.int64).cpu()])]
+        columns = [np.frombuffer(each.numpy().tobytes(), np.uint8).reshape(n, GROUP_BYTES) for each in numbers]
         train = torch.from_numpy(parts == 0)
         records = np.concatenate(columns + [self._bytes(name, x, train) for name, x in values.items()], axis=1)
-        for part, waiting in enumerate(self._waiting):
-            waiting.append(records[parts == part])
+        for place, waiting in enumerate(self._waiting):
+            waiting.append(records[parts == place])
         self._waiting_appended += 1
         self._waiting_bytes += records.nbytes
         if self._waiting_bytes >= BLOCK:
@@ -232,6 +247,7 @@ class ShardWriter:
             valid=valid,
             test=test,
             provenance=self._settings.provenance,
+            labelled=journal.labelled,
         )
         write_atomic(self.folder / INDEX, to_json(index))
         shutil.rmtree(self._home)
@@ -241,11 +257,12 @@ class ShardWriter:
         n, most = journal.rows[part], self._settings.rows_per_shard
         count = -(-n // most)
         sizes = [n // count + (i < n % count) for i in range(count)]
-        kept = {GROUP: torch.empty(sizes[0], dtype=torch.int64)} | {
+        numbers = (GROUP, LABEL) if journal.labelled else (GROUP,)
+        kept = {name: torch.empty(sizes[0], dtype=torch.int64) for name in numbers} | {
             name: torch.empty(sizes[0], *shape, dtype=DTYPES[self._settings.dtype])
             for name, shape in journal.shapes.items()
         }
-        columns = {GROUP: slice(GROUP_BYTES), **journal.columns}
+        columns = journal.columns
         bytes_of = {name: value.view(sizes[0], -1).view(torch.uint8).numpy() for name, value in kept.items()}
         filled, number = 0, 0
         source = Shuffle(self._home, most, journal.record_bytes, self._settings.seed)

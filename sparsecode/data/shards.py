@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.data.shard_index import DTYPES, Index, Shard, ShardSite, read_index, read_into
+from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, ShardSite, read_index, read_into
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
@@ -32,7 +32,7 @@ class Shards(Spec, tag="shards"):
     shuffled as a whole.
 
     Shards with several sites give samples [sites, *F] of those in `sites`, or *F of one; with a `target`, another site is
-    to be predicted from them. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
+    to be predicted from them. Class labels are kept where rows have them. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
     sites that are not there or whose shapes differ.
     """
 
@@ -52,7 +52,7 @@ class Shards(Spec, tag="shards"):
         index = read_index(folder)
         sites = self._chosen(folder, index)
         train, valid, test = (
-            Split(*sites.joined(_first_rows(folder, index, part, self.held, sites)))
+            Split(*sites.batch(_first_rows(folder, index, part, self.held, sites)))
             for part in (index.train, index.valid, index.test)
         )
         return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites))
@@ -77,14 +77,15 @@ class Shards(Spec, tag="shards"):
             raise ValueError(
                 f"sites of different shapes make no sample: {shapes} in {folder}; choose some with `sites`"
             )
-        return Chosen(x, None if self.target is None else known[self.target])
+        return Chosen(x, None if self.target is None else known[self.target], index.labelled)
 
 
 class Chosen(NamedTuple):
-    """The sites that samples are made of, and the one that is predicted."""
+    """The sites that samples are made of, and the one that is predicted; whether rows have class labels."""
 
     x: tuple[ShardSite, ...]
     target: ShardSite | None = None
+    labelled: bool = False
 
     @property
     def all(self) -> tuple[ShardSite, ...]:
@@ -96,13 +97,16 @@ class Chosen(NamedTuple):
         of = self.x if self.target is None else (self.target,)
         return min(site.span[0] for site in of), max(site.span[1] for site in of)
 
-    def joined(self, values: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """x [B, *F], or [B, sites, *F] of several, and the target, from a tensor for each of `all`."""
-        *x, last = values
-        target = None if self.target is None else last
-        if self.target is None:
-            x.append(last)
-        return x[0] if len(x) == 1 else torch.stack(x, dim=1), target
+    def empty(self, rows: int, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Room for so many rows: a tensor for each of `all`, and for the labels."""
+        room = {site.name: torch.empty(rows, *site.shape, dtype=dtype) for site in self.all}
+        return room | ({LABEL: torch.empty(rows, dtype=torch.int64)} if self.labelled else {})
+
+    def batch(self, rows: Mapping[str, Tensor]) -> Batch:
+        """x [B, *F], or [B, sites, *F] of several, the target and the labels, from tensors as `empty` gives them."""
+        x = [rows[site.name] for site in self.x]
+        target = None if self.target is None else rows[self.target.name]
+        return Batch(x[0] if len(x) == 1 else torch.stack(x, dim=1), target, rows.get(LABEL))
 
     def described(self) -> str:
         """The data that fingerprints distinguish."""
@@ -147,7 +151,7 @@ class _Window(NamedTuple):
     """A shard in memory: its rows as they lie there, at each site, and the order to give them in."""
 
     place: _Place
-    rows: tuple[Tensor, ...]
+    rows: dict[str, Tensor]
     order: Tensor
 
 
@@ -158,9 +162,7 @@ class _ShardReader:
         self._stream, self._seed = stream, seed
         most = max(shard.rows for shard in stream.contents.train)
         dtype = DTYPES[stream.contents.dtype]
-        self._buffers = [
-            tuple(torch.empty(most, *site.shape, dtype=dtype) for site in stream.sites.all) for _ in range(2)
-        ]
+        self._buffers = [stream.sites.empty(most, dtype) for _ in range(2)]
         self._thread = ThreadPoolExecutor(1, "shards")  # which ends when this reader is dropped
         self._ahead: Future[_Window] | None = None
         self._window: _Window | None = None
@@ -172,16 +174,19 @@ class _ShardReader:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shards_of(epoch)
             self._ends = list(accumulate(self._stream.contents.train[s].rows for s in self._order))
-        pieces: list[tuple[Tensor, ...]] = []
+        pieces: list[dict[str, Tensor]] = []
         while first < last:
             k = bisect_right(self._ends, first)
             window = self._open(_Place(epoch, k))
             begin, end = self._ends[k] - len(window.order), min(last, self._ends[k])
             order = window.order[first - begin : end - begin]
-            pieces.append(tuple(rows.index_select(0, order) for rows in window.rows))
+            pieces.append({name: rows.index_select(0, order) for name, rows in window.rows.items()})
             first = end
-        values = pieces[0] if len(pieces) == 1 else map(torch.cat, zip(*pieces, strict=True))
-        return Batch(*self._stream.sites.joined(rows.to(self._stream.device, self._stream.dtype) for rows in values))
+        rows = pieces[0] if len(pieces) == 1 else {n: torch.cat([piece[n] for piece in pieces]) for n in pieces[0]}
+        device, dtype = self._stream.device, self._stream.dtype
+        return self._stream.sites.batch(
+            {n: v.to(device) if n == LABEL else v.to(device, dtype) for n, v in rows.items()}
+        )
 
     def _shards_of(self, epoch: int) -> list[int]:
         shards = len(self._stream.contents.train)
@@ -205,25 +210,24 @@ class _ShardReader:
         """Fill the free buffer. One call at a time: `_open` waits for the thread before it reads itself."""
         number = self._shards_of(place.epoch)[place.k]
         shard = self._stream.contents.train[number]
-        rows = tuple(buffer[: shard.rows] for buffer in self._buffers[0])
-        names = (site.name for site in self._stream.sites.all)
-        read_into(dict(zip(names, rows, strict=True)), self._stream.folder, shard, check=number not in self._checked)
+        rows = {name: buffer[: shard.rows] for name, buffer in self._buffers[0].items()}
+        read_into(rows, self._stream.folder, shard, check=number not in self._checked)
         self._checked.add(number)
         order = torch.randperm(shard.rows, generator=generator(self._seed, "order in shard", place.epoch, number))
         return _Window(place, rows, order)
 
 
-def _first_rows(folder: Path, index: Index, part: tuple[Shard, ...], count: int, sites: Chosen) -> list[Tensor]:
-    """The first `count` rows of these shards, or all, as float32, at each site; one shard in memory beside them."""
-    out = {site.name: torch.empty(min(count, sum(shard.rows for shard in part)), *site.shape) for site in sites.all}
+def _first_rows(folder: Path, index: Index, part: tuple[Shard, ...], count: int, sites: Chosen) -> dict[str, Tensor]:
+    """The first `count` rows of these shards, or all, values as float32; one shard in memory beside them."""
+    out = sites.empty(min(count, sum(shard.rows for shard in part)), torch.float32)
     done, n = 0, len(out[sites.x[0].name])
     for shard in part:
         if done == n:
             break
-        rows = {site.name: torch.empty(shard.rows, *site.shape, dtype=DTYPES[index.dtype]) for site in sites.all}
+        rows = sites.empty(shard.rows, DTYPES[index.dtype])
         read_into(rows, folder, shard, check=True)
         take = min(shard.rows, n - done)
         for name, values in out.items():
             values[done : done + take] = rows[name][:take]
         done += take
-    return list(out.values())
+    return out

@@ -79,6 +79,7 @@ RECIPES: dict[str, Recipe] = {
     "noise-latents-continual": Recipe("noise_large", "noise_latents_continual"),
     "noise-latents": Recipe("noise_large", "noise_latents"),
     "noise-latents-explain-away": Recipe("noise_variants", "noise_latents_explain_away"),
+    "noise-latents-default": Recipe("noise_large", "noise_latents_default"),
     "noise-latents-classify": Recipe("noise_large", "noise_latents_classify"),
     "noise-cifar": Recipe("noise_large", "noise_cifar"),
     "noise-cifar-classify": Recipe("noise_large", "noise_cifar_classify"),

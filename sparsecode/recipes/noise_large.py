@@ -6,6 +6,8 @@ pixels, 10 000 units, Adam 1e-4, batches of 1024, 800 epochs and more. `noise` d
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sparsecode import Run
 from sparsecode.data import CIFAR10, Augmented, CIFAR10Latents
 from sparsecode.losses import Classify
@@ -21,6 +23,7 @@ __all__ = [
     "noise_latents",
     "noise_latents_classify",
     "noise_latents_continual",
+    "noise_latents_default",
 ]
 
 AUGMENTED = Augmented(source=CIFAR10(), flip=0.5, pad=0, scale=0.75)
@@ -42,6 +45,15 @@ def noise_latents() -> Run:
     Bricken et al., ICML 2023: batches of 1024, Adam 1e-4, 800 epochs; fractions active 0.77 0.46 0.34 0.13 0.04 at sigma 0 0.05 0.1 0.3 0.8.
     """
     return trained(CIFAR10Latents(), network(10_000, 0.1), adam_for(256, lr=1e-4), epochs=800, batch=1024)
+
+
+def noise_latents_default() -> Run:
+    """The default experiment: 1000 rectified units on the latents of CIFAR-10 under noise of standard deviation 0.8.
+
+    Bricken et al., ICML 2023, `test_runner.py` of their code: 500 epochs, batches of 512, Adam 1e-4, seed 5; minutes on a CPU.
+    """
+    run = trained(CIFAR10Latents(), network(1000, 0.8), adam_for(256, lr=1e-4), epochs=500, batch=512)
+    return replace(run, seed=5)
 
 
 def noise_latents_classify() -> Run:

@@ -65,34 +65,42 @@ class SweepArguments(NamedTuple):
 
 
 class ExtractArguments(NamedTuple):
-    """Write the activations of a Hugging Face model on a text, as shards to train on.
+    """Write the activations of a Hugging Face model on a text, or of an image model on a data source, as shards to train on.
 
-    Needs `pip install 'sparsecode[lm]'`. Nothing is downloaded. The same command resumes an interrupted extraction. Train on the
-    result with --set data='{"type":"shards","path":"OUT"}'.
+    Language models need `pip install 'sparsecode[lm]'`, and nothing is downloaded for them; models of timm need 'sparsecode[timm]', which
+    downloads pretrained weights. The same command resumes an interrupted extraction. Train on the result with
+    --set data='{"type":"shards","path":"OUT"}'.
 
     Args:
-        model: folder of the model and its tokenizer (config.json, model.safetensors, tokenizer.json)
+        model: folder of a language model and its tokenizer (config.json, model.safetensors, tokenizer.json); timm:NAME; or an import
+            path, package.module:NAME, of a torch module or of a function without arguments that gives one
         text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
-            of which goes to one split; may be gzipped
+            of which goes to one split; may be gzipped. Of image models: a data source by its name (cifar10) or as JSON, whose splits
+            and labels are kept
         hook_point: the submodule whose output is recorded, such as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama); several
-            names make shards with a site for each, as for transcoders and crosscoders
+            names make shards with a site for each, as for transcoders and crosscoders; default, of image models alone: the output of
+            the model, of timm's the pooled features
         out: folder to write; writing needs twice its final size on disk
         window: successive tokens in a row, a site for each
         length: tokens in a span, special tokens among them
-        batch_size: spans in a forward pass
+        batch_size: spans, or pictures, in a forward pass
         keep_special: keep the rows of special tokens; those of padding are always left out
         dtype: type of the stored values
         rows_per_shard: largest number of rows in a file; training holds two files in memory
         valid: share of the groups for validation
         test: share of the groups for test
-        seed: of the split and of the shuffle
+        seed: of the split, of the shuffle and of random weights
         device: where the model runs; default a CUDA device, if there is one
+        weights: of an image model: a state dict (.safetensors or .pt), or random; default: those that it comes with
+        size: of an image model: width and height that pictures are resized to; default: what timm says, or as they are
+        mean: of an image model: subtracted from values, one for each channel; default: what timm says, or 0
+        std: of an image model: what values are divided by then; default: what timm says, or 1
     """
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
-    hook_point: tuple[str, ...]
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT|DATA")]
     out: Path
+    hook_point: tuple[str, ...] = ()
     window: int = 1
     length: int = 128
     batch_size: int = 32
@@ -103,6 +111,10 @@ class ExtractArguments(NamedTuple):
     test: float = 0.05
     seed: int = 0
     device: str | None = None
+    weights: str | None = None
+    size: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 class PatchesArguments(NamedTuple):

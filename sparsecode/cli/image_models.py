@@ -1,0 +1,173 @@
+"""Image models for `sparsecode extract`, and batches of a data source as they take them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from sparsecode.data import Data, Splits
+from sparsecode.data.images import PARTS, SplitName
+from sparsecode.specs import converted, parsed
+
+__all__ = ["ImageBatch", "ImageModel", "Preprocessing", "batches_of", "image_model", "names_image_model", "source_of"]
+
+TIMM = "timm:"
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
+RANDOM = "random"
+
+
+class Preprocessing(NamedTuple):
+    """What a model takes: squares of `size` pixels, `channels`, and values less `mean` over `std` for each channel; None: as they are."""
+
+    size: int | None = None
+    channels: int | None = None
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Samples [B, C, H, W], or [B, H, W] of grey pictures, as the model takes them; anything else as it is.
+
+        Raises ValueError for other samples than pictures where these are asked for, and means of another number than the channels.
+        """
+        if self == Preprocessing():
+            return x
+        if x.ndim not in (3, 4):
+            raise ValueError(
+                f"samples have shape {tuple(x.shape[1:])}; expected pictures: leave --size, --mean and --std out"
+            )
+        x = x.unsqueeze(1) if x.ndim == 3 else x
+        if self.channels is not None and x.shape[1] == 1:
+            x = x.expand(-1, self.channels, -1, -1)
+        if self.size is not None and x.shape[2:] != (self.size, self.size):
+            x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        for name, values in (("--mean", self.mean), ("--std", self.std)):
+            if values and len(values) not in (1, x.shape[1]):
+                raise ValueError(
+                    f"{name} has {len(values)} values; expected 1, or one for each of {x.shape[1]} channels"
+                )
+        mean, std = (x.new_tensor(values).reshape(1, -1, 1, 1) if values else None for values in (self.mean, self.std))
+        x = x if mean is None else x - mean
+        return x if std is None else x / std
+
+
+class ImageModel(NamedTuple):
+    """A module, and what it takes."""
+
+    module: nn.Module
+    takes: Preprocessing
+
+
+class ImageBatch(NamedTuple):
+    """Samples of one split, as the model takes them, numbered through all splits by `group`; their labels, if there are any."""
+
+    part: SplitName
+    x: Tensor
+    group: Tensor
+    label: Tensor | None
+
+
+def names_image_model(model: str) -> bool:
+    """Whether MODEL is `timm:NAME` or an import path, `package.module:NAME`, and no file or folder."""
+    return (model.startswith(TIMM) or bool(IMPORT_PATH.fullmatch(model))) and not Path(model).exists()
+
+
+def image_model(model: str, weights: str | None, seed: int) -> ImageModel:
+    """A model of timm without its head, or the module, or the result of the function without arguments, at an import path.
+
+    `weights`: a file of a state dict (`.safetensors`, or a `.pt` without pickled code), or `random`; None: timm's pretrained ones, or
+    the module as it is. Raises ImportError, FileNotFoundError or ValueError naming what is wrong.
+    """
+    torch.manual_seed(seed)
+    found = _timm(model.removeprefix(TIMM), pretrained=weights is None) if model.startswith(TIMM) else _imported(model)
+    if weights not in (None, RANDOM):
+        _load(found.module, Path(weights))
+    return found
+
+
+def _timm(name: str, pretrained: bool) -> ImageModel:
+    try:
+        import timm as package  # pyright: ignore[reportMissingImports] - only where it is installed
+    except ImportError as error:
+        raise ImportError(f"{TIMM}{name} needs timm ({error}); pip install 'sparsecode[timm]'") from None
+    timm: Any = package
+    if not timm.is_model(name):
+        like = ", ".join(timm.list_models(f"*{name.partition('_')[0]}*")[:5])
+        raise ValueError(
+            f"{TIMM}{name}: timm has no such model; {f'some that are like it: {like}' if like else 'timm.list_models() lists them'}"
+        )
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:  # whatever hub, network and files raise
+        raise ValueError(
+            f"{TIMM}{name}: its weights could not be had ({' '.join(str(error).split())[:200]}); give a file of them with --weights FILE, "
+            f"or leave them as they start with --weights {RANDOM}"
+        ) from None
+    takes: dict[str, Any] = timm.data.resolve_model_data_config(module)
+    channels, _, size = takes["input_size"]
+    return ImageModel(module, Preprocessing(size, channels, takes["mean"], takes["std"]))
+
+
+def _imported(path: str) -> ImageModel:
+    place, _, name = path.partition(":")
+    sys.path.insert(0, "")  # the present folder, as with python -m
+    try:
+        found = getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"{path}: {error}; expected package.module:NAME of a module, or of a function that gives one"
+        ) from None
+    finally:
+        sys.path.remove("")
+    made = found if isinstance(found, nn.Module) or not callable(found) else found()
+    if not isinstance(made, nn.Module):
+        raise ValueError(
+            f"{path}: is {type(made).__name__}; expected an nn.Module, or a function without arguments that gives one"
+        )
+    return ImageModel(made, Preprocessing())
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    """Put a state dict into the module; tensors of a head that the module lacks are left out."""
+    if not path.is_file():
+        raise FileNotFoundError(f"--weights {path}: no such file; expected a state dict, or {RANDOM}")
+    try:
+        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
+        missing, _ = module.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError, OSError, EOFError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--weights {path}: {' '.join(str(error).split())[:200]}; expected a state dict of the model"
+        ) from None
+    except Exception as error:  # pickles of anything but tensors, and damaged ones
+        raise ValueError(f"--weights {path}: {type(error).__name__}; expected a state dict of tensors alone") from None
+    if missing:
+        raise ValueError(
+            f"--weights {path}: lacks {missing[0]} and {len(missing) - 1} more of the model's tensors; expected all of them"
+        )
+
+
+def source_of(text: str) -> Data:
+    """A data source by its name (`cifar10`) or as JSON. Raises ValueError for others."""
+    raw = parsed(text, "DATA") if text.lstrip().startswith("{") else {"type": text}
+    return converted(raw, Data, "DATA")
+
+
+def batches_of(splits: Splits, takes: Preprocessing, size: int) -> Iterator[ImageBatch]:
+    """All samples of train, valid and test, in this order, `size` at a time."""
+    number = 0
+    for part in PARTS:
+        split = getattr(splits, part)
+        for start in range(0, split.n, size):
+            some = split.take(slice(start, start + size))
+            yield ImageBatch(part, takes(some.x), torch.arange(number, number + some.n), some.label)
+            number += some.n
