@@ -57,7 +57,7 @@ def small(model: Any) -> Any:
         return model
     if isinstance(model.encoder, ConvMixer):
         model = replace(model, encoder=ConvMixer(blocks=1, kernel=3, patch=8))
-    return replace(model, n_code=24)
+    return replace(model, n_code=100)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in (*LONG, *ALIKE) else n for n in ROWS])
