@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from toys import toy
 
 from sparsecode import Run, RunFolder, run
+from sparsecode.cli.main import main
 from sparsecode.interop.formats import write
 from sparsecode.interop.native import from_model
 from sparsecode.models.amortised import Amortised
@@ -128,3 +129,24 @@ def test_members_of_stacks_are_not_frozen(source: Path, tmp_path: Path) -> None:
     config = replace(toy("digits-dae", tmp_path), init_from=InitFrom(run=str(source / "run"), frozen=True))
     stacks, apart = stacks_of([Job("digits-dae", {}, config, tmp_path / "run", {})])
     assert (stacks, list(apart)) == ([], ["init_from is frozen"])
+
+
+def test_an_encoder_is_trained_to_a_frozen_decoder_extended_and_started_from_by_command(tmp_path: Path) -> None:
+    """The commands in docs/sparse-coding.md."""
+    dec, enc, both = (str(tmp_path / name) for name in ("dec", "enc", "both"))
+    short = ("--no-figures", "--accelerator", "cpu", "--train.epochs", "0.1", "--set", "evaluate.sigmas=[]")
+    decoder = 'optim={"groups":{"decoder":{"type":"adam","lr":0.003}}}'
+    alone = ("model.encoder=null", "model.proximity=0", 'model.inference={"start":"zero"}', decoder)
+    assert main(["train", "digits-sdl", "--out", dec, *short, *alone]) == 0
+    frozen = f'init_from={{"run":"{dec}","parts":["decoder"],"frozen":true}}'
+    fitted = ("model.proximity=0", "train.select=amortised/objective", frozen)
+    assert main(["train", "digits-sdl", "--out", enc, *short, *fitted]) == 0
+    before = RunFolder(enc).best_model().state_dict()
+    assert main(["train", "--resume", enc, "--extend", "0.1", *short[:3]]) == 0
+    after = RunFolder(enc).best_model().state_dict()
+    assert torch.equal(after["decoder.atoms"], RunFolder(dec).best_model().state_dict()["decoder.atoms"])
+    assert not torch.equal(after["encoder.weight"], before["encoder.weight"])
+    start = f'init_from={{"run":"{enc}","parts":["all"]}}'
+    assert main(["train", "digits-sdl", "--out", both, *short, start]) == 0
+    started = RunFolder(both).best_model().state_dict()
+    assert float((started["decoder.atoms"] - after["decoder.atoms"]).abs().max()) < 0.02  # one step away

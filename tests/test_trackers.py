@@ -109,7 +109,7 @@ def test_the_real_package_has_the_record_of_a_run_and_of_its_extension(tmp_path:
 
     def call(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
+            [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
         )
 
     begun = call("-m", "sparsecode", "train", "digits-sdl", "--out", "run", *SHORT, "--track", name)
