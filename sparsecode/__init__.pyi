@@ -1,4 +1,5 @@
 from . import data as data
+from . import estimators as estimators
 from . import evaluate as evaluate
 from . import interop as interop
 from . import losses as losses
@@ -12,6 +13,11 @@ from . import schedules as schedules
 from . import solvers as solvers
 from . import sweeps as sweeps
 from . import train as train
+from .estimators import NoiseSparseNetwork as NoiseSparseNetwork
+from .estimators import SparseAutoencoder as SparseAutoencoder
+from .estimators import SparseCoder as SparseCoder
+from .estimators import SparseDictionary as SparseDictionary
+from .estimators import VariationalSparseCoder as VariationalSparseCoder
 from .fitting import Fitted as Fitted
 from .fitting import fit as fit
 from .init_from import InitFrom as InitFrom
@@ -32,11 +38,17 @@ __all__ = [
     "Evaluate",
     "Fitted",
     "InitFrom",
+    "NoiseSparseNetwork",
     "Run",
     "RunFolder",
+    "SparseAutoencoder",
+    "SparseCoder",
+    "SparseDictionary",
     "Spec",
+    "VariationalSparseCoder",
     "__version__",
     "data",
+    "estimators",
     "evaluate",
     "fit",
     "interop",

@@ -29,7 +29,7 @@ from sparsecode.train.observers import Observer, ProgressBar, Record
 from sparsecode.train.optim import Adam, Clip, Group, Optim
 from sparsecode.train.plan import Train
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["Fitted", "batch_size_for", "default_optim", "fit"]
 
 VALID, EPOCHS = 0.1, 20.0
 DEVICES = ("auto", "cpu", "cuda")
@@ -167,9 +167,9 @@ def fit(
     if optim is None or (train is None and select is None):
         model = build_model(spec, splits.shape, seed, splits.target_shape)
     if optim is None and model is not None:
-        optim = _optim(spec, model)
+        optim = default_optim(spec, model)
     if train is None:
-        size = batch_size or max(1, min(BATCH, max(LEAST, splits.training.n // STEPS), splits.training.n))
+        size = batch_size or batch_size_for(splits.training.n)
         train = Train(epochs=epochs, batch_size=size, select=select or "last", patience=patience)
     elif changed := [name for name, value in given.items() if value not in (None, EPOCHS)]:
         raise ValueError(f"train and {changed[0]} are both given; expected one of the two")
@@ -187,6 +187,11 @@ def fit(
     return Fitted(
         trained.model or store.best_model(), history, trained.evaluation, trained.state, config, folder, splits
     )
+
+
+def batch_size_for(n: int) -> int:
+    """The default batch size for n training samples."""
+    return max(1, min(BATCH, max(LEAST, n // STEPS), n))
 
 
 def _given(x: Any, target: Any, labels: Any, valid: Any, test: Any) -> tuple[Data, Splits]:
@@ -207,13 +212,13 @@ def _given(x: Any, target: Any, labels: Any, valid: Any, test: Any) -> tuple[Dat
     return InMemory(splits.fingerprint(), splits.shape, sizes), splits
 
 
-def _optim(spec: ModelSpec, model: AbstractSparseModel) -> Optim:
-    """The default optimisers of the groups that the model has."""
+def default_optim(spec: ModelSpec, model: AbstractSparseModel, adam: Adam = ADAM) -> Optim:
+    """The default optimisers of the groups that the model has; `adam` is that of most."""
     kinds = OPTIMISERS.get(tag_of(spec), {})
     parts = dict.fromkeys(name.partition(".")[0] for name in model.param_groups())
     if not any(part in kinds for part in parts):
-        return Optim({"*": ADAM} if parts else {}, CLIPPED.get(tag_of(spec)))
-    return Optim({part: kinds.get(part, ADAM) for part in parts}, CLIPPED.get(tag_of(spec)))
+        return Optim({"*": adam} if parts else {}, CLIPPED.get(tag_of(spec)))
+    return Optim({part: kinds.get(part, adam) for part in parts}, CLIPPED.get(tag_of(spec)))
 
 
 def _selecting(config: Run, select: str) -> Run:

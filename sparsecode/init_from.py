@@ -17,7 +17,7 @@ from sparsecode.models.storage import load_model
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.specs import Spec
 
-__all__ = ["InitFrom"]
+__all__ = ["InitFrom", "model_at"]
 
 PREDICT = "predict"
 ALL = ("encoder", "decoder", "activation", "normaliser", "projection", "likelihood", "prior", PREDICT)
@@ -84,16 +84,23 @@ class InitFrom(Spec, tag="init_from"):
         return ALL if "all" in self.parts else self.parts
 
     def _source(self, leaves: Sequence[type]) -> AbstractSparseModel:
-        path = Path(self.run)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"init_from.run {path}: no such file or folder; expected a run, a model folder, or a file or folder of another library"
-            )
         try:
-            own = native.model_folder(path)
-            return native.to_model(read_any(path)) if own is None else load_model(own, leaves)
-        except ValueError as error:
-            raise ValueError(f"init_from.run {error}") from None
+            return model_at(Path(self.run), leaves)
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"init_from.run {error}") from None
+
+
+def model_at(path: Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
+    """The model of a run, of a model folder, or of a file or folder of another library.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is damaged or of no known format.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file or folder; expected a run, a model folder, or a file or folder of another library"
+        )
+    own = native.model_folder(path)
+    return native.to_model(read_any(path)) if own is None else load_model(own, leaves)
 
 
 def _part(spec: Spec, part: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
+from torch.nn import Module
 
 __all__ = ["AdamStep", "Batch", "Code", "Event", "Loss", "Solution", "SparseCode"]
 
@@ -87,10 +88,11 @@ class Solution(NamedTuple, Generic[ArrayT]):
 class Event(NamedTuple):
     """An event that the training loop reports to its observers.
 
-    `step` counts finished optimiser steps. `values` are plain floats.
+    `step` counts finished optimiser steps. `values` are plain floats. `model` is the model in training, to be looked at alone.
     """
 
     kind: Literal["start", "train", "evaluate", "end"]
     step: int
     total_steps: int
     values: dict[str, float]
+    model: Module | None = None

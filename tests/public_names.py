@@ -20,6 +20,7 @@ from msgspec import structs
 FACES = (
     "sparsecode",
     "sparsecode.data",
+    "sparsecode.estimators",
     "sparsecode.evaluate",
     "sparsecode.evaluate",
     "sparsecode.interop",

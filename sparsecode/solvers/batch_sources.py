@@ -19,7 +19,8 @@ __all__ = ["Array", "Rows", "Source", "array_source", "checked", "refuse_too_sma
 
 Array = NDArray[Any] | Tensor
 
-EPOCHS = 10.0  # passes over an array by default
+# By default so many passes over an array, and so many steps at least: an array of few batches needs more passes.
+EPOCHS, STEPS = 10.0, 300
 
 
 class Rows(NamedTuple):
@@ -48,7 +49,9 @@ def array_source(
         raise ValueError(f"x has {n} rows; expected at least 2 samples")
     size = min(batch_size, n)
     per_epoch = n // size
-    total = max(1, round((epochs or EPOCHS) * per_epoch)) if max_steps is None else max_steps
+    if max_steps is None:
+        max_steps = max(STEPS, round(EPOCHS * per_epoch)) if epochs is None else max(1, round(epochs * per_epoch))
+    total = max_steps
 
     def pick(rows: NDArray[np.int64]) -> Rows:
         taken = x[torch.from_numpy(rows).to(x.device)] if isinstance(x, Tensor) else x[rows]

@@ -79,7 +79,8 @@ def learn_dictionary(
     alpha: penalty weight > 0, as in `sparse_encode`.
     positive: hold codes to z >= 0. penalty: another shape than |z|_1, e.g. `ElasticNet()`.
     batch_size: samples per step of an array; a stream's batches stay as they are.
-    epochs, max_steps: how long, in this call; one of the two. Default: 10 epochs of an array, all of a stream.
+    epochs, max_steps: how long, in this call; one of the two. Default: 10 epochs of an array, and at least 300 steps;
+        all of a stream.
     forgetting: weight of the statistics so far at each step, a number in [0, 1] or a schedule of steps. The memory is
         about batch_size / (1 - forgetting) samples; a few times n_code is little, 1 forgets nothing.
     constraint: `UnitNorm()` (default) or `UnitBall()`, from `sparsecode.nn.constraints`; both take positive=True.

@@ -198,7 +198,7 @@ class TrainingSession:
             return
         for observer in self._observers:
             try:
-                asked = observer(Event(kind, self.step, self.total_steps, values))
+                asked = observer(Event(kind, self.step, self.total_steps, values, self.model))
             except StopTraining as stop:
                 asked = str(stop) or "an observer"
             except BrokenPipeError:  # the reader of the output has exited
