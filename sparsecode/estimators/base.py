@@ -35,7 +35,7 @@ else:
             return method
 
 
-__all__ = ["Array", "SparseTransformer", "Task", "like_input", "with_callbacks"]
+__all__ = ["Array", "SparseTransformer", "FitTask", "like_input", "with_callbacks"]
 
 Array = Any  # a NumPy array, or a torch tensor under scikit-learn's array API dispatch
 
@@ -172,7 +172,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         return tags
 
 
-class Task:
+class FitTask:
     """The tasks of a fit as scikit-learn's callbacks see them: `fit`, and one for each epoch."""
 
     def __init__(self, estimator: SparseTransformer, epochs: int | None) -> None:

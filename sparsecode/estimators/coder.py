@@ -19,12 +19,12 @@ from sparsecode.records import Solution
 from sparsecode.solvers.encode import sparse_encode
 from sparsecode.solvers.omp import omp_encode
 
-__all__ = ["Coder", "SparseCoder"]
+__all__ = ["DictionaryTransformer", "SparseCoder"]
 
 CERTIFIED = 2048  # training samples whose codes are solved for at the end of a fit
 
 
-class Coder(SparseTransformer):
+class DictionaryTransformer(SparseTransformer):
     """Codes of (x - mean_) / scale_ in the dictionary `components_`."""
 
     alpha: float
@@ -110,7 +110,7 @@ class Coder(SparseTransformer):
         self.tol, self.max_steps = model.spec.inference.tol, model.spec.inference.max_steps
 
 
-class SparseCoder(Coder):
+class SparseCoder(DictionaryTransformer):
     """Sparse codes in a fixed dictionary: `sparse_encode`, or `omp_encode` with `n_nonzero`, as a transformer.
 
     Parameters

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from sparsecode.estimators.base import Array, Task, with_callbacks
-from sparsecode.estimators.coder import Coder
+from sparsecode.estimators.base import Array, FitTask, with_callbacks
+from sparsecode.estimators.coder import DictionaryTransformer
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.rng import generator
@@ -22,7 +22,7 @@ __all__ = ["SparseDictionary"]
 CERTIFIED = 2048  # training samples whose codes are solved for at the end of a fit
 
 
-class SparseDictionary(Coder):
+class SparseDictionary(DictionaryTransformer):
     """A learned dictionary and sparse codes in it: `learn_dictionary` and `sparse_encode` as a transformer.
 
     min over D and z_i of the mean of 1/2 |x_i - z_i D|^2 + alpha |z_i|_1, atoms of norm 1, of scaled samples x_i: with the default
@@ -93,7 +93,7 @@ class SparseDictionary(Coder):
         x = self._scaled(x)
         size, seed = min(whole("batch_size", self.batch_size), len(x)), self._seed()
         per_epoch = len(x) // size
-        task = Task(self, None if self.epochs is None else math.ceil(self.epochs))
+        task = FitTask(self, None if self.epochs is None else math.ceil(self.epochs))
         task.begin(X=X, y=y)
 
         def after_step(result: DictionaryFit[Any]) -> bool:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split, Splits
-from sparsecode.estimators.base import Array, SparseTransformer, Task, with_callbacks
+from sparsecode.estimators.base import Array, SparseTransformer, FitTask, with_callbacks
 from sparsecode.evaluate.evaluation import Evaluate
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.fitting import batch_size_for, default_optim, fit
@@ -27,7 +27,7 @@ from sparsecode.train.plan import Train
 from sparsecode.train.session import Options, TrainingSession
 from sparsecode.train.steps import steps_for
 
-__all__ = ["EXPANSION", "Network", "atoms_of"]
+__all__ = ["EXPANSION", "NetworkTransformer", "atoms_of"]
 
 EXPANSION = 4  # codes per feature by default
 EPOCHS, STEPS = 20.0, 1000  # passes over the samples, and steps at least, by default
@@ -36,7 +36,7 @@ ENDLESS = 1e12  # epochs of a training that is continued batch by batch
 MEASURED = Evaluate(sigmas=(), measures=(Scores(),), validation=(Scores(),))
 
 
-class Network(SparseTransformer):
+class NetworkTransformer(SparseTransformer):
     """Codes by a model that `sparsecode.fit` trains on scaled samples, in float32."""
 
     n_components: int | None
@@ -95,7 +95,7 @@ class Network(SparseTransformer):
         size = batch_size_for(len(x)) if self.batch_size is None else min(whole("batch_size", self.batch_size), len(x))
         per_epoch = max(1, len(x) // size)
         epochs = max(EPOCHS, STEPS / per_epoch) if self.epochs is None else above_zero("epochs", self.epochs)
-        task = Task(self, math.ceil(epochs))
+        task = FitTask(self, math.ceil(epochs))
         task.begin(X=X, y=y)
 
         def watch(event: Event, /) -> str | None:

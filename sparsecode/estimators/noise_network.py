@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsecode.estimators.networks import EXPANSION, Network, atoms_of
+from sparsecode.estimators.networks import EXPANSION, NetworkTransformer, atoms_of
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
@@ -17,7 +17,7 @@ from sparsecode.solvers.checks import above_zero
 __all__ = ["NoiseSparseNetwork"]
 
 
-class NoiseSparseNetwork(Network):
+class NoiseSparseNetwork(NetworkTransformer):
     """A network of one hidden layer that becomes sparse because its input is noisy, as a transformer.
 
     Trained to reconstruct scaled samples x from x + sigma e, e standard normal: x_hat = W2 relu(W1 (x + sigma e) + b1) + b2. The larger

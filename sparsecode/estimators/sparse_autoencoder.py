@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsecode.estimators.networks import EXPANSION, Network, atoms_of
+from sparsecode.estimators.networks import EXPANSION, NetworkTransformer, atoms_of
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.losses import AuxK, Sparsity, TargetL0, Term
 from sparsecode.models.amortised import Amortised, AmortisedModel
@@ -17,7 +17,7 @@ from sparsecode.solvers.checks import whole
 __all__ = ["SparseAutoencoder"]
 
 
-class SparseAutoencoder(Network):
+class SparseAutoencoder(NetworkTransformer):
     """A sparse autoencoder as a transformer: z = activation(W (x - b) + c), x_hat = z D + b, of scaled samples x.
 
     Parameters

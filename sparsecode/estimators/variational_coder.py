@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sparsecode.estimators.networks import Network
+from sparsecode.estimators.networks import NetworkTransformer
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.variational import Variational, VariationalModel
@@ -20,7 +20,7 @@ from sparsecode.solvers.checks import above_zero
 __all__ = ["VariationalSparseCoder"]
 
 
-class VariationalSparseCoder(Network):
+class VariationalSparseCoder(NetworkTransformer):
     """Variational sparse coding as a transformer: q(z | x) and p(x | z) are networks, the prior has spikes at 0.
 
     The code of a sample is the posterior's mode: mu_j where gamma_j > 1/2, exactly 0 elsewhere. Samples are scaled, their likelihood is

@@ -22,7 +22,7 @@ from sparsecode.ops.rng import generator
 from sparsecode.penalties import L1
 from sparsecode.schedules import at
 
-__all__ = ["Lista", "SparseCoder", "coder_of", "model_of", "probe_rows"]
+__all__ = ["Lista", "SparseCoderRecord", "coder_of", "model_of", "probe_rows"]
 
 LAMBDA = 0.01  # sparsity_reg where no arguments are kept: amid those of the original's scripts, 0.005 to 0.02
 ROWS, SCALES = 64, (0.1, 1.0, 10.0)
@@ -39,7 +39,7 @@ class Lista:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseCoder:
+class SparseCoderRecord:
     """decode(z) = z `out`, or max(z `hidden` + `bias`, 0) `out`; codes are solved with `weight` |z|_1 beside 1/2 |x - decode(z)|^2.
 
     Shapes: out [m, d], or hidden [m, h], bias [h] and out [h, d]; an encoder's W [m, d], b [m], S [m, m]. `weight` is None where
@@ -92,14 +92,14 @@ class SparseCoder:
         own |= {} if self.encoder is None else {name: getattr(self.encoder, name) for name in ("W", "b", "S")}
         return {name: value for name, value in own.items() if value is not None}
 
-    def to(self, dtype: torch.dtype) -> SparseCoder:
+    def to(self, dtype: torch.dtype) -> SparseCoderRecord:
         """The same with all tensors in `dtype`."""
         made = {name: value.to(dtype) for name, value in self.tensors().items()}
         encoder = self.encoder and replace(self.encoder, **{name: made.pop(name) for name in ("W", "b", "S")})
         return replace(self, **made, encoder=encoder)
 
 
-def probe_rows(coder: SparseCoder, seed: int) -> Float[Tensor, "n w"]:
+def probe_rows(coder: SparseCoderRecord, seed: int) -> Float[Tensor, "n w"]:
     """Rows of w = d + m: inputs x [n, d] at several scales beside codes z [n, m] of which a quarter is active, in one array, float64."""
     rng, width = generator(seed, "conversion probes"), coder.d_in + coder.n_code
     rows = torch.cat([scale * torch.randn(ROWS, width, generator=rng, dtype=torch.float64) for scale in SCALES])
@@ -110,7 +110,7 @@ def probe_rows(coder: SparseCoder, seed: int) -> Float[Tensor, "n w"]:
     return rows
 
 
-def coder_of(model: IterativeModel) -> SparseCoder:
+def coder_of(model: IterativeModel) -> SparseCoderRecord:
     """The record of a model of ours; its normaliser is not part of it. Raises CannotExpressError for other parts than these."""
     spec = model.spec
     if not isinstance(spec.penalty, L1) or spec.link != "identity":
@@ -126,13 +126,13 @@ def coder_of(model: IterativeModel) -> SparseCoder:
     rest: dict[str, Any] = {"encoder": encoder, "weight": float(model.weight), "positive": spec.penalty.positive}
     decoder = model.decoder
     if isinstance(decoder, LinearDictionaryModule):
-        return SparseCoder(_kept(decoder.atoms), **rest)
+        return SparseCoderRecord(_kept(decoder.atoms), **rest)
     if isinstance(decoder, OneHiddenModule):
-        return SparseCoder(_kept(decoder.out), _kept(decoder.hidden), _kept(decoder.bias), **rest)
+        return SparseCoderRecord(_kept(decoder.out), _kept(decoder.hidden), _kept(decoder.bias), **rest)
     raise CannotExpressError("the decoder is neither a linear_dictionary nor one_hidden; expected one of them")
 
 
-def model_of(coder: SparseCoder, like: Iterative | None = None, shape: tuple[int, ...] | None = None) -> IterativeModel:
+def model_of(coder: SparseCoderRecord, like: Iterative | None = None, shape: tuple[int, ...] | None = None) -> IterativeModel:
     """A model of ours with these weights, free atoms and no normaliser; or with the other settings of `like`, for samples of `shape`.
 
     Raises ValueError if the decoder of `like` is another one.
@@ -169,7 +169,7 @@ def model_of(coder: SparseCoder, like: Iterative | None = None, shape: tuple[int
     return model.eval()
 
 
-def _as(like: Iterative, coder: SparseCoder, encoder: LISTA | None, decoder: LinearDictionary | OneHidden) -> Iterative:
+def _as(like: Iterative, coder: SparseCoderRecord, encoder: LISTA | None, decoder: LinearDictionary | OneHidden) -> Iterative:
     if type(like.decoder) is not type(decoder) or like.proximal.positive != coder.positive:
         raise ValueError("its decoder is of another kind, or its codes of another sign; choose a recipe with the same")
     kept = like.encoder is not None and encoder is not None
