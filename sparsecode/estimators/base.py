@@ -35,7 +35,7 @@ else:
             return method
 
 
-__all__ = ["Array", "SparseTransformer", "FitTask", "like_input", "with_callbacks"]
+__all__ = ["Array", "FitTask", "SparseTransformer", "like_input", "with_callbacks"]
 
 Array = Any  # a NumPy array, or a torch tensor under scikit-learn's array API dispatch
 

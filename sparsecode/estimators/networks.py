@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split, Splits
-from sparsecode.estimators.base import Array, SparseTransformer, FitTask, with_callbacks
+from sparsecode.estimators.base import Array, FitTask, SparseTransformer, with_callbacks
 from sparsecode.evaluate.evaluation import Evaluate
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.fitting import batch_size_for, default_optim, fit

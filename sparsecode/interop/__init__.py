@@ -5,7 +5,7 @@ from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.equivalence import Proof, compare, probes
 from sparsecode.interop.formats import FORMATS, Format, detect, read, read_any, write
 from sparsecode.interop.native import from_model, to_model
-from sparsecode.interop.sparse_coder import Lista, SparseCoder
+from sparsecode.interop.sparse_coder import Lista, SparseCoderRecord
 
 __all__ = [
     "FORMATS",
@@ -15,7 +15,7 @@ __all__ = [
     "Format",
     "Lista",
     "Proof",
-    "SparseCoder",
+    "SparseCoderRecord",
     "compare",
     "convert",
     "detect",

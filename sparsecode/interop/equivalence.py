@@ -10,13 +10,13 @@ from torch import Tensor
 
 from sparsecode.interop.affine_sae import AffineSAE, GatedCodes, JumpReLUCodes, PlainRows
 from sparsecode.interop.folding import cast
-from sparsecode.interop.sparse_coder import SparseCoder, probe_rows
+from sparsecode.interop.sparse_coder import SparseCoderRecord, probe_rows
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
 
 __all__ = ["CoderRecord", "Computed", "Proof", "compare", "probes"]
 
-CoderRecord = AffineSAE | SparseCoder
+CoderRecord = AffineSAE | SparseCoderRecord
 Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outputs
 
 SCALES = (0.3, 1.0, 3.0, 10.0)

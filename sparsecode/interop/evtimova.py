@@ -17,7 +17,7 @@ from sparsecode.interop import formulas
 from sparsecode.interop.equivalence import Computed
 from sparsecode.interop.keys import EVTIMOVA, check
 from sparsecode.interop.readers import get, read_json, write_json
-from sparsecode.interop.sparse_coder import Lista, SparseCoder
+from sparsecode.interop.sparse_coder import Lista, SparseCoderRecord
 from sparsecode.interop.weights import load_torch, names_in_torch, save_torch, take, unwrapped
 
 __all__ = ["computed", "matches", "note", "read", "write"]
@@ -42,7 +42,7 @@ def matches(path: Path) -> bool:
     return bool(_decoders(path))
 
 
-def read(path: Path, ignore: Collection[str] = ()) -> SparseCoder:
+def read(path: Path, ignore: Collection[str] = ()) -> SparseCoderRecord:
     """The decoder and, if there is one, the encoder of the same run.
 
     Raises ValueError naming the files if the folder holds several decoders, or arguments contradict the tensors.
@@ -56,7 +56,7 @@ def read(path: Path, ignore: Collection[str] = ()) -> SparseCoder:
     # the original minimises 2 / P times our energy
     weight = None if lam is None else float(lam) * out.shape[1] / 2
     said = {"num_iter_LISTA": n_iter if "num_iter_LISTA" in arguments else f"{n_iter}, assumed"} if encoder else {}
-    coder = SparseCoder(out, hidden, bias, lista, weight, positive, {**said, "sparsity_reg": lam})
+    coder = SparseCoderRecord(out, hidden, bias, lista, weight, positive, {**said, "sparsity_reg": lam})
     sizes = {"code_dim": coder.n_code, "hidden_dim": len(out)}
     for name in ("code_dim", "hidden_dim") if hidden is not None else ("code_dim",):
         if arguments.get(name, sizes[name]) != sizes[name]:
@@ -72,7 +72,7 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     return formulas.evtimova(opened.decoder, opened.encoder, _iterations(opened.arguments, opened.file))
 
 
-def write(coder: SparseCoder, path: Path) -> None:
+def write(coder: SparseCoderRecord, path: Path) -> None:
     """Write `model_DEC_best.pth`, `model_ENC_best.pth` if there is an encoder, and the arguments that the files need beside them."""
     encoder = coder.encoder
     if coder.hidden is None or coder.bias is None:

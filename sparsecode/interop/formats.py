@@ -19,7 +19,7 @@ from sparsecode.interop import (
 )
 from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
 from sparsecode.interop.equivalence import CoderRecord, Computed
-from sparsecode.interop.sparse_coder import SparseCoder
+from sparsecode.interop.sparse_coder import SparseCoderRecord
 
 __all__ = [
     "FORMATS",
@@ -69,7 +69,7 @@ FORMATS: dict[str, Format] = {
         native.computed,
         "a run, or a folder with cfg.json and sae_weights.safetensors of ours",
         ("cfg.json", "sae_weights.safetensors", "model/cfg.json", "model/sae_weights.safetensors"),
-        Writer(native.write, native.note, (AffineSAE, SparseCoder)),
+        Writer(native.write, native.note, (AffineSAE, SparseCoderRecord)),
     ),
     "saelens": Format(
         saelens.matches,
@@ -102,7 +102,7 @@ FORMATS: dict[str, Format] = {
         evtimova.computed,
         "a ..._DEC_....pth file, perhaps with ..._ENC_....pth beside it, or a folder with one of each",
         (),
-        Writer(evtimova.write, evtimova.note, (SparseCoder,)),
+        Writer(evtimova.write, evtimova.note, (SparseCoderRecord,)),
     ),
     "gemma_scope": Format(
         gemma_llama_scope.matches_gemma_scope,

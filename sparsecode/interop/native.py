@@ -26,7 +26,7 @@ from sparsecode.interop.affine_sae import (
 from sparsecode.interop.equivalence import CoderRecord, Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
 from sparsecode.interop.readers import read_json, write_json
-from sparsecode.interop.sparse_coder import SparseCoder, coder_of, model_of
+from sparsecode.interop.sparse_coder import SparseCoderRecord, coder_of, model_of
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
@@ -100,14 +100,14 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
 @overload
 def to_model(sae: AffineSAE) -> AmortisedModel: ...
 @overload
-def to_model(sae: SparseCoder) -> IterativeModel: ...
+def to_model(sae: SparseCoderRecord) -> IterativeModel: ...
 def to_model(sae: CoderRecord) -> AmortisedModel | IterativeModel:
     """A model of ours that computes the same, for data as it is, with free atoms.
 
     A transcoder, or an autoencoder with a skip connection, becomes a model that predicts a target (`Predict`).
     Raises CannotExpressError for normalised rows, which our models do not have.
     """
-    if isinstance(sae, SparseCoder):
+    if isinstance(sae, SparseCoderRecord):
         return model_of(sae)
     if not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError(

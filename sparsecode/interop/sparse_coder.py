@@ -132,7 +132,9 @@ def coder_of(model: IterativeModel) -> SparseCoderRecord:
     raise CannotExpressError("the decoder is neither a linear_dictionary nor one_hidden; expected one of them")
 
 
-def model_of(coder: SparseCoderRecord, like: Iterative | None = None, shape: tuple[int, ...] | None = None) -> IterativeModel:
+def model_of(
+    coder: SparseCoderRecord, like: Iterative | None = None, shape: tuple[int, ...] | None = None
+) -> IterativeModel:
     """A model of ours with these weights, free atoms and no normaliser; or with the other settings of `like`, for samples of `shape`.
 
     Raises ValueError if the decoder of `like` is another one.
@@ -169,7 +171,9 @@ def model_of(coder: SparseCoderRecord, like: Iterative | None = None, shape: tup
     return model.eval()
 
 
-def _as(like: Iterative, coder: SparseCoderRecord, encoder: LISTA | None, decoder: LinearDictionary | OneHidden) -> Iterative:
+def _as(
+    like: Iterative, coder: SparseCoderRecord, encoder: LISTA | None, decoder: LinearDictionary | OneHidden
+) -> Iterative:
     if type(like.decoder) is not type(decoder) or like.proximal.positive != coder.positive:
         raise ValueError("its decoder is of another kind, or its codes of another sign; choose a recipe with the same")
     kept = like.encoder is not None and encoder is not None

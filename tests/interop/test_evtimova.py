@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sparsecode.cli import main
 from sparsecode.init_from import InitFrom
-from sparsecode.interop import FORMATS, CannotExpressError, SparseCoder, convert, detect, read, read_any, to_model
+from sparsecode.interop import FORMATS, CannotExpressError, SparseCoderRecord, convert, detect, read, read_any, to_model
 from sparsecode.models.iterative import Iterative, IterativeModel
 from sparsecode.models.storage import load_model
 from sparsecode.nn.constraints import Free
@@ -88,7 +88,7 @@ def test_models_compute_what_the_modules_that_wrote_the_files_compute(
     for path in (tmp_path / "checkpoints", *(tmp_path / "checkpoints").iterdir()):  # the folder, and either file
         assert detect(path) == "evtimova"
         coder = read_any(path)
-        assert isinstance(coder, SparseCoder)
+        assert isinstance(coder, SparseCoderRecord)
         model = to_model(coder)
         assert isinstance(model.encoder, LISTAModule)
         assert model.encoder.spec.n_iter == n_iter
@@ -129,9 +129,9 @@ def test_a_transposed_matrix_would_not_pass_the_proof(tmp_path: Path, monkeypatc
     original(tmp_path, True)
     sound = FORMATS["evtimova"]
 
-    def swapped(path: Path, ignore: Collection[str]) -> SparseCoder:
+    def swapped(path: Path, ignore: Collection[str]) -> SparseCoderRecord:
         coder = sound.read(path, ignore)
-        assert isinstance(coder, SparseCoder)
+        assert isinstance(coder, SparseCoderRecord)
         assert coder.encoder is not None
         return replace(coder, encoder=replace(coder.encoder, S=coder.encoder.S.T))
 
