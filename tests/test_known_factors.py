@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pictures import photographs
 from scipy.io import savemat
 
-from sparsecode.data import DSprites, Olivetti, Shapes, Split, Splits
+from sparsecode.data import DSprites, Olivetti, Shapes, Smileys, Split, Splits
 from sparsecode.data.downloads import Remote
 
 MANY = Shapes(n_train=3000, n_valid=100, n_test=100)
@@ -224,3 +224,24 @@ def test_faces_that_are_none_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         path.write_bytes(pickle.dumps([1]))
     with pytest.raises(ValueError, match=r"olivetti_faces\.npz: damaged"):
         Olivetti().load()
+
+
+def test_a_smiley_has_the_features_that_its_factors_say() -> None:
+    """White pixels above, in and below the face of pictures that are not shifted apart, by hat, glasses and beard."""
+    split = Smileys(n_train=3000, n_valid=1, n_test=1).load().train
+    assert split.factors is not None
+    assert split.label is not None
+    assert (split.x.amax(dim=(1, 2, 3)) == 1).all()
+    present = split.factors[:, 2:5] > 0
+    assert torch.equal(split.label, (present * torch.tensor([1, 2, 4])).sum(dim=1))
+    place = (split.factors[:, 5:] == 1).all(dim=1)
+    x, (_, eyes, glasses, hat, beard, *_) = split.x[place, 0], split.factors[place].T
+    regions = {"hat": (x[:, :10], hat), "beard": (x[:, 24:], beard), "glasses": (x[:, 13:19], glasses)}
+    for name, (region, value) in regions.items():
+        ink = region.sum(dim=(1, 2))
+        means = [float(ink[(value == v) & (eyes == 0)].mean()) for v in range(4)]
+        assert min(means[1:]) > means[0] + 0.5, name
+        assert name == "glasses" or means == sorted(means), name
+    assert float(x[hat == 0][:, :8].max()) == 0.0
+    with pytest.raises(ValueError, match=r"n_train .* is 15361, and there are 15360 images"):
+        Smileys(n_train=15_359, n_valid=1, n_test=1).load()

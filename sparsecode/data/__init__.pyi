@@ -23,6 +23,7 @@ from .shard_writer import ShardWriter as ShardWriter
 from .shards import Shards as Shards
 from .sklearn_data import Digits as Digits
 from .sklearn_data import Photos as Photos
+from .smileys import Smileys as Smileys
 from .splits import Factor as Factor
 from .splits import Split as Split
 from .splits import Splits as Splits
@@ -62,6 +63,7 @@ __all__ = [
     "Shapes",
     "ShardWriter",
     "Shards",
+    "Smileys",
     "Split",
     "Splits",
     "Synthetic",

@@ -20,6 +20,7 @@ from sparsecode.data.patches import Patches
 from sparsecode.data.shapes import Shapes
 from sparsecode.data.shards import Shards
 from sparsecode.data.sklearn_data import Digits, Photos
+from sparsecode.data.smileys import Smileys
 from sparsecode.data.splits import Splits
 from sparsecode.data.synthetic import Synthetic
 from sparsecode.data.without_classes import WithoutClasses
@@ -45,6 +46,7 @@ Known = (
     | CelebA
     | ImageFolder
     | Shapes
+    | Smileys
     | DSprites
     | Olivetti
     | Patches

@@ -10,7 +10,7 @@ import torch
 from pictures import tile_folder
 from torch import Tensor
 
-from sparsecode.data import LCN, Digits, ImageFolder, MiniLM, Patches, Photos, Plain, Shapes, Splits
+from sparsecode.data import LCN, Digits, ImageFolder, MiniLM, Patches, Photos, Plain, Shapes, Smileys, Splits
 from sparsecode.specs import from_json, to_json
 
 
@@ -31,6 +31,7 @@ CASES = [
     Case(ImageFolder(path="tiles", size=9, grey=True, valid=0.25), (1, 9, 9), (32, 12, 4), 0),
     Case(Shapes(n_train=301, n_valid=40, n_test=20), (1, 32, 32), (301, 40, 20), 3),
     Case(Shapes(side=64, antialiased=True, n_train=40, n_valid=20, n_test=20), (1, 64, 64), (40, 20, 20), 3),
+    Case(Smileys(n_train=301, n_valid=99, n_test=98), (1, 32, 32), (301, 99, 98), 8),
     Case(Patches(size=8, n_train=301, n_valid=40, n_test=1), (1, 8, 8), (301, 40, 1), 0),
     Case(Patches(size=8, n_train=40, n_valid=20, n_test=20, preprocess=LCN(floor="batch")), (1, 8, 8), (40, 20, 20), 0),
     Case(
