@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsecode.kernels.certificate import certify, correlate, correlation, subtract
+from sparsecode.kernels.certificate import certify, correlate, correlation
+from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, share_out
 
@@ -23,102 +24,9 @@ __all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfold
-MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
-
-SWEEPS = 2  # between two evaluations of the gap and of the work list
-FALL = 0.7  # of the threshold, from one sweep of the first pass to the next
-CALM = 4  # sweeps before steps are over-relaxed: until then codes change sign
-RELAX = 0.4  # share by which a step goes beyond its coordinate's optimum; below 1 the energy falls at every step
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
-TRIES = 3  # at what rounding has hidden, before it is left to double precision
-ROUNDING = 256  # times eps |x_i| max_j |d_j|: more than a residual correlation is wrong by in single precision
-NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
 
 _jit = compiled()
-
-
-@_jit
-def _step(v: Any, old: Any, weight: Any, below: Any, inverse: Any, relax: Any) -> Any:
-    """The coordinate's optimum, and `relax` of the way beyond it on the same side of zero."""
-    zero = weight - weight
-    up, down = v - weight, v + below
-    new = ((up if up > zero else zero) + (down if down < zero else zero)) * inverse
-    beyond = new + relax * (new - old)
-    return beyond if beyond * new > zero else new
-
-
-@_jit
-def _sweep(
-    gram: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any, relax: Any
-) -> None:
-    """Move the first `count` coordinates in `work`, four at a time, each using the changes before it."""
-    t = 0
-    while t + 3 < count:
-        j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
-        r0, r1, r2 = gram[j0], gram[j1], gram[j2]
-        o0, o1, o2, o3 = code[j0], code[j1], code[j2], code[j3]
-        n0 = _step(q[j0] + diag[j0] * o0, o0, weight, below, inverse[j0], relax)
-        h0 = n0 - o0
-        v1 = q[j1] + diag[j1] * o1 - h0 * r0[j1]
-        v2 = q[j2] + diag[j2] * o2 - h0 * r0[j2]
-        v3 = q[j3] + diag[j3] * o3 - h0 * r0[j3]
-        n1 = _step(v1, o1, weight, below, inverse[j1], relax)
-        h1 = n1 - o1
-        n2 = _step(v2 - h1 * r1[j2], o2, weight, below, inverse[j2], relax)
-        h2 = n2 - o2
-        n3 = _step(v3 - h1 * r1[j3] - h2 * r2[j3], o3, weight, below, inverse[j3], relax)
-        h3 = n3 - o3
-        if h0 != 0 or h1 != 0 or h2 != 0 or h3 != 0:
-            code[j0], code[j1], code[j2], code[j3] = n0, n1, n2, n3
-            subtract(q, gram, j0, j1, j2, j3, h0, h1, h2, h3)
-        t += 4
-    while t < count:
-        j = work[t]
-        new = _step(q[j] + diag[j] * code[j], code[j], weight, below, inverse[j], relax)
-        change = new - code[j]
-        if change != 0:
-            code[j], row = new, gram[j]
-            for k in range(len(q)):
-                q[k] -= change * row[k]
-        t += 1
-
-
-@_jit
-def _survey(q: Any, code: Any, work: Any, threshold: Any, positive: Any) -> Any:
-    """List the coordinates that are active or whose |q| (q if `positive`) exceeds `threshold`; and the largest of it."""
-    count, largest = 0, threshold - threshold
-    for j in range(len(q)):
-        size = q[j] if positive else abs(q[j])
-        largest = size if size > largest else largest
-        work[count] = j
-        count += (size > threshold) | (code[j] != 0)
-    return count, largest
-
-
-@_jit
-def _gap(
-    c: Any, q: Any, code: Any, largest: Any, half_square: Any, scale: Any, weight: Any, ridge: Any, positive: Any
-) -> Any:
-    """The duality gap, as in QuadraticEnergy.gap."""
-    zero, one = weight - weight, weight / weight
-    explained = left = norm = square = conjugate = zero
-    for j in range(len(q)):
-        explained += code[j] * c[j]
-        left += code[j] * q[j]
-        norm += abs(code[j])
-    if ridge > 0:
-        for j in range(len(q)):
-            excess = max((q[j] if positive else abs(q[j])) - weight, zero)
-            square += code[j] * code[j]
-            conjugate += excess * excess
-        conjugate = conjugate / (ridge + ridge)
-        s = one
-    else:
-        s = min(weight / largest, one) if largest > 0 else one
-    x_dot_r = half_square + half_square - explained
-    r_dot_r = max(x_dot_r - left, zero)
-    half = one / (one + one)
-    return (half * (r_dot_r * (one + s * s) + ridge * square) + weight * norm + conjugate - s * x_dot_r) / scale
 
 
 @_jit
@@ -164,27 +72,25 @@ def _descend(
         code = z[i]
         c[:] = corr[i]
         correlate(gram, c, code, work, q)
-        count, largest = _survey(q, code, work, weight, positive)
-        gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+        count, largest = survey(q, code, work, weight, positive)
+        gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         sweeps = 0
         if gap > tol:  # the first pass: large correlations explain small ones away
             threshold = largest
             while threshold > weight and sweeps < max_sweeps:
                 threshold = max(threshold * fall, weight)
-                count, largest = _survey(q, code, work, threshold, positive)
-                _sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                count, largest = survey(q, code, work, threshold, positive)
+                sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
                 sweeps += 1
-            count, largest = _survey(q, code, work, weight, positive)
-            gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+            count, largest = survey(q, code, work, weight, positive)
+            gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         while gap > tol and sweeps < max_sweeps:
             copied = sweeps >= CALM and n_code >= WIDE * count and count <= most
             if copied:
-                count, largest = _survey(q, code, work, near * weight, positive)
+                count, largest = survey(q, code, work, near * weight, positive)
             if not copied or count > most:
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
-                    _sweep(
-                        gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero
-                    )
+                    sweep(gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero)
                     sweeps += 1
             else:
                 width = (count + 15) // 16 * 16
@@ -198,20 +104,20 @@ def _descend(
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
                 while gap > goal and sweeps < max_sweeps:
-                    inner, largest = _survey(sub_q, sub_z, part, weight, positive)
+                    inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
-                        _sweep(
+                        sweep(
                             sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below,
                             relaxed if sweeps >= CALM else zero,
                         )  # fmt: skip
                         sweeps += 1
-                    inner, largest = _survey(sub_q, sub_z, part, weight, positive)
-                    gap = _gap(sub_c, sub_q, sub_z, largest, half_square[i], scale[i], weight, ridge, positive)
+                    inner, largest = survey(sub_q, sub_z, part, weight, positive)
+                    gap = gap_of(sub_c, sub_q, sub_z, largest, half_square[i], scale[i], weight, ridge, positive)
                 for a in range(count):
                     code[work[a]] = sub_z[a]
                 correlate(gram, c, code, work, q)
-            count, largest = _survey(q, code, work, weight, positive)
-            gap = _gap(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+            count, largest = survey(q, code, work, weight, positive)
+            gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         gaps[i] = gap if gap != gap else max(gap, zero)
         if certified:
             tries, claimed = 0, gap <= tol
@@ -225,9 +131,9 @@ def _descend(
                 r, exact = wide[0][: x.shape[1]], wide[1][:n_code]
                 for j in range(n_code):  # without the rounding that hid the rest of the gap
                     q[j] = correlation(r, exact, atoms, target[i], constants[0], j)
-                count, largest = _survey(q, code, work, weight, positive)
+                count, largest = survey(q, code, work, weight, positive)
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
-                    _sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                    sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
                     sweeps += 1
                 tries += 1
         sweeps_taken[i] = sweeps
@@ -270,8 +176,7 @@ def coordinate_descent(
     knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
     number, certified = dtype.type, dtype == np.float32
     target = z if target is None else target
-    reach = ROUNDING * np.finfo(dtype).eps * float(np.sqrt(diag.max(initial=0), dtype=np.float64))
-    constants = np.array([stiffness, weight, ridge, reach])
+    constants = np.array([stiffness, weight, ridge, reach_of(dtype, diag.max(initial=0))])
 
     def solve(blocks: Iterable[slice]) -> None:
         floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsecode.ops.arrays import matrix, native, overlap, overlaps_itself
 from sparsecode.ops.memory import require_memory
+from sparsecode.solvers.observed import checked_mask, checked_missing, filled
 from sparsecode.solvers.scaling import lost
 
 __all__ = [
@@ -38,14 +39,17 @@ class Problem(NamedTuple):
     codes: Any
     chunk: int
     z0: Any
+    mask: Any = None
+    nan_is_missing: bool = False
 
-    def chunks(self, progress: bool) -> Iterator[tuple[slice, Tensor]]:
-        """The rows of x in turn, checked to be finite."""
+    def chunks(self, progress: bool) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        """The rows of x in turn, checked to be finite where they are observed, 0 elsewhere; and where that is, if not everywhere."""
         for start in _track(range(0, len(self.x), self.chunk), progress):
             part = slice(start, min(start + self.chunk, len(self.x)))
             rows = tensor_like(self.x[part], self.atoms)
+            rows, observed = filled(rows, None if self.mask is None else self.mask[part], self.nan_is_missing)
             refuse_not_finite(rows, lambda row, start=start: f"row {row + start}")
-            yield part, rows
+            yield part, rows, observed
 
     def write(self, part: slice, z: Tensor) -> Tensor | None:
         """Store codes in `out`; returns a mask [b] of rows whose largest value is no normal number there, if any can be."""
@@ -58,9 +62,12 @@ class Problem(NamedTuple):
         return lost(z, torch.as_tensor(native(self.codes[part])).to(z.device)) if half else None
 
 
-def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Problem:
-    """Check samples `x` [n, n_features], atoms `D` [n_code, n_features], and `out` and `z0` [n, n_code], if given."""
+def prepare(
+    x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None, mask: Any = None, missing: Any = None
+) -> Problem:
+    """Check samples `x` and `mask` [n, n_features], atoms `D` [n_code, n_features], and `out` and `z0` [n, n_code], if given."""
     x, given = matrix("x", x), matrix("D", D)
+    mask, nan_is_missing = checked_mask(mask, x), checked_missing(missing)
     if not len(given):
         raise ValueError("D has no rows; expected at least one atom")
     if given.shape[1] != x.shape[1]:
@@ -88,7 +95,7 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Prob
     chunk = CHUNK if chunk is None else whole("chunk", chunk)
     start = None if z0 is None else like("z0", z0, x, len(atoms))
     if out is None:
-        return Problem(x, atoms, _empty(x, (len(x), len(atoms)), x.dtype), chunk, start)
+        return Problem(x, atoms, _empty(x, (len(x), len(atoms)), x.dtype), chunk, start, mask, nan_is_missing)
     codes = like("out", out, x, len(atoms))
     if overlaps_itself(codes):
         raise ValueError("out has entries that share memory (an expanded or broadcast array); expected one of its own")
@@ -96,7 +103,7 @@ def prepare(x: Any, D: Any, out: Any, chunk: int | None, z0: Any = None) -> Prob
         itself = name == "z0" and z0 is out  # each row is read before it is written
         if other is not None and not itself and overlap(codes, other):
             raise ValueError(f"out shares memory with {name}; expected an array of its own")
-    return Problem(x, atoms, codes, chunk, start)
+    return Problem(x, atoms, codes, chunk, start, mask, nan_is_missing)
 
 
 def refuse_too_many(n_code: int, dtype: torch.dtype) -> None:
@@ -113,7 +120,9 @@ def refuse_not_finite(rows: Tensor, name: Callable[[int], str], squares: bool = 
     finite = rows.isfinite().all(dim=1)
     if not bool(finite.all()):
         bad = name(int(finite.int().argmin()))
-        raise ValueError(f"x contains NaN or infinity, first in {bad}; expected finite samples")
+        raise ValueError(
+            f"x contains NaN or infinity, first in {bad}; expected finite samples (NaN for missing entries: pass missing='nan')"
+        )
     if not squares:
         return
     small = rows.square().sum(dim=1).isfinite()

@@ -8,6 +8,7 @@ from torch import Tensor
 from sparsecode.penalties import L1, ElasticNet
 from sparsecode.records import Solution
 from sparsecode.solvers.energy import Energy, QuadraticEnergy, rounded_up
+from sparsecode.solvers.masked_energy import MaskedEnergy
 from sparsecode.specs import Spec
 
 __all__ = ["CoordinateDescent"]
@@ -37,9 +38,11 @@ class CoordinateDescent(Spec, tag="coordinate_descent"):
             )
         if z0.device.type != "cpu":
             raise ValueError(f"CoordinateDescent runs on the CPU and the data are on {z0.device}; use FISTA there")
+        z = z0.detach().clone(memory_format=torch.contiguous_format)
+        if isinstance(energy, MaskedEnergy):
+            return _masked(energy, energy.penalty, z, max_steps, tol)
         from sparsecode.kernels.coordinate import coordinate_descent  # numba is slow to import
 
-        z = z0.detach().clone(memory_format=torch.contiguous_format)
         parts = (energy.gram, energy.corr, energy.half_square, energy.scale, energy.x, energy.dictionary, z)
         penalty = energy.penalty
         objectives, gaps, sweeps = coordinate_descent(
@@ -57,3 +60,20 @@ class CoordinateDescent(Spec, tag="coordinate_descent"):
         if energy.target is not None:
             objective += energy.stiffness / 2 * (z - energy.target).square().sum(dim=1)
         return Solution(z, objective, gap, torch.from_numpy(sweeps), gap.double() <= tol)
+
+
+def _masked(energy: MaskedEnergy, penalty: L1 | ElasticNet, z: Tensor, max_steps: int, tol: float) -> Solution[Tensor]:
+    from sparsecode.kernels.masked import masked_coordinate_descent  # numba is slow to import
+
+    parts = (energy.x, energy.mask, energy.dictionary, z)
+    objectives, gaps, sweeps = masked_coordinate_descent(
+        *(part.detach().contiguous().numpy() for part in parts),
+        weight=energy.bounded_weight,
+        ridge=energy.bounded_weight * penalty.ratio if isinstance(penalty, ElasticNet) else 0.0,
+        positive=penalty.positive,
+        tol=tol,
+        max_sweeps=max_steps,
+        threads=torch.get_num_threads(),
+    )
+    gap = rounded_up(torch.from_numpy(gaps), z)
+    return Solution(z, torch.from_numpy(objectives), gap, torch.from_numpy(sweeps), gap.double() <= tol)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, overload
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +19,8 @@ from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver
-from sparsecode.solvers.scaling import solve_in_any_units
+from sparsecode.solvers.missing import solve_observed
+from sparsecode.solvers.observed import checked_weight
 
 __all__ = ["sparse_encode"]
 
@@ -37,6 +40,9 @@ def sparse_encode(
     solver: Solver | None = ...,
     tol: float = ...,
     max_steps: int | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
+    sample_weight: NDArray[Any] | Tensor | Sequence[float] | None = ...,
     z0: A | None = ...,
     out: A | None = ...,
     chunk: int | None = ...,
@@ -54,6 +60,9 @@ def sparse_encode(
     solver: Solver | None = ...,
     tol: float = ...,
     max_steps: int | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
+    sample_weight: NDArray[Any] | Tensor | Sequence[float] | None = ...,
     z0: A | None = ...,
     out: A | None = ...,
     chunk: int | None = ...,
@@ -70,6 +79,9 @@ def sparse_encode(
     solver: Any = None,
     tol: float = 1e-4,
     max_steps: int | None = None,
+    mask: Any = None,
+    missing: str | None = None,
+    sample_weight: Any = None,
     z0: Any = None,
     out: Any = None,
     chunk: int | None = None,
@@ -93,6 +105,12 @@ def sparse_encode(
     tol: a row stops when its duality gap is at most tol * 1/2 |x|^2 (for a penalty that is not convex: when the root
         mean square of its KKT residual is at most tol). Codes stored in float32 reach about 1e-6, less near for small alpha.
     max_steps: bound on steps per row, default 10 000. Rows that reach it raise a ConvergenceWarning.
+    mask: where x is observed [n, n_features], bool. A row's objective is then 1/2 |m (x - z D)|_2^2 + alpha |z|_1 with m its row
+        of `mask`, its gap that of this problem, relative to 1/2 |m x|^2; other entries of x are not read, NaN may stand there. A row without an
+        observed entry has a code of zeros.
+    missing: "nan": entries of x that are NaN are not observed, besides those that `mask` excludes. Default: NaN is refused.
+    sample_weight: numbers >= 0 [n] that multiply the rows' objectives, in a `Solution`. They multiply both terms and so
+        change neither codes nor gaps. To weigh the first term alone, divide alpha by them.
     z0: codes to start from [n, n_code], default zeros.
     out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too).
     chunk: rows solved together, default 2048; changes speed, not results.
@@ -116,8 +134,9 @@ def sparse_encode(
     memory that overlaps `out`, more atoms than have a Gram matrix in memory, and units too far apart for the dtype (alpha
     beside x and D, one atom beside another); the message names the argument.
     """
-    problem = prepare(x, D, out, chunk, z0)
+    problem = prepare(x, D, out, chunk, z0, mask, missing)
     x, atoms, codes, z0 = problem.x, problem.atoms, problem.codes, problem.z0
+    share = checked_weight(sample_weight, x)
     is_torch = isinstance(x, Tensor)
     alpha, tol = above_zero("alpha", alpha), above_zero("tol", tol)
     penalty, solver = checked_penalty(penalty), checked_solver(solver)
@@ -134,12 +153,12 @@ def sparse_encode(
     bound = None if isinstance(solver, CoordinateDescent) else largest_eigenvalue_bound(gram)
     parts: list[Solution[Tensor]] = []
     n_gone = 0
-    for part, rows in problem.chunks(progress):
+    for part, rows, observed in problem.chunks(progress):
         first = rows.new_zeros(len(rows), len(atoms)) if z0 is None else tensor_like(z0[part], atoms)
         if z0 is not None and not bool(torch.isfinite(first).all()):
             raise ValueError("z0 contains NaN or infinity; expected finite codes")
         energy = QuadraticEnergy(rows, atoms, shape, alpha, gram, bound)
-        solution = solve_in_any_units(energy, solver, first, max_steps=max_steps, tol=tol)
+        solution = solve_observed(energy, observed, solver, first, max_steps=max_steps, tol=tol)
         gone = problem.write(part, solution.z)
         if gone is not None or not math.isfinite(
             float(solution.gap.sum())
@@ -151,6 +170,8 @@ def sparse_encode(
         parts.append(solution._replace(z=solution.z[:0]))
     kinds = (atoms.dtype, atoms.dtype, torch.long, torch.bool)
     joined = [torch.cat([p[i] for p in parts] or [atoms.new_zeros(0, dtype=k)]) for i, k in enumerate(kinds, start=1)]
+    if share is not None:
+        joined[0] = joined[0] * torch.from_numpy(share).to(joined[0])
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
     measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
     fixed = getattr(solver, "step_size", None) is not None

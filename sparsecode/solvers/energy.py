@@ -247,6 +247,12 @@ class QuadraticEnergy:
         r_dot_r = (x_dot_r - (z * u).sum(dim=1)).clamp(min=0)
         return duality_gap(z, u, x_dot_r, r_dot_r, self.half_square, penalty, weight, self.scale)
 
+    def in_units(
+        self, x: Float[Tensor, "b f"], dictionary: Float[Tensor, "k f"], penalty: Proximal, weight: float, gram: Tensor
+    ) -> QuadraticEnergy:
+        """The same energy of the same samples in other units."""
+        return QuadraticEnergy(x, dictionary, penalty, weight, gram)
+
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> QuadraticEnergy:
         """This energy plus stiffness / 2 |z - target|^2: quadratic again, so it keeps its certificate."""
         pulled = copy(self)

@@ -78,7 +78,7 @@ def omp_encode(
     atoms = atoms * inverse[:, None]
     gram = (atoms @ atoms.T).numpy()
     n_gone, zero = 0, torch.zeros((), dtype=torch.int32)
-    for part, rows in problem.chunks(progress):
+    for part, rows, _ in problem.chunks(progress):
         rows = rows.cpu()
         square = rows.square().sum(dim=1)
         down = _exponents(rows, square)

@@ -104,7 +104,7 @@ def solve_in_any_units(
         if up or down:
             _refuse_units(solver)
             penalty = _rescaled(energy.penalty, down - up)
-            part = QuadraticEnergy(shifted(x[group], -down), atoms, penalty, weight, gram)
+            part = energy.rows(group).in_units(shifted(x[group], -down), atoms, penalty, weight, gram)
             start = shifted(z0[group], up - down)
             start = start.masked_fill((start.abs() > 2.0**bits).any(dim=1, keepdim=True), 0)  # too far off to help
         else:

@@ -1,0 +1,189 @@
+"""Missing entries and weights of samples: codes and gaps of the masked problem, dictionaries of incomplete data."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Lasso
+
+from sparsecode import sparse_encode
+from sparsecode.penalties import L1, ElasticNet, GroupL2
+from sparsecode.solvers import FISTA
+
+ALPHA = 0.1
+
+
+def planted(n=40, n_code=48, n_features=20, share=0.6, seed=0, dtype=np.float64):
+    """Samples of a few atoms each, the atoms, and a mask; one row has no observed entry and one all."""
+    rng = np.random.default_rng(seed)
+    D = rng.normal(size=(n_code, n_features))
+    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    z = rng.normal(size=(n, n_code)) * (rng.random((n, n_code)) < 0.08)
+    x = z @ D + 0.02 * rng.normal(size=(n, n_features))
+    mask = rng.random((n, n_features)) < share
+    mask[1], mask[2] = False, True
+    return x.astype(dtype), D.astype(dtype), mask
+
+
+def energy(x, D, mask, z, alpha=ALPHA, ratio=0.0):
+    r = mask * (x.astype(np.float64) - z.astype(np.float64) @ D.astype(np.float64))
+    return 0.5 * (r**2).sum(1) + alpha * (np.abs(z).sum(1) + ratio / 2 * (z.astype(np.float64) ** 2).sum(1))
+
+
+def gap(x, D, mask, z, alpha=ALPHA):
+    """The duality gap of each row of the masked problem, relative to 1/2 |m x|^2, in plain NumPy."""
+    x, D, z = (part.astype(np.float64) for part in (x, D, z))
+    result = []
+    for row, m, code in zip(x, mask, z, strict=True):
+        y, atoms = row[m], D[:, m]
+        r = y - code @ atoms
+        dual = r * min(1.0, alpha / max(np.abs(atoms @ r).max(), 1e-300))
+        primal = 0.5 * r @ r + alpha * np.abs(code).sum()
+        result.append((primal - (0.5 * y @ y - 0.5 * (y - dual) @ (y - dual))) / max(0.5 * y @ y, 1e-300))
+    return np.array(result)
+
+
+def test_objectives_are_those_of_scikit_learn_row_by_row():
+    x, D, mask = planted()
+    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-11, return_solution=True)
+    assert found.converged.all()
+    exact = np.zeros_like(found.z)
+    for i, m in enumerate(mask):
+        if m.any():
+            lasso = Lasso(ALPHA / m.sum(), fit_intercept=False, tol=1e-13, max_iter=100_000)
+            exact[i] = lasso.fit(D[:, m].T, x[i, m]).coef_
+    np.testing.assert_allclose(energy(x, D, mask, found.z), energy(x, D, mask, exact), atol=1e-8)
+    np.testing.assert_allclose(found.objective, energy(x, D, mask, found.z), atol=1e-12)
+    assert not found.z[1].any()
+    assert found.gap[1] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("solver", [None, FISTA(restart=True)], ids=["descent", "fista"])
+@pytest.mark.parametrize("repeated", [1, 40], ids=["own masks", "one mask"])
+def test_gaps_are_those_of_the_masked_problem(dtype, solver, repeated):
+    x, D, mask = planted(dtype=dtype)
+    mask = np.repeat(mask[:: len(mask) // (40 // repeated)][: 40 // repeated], repeated, axis=0)
+    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-5, solver=solver, return_solution=True)
+    assert found.converged.all()
+    assert (found.z != 0).any()
+    true = gap(x, D, mask, found.z)
+    assert (found.gap <= 1e-5).all()
+    np.testing.assert_allclose(found.gap, true, rtol=1e-3, atol=1e-12)
+    assert (found.gap >= true - 1e-12).all()
+
+
+def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read():
+    x, D, mask = planted()
+    plain = sparse_encode(x, D, ALPHA, tol=1e-12)
+    np.testing.assert_array_equal(sparse_encode(x, D, ALPHA, mask=np.ones_like(mask), tol=1e-12), plain)
+    np.testing.assert_array_equal(sparse_encode(x, D, ALPHA, missing="nan", tol=1e-12), plain)
+    masked = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-12)
+    np.testing.assert_allclose(masked[2], plain[2], atol=1e-4)
+    assert np.abs(masked - plain).max() > 0.1
+    for other in (np.nan, np.inf, 1e300):
+        np.testing.assert_array_equal(sparse_encode(np.where(mask, x, other), D, ALPHA, tol=1e-12, mask=mask), masked)
+    nan = np.where(mask, x, np.nan)
+    np.testing.assert_array_equal(sparse_encode(nan, D, ALPHA, tol=1e-12, missing="nan"), masked)
+    np.testing.assert_array_equal(sparse_encode(nan, D, ALPHA, tol=1e-12, missing="nan", chunk=7), masked)
+    both = sparse_encode(np.where(mask | (x > 0), x, np.nan), D, ALPHA, tol=1e-12, mask=mask | (x <= 0), missing="nan")
+    np.testing.assert_array_equal(both, masked)
+    tensor = sparse_encode(torch.from_numpy(x), torch.from_numpy(D), ALPHA, tol=1e-12, mask=torch.from_numpy(mask))
+    np.testing.assert_array_equal(tensor.numpy(), masked)
+    again = sparse_encode(x, D, ALPHA, tol=2e-12, mask=mask, z0=masked, return_solution=True)
+    assert (again.steps == 0).all()
+
+
+@pytest.mark.parametrize(
+    "penalty", [L1(positive=True), ElasticNet(ratio=0.5), GroupL2(size=4)], ids=lambda p: type(p).__name__
+)
+def test_other_penalties_agree_with_one_row_without_its_missing_columns(penalty):
+    x, D, mask = planted(n=6)
+    found = sparse_encode(x, D, ALPHA, mask=mask, penalty=penalty, tol=1e-7, return_solution=True)
+    for i, m in enumerate(mask):
+        if m.any():
+            one = sparse_encode(x[i : i + 1, m], D[:, m], ALPHA, penalty=penalty, tol=1e-7, return_solution=True)
+            np.testing.assert_allclose(found.objective[i], one.objective[0], atol=1e-6)
+    assert found.converged.all()
+    assert not isinstance(penalty, L1) or (found.z >= 0).all()
+
+
+def test_units_do_not_matter():
+    x, D, mask = planted(dtype=np.float32)
+    plain = sparse_encode(x, D, ALPHA, mask=mask)
+    large = sparse_encode(x * np.float32(2.0**80), D, ALPHA * 2.0**80, mask=mask)
+    np.testing.assert_allclose(large, plain * np.float32(2.0**80), rtol=1e-5, atol=2.0**60)
+
+
+def test_more_active_codes_than_the_small_gram_matrix_holds(monkeypatch):
+    from sparsecode.kernels import masked
+
+    x, D, mask = planted(n=10)
+    plain = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-10, return_solution=True)
+    monkeypatch.setattr(masked, "MOST", 16)
+    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-10, return_solution=True)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.objective, plain.objective, atol=1e-9)
+
+
+def test_steps_are_bounded_and_said():
+    from sklearn.exceptions import ConvergenceWarning
+
+    x, D, mask = planted()
+    with pytest.warns(ConvergenceWarning, match="stopped at max_steps=3 with relative duality gaps up to"):
+        found = sparse_encode(x, D, 0.01, mask=mask, max_steps=3, tol=1e-9, return_solution=True)
+    assert found.steps.max() == 3
+    left = ~found.converged
+    np.testing.assert_allclose(found.gap[left], gap(x, D, mask, found.z, 0.01)[left], rtol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        loose = sparse_encode(
+            x.astype(np.float32), D.astype(np.float32), 1e-6, mask=mask, tol=1e-9, return_solution=True
+        )
+    assert np.isfinite(loose.gap).all()
+
+
+def test_weights_multiply_objectives_alone():
+    x, D, mask = planted()
+    weight = np.linspace(0, 2, len(x))
+    plain = sparse_encode(x, D, ALPHA, mask=mask, return_solution=True)
+    found = sparse_encode(x, D, ALPHA, mask=mask, sample_weight=weight, return_solution=True)
+    np.testing.assert_array_equal(found.z, plain.z)
+    np.testing.assert_array_equal(found.gap, plain.gap)
+    np.testing.assert_allclose(found.objective, weight * plain.objective, rtol=1e-14)
+
+
+X, _, MASK = planted(n=4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        ({"mask": MASK.astype(float)}, TypeError, "mask has dtype float64; expected bool, True where x is observed"),
+        ({"mask": MASK[:2]}, ValueError, r"mask has shape \(2, 20\); expected that of x, .* = \(4, 20\)"),
+        ({"missing": "none"}, ValueError, "missing is 'none'; expected 'nan'"),
+        (
+            {"sample_weight": [1.0, -2.0, 1.0, 1.0]},
+            ValueError,
+            "sample_weight is -2 in row 1; expected finite numbers >= 0",
+        ),
+        (
+            {"sample_weight": [1.0, 2.0]},
+            ValueError,
+            r"sample_weight has shape \(2,\); expected one number per row of x, \[4\]",
+        ),
+        ({"sample_weight": np.zeros(4)}, ValueError, "sample_weight is 0 in all rows"),
+        ({"sample_weight": ["a"] * 4}, TypeError, "sample_weight has dtype <U1; expected real numbers"),
+        ({"x": np.where(MASK, X, np.nan)}, ValueError, "x contains NaN or infinity, first in row 0; .*missing='nan'"),
+        (
+            {"x": np.where(MASK, np.inf, np.nan), "missing": "nan"},
+            ValueError,
+            "x contains NaN or infinity, first in row 0",
+        ),
+    ],
+)
+def test_errors_name_the_argument(changed, kind, message):
+    _, D, _ = planted(n=4)
+    with pytest.raises(kind, match=message):
+        sparse_encode(**{"x": X, "D": D, "alpha": ALPHA, **changed})
