@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.linear_model import orthogonal_mp_gram
 
 from sparsecode import omp_encode
@@ -87,6 +88,57 @@ def test_dependent_atoms_are_passed_over(dtype: Any) -> None:
     np.testing.assert_allclose(left(X, codes, twins), left(X, best.T, D[:20]), rtol=1e-3, atol=1e-4)
 
 
+def test_positive_codes_are_non_negative_least_squares_on_their_atoms() -> None:
+    errors: list[Array] = []
+    for k in (1, 2, 4, 8, 16):
+        codes = omp_encode(X[:60], D, k, positive=True)
+        assert (codes >= 0).all()
+        assert ((codes != 0).sum(axis=1) <= k).all()
+        best = [nnls(D[z != 0].T, x)[1] ** 2 for x, z in zip(X, codes, strict=False)]
+        np.testing.assert_allclose(left(X[:60], codes), best, rtol=1e-8)
+        errors.append(left(X[:60], codes))
+    assert (np.diff(errors, axis=0) <= 1e-12).all()
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-4), (np.float64, 1e-8)])
+def test_positive_codes_without_a_limit_are_non_negative_least_squares(dtype: Any, rtol: float) -> None:
+    atoms = D[:80]
+    codes = omp_encode(X[:20].astype(dtype), atoms, 80, positive=True)
+    best = [nnls(atoms.T, x)[1] ** 2 for x in X[:20]]
+    np.testing.assert_allclose(left(X[:20], codes, atoms), best, rtol=rtol)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_support_alone_gives_least_squares_on_it(positive: bool) -> None:
+    support = np.random.default_rng(0).random((40, 300)) < 0.1
+    codes = omp_encode(X[:40], D, support=support, positive=positive)
+    assert (codes[~support] == 0).all()
+    for x, z, chosen in zip(X, codes, support, strict=False):
+        best = nnls(D[chosen].T, x)[0] if positive else np.linalg.lstsq(D[chosen].T, x, rcond=None)[0]
+        np.testing.assert_allclose(z[chosen], best, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, list])
+def test_each_row_may_have_its_own_number_of_atoms(kind: Any) -> None:
+    budgets = np.arange(200) % 7
+    codes = omp_encode(X, D, kind(budgets.tolist()), chunk=64)
+    np.testing.assert_array_equal((codes != 0).sum(axis=1), budgets)
+    for k in (1, 6):
+        np.testing.assert_allclose(codes[budgets == k], omp_encode(X[budgets == k], D, k), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_tolerance_alone_decides_how_many_atoms_a_row_has(positive: bool) -> None:
+    codes = omp_encode(X, D, tol=0.3, positive=positive)
+    assert (left(X, codes) <= 0.3 * np.square(X).sum(axis=1)).mean() > (0.95 if positive else 0.999)
+    assert len(set((codes != 0).sum(axis=1).tolist())) > 3
+
+
+def test_units_do_not_matter_to_positive_codes() -> None:
+    codes = omp_encode(X[:20], D, 6, positive=True)
+    np.testing.assert_array_equal(omp_encode(X[:20] * 2.0**600, D * 2.0**-300, 6, positive=True), codes * 2.0**900)
+
+
 def test_samples_of_zeros_have_codes_of_zeros() -> None:
     assert (omp_encode(np.zeros((3, D.shape[1])), D, 5) == 0).all()
     assert omp_encode(X[:0], D, 5).shape == (0, 300)
@@ -143,6 +195,12 @@ def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -
         ({"n_nonzero": 145}, ValueError, "^n_nonzero is 145; expected at most 144"),
         ({"n_nonzero": 0}, ValueError, "^n_nonzero is 0; expected a whole number >= 1"),
         ({"n_nonzero": 2.5}, ValueError, r"^n_nonzero is 2\.5"),
+        ({"n_nonzero": None}, ValueError, "^n_nonzero, tol and support are all None; expected one of them"),
+        ({"n_nonzero": [3] * 199}, ValueError, r"^n_nonzero has shape \(199,\) and dtype int64; expected .* \(200,\)"),
+        ({"n_nonzero": np.ones(200)}, ValueError, "^n_nonzero has shape .* dtype float64"),
+        ({"n_nonzero": [3] * 199 + [-1]}, ValueError, "^n_nonzero is -1 in row 199; expected whole numbers >= 0"),
+        ({"n_nonzero": [3] * 199 + [145]}, ValueError, "^n_nonzero is 145; expected at most 144"),
+        ({"support": np.ones((200, 300))}, ValueError, "^support has shape .* dtype float64; expected a bool"),
         ({"tol": -1.0}, ValueError, r"^tol is -1\.0; expected a finite number > 0"),
         ({"chunk": 0}, ValueError, "^chunk is 0"),
         ({"out": np.empty((200, 299))}, ValueError, "^out has shape"),

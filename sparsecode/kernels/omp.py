@@ -1,8 +1,12 @@
-"""Batch orthogonal matching pursuit, one sample after another, samples spread over threads.
+"""Orthogonal matching pursuit and least squares on given supports, with or without a sign rule; samples spread over threads.
 
 A chosen atom adds a row to a QR factorisation of the chosen atoms, kept as the correlations of its orthonormal
 directions with all atoms: the new row is one row of the Gram matrix less the rows before, all in the first-level cache,
 and bringing the residual correlations up to date takes one multiple of it. The triangular factor is read off these rows.
+
+With the sign rule it is the active-set method of Lawson & Hanson (Solving Least Squares Problems, 1974, ch. 23), which adds the
+coordinate of the steepest descent, refits and drops what would become negative: stopped at k coordinates it is non-negative
+orthogonal matching pursuit, run to its end on a given support it is non-negative least squares.
 """
 
 from __future__ import annotations
@@ -21,21 +25,87 @@ __all__ = ["pursue"]
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 64  # samples per work item of a thread
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
+TURNS = 4  # times the number of atoms: an upper limit; in exact arithmetic the active-set method terminates
+
+_jit = compiled()
 
 
-@compiled()
+@_jit
+def _project(row: Any, best: Any, directions: Any, count: Any) -> None:
+    """directions[count] = `row` less its part in the directions before: the correlations of atom `best` outside their span."""
+    direction = directions[count]
+    direction[:] = row
+    for m in range(count):
+        before = directions[m]
+        share = before[best]
+        for k in range(len(direction)):
+            direction[k] -= share * before[k]
+
+
+@_jit
+def _amplitudes(moves: Any, directions: Any, chosen: Any, count: Any, out: Any) -> None:
+    """Back substitution: directions[m][chosen[k]] is the triangular factor."""
+    for m in range(count - 1, -1, -1):
+        value = moves[m]
+        for k in range(m + 1, count):
+            value -= directions[m][chosen[k]] * out[k]
+        out[m] = value / directions[m][chosen[m]]
+
+
+@_jit
+def _kept(
+    gram: Any, corr: Any, chosen: Any, values: Any, trial: Any, count: Any, moves: Any, directions: Any, least: Any
+) -> Any:
+    """Go from `values` towards `trial` until one reaches 0, drop it and factorise the others anew; how many they are."""
+    zero = least - least
+    step, blocking = least / least, -1
+    for p in range(count):
+        if trial[p] <= zero and values[p] < step * (values[p] - trial[p]):
+            step, blocking = values[p] / (values[p] - trial[p]), p
+    if blocking < 0:
+        return count
+    first, kept = count, 0
+    for p in range(count):
+        value = values[p] + step * (trial[p] - values[p])
+        if p != blocking and value > zero:
+            chosen[kept], values[kept] = chosen[p], value
+            kept += 1
+        elif first == count:
+            first = p
+    for p in range(first, kept):
+        best = chosen[p]
+        _project(gram[best], best, directions, p)
+        direction, value = directions[p], corr[best]
+        for m in range(p):
+            value -= moves[m] * directions[m][best]
+        root = np.sqrt(direction[best])
+        for k in range(len(direction)):
+            direction[k] /= root
+        moves[p] = value / root
+    return kept
+
+
+@_jit
 def _pursue(
-    gram: Any, corr: Any, square: Any, z: Any, n_nonzero: Any, tol: Any, least: Any, alpha: Any, bits: Any, mask: Any,
-    directions: Any, chosen: Any, moves: Any,
+    gram: Any, corr: Any, square: Any, z: Any, most: Any, tol: Any, positive: Any, allowed: Any, least: Any, alpha: Any,
+    bits: Any, mask: Any, directions: Any, chosen: Any, moves: Any, values: Any, trial: Any,
 ) -> None:  # fmt: skip
     n, n_code = corr.shape
     zero = least - least
     for i in range(n):
         alpha[:] = corr[i]  # of the atoms with the residual
         left = square[i]
-        count, shut = 0, 0  # number of atoms in `chosen`, and of dependent ones after them
-        while count < n_nonzero and shut < n_code and left > tol * square[i]:
-            # Magnitudes are compared as integers, without regard to NaN, which compiles to vector instructions.
+        count, shut = 0, 0  # number of atoms in `chosen`, and with those after them that are dependent or not allowed
+        if len(allowed):
+            for j in range(n_code):
+                if not allowed[i, j]:
+                    shut += 1
+                    chosen[n_code - shut] = j
+                    alpha[j] = zero
+        turns = TURNS * n_code
+        while count < most[i] and shut < n_code and left > tol * square[i] and turns > 0:
+            turns -= 1
+            # Magnitudes (numbers, if `positive`) are compared as integers, without regard to NaN: vector instructions.
             largest = bits[0] & mask
             for j in range(n_code):
                 largest = max(largest, bits[j] & mask)
@@ -43,15 +113,10 @@ def _pursue(
             while bits[best] & mask != largest:
                 best += 1
             size = alpha[best]
-            if not size * size > least * least * square[i]:  # rounding, or NaN
+            if not size * size > least * least * square[i] or (positive and size < zero):  # rounding, or NaN
                 break
             row, direction = gram[best], directions[count]
-            direction[:] = row
-            for m in range(count):
-                before = directions[m]
-                share = before[best]
-                for k in range(n_code):
-                    direction[k] -= share * before[k]
+            _project(row, best, directions, count)
             shut += 1
             if direction[best] <= DEPENDENT * least * row[best]:
                 alpha[best] = zero
@@ -62,18 +127,35 @@ def _pursue(
                 for k in range(n_code):
                     direction[k] /= root
                     alpha[k] -= move * direction[k]
-                chosen[count], moves[count] = best, move
+                chosen[count], moves[count], values[count] = best, move, zero
                 count += 1
                 left -= move * move
+                before = count
+                while positive:
+                    _amplitudes(moves, directions, chosen, count, trial)
+                    kept = _kept(gram, corr[i], chosen, values, trial, count, moves, directions, least)
+                    if kept == count:
+                        break
+                    shut -= count - kept
+                    count = kept
+                if positive:
+                    values[:count] = trial[:count]
+                if count < before:
+                    alpha[:] = corr[i]
+                    left = square[i]
+                    for m in range(count):
+                        move, direction = moves[m], directions[m]
+                        left -= move * move
+                        for k in range(n_code):
+                            alpha[k] -= move * direction[k]
             for m in range(count):
                 alpha[chosen[m]] = zero
             for m in range(n_code - (shut - count), n_code):
                 alpha[chosen[m]] = zero
-        for m in range(count - 1, -1, -1):  # back substitution: directions[m][chosen[k]] is the triangular factor
-            value = moves[m]
-            for k in range(m + 1, count):
-                value -= directions[m][chosen[k]] * z[i, chosen[k]]
-            z[i, chosen[m]] = value / directions[m][chosen[m]]
+        if not positive:
+            _amplitudes(moves, directions, chosen, count, values)
+        for m in range(count):
+            z[i, chosen[m]] = values[m]
 
 
 def pursue(
@@ -81,29 +163,36 @@ def pursue(
     corr: NDArray[Any],
     square: NDArray[Any],
     z: NDArray[Any],
-    n_nonzero: int,
+    most: NDArray[np.int64],
     tol: float,
     threads: int,
+    *,
+    positive: bool = False,
+    allowed: NDArray[np.bool_] | None = None,
+    eps: float | None = None,
 ) -> None:
-    """Fill rows of zeros `z` with the codes of orthogonal matching pursuit.
+    """Fill rows of zeros `z` with the codes of orthogonal matching pursuit, of codes >= 0 if `positive`.
 
     `gram` [k, k] of atoms of norm one (or zero), `corr` [n, k], `square` |x|^2 [n], `z` [n, k]: C-contiguous, of one
-    float dtype. A row stops at `n_nonzero` atoms, or when |r|^2 <= `tol` |x|^2.
+    float dtype. A row stops at `most` [n] atoms, when |r|^2 <= `tol` |x|^2, or when no atom lowers its error, of those that are
+    `allowed` [n, k] (default all). `eps` is the rounding of x and of the atoms, default that of the dtype.
     """
     dtype, n_code = z.dtype, len(gram)
     gram = aligned(gram.shape, dtype, gram)
     integer = np.dtype(f"i{dtype.itemsize}")
-    mask = integer.type(np.iinfo(integer).max)  # all but the sign
-    least = np.finfo(dtype).eps
+    mask = integer.type(-1 if positive else np.iinfo(integer).max)  # all bits, or all but the sign
+    least = dtype.type(np.finfo(dtype).eps if eps is None else eps)
+    deepest = max(1, min(int(most.max(initial=0)), n_code))
 
     def solve(blocks: Iterable[slice]) -> None:
-        directions = aligned((n_nonzero, n_code), dtype)
+        directions = aligned((deepest, n_code), dtype)
         alpha = aligned((n_code,), dtype)
-        chosen, moves = np.empty(n_code + 1, np.int64), np.empty(n_nonzero, dtype)
+        chosen, (moves, values, trial) = np.empty(n_code + 1, np.int64), np.empty((3, deepest), dtype)
         for rows in blocks:
             _pursue(
-                gram, corr[rows], square[rows], z[rows], n_nonzero, dtype.type(tol), least, alpha, alpha.view(integer),
-                mask, directions, chosen, moves,
+                gram, corr[rows], square[rows], z[rows], most[rows], dtype.type(tol), positive,
+                np.empty((0, 0), np.bool_) if allowed is None else allowed[rows], least, alpha, alpha.view(integer),
+                mask, directions, chosen, moves, values, trial,
             )  # fmt: skip
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)

@@ -36,7 +36,8 @@ class PursuitPatches(Spec, tag="omp"):
         z = np.zeros((len(x), n_code), np.float32)
         # The kernel stops when |x|^2 less what is explained is 0: so much of |x|^2 is not to be explained.
         surplus = np.square(x).sum(axis=1) - np.float32((self.gain * sigma) ** 2 * n_features)
-        pursue(D @ D.T, x @ D.T, surplus, z, min(n_code, n_features), 0.0, torch.get_num_threads())
+        most = np.full(len(x), min(n_code, n_features))
+        pursue(D @ D.T, x @ D.T, surplus, z, most, 0.0, torch.get_num_threads())
         return z
 
 

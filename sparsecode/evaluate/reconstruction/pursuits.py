@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sparsecode.solvers.checks import working_dtype
+from sparsecode.solvers.omp import unit_atoms
 
 __all__ = ["greedy_codes", "refitted_codes", "spread", "strongest"]
 
@@ -53,19 +54,18 @@ def strongest(x: Float[Tensor, "n f"], D: Float[Tensor, "k f"], budgets: Int[Ten
 
 @torch.no_grad()
 def _active_set(x: Tensor, D: Tensor, budgets: Tensor, support: Tensor | None, positive: bool) -> Tensor:
-    from sparsecode.kernels.active_set import active_set  # numba is slow to import
+    """Factorised in float64 whatever x is, for supports may be large; atoms that are dependent to its rounding are passed over."""
+    from sparsecode.kernels.omp import pursue  # numba is slow to import
 
-    dtype = working_dtype(x)
-    atoms = D.detach().to("cpu", dtype)
-    gram = (atoms @ atoms.T).numpy()
-    z = torch.zeros(len(x), len(atoms), dtype=dtype)
+    atoms, inverse = unit_atoms(D.detach().to("cpu", torch.float64))
+    gram, eps = (atoms @ atoms.T).numpy(), torch.finfo(working_dtype(x)).eps
+    z = torch.zeros(len(x), len(atoms), dtype=torch.float64)
     for start in range(0, len(x), CHUNK):
         part = slice(start, start + CHUNK)
-        rows = x[part].to("cpu", dtype)
-        corr = rows @ atoms.T
-        allowed = torch.ones_like(corr, dtype=torch.bool) if support is None else support[part].cpu()
+        rows = x[part].to("cpu", torch.float64)
+        allowed = None if support is None else support[part].cpu().numpy()
         square, most = rows.square().sum(dim=1).numpy(), budgets[part].cpu().numpy()
-        active_set(
-            gram, corr.numpy(), square, z[part].numpy(), most, allowed.numpy(), positive, torch.get_num_threads()
-        )
-    return z.to(x)
+        threads = torch.get_num_threads()
+        corr = (rows @ atoms.T).numpy()
+        pursue(gram, corr, square, z[part].numpy(), most, 0.0, threads, positive=positive, allowed=allowed, eps=eps)
+    return z.mul_(inverse).to(x)
