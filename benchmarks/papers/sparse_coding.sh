@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Trainings, probe, tables and pictures of docs/papers/sparse-coding.md. Usage: sparse_coding.sh FOLDER PICTURES
+# PICTURES is a folder or .zip file of photographs for the patches (BSDS500's training set in the page), SPARSECODE_DATA the place
+# of MNIST. The same command resumes what was interrupted.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+runs=$1 pictures=$2
+all=(--over seed=31 --set 'evaluate.validation=[{"type":"scores"},{"type":"code_scale"}]' --set data.n_valid=500
+     --set data.n_test=2000 --set 'evaluate.sigmas=[0.5,1,2]' --set optim.groups.encoder.lr=0.001
+     --set optim.groups.decoder.lr=0.001 --set train.evaluate_every=0.5 --no-figures)
+small=("${all[@]}" --set model.decoder.n_hidden=256 --set 'evaluate.sigmas=[]')
+patches=("${all[@]}" --set "data.images=$pictures" --set data.n_train=20000 --set data.n_test=1000)
+weights=model.weight=1x,0.25x,0.5x,2x,4x
+
+sweep() { sparsecode sweep "${@:2}" --out "$runs/$1"; }
+sweep mnist-linear mnist-sdl mnist-vdl --over "$weights" "${all[@]}" --set train.epochs=6
+sweep mnist-free mnist-vdl "${all[@]}" --set train.epochs=6 --set model.variance=null
+sweep mnist-vdl-nl mnist-vdl-nl --over "$weights" "${small[@]}" --set train.epochs=3
+sweep mnist-sdl-nl mnist-sdl-nl --over "$weights" "${small[@]}" --set train.epochs=1
+sweep mnist-free-nl mnist-vdl-nl "${small[@]}" --set train.epochs=3 --set model.variance=null
+sweep mnist-full-nl mnist-vdl-nl "${all[@]}" --set train.epochs=2 --set train.evaluate_every=1
+sweep mnist-full-sdl-nl mnist-sdl-nl "${all[@]}" --set train.epochs=1
+sweep patches-linear patches-sdl patches-vdl "${patches[@]}" --set train.evaluate_every=2 --set train.epochs=12
+sweep patches-vdl-nl patches-vdl-nl "${patches[@]}" --set train.evaluate_every=1 --set model.decoder.n_hidden=512 --set train.epochs=6
+sweep patches-sdl-nl patches-sdl-nl "${patches[@]}" --set train.evaluate_every=1 --set model.decoder.n_hidden=512 --set train.epochs=3
+
+cd "$runs"
+sparsecode probe mnist-linear/mnist-sdl_weight=1.96_* mnist-full-sdl-nl/mnist-sdl-nl_* mnist-linear/mnist-vdl_weight=7.84_* mnist-full-nl/mnist-vdl-nl_* \
+    --references pixels pca --out probe --force
+python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl patches-linear patches-vdl-nl \
+    patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json
