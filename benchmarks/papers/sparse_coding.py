@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ SCORES = ("psnr", "explained_variance", "l0", "dead", "n_code", "n", "gap_mean")
 KINDS = ("SDL", "SDL-NL", "VDL", "VDL-NL", "free", "free-NL")
 SEED, SMALL = 31, 256  # of the curves and frontiers; hidden units of the models there
 LEVELS = (6.0, 10.0, 15.0, 20.0)  # of mean L0, for a comparison at equal sparsity
-STEPS = (220, 660)  # for one at equal length, too
+STEPS = (220, 440, 660)  # for one at equal length, too
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 SAMPLES, ATOMS = 1000, 36  # for the amplitude of an atom; of a model in the picture
 
@@ -59,7 +60,7 @@ def read_run(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
     model = config.model
     sizes = [
         {"step": record["step"]}
-        | {k.removeprefix("code_scale/"): v for k, v in record.items() if k.startswith("code_scale/")}
+        | {k.removeprefix("code_scale/"): v for k, v in record.items() if k.startswith("code_scale/encode/")}
         | {k: v for k, v in record.items() if k.split("/")[-1] in ("psnr", "l0", "dead") and "/" in k}
         for record in metrics
         if record["kind"] == "evaluate"
@@ -79,6 +80,7 @@ def read_run(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
         "epochs": config.train.epochs,
         "steps": metrics[-1]["step"],
         "seconds": next((r["seconds"] for r in reversed(metrics) if r["kind"] == "train"), None),
+        "solver_steps": statistics.fmean(r["solver_steps"] for r in metrics if r["kind"] == "train"),
         "train_deviation": next((r["deviation"] for r in reversed(metrics) if "deviation" in r), None),
         "scores": {c: {k: s[k] for k in SCORES} for c, s in measures.get("scores", {}).items()},
         "denoising": {
@@ -147,8 +149,11 @@ def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
             points = sorted((r["weight"], r["scores"][coder]) for r in runs if r["kind"] == kind)
             if not points:
                 continue
+            steps = max(r["steps"] for r in runs if r["kind"] == kind)
             l0, psnr = ([score[k] for _, score in points] for k in ("l0", "psnr"))
-            axes.plot(l0, psnr, color=colour(i), marker=mark(i), markersize=4, linewidth=1.2, label=kind)
+            axes.plot(
+                l0, psnr, color=colour(i), marker=mark(i), markersize=4, linewidth=1.2, label=f"{kind}, {steps} steps"
+            )
             for weight, score in points:
                 at = (score["l0"], score["psnr"])
                 if score["l0"] > 1.2:
@@ -221,26 +226,43 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
+def over_seeds(values: Sequence[float], form: str) -> str:
+    """Mean and, of several runs, standard deviation (n - 1)."""
+    mean = format(statistics.fmean(values), form)
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+
+
 def print_presets(runs: Sequence[dict[str, Any]]) -> None:
-    """Scores of both coders, and PSNR after denoising, of runs with their recipe's weight."""
+    """Scores of both coders, and PSNR after denoising, of runs with their recipe's weight; seeds together."""
     rows: list[list[str]] = []
     noisy: list[list[str]] = []
-    levels: dict[float, float] = {}
-    for run in runs:
-        cells = [run["data"], run["kind"], str(run["n_hidden"] or "-"), str(run["seed"]), str(run["steps"])]
-        scores = run["scores"]
-        rows.append(cells + [f"{scores[coder][k]:.4g}" for coder in CODERS for k in ("psnr", "l0", "dead")])
-        found = {c: {level["sigma"]: level for level in levels} for c, levels in run["denoising"].items()}
-        if found:
-            sigmas = found["amortised"]
-            levels = {s: level["noisy_psnr"] for s, level in sigmas.items()}
-            own = [f"{s:g}: {found['amortised'][s]['psnr']:.2f} / {found['encode'][s]['psnr']:.2f}" for s in sigmas]
-            noisy.append(cells + [f"{s:g}: {levels[s]:.2f}" for s in sigmas] + own)
-    heads = ["data", "model", "hidden", "seed", "steps"]
-    print("\n## Presets\n\n" + markdown([*heads, *(f"{c} {q}" for c in CODERS for q in ("PSNR", "L0", "dead"))], rows))
-    if noisy:
-        names = [*(f"noisy {i}" for i in range(3)), *(f"encoder / solved {i}" for i in range(3))]
-        print("\n## Denoising\n\n" + markdown([*heads, *names], noisy))
+    sigmas: list[float] = []
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in sorted(runs, key=lambda r: (r["data"], KINDS.index(r["kind"]))):
+        groups.setdefault((run["data"], run["kind"], run["n_hidden"] or "-", run["steps"]), []).append(run)
+    for key, group in groups.items():
+        cells = [*map(str, key), ", ".join(str(run["seed"]) for run in group)]
+        for coder in CODERS:
+            values = {k: [run["scores"][coder][k] for run in group] for k in ("psnr", "l0", "dead")}
+            cells += [over_seeds(values[k], form) for k, form in (("psnr", ".2f"), ("l0", ".1f"), ("dead", ".3g"))]
+        rows.append(cells)
+        levels = [run["denoising"] for run in group if run["denoising"]]
+        if not levels:
+            continue
+        if key[0] not in (row[0] for row in noisy):
+            sigmas = [level["sigma"] for level in levels[0]["encode"]]
+            noisy.append(
+                [key[0], "noisy input", "", "", *(f"{level['noisy_psnr']:.2f}" for level in levels[0]["encode"])]
+            )
+        pairs = [
+            [over_seeds([one[coder][i]["psnr"] for one in levels], ".2f") for coder in ("amortised", "encode")]
+            for i in range(len(sigmas))
+        ]
+        noisy.append([*map(str, key), *(" / ".join(pair) for pair in pairs)])
+    heads = ["data", "model", "hidden", "steps"]
+    scores = [f"{coder}: {k}" for coder in CODERS for k in ("PSNR", "L0", "dead")]
+    print("\n## Presets\n\n" + markdown([*heads, "seeds", *scores], rows))
+    print("\n## Denoising\n\n" + markdown([*heads, *(f"sigma {sigma:g}" for sigma in sigmas)], noisy))
 
 
 def print_collapse(runs: Sequence[dict[str, Any]]) -> None:
@@ -257,8 +279,8 @@ def print_collapse(runs: Sequence[dict[str, Any]]) -> None:
         rows.append(
             [run["kind"], f"{run['weight']:.3g}", f"{first['step']} to {last['step']}", *changes, held, encoder]
         )
-    heads = ["model", "weight", "steps", "norm", "deviation", "atom norm", "dead", "PSNR"]
-    heads += ["deviation in training", "encoder L0, dead"]
+    heads = ["model", "weight", "steps", "norm", "standard deviation", "norm of atoms", "dead of 128", "PSNR"]
+    heads += ["deviation in training", "encoder: L0, dead"]
     print("\n## Collapse\n\n" + markdown(heads, rows))
 
 
@@ -286,7 +308,7 @@ def print_frontier(runs: Sequence[dict[str, Any]]) -> None:
             cells = [f"{score[k]:.4g}" for score in scores for k in ("l0", "psnr")]
             rows.append([kind, str(run["steps"]), f"{run['weight']:.3g}", *cells])
         equal.append(["test, end", kind, *at_equal([r["scores"] for r in points])])
-    heads = [f"{c} {q}" for c in CODERS for q in ("L0", "PSNR")]
+    heads = [f"{c}: {q}" for c in CODERS for q in ("L0", "PSNR")]
     print("\n## Frontier\n\n" + markdown(["model", "steps", "weight", *heads], rows))
     for step in STEPS:
         for kind in KINDS[:4]:
@@ -299,7 +321,7 @@ def print_frontier(runs: Sequence[dict[str, Any]]) -> None:
             ]
             if len(scores) > 1:
                 equal.append([f"validation, step {step}", kind, *at_equal(scores)])
-    print("\n" + markdown(["scored", "model", *(f"{c} at L0 {at:g}" for c in CODERS for at in LEVELS)], equal))
+    print("\n" + markdown(["scored", "model", *(f"{c}, L0 {at:g}" for c in CODERS for at in LEVELS)], equal))
 
 
 def read_probe(path: Path, kinds: dict[str, str]) -> list[dict[str, Any]]:
@@ -330,6 +352,15 @@ def print_probe(results: Sequence[dict[str, Any]]) -> None:
     print("\n## Few labels\n\n" + markdown(["features", *map(str, counts)], rows))
 
 
+def rounded(value: Any) -> Any:
+    """The same with five digits of every float."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def main() -> None:
     """Read the command line; write, draw, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -339,7 +370,7 @@ def main() -> None:
     runs = [run for folder in asked.sweeps for run in read_sweep(folder)]
     paths = {run["run"]: folder / run["run"] for folder in asked.sweeps for run in read_sweep(folder)}
     probes = read_probe(asked.probe, {run["run"]: run["kind"] for run in runs}) if asked.probe else []
-    save("papers-sparse-coding", {"runs": runs, "probe": probes})
+    save("papers-sparse-coding", rounded({"runs": runs, "probe": probes}))
     print_presets([r for r in runs if r["finished"] and preset(r)])
     figures: dict[str, Figure] = {}
     digits = [r for r in runs if r["data"] == "MNIST" and r["seed"] == SEED and r["n_hidden"] in (None, SMALL)]
