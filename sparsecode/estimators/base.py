@@ -18,9 +18,11 @@ from torch import Tensor
 from sparsecode.init_from import model_at
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import save_model
+from sparsecode.ops.csr import CSRRows
 from sparsecode.version import __version__
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 else:
     try:  # from scikit-learn 1.9 on
@@ -37,6 +39,7 @@ else:
 
 __all__ = ["Array", "FitTask", "SparseTransformer", "like_input", "with_callbacks"]
 
+CHUNK = 2048  # rows encoded together for sparse output
 Array = Any  # a NumPy array, or a torch tensor under scikit-learn's array API dispatch
 
 
@@ -49,6 +52,13 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
     @abstractmethod
     def _codes(self, x: Array) -> Array:
         """Codes of checked samples."""
+
+    def _sparse_codes(self, x: Array) -> csr_array:
+        """Codes of checked samples; those of `CHUNK` rows at a time are dense."""
+        kept = CSRRows(self._n_features_out, torch.float32)
+        for start in range(0, len(x), CHUNK):
+            kept.append(torch.as_tensor(self._codes(x[start : start + CHUNK])).cpu())
+        return kept.result()
 
     @abstractmethod
     def _samples(self, z: Array) -> Array:
@@ -78,8 +88,8 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         `scipy.sparse.csr_array` with `sparse_output`.
         """
         check_is_fitted(self)
-        z = self._codes(self._checked(X, "transform"))
-        return _csr(z) if self.sparse_output else like_input(z, X)
+        x = self._checked(X, "transform")
+        return self._sparse_codes(x) if self.sparse_output else like_input(self._codes(x), X)
 
     def inverse_transform(self, X: Array) -> Array:
         """Samples [n_samples, n_features] that codes X [n_samples, n_components] decode to, in the units of the data."""
@@ -227,9 +237,3 @@ def like_input(result: Array, X: Array) -> Array:
         return torch.as_tensor(result).to(X.device)
     space = getattr(X, "__array_namespace__", None)
     return result if space is None else space().asarray(_as_numpy(result), device=X.device)
-
-
-def _csr(z: Array) -> Any:
-    from scipy.sparse import csr_array
-
-    return csr_array(z.cpu().numpy() if isinstance(z, Tensor) else z)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sparsecode.estimators.base import Array, SparseTransformer, like_input
 from sparsecode.models.base import AbstractSparseModel
@@ -14,10 +15,14 @@ from sparsecode.models.iterative import Iterative, IterativeModel
 from sparsecode.nn.decoders import LinearDictionary
 from sparsecode.nn.normalisers import StandardiseFeatures, Whiten
 from sparsecode.ops.arrays import matrix, native
+from sparsecode.ops.csr import CSR, scipy_csr
 from sparsecode.penalties import L1, Proximal
 from sparsecode.records import Solution
 from sparsecode.solvers.encode import sparse_encode
 from sparsecode.solvers.omp import omp_encode
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["DictionaryTransformer", "SparseCoder"]
 
@@ -45,13 +50,17 @@ class DictionaryTransformer(SparseTransformer):
     def _scale(self) -> Array:
         return self.scale_
 
-    def _codes(self, x: Array) -> Array:
+    def _codes(self, x: Array, out: Any = None) -> Array:
         x = self._scaled(x)
         if self.n_nonzero is None:
-            return self._solved(x).z
-        return omp_encode(x, self._like(self.components_, x), self.n_nonzero)
+            return self._solved(x, out).z
+        return omp_encode(x, self._like(self.components_, x), self.n_nonzero, out=out)
 
-    def _solved(self, x: Array) -> Solution[Any]:
+    def _sparse_codes(self, x: Array) -> csr_array:
+        codes = self._codes(x, CSR)
+        return scipy_csr(codes) if isinstance(codes, Tensor) else codes
+
+    def _solved(self, x: Array, out: Any = None) -> Solution[Any]:
         return sparse_encode(
             x,
             self._like(self.components_, x),
@@ -60,6 +69,7 @@ class DictionaryTransformer(SparseTransformer):
             penalty=self.penalty,
             tol=self.tol,
             max_steps=self.max_steps,
+            out=out,
             return_solution=True,
         )
 

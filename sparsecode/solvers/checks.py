@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.ops.arrays import matrix, native, overlap, overlaps_itself
+from sparsecode.ops.csr import CSR, CSRRows
 from sparsecode.ops.memory import require_memory
 from sparsecode.solvers.observed import checked_mask, checked_missing, filled
 from sparsecode.solvers.scaling import lost
@@ -32,7 +33,7 @@ CHUNK = 2048
 
 
 class Problem(NamedTuple):
-    """Samples, atoms in the dtype and on the device of the solver, and the array that receives the codes."""
+    """Samples, atoms in the dtype and on the device of the solver, and what receives the codes: an array, or `CSRRows`."""
 
     x: Any
     atoms: Tensor
@@ -53,6 +54,9 @@ class Problem(NamedTuple):
 
     def write(self, part: slice, z: Tensor) -> Tensor | None:
         """Store codes in `out`; returns a mask [b] of rows whose largest value is no normal number there, if any can be."""
+        if isinstance(self.codes, CSRRows):
+            stored = self.codes.append(z)
+            return lost(z, stored) if stored.dtype.itemsize == 2 else None
         if isinstance(self.codes, Tensor):
             self.codes[part] = z
         else:
@@ -60,6 +64,10 @@ class Problem(NamedTuple):
                 self.codes[part] = z.numpy()
         half = self.codes.dtype.itemsize == 2
         return lost(z, torch.as_tensor(native(self.codes[part])).to(z.device)) if half else None
+
+    def result(self) -> Any:
+        """The codes, when all rows are written."""
+        return self.codes.result() if isinstance(self.codes, CSRRows) else self.codes
 
 
 def prepare(
@@ -94,8 +102,14 @@ def prepare(
             )
     chunk = CHUNK if chunk is None else whole("chunk", chunk)
     start = None if z0 is None else like("z0", z0, x, len(atoms))
-    if out is None:
-        return Problem(x, atoms, _empty(x, (len(x), len(atoms)), x.dtype), chunk, start, mask, nan_is_missing)
+    if isinstance(out, str) and out != CSR:
+        raise ValueError(f"out is {out!r}; expected {CSR!r} or an array to write to")
+    if out is None or isinstance(out, str):
+        n_code, on = len(atoms), device if isinstance(x, Tensor) else None
+        kept = (
+            _empty(x, (len(x), n_code), x.dtype) if out is None else CSRRows(n_code, x.dtype if on else atoms.dtype, on)
+        )
+        return Problem(x, atoms, kept, chunk, start, mask, nan_is_missing)
     codes = like("out", out, x, len(atoms))
     if overlaps_itself(codes):
         raise ValueError("out has entries that share memory (an expanded or broadcast array); expected one of its own")

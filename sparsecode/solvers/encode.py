@@ -69,6 +69,46 @@ def sparse_encode(
     progress: bool = ...,
     return_solution: Literal[True],
 ) -> Solution[A]: ...
+@overload
+def sparse_encode(
+    x: NDArray[Any] | Tensor,
+    D: NDArray[Any] | Tensor,
+    alpha: float,
+    *,
+    positive: bool = ...,
+    penalty: Proximal | None = ...,
+    solver: Solver | None = ...,
+    tol: float = ...,
+    max_steps: int | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
+    sample_weight: NDArray[Any] | Tensor | Sequence[float] | None = ...,
+    z0: NDArray[Any] | Tensor | None = ...,
+    out: Literal["csr"],
+    chunk: int | None = ...,
+    progress: bool = ...,
+    return_solution: Literal[False] = ...,
+) -> Any: ...
+@overload
+def sparse_encode(
+    x: NDArray[Any] | Tensor,
+    D: NDArray[Any] | Tensor,
+    alpha: float,
+    *,
+    positive: bool = ...,
+    penalty: Proximal | None = ...,
+    solver: Solver | None = ...,
+    tol: float = ...,
+    max_steps: int | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
+    sample_weight: NDArray[Any] | Tensor | Sequence[float] | None = ...,
+    z0: NDArray[Any] | Tensor | None = ...,
+    out: Literal["csr"],
+    chunk: int | None = ...,
+    progress: bool = ...,
+    return_solution: Literal[True],
+) -> Solution[Any]: ...
 def sparse_encode(
     x: Any,
     D: Any,
@@ -112,7 +152,8 @@ def sparse_encode(
     sample_weight: numbers >= 0 [n] that multiply the rows' objectives, in a `Solution`. They multiply both terms and so
         change neither codes nor gaps. To weigh the first term alone, divide alpha by them.
     z0: codes to start from [n, n_code], default zeros.
-    out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too).
+    out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too); or "csr" for
+        codes that stay sparse: only `chunk` rows of them are ever dense.
     chunk: rows solved together, default 2048; changes speed, not results.
     progress: show a progress bar.
     return_solution: return a `Solution` (codes, objective, gap, steps, converged per row) instead of codes.
@@ -120,7 +161,8 @@ def sparse_encode(
     Returns
     -------
     Codes [n, n_code], in the array type, dtype and device of `x`; half precision is solved in float32, and the
-    certificate is that of the codes before they are rounded to it. Units do not matter: the codes of 2^a x and 2^b D at
+    certificate is that of the codes before they are rounded to it. With `out="csr"` a `scipy.sparse.csr_array` (float32 for
+    float16) or, for tensors, one of layout `torch.sparse_csr`. Units do not matter: the codes of 2^a x and 2^b D at
     2^(a + b) alpha are 2^(a - b) times those of x and D (bit for bit from coordinate descent) as far as the dtype reaches. A code whose largest value
     overflows, or is no normal number of the dtype, has an infinite gap, is not `converged` and raises a ConvergenceWarning.
     `objective` is 0 or infinite where it leaves the range of the dtype.
@@ -135,7 +177,7 @@ def sparse_encode(
     beside x and D, one atom beside another); the message names the argument.
     """
     problem = prepare(x, D, out, chunk, z0, mask, missing)
-    x, atoms, codes, z0 = problem.x, problem.atoms, problem.codes, problem.z0
+    x, atoms, z0 = problem.x, problem.atoms, problem.z0
     share = checked_weight(sample_weight, x)
     is_torch = isinstance(x, Tensor)
     alpha, tol = above_zero("alpha", alpha), above_zero("tol", tol)
@@ -172,6 +214,7 @@ def sparse_encode(
     joined = [torch.cat([p[i] for p in parts] or [atoms.new_zeros(0, dtype=k)]) for i, k in enumerate(kinds, start=1)]
     if share is not None:
         joined[0] = joined[0] * torch.from_numpy(share).to(joined[0])
+    codes = problem.result()
     result = Solution(codes, *(joined if is_torch else [part.numpy() for part in joined]))
     measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
     fixed = getattr(solver, "step_size", None) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -19,19 +19,45 @@ __all__ = ["omp_encode", "unit_atoms"]
 A = TypeVar("A", NDArray[Any], Tensor)
 
 
-@torch.no_grad()
+@overload
 def omp_encode(
     x: A,
+    D: NDArray[Any] | Tensor,
+    n_nonzero: int | NDArray[Any] | Tensor | Sequence[int] | None = ...,
+    *,
+    tol: float | None = ...,
+    positive: bool = ...,
+    support: NDArray[np.bool_] | Tensor | None = ...,
+    out: A | None = ...,
+    chunk: int | None = ...,
+    progress: bool = ...,
+) -> A: ...
+@overload
+def omp_encode(
+    x: NDArray[Any] | Tensor,
+    D: NDArray[Any] | Tensor,
+    n_nonzero: int | NDArray[Any] | Tensor | Sequence[int] | None = ...,
+    *,
+    tol: float | None = ...,
+    positive: bool = ...,
+    support: NDArray[np.bool_] | Tensor | None = ...,
+    out: Literal["csr"],
+    chunk: int | None = ...,
+    progress: bool = ...,
+) -> Any: ...
+@torch.no_grad()
+def omp_encode(
+    x: Any,
     D: NDArray[Any] | Tensor,
     n_nonzero: int | NDArray[Any] | Tensor | Sequence[int] | None = None,
     *,
     tol: float | None = None,
     positive: bool = False,
     support: NDArray[np.bool_] | Tensor | None = None,
-    out: A | None = None,
+    out: Any = None,
     chunk: int | None = None,
     progress: bool = False,
-) -> A:
+) -> Any:
     """Codes of the rows of `x` with at most `n_nonzero` atoms of `D` each, by orthogonal matching pursuit.
 
     Per row: choose the atom that correlates most with the residual, j = argmax |d_j . r| / |d_j|; refit all chosen atoms,
@@ -48,7 +74,8 @@ def omp_encode(
     tol: a row stops early when |x - z D|^2 <= tol * |x|^2; default: only when nothing but rounding is left.
     positive: hold codes to z >= 0.
     support: atoms that each row may use [n, n_code], bool; default all.
-    out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too).
+    out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too); or "csr" for
+        codes that stay sparse, as in `sparse_encode`.
     chunk: rows solved together, default 2048; changes speed, not results.
     progress: show a progress bar.
 
@@ -106,7 +133,7 @@ def omp_encode(
         from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import
 
         warnings.warn(out_of_range(n_gone, x, fixed_step=False), ConvergenceWarning, stacklevel=2)
-    return problem.codes
+    return problem.result()
 
 
 def unit_atoms(atoms: Tensor) -> tuple[Tensor, Tensor]:
