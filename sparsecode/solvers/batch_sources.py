@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.rng import generator
 from sparsecode.solvers.checks import refuse_not_finite
+from sparsecode.solvers.observed import checked_mask, checked_weight, filled
 
-__all__ = ["Array", "Rows", "Source", "array_source", "checked", "refuse_too_small", "stream_source"]
+__all__ = ["Array", "Observed", "Rows", "Source", "array_source", "checked", "refuse_too_small", "stream_source"]
 
 Array = NDArray[Any] | Tensor
 
@@ -24,10 +25,35 @@ EPOCHS, STEPS = 10.0, 300
 
 
 class Rows(NamedTuple):
-    """A batch, and the name of its i-th row in messages."""
+    """A batch, the name of its i-th row in messages, and what `mask` and `sample_weight` say of it."""
 
     x: Array
     name: Callable[[int], str]
+    mask: Any = None
+    weight: NDArray[np.float64] | None = None
+
+
+class Observed(NamedTuple):
+    """A checked batch [b, n_features], 0 where it is not observed; where that is, if not everywhere; weights [b] if not 1."""
+
+    x: Tensor
+    observed: Tensor | None
+    weight: Tensor | None
+
+    def completed(self, z: Tensor, atoms: Tensor) -> tuple[Tensor, Tensor]:
+        """What statistics take: samples with z D in place of missing entries, and codes, both times sqrt(weight)."""
+        x = self.x if self.observed is None else torch.where(self.observed, self.x, z @ atoms)
+        if self.weight is None:
+            return x, z
+        root = self.weight.sqrt()[:, None]
+        return x * root, z * root
+
+    def mean(self, values: Tensor) -> float:
+        """The weighted mean of values [b]; 0 where all weights are."""
+        if self.weight is None:
+            return float(values.mean())
+        total = float(self.weight.sum())
+        return float((self.weight * values).sum()) / total if total else 0.0
 
 
 class Source(NamedTuple):
@@ -40,10 +66,12 @@ class Source(NamedTuple):
 
 
 def array_source(
-    x: Array, batch_size: int, seed: int, start: int, epochs: float | None, max_steps: int | None
-) -> Source:
+    x: Array, batch_size: int, seed: int, start: int, epochs: float | None, max_steps: int | None,
+    mask: Any = None, sample_weight: Any = None,
+) -> Source:  # fmt: skip
     """Batches of `x` in an order that is a function of (seed, step), from step `start` on."""
     x = matrix("x", x)
+    mask, weight = checked_mask(mask, x), checked_weight(sample_weight, x)
     n = len(x)
     if n < 2:
         raise ValueError(f"x has {n} rows; expected at least 2 samples")
@@ -55,7 +83,8 @@ def array_source(
 
     def pick(rows: NDArray[np.int64]) -> Rows:
         taken = x[torch.from_numpy(rows).to(x.device)] if isinstance(x, Tensor) else x[rows]
-        return Rows(taken, lambda i: f"row {rows[i]}")
+        observed = None if mask is None else mask[torch.from_numpy(rows) if isinstance(mask, Tensor) else rows]
+        return Rows(taken, lambda i: f"row {rows[i]}", observed, None if weight is None else weight[rows])
 
     def batches() -> Iterator[Rows]:
         order = np.empty(0, np.int64)
@@ -76,19 +105,32 @@ def array_source(
     return Source(batches(), total, x, candidates)
 
 
-def stream_source(stream: Iterable[Array], epochs: float | None, max_steps: int | None) -> Source:
-    """The batches of the stream, at most `max_steps`."""
+def stream_source(
+    stream: Iterable[Array], epochs: float | None, max_steps: int | None, mask: Any = None, sample_weight: Any = None
+) -> Source:
+    """The batches of the stream, at most `max_steps`, each with that of `mask` and `sample_weight`, if given."""
     if not isinstance(stream, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not check types
         raise TypeError(f"x is a {type(stream).__name__}; expected an array, a tensor or an iterable of batches")
     if epochs is not None:
         raise ValueError("epochs is given for a stream, which is read once; expected max_steps or neither")
+
+    beside = {"mask": _batches_of("mask", mask), "sample_weight": _batches_of("sample_weight", sample_weight)}
+
+    def next_of(name: str, number: int) -> Any:
+        values = beside[name]
+        value = None if values is None else next(values, None)
+        if values is not None and value is None:
+            raise ValueError(f"{name} ends after {number} batches; expected an array for each batch of x")
+        return value
 
     def named() -> Iterator[Rows]:
         for number, batch in enumerate(stream):
             rows = matrix(f"batch {number} of x", batch)
             if not len(rows):
                 raise ValueError(f"batch {number} of x has no rows; expected samples")
-            yield Rows(rows, lambda i, number=number: f"row {i} of batch {number}")
+            observed = checked_mask(next_of("mask", number), rows)
+            weight = checked_weight(next_of("sample_weight", number), rows, zeros=True)
+            yield Rows(rows, lambda i, number=number: f"row {i} of batch {number}", observed, weight)
 
     batches = named()
     first = next(batches, None)
@@ -114,13 +156,23 @@ def stream_source(stream: Iterable[Array], epochs: float | None, max_steps: int 
     return Source(itertools.islice(after_candidates(), max_steps), max_steps, first.x, candidates)
 
 
-def checked(rows: Rows, like: Tensor) -> Tensor:
-    """The batch as a tensor of the atoms' dtype and device. Raises ValueError for other widths, NaN and too large values."""
+def _batches_of(name: str, values: Any) -> Iterator[Any] | None:
+    if values is None:
+        return None
+    if hasattr(values, "__array__") or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name} is a {type(values).__name__} beside a stream; expected an iterable of arrays, one for each batch of x"
+        )
+    return iter(cast("Iterable[Any]", values))
+
+
+def checked(rows: Rows, like: Tensor, nan_is_missing: bool) -> Observed:
+    """The batch as tensors of the atoms' dtype and device. Raises ValueError for other widths, NaN and too large values."""
     if rows.x.shape[1] != like.shape[1]:
         raise ValueError(f"{rows.name(0)} of x has {rows.x.shape[1]} features; expected {like.shape[1]} as before")
-    x = torch.as_tensor(native(rows.x)).to(like)
+    x, observed = filled(torch.as_tensor(native(rows.x)).to(like), rows.mask, nan_is_missing)
     refuse_not_finite(x, rows.name, squares=True)
-    return x
+    return Observed(x, observed, None if rows.weight is None else torch.from_numpy(rows.weight).to(like))
 
 
 def refuse_too_small(x: Tensor, name: Callable[[int], str], least: float) -> None:

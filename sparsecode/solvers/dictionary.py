@@ -20,6 +20,8 @@ from sparsecode.solvers.batch_sources import Array, Rows, Source, array_source, 
 from sparsecode.solvers.checks import above_zero, refuse_too_many, whole, working_dtype
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver, solve
+from sparsecode.solvers.missing import solve_observed
+from sparsecode.solvers.observed import checked_missing
 from sparsecode.solvers.scaling import reach
 
 __all__ = ["DictionaryFit", "learn_dictionary"]
@@ -60,6 +62,9 @@ def learn_dictionary(
     tol: float = 1e-2,
     seed: int = 0,
     solver: Solver | None = None,
+    mask: Any = None,
+    missing: str | None = None,
+    sample_weight: Any = None,
     resume: DictionaryFit[Any] | None = None,
     progress: bool = False,
     callback: Callable[[DictionaryFit[Any]], object] | None = None,
@@ -70,6 +75,11 @@ def learn_dictionary(
     a batch under the present atoms, running statistics A <- forgetting A + Z^T Z and B <- forgetting B + Z^T X, then
     one pass of d_j <- project(d_j + (b_j - a_j D) / a_jj) over the atoms.
     Source: Mairal, Bach, Ponce & Sapiro, JMLR 2010.
+
+    With missing entries the first term is 1/2 |m_i (x_i - z_i D)|_2^2, codes are its minimisers, and B takes
+    m_i x_i + (1 - m_i) z_i D in place of x_i, D the present atoms: 1/2 |m_i x_i + (1 - m_i) z_i D - z_i D'|^2 is never below
+    1/2 |m_i (x_i - z_i D')|^2 and equal at D' = D, so that atoms that lower it lower the objective of what is observed. With
+    sample_weight w_i, the mean is weighted, A gets sum_i w_i z_i^T z_i and B sum_i w_i z_i^T x_i.
 
     Parameters
     ----------
@@ -89,6 +99,8 @@ def learn_dictionary(
     tol: a code stops at this duality gap relative to 1/2 |x|^2. Atoms need no exact codes: for whitened data 0.1 will do.
     seed: of the order and of the first atoms; nothing else is random.
     solver: as in `sparse_encode`.
+    mask, missing: which entries of x are observed, as in `sparse_encode`. sample_weight: numbers >= 0 [n]. Of a stream
+        mask and sample_weight are iterables of arrays, one for each batch.
     resume: an earlier result to learn on from, with the same x (order and epochs go on) or new data.
     progress: show a progress bar.
     callback: called after each step with the result so far; a true answer ends the learning. Its arrays are
@@ -123,14 +135,15 @@ def learn_dictionary(
     constraint = UnitNorm() if constraint is None else constraint
 
     done = 0 if resume is None else resume.steps
+    nan_is_missing = checked_missing(missing)
     if hasattr(x, "__array__") or hasattr(x, "toarray"):  # arrays, tensors and data frames; sparse matrices are refused
-        source = array_source(cast("Array", x), batch_size, seed, done, epochs, max_steps)
+        source = array_source(cast("Array", x), batch_size, seed, done, epochs, max_steps, mask, sample_weight)
     else:
-        source = stream_source(x, epochs, max_steps)
+        source = stream_source(x, epochs, max_steps, mask, sample_weight)
     dtype = working_dtype(source.first)
     refuse_too_many(n_code, dtype)
     if resume is None:
-        atoms = _first_atoms(source, init, n_code, seed)
+        atoms = _first_atoms(source, init, n_code, seed, nan_is_missing)
         constraint.apply_(atoms)
         now = _Point(Statistics.of(atoms), 0, 0)
         history: list[float] = []
@@ -150,20 +163,26 @@ def learn_dictionary(
 
     try:
         for rows in _track(source, progress):
-            batch = checked(rows, now.state.atoms)
+            samples = checked(rows, now.state.atoms, nan_is_missing)
+            batch = samples.x
             if narrow:
                 refuse_too_small(batch, rows.name, alpha / radius)
             energy = QuadraticEnergy(batch, now.state.atoms, penalty, alpha)
-            found = solve(energy, solver, batch.new_zeros(len(batch), n_code), max_steps=CODE_STEPS, tol=tol)
-            history[now.steps :] = [float(found.objective.mean())]
+            start = batch.new_zeros(len(batch), n_code)
+            if samples.observed is None:
+                found = solve(energy, solver, start, max_steps=CODE_STEPS, tol=tol)
+            else:
+                found = solve_observed(energy, samples.observed, solver, start, max_steps=CODE_STEPS, tol=tol)
+            history[now.steps :] = [samples.mean(found.objective)]
+            x_seen, z_seen = samples.completed(found.z, now.state.atoms)
             # A copy is updated and bound at once, so that an interrupt at any point leaves the last whole step.
             for new, old in zip(spare, now.state, strict=True):
                 new.copy_(old)
-            gather_(spare, batch, found.z, at(forgetting, now.steps))
+            gather_(spare, x_seen, z_seen, at(forgetting, now.steps))
             if not used:
                 used = not bool(spare.idle.all())  # an atom with a code in this batch has waited for 0 batches
                 most = max(most, 0.0 if used else _critical_weight(energy))
-            replaced = now.replaced + replace_idle_(spare, batch, found.z, constraint, patience)
+            replaced = now.replaced + replace_idle_(spare, x_seen, z_seen, constraint, patience)
             update_(spare, constraint)
             spare, now = now.state, _Point(spare, replaced, now.steps + 1)
             if callback is not None and callback(result(finished=True)):
@@ -215,8 +234,10 @@ class _Point(NamedTuple):
     steps: int
 
 
-def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, seed: int) -> Tensor:
-    """The atoms of `init`, or nonzero samples in a random order."""
+def _first_atoms(
+    source: Source, init: Literal["samples"] | Array, n_code: int, seed: int, nan_is_missing: bool
+) -> Tensor:
+    """The atoms of `init`, or nonzero samples in a random order, with the mean of their batch where they are not observed."""
     like = torch.empty(0, source.first.shape[1], dtype=working_dtype(source.first))
     like = like.to(source.first.device) if isinstance(source.first, Tensor) else like
     if not isinstance(init, str):
@@ -240,8 +261,11 @@ def _first_atoms(source: Source, init: Literal["samples"] | Array, n_code: int, 
         raise ValueError(f"init is {init!r}; expected 'samples' or an array of atoms [n_code, n_features]")
     pool = like
     for rows in source.candidates(n_code):
-        batch = checked(rows, like)
-        pool = torch.cat([pool, batch[batch.square().sum(dim=1) >= torch.finfo(batch.dtype).tiny]])
+        batch, observed, weight = checked(rows, like, nan_is_missing)
+        kept = batch.square().sum(dim=1) >= torch.finfo(batch.dtype).tiny
+        if observed is not None:
+            batch = torch.where(observed, batch, batch.sum(dim=0) / observed.sum(dim=0).clamp(min=1))
+        pool = torch.cat([pool, batch[kept if weight is None else kept & (weight > 0)]])
         if len(pool) >= n_code:
             break
     if len(pool) < n_code:

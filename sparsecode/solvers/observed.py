@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = ["checked_mask", "checked_missing", "checked_weight", "filled"]
@@ -36,8 +37,8 @@ def checked_mask(mask: Any, x: Any) -> Any:
     return plain
 
 
-def checked_weight(sample_weight: Any, x: Any) -> Any:
-    """`sample_weight` as an array or tensor of one number >= 0 per row of x, not all 0, or None. ValueError otherwise."""
+def checked_weight(sample_weight: Any, x: Any, zeros: bool = False) -> NDArray[np.float64] | None:
+    """`sample_weight` as an array of one number >= 0 per row of x, not all 0 unless `zeros`, or None. ValueError otherwise."""
     if sample_weight is None:
         return None
     weight = sample_weight.detach().cpu().numpy() if isinstance(sample_weight, Tensor) else np.asarray(sample_weight)
@@ -50,7 +51,7 @@ def checked_weight(sample_weight: Any, x: Any) -> Any:
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(f"sample_weight is {weight[row]:g} in row {row}; expected finite numbers >= 0")
-    if len(weight) and not weight.any():
+    if len(weight) and not zeros and not weight.any():
         raise ValueError("sample_weight is 0 in all rows; expected a number > 0 in one at least")
     return weight
 
