@@ -1,0 +1,146 @@
+"""Pictures of docs/papers/sparse-coding.md, from the records that `sparse_coding.py` reads and from the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from sparsecode.evaluate.reconstruction.denoising import add_noise
+from sparsecode.ops.rng import generator
+from sparsecode.plots import accuracy_curves
+from sparsecode.plots.style import colour, mark
+from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
+from sparsecode.runs import RunFolder
+
+CODERS = {"encode": "codes that are solved for", "amortised": "codes of the LISTA encoder"}
+KINDS = ("SDL", "SDL-NL", "VDL", "VDL-NL", "free", "free-NL")
+TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+SAMPLES, ATOMS = 1000, 36  # for the amplitude of an atom; of a model in the picture
+
+
+def collapse_figure(runs: Sequence[dict[str, Any]]) -> Figure:
+    """Norm and standard deviation of codes, and norm of atoms, against the training step: a line per kind, a column per quantity."""
+    rows = {"linear decoder": ("SDL", "VDL", "free"), "one hidden layer": ("SDL-NL", "VDL-NL", "free-NL")}
+    quantities = {
+        "encode/norm": "mean norm of codes",
+        "encode/deviation": "mean standard deviation of codes",
+        "encode/atom_norm": "mean norm of decoded unit codes",
+    }
+    words = {"SDL": "unit norms", "VDL": "variance term", "free": "neither"}
+    figure = Figure(figsize=(12.5, 5.6), layout="constrained")
+    grid = figure.subplots(len(rows), len(quantities) + 1, squeeze=False, width_ratios=(1, 1, 1, 0.7))
+    for axes_row, (title, kinds) in zip(grid, rows.items(), strict=True):
+        for axes, (quantity, label) in zip(axes_row, quantities.items(), strict=False):
+            for i, kind in enumerate(kinds):
+                for run in (r for r in runs if r["kind"] == kind):
+                    steps = [record["step"] for record in run["over_training"]]
+                    values = [record[quantity] for record in run["over_training"]]
+                    name = f"{kind}: {words[kind.removesuffix('-NL')]}, weight {run['weight']:.3g}"
+                    axes.plot(steps, values, color=colour(i), marker=mark(i), markersize=3, linewidth=1.2, label=name)
+            axes.set_yscale("log")
+            axes.grid(alpha=0.3)
+            axes.set_xlabel("step", fontsize=9)
+            axes.set_ylabel(label, fontsize=9)
+            axes.set_title(title, fontsize=9)
+            axes.tick_params(labelsize=8, which="both")
+            low, high = axes.get_ylim()
+            axes.set_yticks([t for t in TICKS if low <= t <= high])
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+        axes_row[-1].set_axis_off()
+        axes_row[-1].legend(*axes_row[0].get_legend_handles_labels(), fontsize=8, loc="center left", frameon=False)
+    figure.suptitle("MNIST, 500 validation digits, codes that are solved for", fontsize=10)
+    return figure
+
+
+def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
+    """PSNR on test digits against mean L0, a line per kind through its weights, a panel per coder."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    for axes, (coder, words) in zip(figure.subplots(1, 2), CODERS.items(), strict=True):
+        for i, kind in enumerate(KINDS[:4]):
+            points = sorted((r["weight"], r["scores"][coder]) for r in runs if r["kind"] == kind)
+            if not points:
+                continue
+            steps = max(r["steps"] for r in runs if r["kind"] == kind)
+            l0, psnr = ([score[k] for _, score in points] for k in ("l0", "psnr"))
+            axes.plot(
+                l0, psnr, color=colour(i), marker=mark(i), markersize=4, linewidth=1.2, label=f"{kind}, {steps} steps"
+            )
+            for weight, score in points:
+                at = (score["l0"], score["psnr"])
+                if score["l0"] > 1.2:
+                    axes.annotate(f"{weight:.3g}", at, (3, 3), textcoords="offset points", fontsize=7, color=colour(i))
+        axes.set_xscale("log")
+        axes.set_xlim(1.2, 60)
+        axes.set_ylim(11.5, None)
+        axes.set_xticks([t for t in TICKS if t > 1])
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("mean L0 of 128 codes", fontsize=9)
+        axes.set_ylabel("PSNR, dB", fontsize=9)
+        axes.set_title(words, fontsize=9)
+        axes.legend(fontsize=8)
+    figure.suptitle("MNIST, 2 000 test digits; numbers are penalty weights", fontsize=10)
+    return figure
+
+
+@torch.no_grad()
+def atoms_of(path: Path) -> np.ndarray:
+    """The `ATOMS` most used atoms as pictures: decode(a_j e_j) - decode(0), a_j the largest z_j of 1000 validation samples."""
+    folder = RunFolder(path)
+    model, x = folder.best_model(), folder.splits().valid.x[:SAMPLES]
+    z = model.encode(x)
+    size = z.amax(dim=0)
+    single = model.decode(torch.diag(size)) - model.decode(torch.zeros_like(z[:1]))
+    energy = z.square().mean(dim=0) * (single.square().sum(dim=1) / size.square().clamp(min=1e-12))
+    order = energy.argsort(descending=True)[:ATOMS]
+    return pictures(single[order].double().numpy(), model.shape, "atoms")
+
+
+@torch.no_grad()
+def denoising_figure(paths: dict[str, Path], sigma: float = 1.0, n: int = 14) -> Figure:
+    """Rows: test digits, the same with noise of standard deviation sigma in model space, what each model's encoder makes of them."""
+    first = RunFolder(next(iter(paths.values())))
+    clean, model = first.splits().test.take(slice(n)), first.best_model()
+    noisy = add_noise(model, clean, sigma, "input", 1.0, generator(0, "denoise", 0))
+    rows = {"clean": clean.x, f"sigma {sigma:g}": noisy}
+    for kind, path in paths.items():
+        model = RunFolder(path).best_model()
+        rows[kind] = model.denormalise(model.decode(model.coders()["amortised"](noisy)))
+    tiles = np.concatenate([pictures(x.double().numpy(), model.shape, "digits") for x in rows.values()])
+    figure = Figure(figsize=(0.62 * n, 0.6 * len(rows) + 0.1), layout="constrained")
+    axes = figure.add_subplot()
+    height = model.shape[-2] + 1
+    axes.imshow(mosaic(scaled(tiles, 0.0, 1.0), n), interpolation="nearest")
+    axes.set_yticks([height * (i + 0.5) for i in range(len(rows))], list(rows), fontsize=8)
+    axes.set_xticks([])
+    return figure
+
+
+def atoms_figure(rows: dict[str, dict[str, Path]]) -> Figure:
+    """A block of atoms per kind (columns) and data (rows), each atom over its largest magnitude: grey is 0."""
+    columns = max(len(row) for row in rows.values())
+    figure = Figure(figsize=(2.6 * columns, 2.95 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (data, paths) in zip(grid, rows.items(), strict=True):
+        for axes in axes_row:
+            axes.set_axis_off()
+        for axes, (kind, path) in zip(axes_row, paths.items(), strict=False):
+            axes.imshow(mosaic(peak_scaled(atoms_of(path)), 6), interpolation="nearest")
+            axes.set_title(f"{kind}, {data}", fontsize=9)
+    return figure
+
+
+def probe_figure(results: Sequence[dict[str, Any]]) -> Figure:
+    """Test accuracy against labels per class, a line per kind of features."""
+    lines = {
+        name: tuple([r[k] for r in results if r["features"] == name] for k in ("labels_per_class", "mean", "sd"))
+        for name in dict.fromkeys(r["features"] for r in results)
+    }
+    return accuracy_curves(lines, "mean and standard deviation over subsets of labels")
