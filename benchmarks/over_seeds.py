@@ -5,6 +5,11 @@
 
 prints a line for each group of runs that differ in their seed alone, with the numbers at these dotted places of `results.jsonl`
 as mean ± standard deviation of a sample (n - 1), and writes them with the value of every seed. Several folders may be given.
+
+    sparsecode latents runs/shapes/shapes-* --json results/latents.json
+    python benchmarks/over_seeds.py runs/shapes latents.use.active --report results/latents.json
+
+also reads what `sparsecode latents --json` wrote of these runs, at places that start with `latents`.
 """
 
 from __future__ import annotations
@@ -16,21 +21,34 @@ from pathlib import Path
 from typing import Any
 
 
-def number_at(result: dict[str, Any], place: str) -> float:
-    """The number at a dotted place. Raises KeyError naming the place if it is not there."""
+def number_at(result: dict[str, Any], place: str) -> float | None:
+    """The number at a dotted place, None where null stands there or above it. Raises KeyError naming the place if it is not there."""
     found: Any = result
     for step in place.split("."):
+        if found is None:
+            return None
         if isinstance(found, list):
             found = found[int(step)]
         elif isinstance(found, dict) and step in found:
             found = found[step]
         else:
             raise KeyError(f"{result['run']}: no {step!r} of {place!r}; choose from {', '.join(found or ())}")
-    return float(found)
+    return None if found is None else float(found)
 
 
-def rows_of(folders: list[Path], places: list[str]) -> list[dict[str, Any]]:
+def reports_of(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """The measurements in files by `sparsecode latents --json`, by the names of the runs' folders."""
+    reports: dict[str, dict[str, Any]] = {}
+    for file in files:
+        report = json.loads(file.read_text())
+        for name, path in report["runs"].items():
+            reports[Path(path).name] = {"latents": report["latents"][name]}
+    return reports
+
+
+def rows_of(folders: list[Path], places: list[str], files: list[Path]) -> list[dict[str, Any]]:
     """A row for each group of runs of the same recipe with the same changes, in the order of the files."""
+    reports = reports_of(files)
     groups: dict[str, dict[str, Any]] = {}
     for folder in folders:
         for line in (folder / "results.jsonl").read_text().splitlines():
@@ -40,8 +58,9 @@ def rows_of(folders: list[Path], places: list[str]) -> list[dict[str, Any]]:
             row = groups.setdefault(key, {"recipe": result["recipe"], "changes": changes, "seeds": [], "values": {}})
             row["seeds"].append(result["overrides"].get("seed"))
             for place in places:
-                row["values"].setdefault(place, []).append(number_at(result, place))
+                row["values"].setdefault(place, []).append(number_at(result | reports.get(result["run"], {}), place))
     for row in groups.values():
+        row["values"] = {p: v for p, v in row["values"].items() if None not in v}
         row["mean"] = {place: statistics.fmean(values) for place, values in row["values"].items()}
         row["deviation"] = {p: statistics.stdev(v) if len(v) > 1 else None for p, v in row["values"].items()}
     return list(groups.values())
@@ -51,10 +70,13 @@ def main() -> None:
     """Read the command line, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arguments", nargs="+", metavar="FOLDER or PLACE", help="folders of sweeps, then dotted places")
+    parser.add_argument(
+        "--report", type=Path, action="append", default=[], help="file by `sparsecode latents --json`; repeat for more"
+    )
     parser.add_argument("--json", type=Path, help="file to write")
     asked = parser.parse_args()
     folders = [Path(word) for word in asked.arguments if (Path(word) / "results.jsonl").is_file()]
-    rows = rows_of(folders, asked.arguments[len(folders) :])
+    rows = rows_of(folders, asked.arguments[len(folders) :], asked.report)
     for row in rows:
         changes = " ".join(f"{path}={json.dumps(value)}" for path, value in row["changes"].items())
         print(f"{row['recipe']} {changes}, seeds {', '.join(map(str, row['seeds']))}")
