@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["Accelerator", "AtomsAt", "Classifier", "DType", "NoiseUnit", "Part"]
+__all__ = ["Accelerator", "AtomsAt", "Classifier", "DType", "NoiseUnit", "Part", "WrittenFormat"]
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Part = Literal["train", "valid", "test"]
@@ -12,3 +12,4 @@ NoiseUnit = Literal["input", "range"]
 Classifier = Literal["linear", "mlp"]
 AtomsAt = Literal["maximum", "unit"]
 DType = Literal["float16", "bfloat16", "float32"]
+WrittenFormat = Literal["sparsecode", "saelens", "dictionary_learning", "sparsify", "openai", "evtimova"]

@@ -17,7 +17,7 @@ from sparsecode.data import Splits
 from sparsecode.interop.affine_sae import AffineSAE, PlainRows
 from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.equivalence import CoderRecord
-from sparsecode.interop.formats import detect, locate, read_any, refuse_what_is_there, written
+from sparsecode.interop.formats import detect, locate, read_any, refuse_what_is_there
 from sparsecode.interop.readers import read_json, write_json
 from sparsecode.interop.sparse_coder import coder_of, model_of
 from sparsecode.models.iterative import Iterative, IterativeModel
@@ -32,8 +32,6 @@ __all__ = ["convert_command"]
 def convert_command(asked: using.ConvertArguments) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
     src, dst, to, dtype, seed, like, ignore, force = asked
-    if to not in written():
-        raise UsageError(f"--to is {to!r}; expected one of {', '.join(written())}")
     if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():

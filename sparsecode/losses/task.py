@@ -24,6 +24,7 @@ class Reconstruct(Spec, tag="reconstruct"):
     """The clean sample: |x - decode(z)|^2, summed over features."""
 
     provides = ("reconstruction", "regression")
+    error_words = "|x - decode(z)|^2"
 
 
 class Predict(Spec, tag="predict"):
@@ -93,6 +94,7 @@ class Classify(Spec, tag="classify"):
 
     n_classes: Count
     needs = ("unbounded",)
+    error_words = "cross-entropy in nats"
 
     def error(self, logits: Float[Tensor, "b c"], label: Int[Tensor, " b"] | None) -> Float[Tensor, " b"]:
         """The cross-entropy per sample, in nats. Raises ValueError without labels, or for labels out of range."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated
 
 import torch
@@ -15,13 +14,13 @@ from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.amortised_parts import Decoder, Encoder
-from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.base import AbstractSparseModel, grouped
 from sparsecode.models.dense_step import dense_step
 from sparsecode.models.earlier import renamed
 from sparsecode.models.inputs import takes_samples
 from sparsecode.models.needs import brought, problems
 from sparsecode.models.sparse_start import ENTRIES, start_at_
-from sparsecode.models.sparse_step import Arithmetic, Step, made_dense_by, sparse_step
+from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step, warn_of_dense_steps
 from sparsecode.nn.activations import Activation
 from sparsecode.nn.adversarial import PGD
 from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedDictionaryModule
@@ -72,11 +71,8 @@ class Amortised(Spec, tag="amortised"):
     def objective(self) -> str:
         """A description of `energy`; for models that classify, with the cross-entropy instead of the error."""
         added = [words for term in self.terms if (words := getattr(term, "objective", None))]
-        words = "".join(f" + {term}" for term in dict.fromkeys(added))
-        if isinstance(self.task, Classify):
-            return f"cross-entropy in nats{words}"
-        error = self.task.error_words if isinstance(self.task, Predict) else "|x - decode(z)|^2"
-        return f"{error}{words} in model space"
+        space = "" if isinstance(self.task, Classify) else " in model space"
+        return " + ".join([self.task.error_words, *dict.fromkeys(added)]) + space
 
     def build(self, shape: tuple[int, ...], seed: int, target: tuple[int, ...] | None = None) -> AmortisedModel:
         """A fresh model for samples of `shape`, with targets of shape `target`; weights are a function of the seed."""
@@ -147,14 +143,11 @@ class AmortisedModel(AbstractSparseModel):
         return self.denormalise(out) if self.predict is None else self.predict.output(out, self._inputs(x))
 
     def _encode(self, x: Tensor) -> Tensor:
-        return self.activation.infer(self._pre_activations(x))
+        return self.activation.infer(self._pre(self._inputs(x)))
 
     @takes_samples
     def pre_activations(self, x: Tensor) -> Tensor:
         """The pre-activations [B, n_code] of clean samples x [B, *F] in data space; the codes themselves for LISTA."""
-        return self._pre_activations(x)
-
-    def _pre_activations(self, x: Tensor) -> Tensor:
         return self._pre(self._inputs(x))
 
     def _inputs(self, x: Tensor) -> Tensor:
@@ -249,7 +242,7 @@ class AmortisedModel(AbstractSparseModel):
         if self._atoms is not None:
             self._atoms.initialise_(rows)
         if self.control is not None and not self.control.spec.theta:
-            pre = self._pre_activations(sample[: max(1, ENTRIES // self.n_code)])
+            pre = self.pre_activations(sample[: max(1, ENTRIES // self.n_code)])
             start_at_(self.control.spec.l0, self.encoder, self.activation, pre)
 
     @torch.no_grad()
@@ -282,16 +275,10 @@ class AmortisedModel(AbstractSparseModel):
         self.activation.constrain_()
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        parts = {
-            "encoder": self.encoder,
-            "activation": self.activation,
-            "decoder": self.decoder,
-            "projection": self.projection,
-            "skip": self.predict,
-            "terms": self.terms,
-        }
-        groups = {part: {} if leaf is None else leaf.param_groups() for part, leaf in parts.items()}
-        return {f"{part}.{name}": params for part, leaf in groups.items() for name, params in leaf.items()}
+        return grouped({
+            "encoder": self.encoder, "activation": self.activation, "decoder": self.decoder,
+            "projection": self.projection, "skip": self.predict, "terms": self.terms,
+        })  # fmt: skip
 
     def _projected(self, x: Tensor, before_noise: bool) -> Tensor:
         how = self.spec.projection
@@ -301,8 +288,7 @@ class AmortisedModel(AbstractSparseModel):
         encoder, arithmetic = self.encoder, self.spec.arithmetic
         if not self._said and self.training:
             self._said = True
-            for line in made_dense_by(encoder, self.activation, dictionary, self.terms, x, arithmetic):
-                warnings.warn(line, stacklevel=2)
+            warn_of_dense_steps(encoder, self.activation, dictionary, self.terms, x, arithmetic)
         return sparse_step(
             encoder, self.activation, dictionary, self.terms,
             encoder.prepared(x, self.decoder) if isinstance(encoder, AffineModule) else x, target, step,

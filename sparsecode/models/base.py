@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from sparsecode.ops.rng import Stream
 from sparsecode.records import Batch, Loss
 from sparsecode.specs import Spec
 
-__all__ = ["AbstractSparseModel"]
+__all__ = ["AbstractSparseModel", "grouped"]
 
 
 class AbstractSparseModel(nn.Module, ABC):
@@ -181,6 +182,12 @@ class AbstractSparseModel(nn.Module, ABC):
         ]
         first = f"samples {list(self.shape)}, {self.n_code:,} codes{kind}, {_count(self):,} parameters"
         return "\n".join([f"{type(self).__name__}({first}", *parts]) + ")"
+
+
+def grouped(parts: Mapping[str, Any]) -> dict[str, list[nn.Parameter]]:
+    """The parameter groups of a model, `PART.GROUP`, from those of its parts; None stands for a part that it does not have."""
+    groups = {part: {} if leaf is None else leaf.param_groups() for part, leaf in parts.items()}
+    return {f"{part}.{name}": params for part, leaf in groups.items() for name, params in leaf.items()}
 
 
 def _count(module: nn.Module) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsecode.coders import AMORTISED, ENCODE
 from sparsecode.losses import BatchVariance, TargetL0, squared_error
-from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.base import AbstractSparseModel, grouped
 from sparsecode.models.inference import Inference
 from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
@@ -251,12 +251,7 @@ class IterativeModel(AbstractSparseModel):
             self.encoder.constrain_()
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        parts = (
-            {"decoder": self.decoder} if self.encoder is None else {"encoder": self.encoder, "decoder": self.decoder}
-        )
-        return {
-            f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
-        }
+        return grouped({"encoder": self.encoder, "decoder": self.decoder})
 
     def _energy(self, x: Tensor, weight: float) -> QuadraticEnergy | DecoderEnergy:
         decoder = Rectified(self.decoder) if self.spec.link == "relu" else self.decoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from sparsecode.ops.dense_codes import encode_decode
 from sparsecode.ops.sparse_codes import bf16_is_fast, decode_sparse
 from sparsecode.records import Code, SparseCode
 
-__all__ = ["Arithmetic", "Step", "made_dense_by", "sparse_step"]
+__all__ = ["Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
 
 Arithmetic = Literal["dense", "exact", "bf16"]
 
@@ -74,24 +75,25 @@ def sparse_step(
     return Step(code, out, squared_error(out, target), fired, l0)
 
 
-def made_dense_by(
+def warn_of_dense_steps(
     encoder: nn.Module,
     activation: ActivationModule,
     decoder: BiasedDictionaryModule,
     terms: Terms,
     x: Tensor,
     arithmetic: Arithmetic,
-) -> list[str]:
-    """A warning for each term that alone prevents sparse steps."""
+) -> None:
+    """Warn of each term that alone prevents sparse steps."""
     able = type(activation).train_sparse is not ActivationModule.train_sparse
     if not able or not _possible(encoder, decoder, x, arithmetic, WIDE):
-        return []
-    return [
-        f"terms.{name} reads all codes, zeros too: steps of this model are dense, and slower than sparse ones; set "
-        "arithmetic to 'dense' if that is meant"
-        for name, term in terms.all()
-        if SparseCode not in term.reads
-    ]
+        return
+    for name, term in terms.all():
+        if SparseCode not in term.reads:
+            warnings.warn(
+                f"terms.{name} reads all codes, zeros too: steps of this model are dense, and slower than sparse ones; set "
+                "arithmetic to 'dense' if that is meant",
+                stacklevel=3,
+            )
 
 
 def _possible(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsecode.coders import ENCODE, MEAN
 from sparsecode.leaves import tag_of
 from sparsecode.losses.total_correlation import TotalCorrelation, total_correlation
-from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.base import AbstractSparseModel, grouped
 from sparsecode.models.fused_elbo import fuses
 from sparsecode.models.inputs import takes_samples
 from sparsecode.nn.convnet import Net, build_decoder, build_encoder
@@ -215,15 +215,14 @@ class VariationalModel(AbstractSparseModel):
         self.prior.initialise_(rows)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        parts = {
-            "net.encoder": self.encoder,  # so that one pattern, `net`, takes both: one optimiser is faster than two
-            "net.decoder": self.decoder,
-            "likelihood": self.likelihood,
-            "prior": self.prior,
-        }
-        return {
-            f"{part}.{name}": params for part, leaf in parts.items() for name, params in leaf.param_groups().items()
-        }
+        return grouped(
+            {
+                "net.encoder": self.encoder,  # so that one pattern, `net`, takes both: one optimiser is faster than two
+                "net.decoder": self.decoder,
+                "likelihood": self.likelihood,
+                "prior": self.prior,
+            }
+        )
 
     def _infer(self, x: Float[Tensor, "b f"]) -> Parameters:
         return self.spec.posterior.parameters(self.encoder(x))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from sparsecode.choices import AtomsAt
+from sparsecode.choices import AtomsAt, WrittenFormat
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = [
@@ -158,7 +158,7 @@ class ConvertArguments(NamedTuple):
     Args:
         src: the autoencoder to convert
         dst: the folder to write; for openai a file that ends in .pt
-        to: the format to write: saelens, dictionary_learning, sparsify, openai, evtimova, sparsecode
+        to: the format to write
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
         like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
@@ -168,7 +168,7 @@ class ConvertArguments(NamedTuple):
 
     src: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
     dst: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
-    to: Annotated[str, tyro.conf.arg(metavar="FORMAT")]
+    to: WrittenFormat
     dtype: Literal["float16", "bfloat16", "float32", "float64"] | None = None
     seed: int = 0
     like: str | None = None
