@@ -33,7 +33,7 @@ SHORT: dict[str, Any] = {
 LEARNED = [name for name in SHORT if name != "SparseCoder"]
 NETWORKS = LEARNED[1:]
 ORDER = np.random.default_rng(0).permutation(178)
-X, Y = load_wine().data[ORDER], load_wine().target[ORDER]
+X, Y = (np.asarray(part)[ORDER] for part in load_wine(return_X_y=True))
 DEVICES = ("cuda", "XPU", "MPS", "not installed")  # why a check may be skipped
 
 

@@ -56,6 +56,11 @@ class SparseDictionary(DictionaryTransformer):
     (178, 20)
     """
 
+    history_: Array
+    n_iter_: int
+    gap_: float
+    objective_: float
+
     def __init__(
         self,
         n_components: int | None = None,

@@ -49,6 +49,8 @@ class NetworkTransformer(SparseTransformer):
     verbose: bool
     random_state: Any
     model_: AbstractSparseModel
+    history_: list[dict[str, Any]]
+    n_iter_: int
 
     @abstractmethod
     def _spec(self, n_features: int) -> ModelSpec:
@@ -80,7 +82,7 @@ class NetworkTransformer(SparseTransformer):
     def _adopt(self, model: AbstractSparseModel) -> None:
         self.model_ = model
         self.n_components = model.n_code
-        self.history_: list[dict[str, Any]] = []
+        self.history_ = []
         self.n_iter_ = 0
         self.__dict__.pop("_session", None)
 
