@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.certificate import certify, correlate
+from sparsecode.kernels.columns import dot, gather, observed_columns, products
 from sparsecode.kernels.descent import (
     CALM,
     FALL,
@@ -41,20 +42,6 @@ _jit = compiled()
 
 
 @_jit
-def _dot(a: Any, b: Any) -> Any:
-    total = a[0] - a[0]
-    for t in range(len(a)):
-        total += a[t] * b[t]
-    return total
-
-
-@_jit
-def _correlations(atoms: Any, r: Any, q: Any) -> None:
-    for j in range(len(q)):
-        q[j] = _dot(atoms[j], r)
-
-
-@_jit
 def _sweep_residual(
     atoms: Any, r: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any,
     relax: Any,
@@ -63,13 +50,13 @@ def _sweep_residual(
     for t in range(count):
         j = work[t]
         atom, old = atoms[j], code[j]
-        new = step(_dot(atom, r) + diag[j] * old, old, weight, below, inverse[j], relax)
+        new = step(dot(atom, r) + diag[j] * old, old, weight, below, inverse[j], relax)
         change = new - old
         if change != 0:
             code[j] = new
             for m in range(len(r)):
                 r[m] -= change * atom[m]
-    _correlations(atoms, r, q)
+    products(atoms, r, q)
 
 
 @_jit
@@ -79,7 +66,7 @@ def _descend(
     objectives: Any, gaps: Any, sweeps_taken: Any,
 ) -> None:  # fmt: skip
     """Solve every row of `z`; from `floats` to `wide` scratch."""
-    n_code, n_features = all_atoms.shape
+    n_code = len(all_atoms)
     fall, near, relaxed, zero = knobs[0], knobs[1], knobs[2], knobs[3]
     below = knobs[4] if positive else weight
     tiny, half = knobs[5], knobs[6]
@@ -87,31 +74,26 @@ def _descend(
     q, diag, inverse = floats[0][:n_code], floats[1][:n_code], floats[2][:n_code]
     most = int(np.sqrt(len(small)))
     for i in range(len(z)):
-        code, n = z[i], 0
-        for m in range(n_features):
-            columns[n] = m
-            n += observed[i, m]
+        code, n = z[i], observed_columns(observed[i], columns)
         if n == 0:
             code[:] = zero
             objectives[i], gaps[i], sweeps_taken[i] = 0.0, 0.0, 0
             continue
         atoms = gathered[: n_code * n].reshape(n_code, n)
         y, r = floats[3][:n], floats[4][:n]
-        for m in range(n):
-            y[m] = x[i, columns[m]]
+        gather(x[i], columns, y)
         for j in range(n_code):
-            atom, whole = atoms[j], all_atoms[j]
-            for m in range(n):
-                atom[m] = whole[columns[m]]
-            diag[j] = _dot(atom, atom)
+            atom = atoms[j]
+            gather(all_atoms[j], columns, atom)
+            diag[j] = dot(atom, atom)
             curved = diag[j] + ridge
             inverse[j] = 1 / curved if curved >= tiny else zero
-        half_square = half * _dot(y, y)
+        half_square = half * dot(y, y)
         scale = max(half_square, tiny)
         sweeps, tries = 0, 0
         while True:
             correlate(atoms, y, code, work, r)
-            _correlations(atoms, r, q)
+            products(atoms, r, q)
             objectives[i], gaps[i] = certify(
                 y, atoms, code, q, code, 0.0, constants[0], constants[1], positive, constants[2], wide, work
             )
@@ -143,10 +125,10 @@ def _descend(
             for a in range(count):
                 j = work[a]
                 atom = atoms[j]
-                sub_c[a], sub_q[a], sub_z[a] = _dot(atom, y), q[j], code[j]
+                sub_c[a], sub_q[a], sub_z[a] = dot(atom, y), q[j], code[j]
                 sub_diag[a], sub_inverse[a] = diag[j], inverse[j]
                 for b in range(a):
-                    sub[a, b] = _dot(atom, atoms[work[b]])
+                    sub[a, b] = dot(atom, atoms[work[b]])
                     sub[b, a] = sub[a, b]
                 sub[a, a] = diag[j]
             inner, largest = survey(sub_q, sub_z, part, weight, positive)

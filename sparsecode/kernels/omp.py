@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.columns import dot, gather, observed_columns, products
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, share_out
 
-__all__ = ["pursue"]
+__all__ = ["pursue", "pursue_observed"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 64  # samples per work item of a thread
@@ -88,8 +89,9 @@ def _kept(
 @_jit
 def _pursue(
     gram: Any, corr: Any, square: Any, z: Any, most: Any, tol: Any, positive: Any, allowed: Any, least: Any, alpha: Any,
-    bits: Any, mask: Any, directions: Any, chosen: Any, moves: Any, values: Any, trial: Any,
+    bits: Any, mask: Any, directions: Any, chosen: Any, moves: Any, values: Any, trial: Any, atoms: Any,
 ) -> None:  # fmt: skip
+    """Solve every row of `z`. With `atoms` (else of length 0) `gram` is scratch: rows of it are made when they are needed."""
     n, n_code = corr.shape
     zero = least - least
     for i in range(n):
@@ -116,6 +118,8 @@ def _pursue(
             if not size * size > least * least * square[i] or (positive and size < zero):  # rounding, or NaN
                 break
             row, direction = gram[best], directions[count]
+            if len(atoms):
+                products(atoms, atoms[best], row)
             _project(row, best, directions, count)
             shut += 1
             if direction[best] <= DEPENDENT * least * row[best]:
@@ -158,6 +162,36 @@ def _pursue(
             z[i, chosen[m]] = values[m]
 
 
+@_jit
+def _pursue_observed(
+    x: Any, observed: Any, all_atoms: Any, z: Any, most: Any, tol: Any, positive: Any, allowed: Any, least: Any, tiny: Any,
+    alpha: Any, bits: Any, mask: Any, directions: Any, chosen: Any, moves: Any, values: Any, trial: Any, gram: Any,
+    corr: Any, square: Any, inverse: Any, gathered: Any, columns: Any, y: Any,
+) -> None:  # fmt: skip
+    """Solve every row of `z` by its observed entries; from `alpha` on scratch."""
+    for i in range(len(z)):
+        n = observed_columns(observed[i], columns)
+        if n == 0:
+            continue
+        atoms, sample = gathered[: len(all_atoms) * n].reshape(len(all_atoms), n), y[:n]
+        gather(x[i], columns, sample)
+        square[0] = dot(sample, sample)
+        for j in range(len(all_atoms)):
+            atom = atoms[j]
+            gather(all_atoms[j], columns, atom)
+            size = dot(atom, atom)
+            inverse[j] = 1 / np.sqrt(size) if size >= tiny else tiny - tiny
+            for m in range(n):
+                atom[m] *= inverse[j]
+        products(atoms, sample, corr[0])
+        _pursue(
+            gram, corr, square, z[i : i + 1], most[i : i + 1], tol, positive, allowed[i : i + 1], least, alpha, bits, mask,
+            directions, chosen, moves, values, trial, atoms,
+        )  # fmt: skip
+        for j in range(len(all_atoms)):
+            z[i, j] *= inverse[j]
+
+
 def pursue(
     gram: NDArray[Any],
     corr: NDArray[Any],
@@ -192,7 +226,44 @@ def pursue(
             _pursue(
                 gram, corr[rows], square[rows], z[rows], most[rows], dtype.type(tol), positive,
                 np.empty((0, 0), np.bool_) if allowed is None else allowed[rows], least, alpha, alpha.view(integer),
-                mask, directions, chosen, moves, values, trial,
+                mask, directions, chosen, moves, values, trial, np.empty((0, 0), dtype),
+            )  # fmt: skip
+
+    share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)
+
+
+def pursue_observed(
+    x: NDArray[Any],
+    observed: NDArray[np.bool_],
+    atoms: NDArray[Any],
+    z: NDArray[Any],
+    most: NDArray[np.int64],
+    tol: float,
+    threads: int,
+    *,
+    positive: bool = False,
+    allowed: NDArray[np.bool_] | None = None,
+) -> None:
+    """`pursue` by the `observed` [n, f] entries of `x` [n, f] alone, of `atoms` [k, f] of any norm, whose codes `z` then hold.
+
+    Rows without an observed entry keep their zeros. Only the rows of a sample's Gram matrix that belong to chosen atoms are made.
+    """
+    dtype, (n_code, n_features), kind = z.dtype, atoms.shape, np.finfo(z.dtype)
+    integer = np.dtype(f"i{dtype.itemsize}")
+    mask = integer.type(-1 if positive else np.iinfo(integer).max)
+    deepest = max(1, min(int(most.max(initial=0)), n_code))
+
+    def solve(blocks: Iterable[slice]) -> None:
+        directions, gram = aligned((deepest, n_code), dtype), aligned((n_code, n_code), dtype)
+        alpha, inverse, corr = aligned((n_code,), dtype), aligned((n_code,), dtype), aligned((1, n_code), dtype)
+        gathered, y = aligned((n_code * n_features,), dtype), aligned((n_features,), dtype)
+        chosen, (moves, values, trial) = np.empty(n_code + 1, np.int64), np.empty((3, deepest), dtype)
+        for rows in blocks:
+            _pursue_observed(
+                x[rows], observed[rows], atoms, z[rows], most[rows], dtype.type(tol), positive,
+                np.empty((0, 0), np.bool_) if allowed is None else allowed[rows], kind.eps, kind.tiny, alpha,
+                alpha.view(integer), mask, directions, chosen, moves, values, trial, gram, corr, np.empty(1, dtype), inverse,
+                gathered, np.empty(n_features, np.int64), y,
             )  # fmt: skip
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)

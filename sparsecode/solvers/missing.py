@@ -19,16 +19,18 @@ __all__ = ["by_mask", "solve_observed"]
 SHARED = 32  # rows with one mask from which they are solved with a Gram matrix of its columns
 
 
-def by_mask(mask: Tensor, least: int) -> tuple[list[Tensor], Tensor]:
-    """Rows [b] of each group of at least `least` rows with one mask, and the rows of all others."""
+def by_mask(mask: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Rows of each group of many with one mask that is not empty, and the rows of all others."""
     packed = np.packbits(mask.cpu().numpy(), axis=1)
-    _, group, size = np.unique(packed, axis=0, return_inverse=True, return_counts=True)
-    order = np.argsort(group, kind="stable")
+    _, first, group, size = np.unique(packed, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(group.reshape(-1), kind="stable")
     ends = np.cumsum(size)
+    shared = (size >= SHARED) & packed[first].any(axis=1)
     groups = [
-        torch.from_numpy(order[end - n : end]).to(mask.device) for end, n in zip(ends, size, strict=True) if n >= least
+        torch.from_numpy(order[end - n : end]).to(mask.device)
+        for end, n in zip(ends[shared], size[shared], strict=True)
     ]
-    return groups, torch.from_numpy(np.flatnonzero(size[group.reshape(-1)] < least)).to(mask.device)
+    return groups, torch.from_numpy(np.flatnonzero(~shared[group.reshape(-1)])).to(mask.device)
 
 
 def solve_observed(
@@ -52,12 +54,9 @@ def solve_observed(
 
 def _parts(energy: QuadraticEnergy, mask: Tensor) -> Iterator[tuple[Tensor, QuadraticEnergy]]:
     x, atoms, penalty, weight = energy.x, energy.dictionary, energy.penalty, energy.weight
-    groups, others = by_mask(mask, SHARED)
+    groups, others = by_mask(mask)
     for rows in groups:
         columns = mask[int(rows[0])]
-        if bool(columns.any()):
-            yield rows, QuadraticEnergy(x[rows][:, columns], atoms[:, columns], penalty, weight)
-        else:
-            yield rows, MaskedEnergy.of(energy, rows, mask[rows])
+        yield rows, QuadraticEnergy(x[rows][:, columns], atoms[:, columns], penalty, weight)
     if len(others):
         yield others, MaskedEnergy.of(energy, others, mask[others])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.solvers.checks import Problem, above_zero, out_of_range, prepare, whole
+from sparsecode.solvers.missing import by_mask
 from sparsecode.solvers.scaling import exponents, lost, shifted, squares_fit
 
 __all__ = ["omp_encode", "unit_atoms"]
@@ -28,6 +29,8 @@ def omp_encode(
     tol: float | None = ...,
     positive: bool = ...,
     support: NDArray[np.bool_] | Tensor | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
     out: A | None = ...,
     chunk: int | None = ...,
     progress: bool = ...,
@@ -41,6 +44,8 @@ def omp_encode(
     tol: float | None = ...,
     positive: bool = ...,
     support: NDArray[np.bool_] | Tensor | None = ...,
+    mask: NDArray[np.bool_] | Tensor | None = ...,
+    missing: Literal["nan"] | None = ...,
     out: Literal["csr"],
     chunk: int | None = ...,
     progress: bool = ...,
@@ -54,6 +59,8 @@ def omp_encode(
     tol: float | None = None,
     positive: bool = False,
     support: NDArray[np.bool_] | Tensor | None = None,
+    mask: NDArray[np.bool_] | Tensor | None = None,
+    missing: str | None = None,
     out: Any = None,
     chunk: int | None = None,
     progress: bool = False,
@@ -74,6 +81,8 @@ def omp_encode(
     tol: a row stops early when |x - z D|^2 <= tol * |x|^2; default: only when nothing but rounding is left.
     positive: hold codes to z >= 0.
     support: atoms that each row may use [n, n_code], bool; default all.
+    mask, missing: which entries of x are observed, as in `sparse_encode`: norms, correlations and errors above are then those of
+        the observed entries.
     out: array to write the codes to [n, n_code], of the kind and dtype of `x` (memory-mapped ones too); or "csr" for
         codes that stay sparse, as in `sparse_encode`.
     chunk: rows solved together, default 2048; changes speed, not results.
@@ -94,34 +103,28 @@ def omp_encode(
     Rubinstein, Zibulevsky & Elad, Technion CS-2008-08. With `positive`: Lawson & Hanson, Solving Least Squares Problems, 1974,
     ch. 23, stopped early; Bruckstein, Elad & Zibulevsky, IEEE Trans. Information Theory 2008.
     """
-    problem = prepare(x, D, out, chunk)
+    problem = prepare(x, D, out, chunk, None, mask, missing)
     x = problem.x
     allowed = _checked_support(support, problem)
     if n_nonzero is None and tol is None and allowed is None:
         raise ValueError("n_nonzero, tol and support are all None; expected one of them: give n_nonzero or tol")
     most = _budgets(n_nonzero, problem)
     tol = 0.0 if tol is None else above_zero("tol", tol)
-    from sparsecode.kernels.omp import pursue  # numba is slow to import
-
     atoms = problem.atoms.cpu()
     up = _exponents(atoms, atoms.square().sum(dim=1))
     atoms = atoms if up is None else shifted(atoms, -up[:, None])
     atoms, inverse = unit_atoms(atoms)
     gram = (atoms @ atoms.T).numpy()
     n_gone, zero = 0, torch.zeros((), dtype=torch.int32)
-    for part, rows, _ in problem.chunks(progress):
+    for part, rows, observed in problem.chunks(progress):
         rows = rows.cpu()
         square = rows.square().sum(dim=1)
         down = _exponents(rows, square)
         if down is not None:
             rows = shifted(rows, -down[:, None])
             square = rows.square().sum(dim=1)
-        z = rows.new_zeros(len(rows), len(atoms))
-        corr = (rows @ atoms.T).numpy()
-        pursue(
-            gram, corr, square.numpy(), z.numpy(), most[part], tol, torch.get_num_threads(),
-            positive=positive, allowed=None if allowed is None else allowed[part],
-        )  # fmt: skip
+        options = most[part], tol, positive, None if allowed is None else allowed[part]
+        z = _pursued(rows, square, None if observed is None else observed.cpu(), atoms, gram, *options)
         stored = z.mul_(inverse)
         if up is not None or down is not None:
             stored = shifted(z, (zero if down is None else down[:, None]) - (zero if up is None else up))
@@ -134,6 +137,38 @@ def omp_encode(
 
         warnings.warn(out_of_range(n_gone, x, fixed_step=False), ConvergenceWarning, stacklevel=2)
     return problem.result()
+
+
+def _pursued(
+    rows: Tensor, square: Tensor, observed: Tensor | None, atoms: Tensor, gram: Any,
+    most: NDArray[np.int64], tol: float, positive: bool, allowed: NDArray[np.bool_] | None,
+) -> Tensor:  # fmt: skip
+    """Codes of `rows`, for atoms of norm one."""
+    from sparsecode.kernels.omp import pursue, pursue_observed  # numba is slow to import
+
+    z, threads = rows.new_zeros(len(rows), len(atoms)), torch.get_num_threads()
+    if observed is None:
+        corr = (rows @ atoms.T).numpy()
+        pursue(gram, corr, square.numpy(), z.numpy(), most, tol, threads, positive=positive, allowed=allowed)
+        return z
+    groups, others = by_mask(observed)
+    for some in groups:
+        columns = observed[some[0]]
+        part, inverse = unit_atoms(atoms[:, columns])
+        x, codes = rows[some][:, columns], z[some]
+        pursue(
+            (part @ part.T).numpy(), (x @ part.T).numpy(), square[some].numpy(), codes.numpy(), most[some.numpy()], tol,
+            threads, positive=positive, allowed=None if allowed is None else allowed[some.numpy()],
+        )  # fmt: skip
+        z[some] = codes * inverse
+    if len(others):
+        codes, at = z[others], others.numpy()
+        pursue_observed(
+            rows[others].numpy(), observed[others].numpy(), atoms.contiguous().numpy(), codes.numpy(), most[at], tol, threads,
+            positive=positive, allowed=None if allowed is None else allowed[at],
+        )  # fmt: skip
+        z[others] = codes
+    return z
 
 
 def unit_atoms(atoms: Tensor) -> tuple[Tensor, Tensor]:
