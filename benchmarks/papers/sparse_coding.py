@@ -30,6 +30,7 @@ from common import save
 from sparse_coding_figures import (
     CODERS,
     KINDS,
+    alike,
     atoms_figure,
     collapse_figure,
     denoising_figure,
@@ -42,7 +43,7 @@ SCORES = ("psnr", "explained_variance", "l0", "dead", "n_code", "n", "gap_mean")
 SEED, SMALL = 31, 256  # of the curves and frontiers; hidden units of the models there
 LEVELS = (6.0, 10.0, 15.0, 20.0)  # of mean L0, for a comparison at equal sparsity
 PATCH_LEVELS, PATCH_STEPS = (10.0, 15.0, 20.0, 30.0), (480,)  # of patches
-STEPS = (220, 440, 660)  # for one at equal length, too
+STEPS = (220, 660, 1320)  # for one at equal length, too
 
 
 def kind_of(config: Any) -> str:
@@ -204,28 +205,25 @@ def print_frontier(title: str, runs: Sequence[dict[str, Any]], levels: Sequence[
     """L0 and PSNR by weight, and PSNR at equal L0, by interpolation in log L0 where a line reaches it."""
     rows: list[list[str]] = []
     equal: list[list[str]] = []
-    for kind in KINDS[:4]:
-        points = sorted((r for r in runs if r["kind"] == kind), key=lambda r: r["weight"])
-        if not points:
-            continue
+    for name, points in alike([run for run in runs if run["kind"] in KINDS[:4]]).items():
         for run in points:
-            scores = [run["scores"][coder] for coder in CODERS]
-            cells = [f"{score[k]:.4g}" for score in scores for k in ("l0", "psnr")]
-            rows.append([kind, str(run["steps"]), f"{run['weight']:.3g}", *cells])
-        equal.append(["test, end", kind, *at_equal([r["scores"] for r in points], levels)])
+            cells = [f"{run['scores'][coder][k]:.4g}" for coder in CODERS for k in ("l0", "psnr")]
+            rows.append([name, f"{run['weight']:.3g}", *cells])
+        if len(points) > 1:
+            equal.append(["test, end", name, *at_equal([r["scores"] for r in points], levels)])
     heads = [f"{c}: {q}" for c in CODERS for q in ("L0", "PSNR")]
-    print(f"\n## {title}\n\n" + markdown(["model", "steps", "weight", *heads], rows))
+    print(f"\n## {title}\n\n" + markdown(["model", "weight", *heads], rows))
     for step in steps:
-        for kind in KINDS[:4]:
-            records = [
-                record for r in runs if r["kind"] == kind for record in r["over_training"] if record["step"] == step
-            ]
-            keys = {coder: {k: f"{coder}/{k}" for k in ("l0", "psnr")} for coder in CODERS}
-            scores = [
-                {c: {k: record[key] for k, key in found.items()} for c, found in keys.items()} for record in records
-            ]
-            if len(scores) > 1:
-                equal.append([f"validation, step {step}", kind, *at_equal(scores, levels)])
+        curves: dict[str, dict[float, dict[str, dict[str, float]]]] = {}
+        for run in sorted(runs, key=lambda r: (KINDS.index(r["kind"]), r["n_hidden"] or 0)):
+            name = f"{run['kind']} {run['n_hidden'] or ''}".strip()
+            for record in run["over_training"]:
+                if record["step"] == step and run["kind"] in KINDS[:4]:
+                    scores = {coder: {k: record[f"{coder}/{k}"] for k in ("l0", "psnr")} for coder in CODERS}
+                    curves.setdefault(name, {})[run["weight"]] = scores
+        for name, by_weight in curves.items():
+            if len(by_weight) > 1:
+                equal.append([f"validation, step {step}", name, *at_equal([*by_weight.values()], levels)])
     print("\n" + markdown(["scored", "model", *(f"{c}, L0 {at:g}" for c in CODERS for at in levels)], equal))
 
 
@@ -248,8 +246,8 @@ def print_probe(results: Sequence[dict[str, Any]]) -> None:
     print("\n## Few labels\n\n" + markdown(["features", *map(str, counts)], rows))
 
 
-def print_probe_points(points: Sequence[dict[str, Any]]) -> None:
-    """Accuracy by penalty weight: a row per model and weight, a column per number of labels."""
+def print_probe_points(title: str, points: Sequence[dict[str, Any]]) -> None:
+    """A row per model and penalty weight, a column per number of labels."""
     points = [p for p in points if p["line"] != "pixels"]  # which stand in the other table
     counts = sorted({p["labels_per_class"] for p in points})
     cells: dict[tuple[str, float], dict[int, str]] = {}
@@ -260,7 +258,7 @@ def print_probe_points(points: Sequence[dict[str, Any]]) -> None:
     rows = [
         [line, f"{at:.3g}", *(found.get(count, "-") for count in counts)] for (line, at), found in sorted(cells.items())
     ]
-    print("\n## Few labels by weight\n\n" + markdown(["features", "weight", *map(str, counts)], rows))
+    print(f"\n## {title}\n\n" + markdown(["features", "weight", *map(str, counts)], rows))
 
 
 def rounded(value: Any) -> Any:
@@ -280,16 +278,24 @@ def main() -> None:
     parser.add_argument(
         "--probe-weights", nargs="+", default=(), type=Path, help="probe.json of sweeps over the weight"
     )
+    parser.add_argument("--probe-seeds", nargs="+", default=(), type=Path, help="probe.json of sweeps over the seed")
     asked = parser.parse_args()
     runs = [run for folder in asked.sweeps for run in read_sweep(folder)]
     paths = {run["run"]: folder / run["run"] for folder in asked.sweeps for run in read_sweep(folder)}
     probes = read_probe(asked.probe, {run["run"]: run["kind"] for run in runs}) if asked.probe else []
-    points = [point for path in asked.probe_weights for point in json.loads(path.read_text())["spec"]["points"]]
-    save("papers-sparse-coding", rounded({"runs": runs, "probe": probes, "probe_weights": points}))
+    by_weight, over_trainings = (
+        [point for path in paths for point in json.loads(path.read_text())["spec"]["points"]]
+        for paths in (asked.probe_weights, asked.probe_seeds)
+    )
+    save(
+        "papers-sparse-coding",
+        rounded({"runs": runs, "probe": probes, "probe_weights": by_weight, "probe_seeds": over_trainings}),
+    )
     print_presets([r for r in runs if r["finished"] and preset(r)])
     figures: dict[str, Figure] = {}
-    digits = [r for r in runs if r["data"] == "MNIST" and r["seed"] == SEED and r["n_hidden"] in (None, SMALL)]
-    if curves := [r for r in digits if preset(r) and r["over_training"]]:
+    digits = [r for r in runs if r["data"] == "MNIST" and r["seed"] == SEED]
+    small = [r for r in digits if r["n_hidden"] in (None, SMALL) and "long" not in r["sweep"]]
+    if curves := [r for r in small if preset(r) and r["over_training"]]:
         figures["collapse"] = collapse_figure(curves)
         print_collapse(curves)
     if ended := [r for r in digits if r["finished"]]:
@@ -301,7 +307,7 @@ def main() -> None:
     blocks: dict[str, dict[str, Path]] = {}
     for kind in KINDS:
         for run in runs:
-            if run["kind"] == kind and run["finished"] and preset(run):
+            if (run["kind"], run["seed"]) == (kind, SEED) and run["finished"] and preset(run):
                 blocks.setdefault(run["data"], {})[kind] = paths[run["run"]]
     if blocks:
         figures["atoms"] = atoms_figure(blocks)
@@ -310,8 +316,8 @@ def main() -> None:
     if probes:
         figures["probe"] = probe_figure(probes)
         print_probe(probes)
-    if points:
-        print_probe_points(points)
+    print_probe_points("Few labels by weight", by_weight)
+    print_probe_points("Few labels over trainings", over_trainings)
     for name, figure in figures.items():
         save_figure(PICTURES / f"sparse_coding_{name}.png", figure)
 

@@ -24,6 +24,9 @@ sweep mnist-full-sdl-nl mnist-sdl-nl "${all[@]}" --set train.epochs=1
 sweep patches-linear patches-sdl patches-vdl --over "$three" "${patches[@]}" --set train.evaluate_every=2 --set train.epochs=12
 sweep patches-vdl-nl patches-vdl-nl --over "$three" "${patches[@]}" --set train.evaluate_every=1 --set model.decoder.n_hidden=512 --set train.epochs=6
 sweep patches-sdl-nl patches-sdl-nl "${patches[@]}" --set train.evaluate_every=1 --set model.decoder.n_hidden=512 --set train.epochs=3
+sweep mnist-vdl-nl-long mnist-vdl-nl --over model.weight=1x,2x "${small[@]}" --set train.evaluate_every=1 --set train.epochs=6
+sweep mnist-full-nl-long mnist-vdl-nl --over model.weight=1x "${small[@]}" --set model.decoder.n_hidden=1024 \
+    --set train.evaluate_every=1 --set train.epochs=6
 seed=32,33 sweep mnist-seeds mnist-sdl mnist-vdl "${all[@]}" --set train.epochs=6
 seed=32,33 sweep mnist-seeds-nl mnist-vdl-nl "${small[@]}" --set train.epochs=3
 
@@ -34,9 +37,11 @@ for run in mnist-vdl-nl/mnist-*; do
 done
 sparsecode probe mnist-linear/mnist-sdl_weight=1.96_* mnist-full-sdl-nl/mnist-* mnist-linear/mnist-vdl_weight=7.84_* \
     mnist-full-nl/mnist-* --references pixels pca --out probe --force
+sparsecode probe --sweep mnist-seeds --over model.weight --coders amortised --references --out probe-seeds --force
 for swept in mnist-linear mnist-vdl-nl mnist-sdl-nl; do
     sparsecode probe --sweep $swept --over model.weight --labels-per-class 10 100 --coders amortised --references \
         --out "probe-$swept" --force
 done
-python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl mnist-seeds mnist-seeds-nl patches-linear \
-    patches-vdl-nl patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json --probe-weights probe-mnist-*/probe.json
+python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl mnist-seeds mnist-seeds-nl mnist-vdl-nl-long mnist-full-nl-long patches-linear \
+    patches-vdl-nl patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json --probe-weights probe-mnist-*/probe.json \
+    --probe-seeds probe-seeds/probe.json

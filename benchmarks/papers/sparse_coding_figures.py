@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from sparsecode.evaluate.reconstruction.denoising import add_noise
 from sparsecode.ops.rng import generator
 from sparsecode.plots import accuracy_curves
-from sparsecode.plots.style import colour, mark
+from sparsecode.plots.style import colour, dash, mark
 from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
 from sparsecode.runs import RunFolder
 
 CODERS = {"encode": "codes that are solved for", "amortised": "codes of the LISTA encoder"}
 KINDS = ("SDL", "SDL-NL", "VDL", "VDL-NL", "free", "free-NL")
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
-SAMPLES, ATOMS = 1000, 36  # for the amplitude of an atom; of a model in the picture
+LEAST = 1.2  # mean L0 at the left of the picture
+SAMPLES, ATOMS = 1000, 24  # for the amplitude of an atom; of a model in the picture
 
 
 def collapse_figure(runs: Sequence[dict[str, Any]]) -> Figure:
@@ -58,25 +59,31 @@ def collapse_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
+def alike(runs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Runs of one model and length by rising weight, under a name for these, in the order of `KINDS`."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in sorted(runs, key=lambda r: (KINDS.index(r["kind"]), r["n_hidden"] or 0, r["steps"], r["weight"])):
+        hidden = f" {run['n_hidden']}" if run["n_hidden"] else ""
+        groups.setdefault(f"{run['kind']}{hidden}, {run['steps']} steps", []).append(run)
+    return groups
+
+
 def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
-    """PSNR on test digits against mean L0, a line per kind through its weights, a panel per coder."""
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    for axes, (coder, words) in zip(figure.subplots(1, 2), CODERS.items(), strict=True):
-        for i, kind in enumerate(KINDS[:4]):
-            points = sorted((r["weight"], r["scores"][coder]) for r in runs if r["kind"] == kind)
-            if not points:
-                continue
-            steps = max(r["steps"] for r in runs if r["kind"] == kind)
-            l0, psnr = ([score[k] for _, score in points] for k in ("l0", "psnr"))
-            axes.plot(
-                l0, psnr, color=colour(i), marker=mark(i), markersize=4, linewidth=1.2, label=f"{kind}, {steps} steps"
-            )
-            for weight, score in points:
-                at = (score["l0"], score["psnr"])
-                if score["l0"] > 1.2:
-                    axes.annotate(f"{weight:.3g}", at, (3, 3), textcoords="offset points", fontsize=7, color=colour(i))
+    """PSNR on test digits against mean L0, a line per model and length through its weights, a panel per coder."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    groups = alike([run for run in runs if run["kind"] in KINDS[:4]])
+    panels = figure.subplots(1, 2)
+    for axes, (coder, words) in zip(panels, CODERS.items(), strict=True):
+        for i, (name, group) in enumerate(groups.items()):
+            l0, psnr = ([run["scores"][coder][k] for run in group] for k in ("l0", "psnr"))
+            shade = colour(KINDS.index(group[0]["kind"]))
+            axes.plot(l0, psnr, color=shade, linestyle=dash(i), marker=mark(i), markersize=4, linewidth=1.2, label=name)
+            for run, across, up in zip(group, l0, psnr, strict=True):
+                if across > LEAST and len(group) > 2:
+                    place, weight = (across, up), f"{run['weight']:.3g}"
+                    axes.annotate(weight, place, (3, -8), textcoords="offset points", fontsize=6, color=shade)
         axes.set_xscale("log")
-        axes.set_xlim(1.2, 60)
+        axes.set_xlim(LEAST, 60)
         axes.set_ylim(11.5, None)
         axes.set_xticks([t for t in TICKS if t > 1])
         axes.xaxis.set_major_formatter("{x:g}")
@@ -85,7 +92,7 @@ def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
         axes.set_xlabel("mean L0 of 128 codes", fontsize=9)
         axes.set_ylabel("PSNR, dB", fontsize=9)
         axes.set_title(words, fontsize=9)
-        axes.legend(fontsize=8)
+    panels[-1].legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     figure.suptitle("MNIST, 2 000 test digits; numbers are penalty weights", fontsize=10)
     return figure
 
@@ -126,7 +133,7 @@ def denoising_figure(paths: dict[str, Path], sigma: float = 1.0, n: int = 14) ->
 def atoms_figure(rows: dict[str, dict[str, Path]]) -> Figure:
     """A block of atoms per kind (columns) and data (rows), each atom over its largest magnitude: grey is 0."""
     columns = max(len(row) for row in rows.values())
-    figure = Figure(figsize=(2.6 * columns, 2.95 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(2.6 * columns, 2.05 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, (data, paths) in zip(grid, rows.items(), strict=True):
         for axes in axes_row:
