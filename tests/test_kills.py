@@ -15,9 +15,11 @@ import torch
 from killing import Ended, call, prepare
 from matplotlib.figure import Figure
 from safetensors import safe_open
+from serving import remote, serving
 from toys import toy
 
 from sparsecode.data import ClassTasks, Digits
+from sparsecode.data.catalogue import Dataset
 from sparsecode.runs import Run
 from sparsecode.specs import to_json
 
@@ -33,6 +35,21 @@ TRAIN = {
     "noise": ("train", "noise-digits", "--out", "noise", *SHORT, "--model.n-code", "16", "--evaluate.sigmas", "0.5"),
     "vsc": ("train", "digits-vsc", "--out", "vsc", *SHORT, "--model.n-code", "3"),
     "classify": ("train", "noise-digits-classify", "--out", "classify", *SHORT, "--model.n-code", "16"),
+    "denoiser": (
+        "train",
+        "digits-satlin",
+        "--out",
+        "denoiser",
+        *SHORT,
+        "--model.n-code",
+        "16",
+        "--no-figures",
+        "--evaluate.sigmas",
+        "0.5",
+        "--set",
+        'data={"type":"without_classes","source":{"type":"digits"},"classes":[0]}',
+        'model.corruption={"type":"gaussian","sigma":0.3}',
+    ),
 }
 SWEEP = (
     "sweep",
@@ -80,6 +97,11 @@ COMMANDS = {
     "latents": Case(("latents", "vsc", "--draws", "2", "--samples", "50", "--json", "out/latents.json"), ("vsc",)),
     "traverse": Case(("traverse", "vsc", "--samples", "0", "1", "--frames", "3", "--gif", "--html"), ("vsc",)),
     "denoise": Case(("denoise", "image.npy", "picture.png", "--dictionary", "sdl", "--sigma", "0.1", "--stride", "4", "--out", "out"), ("sdl", "image.npy", "picture.png")),
+    "threshold": Case(("threshold", "sdl", "topk", "--samples", "20", "--json", "out/threshold.json"), ("sdl", "topk")),
+    "curves": Case(("curves", "sdl", "topk", "--json", "out/curves.json"), ("sdl", "topk")),
+    "restore": Case(("restore", "denoiser", "--samples", "10", "--json", "out/restore.json"), ("denoiser",)),
+    "anomaly": Case(("anomaly", "denoiser", "--scores", "out/scores.npz", "--json", "out/anomaly.json"), ("denoiser",)),
+    "data-get": Case(("data", "get", "mnist")),
     "forgetting": Case(("forgetting", "tasks", "--out", "out"), ("tasks",)),
     "convert-saelens": Case(("convert", "topk", "sae", "--to", "saelens"), ("topk",)),
     "convert-dictionary_learning": Case(("convert", "topk", "sae", "--to", "dictionary_learning"), ("topk",)),
@@ -197,7 +219,7 @@ def campaign(name: str, inputs: Path, place: Path) -> tuple[int, list[str]]:
             for path in (root / "tasks").iterdir():
                 if path.name != "config.json":
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if name == "train-patches":  # whose data are built into the cache
+        if name in ("train-patches", "data-get"):  # whose data are built into the cache, or downloaded into it
             os.environ["SPARSECODE_CACHE"] = str(root / "cache")
 
     fresh()
@@ -227,7 +249,12 @@ def test_killed_at_any_write_the_same_command_goes_on(
     record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setenv("SPARSECODE_CACHE", "")  # put back at the end
-    writes, problems = campaign(name, inputs, tmp_path)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.delenv("SPARSECODE_DATA", raising=False)
+    with serving() as server:
+        sets = {"mnist": Dataset((remote(server, "a.npz"), remote(server, "b.npz")))}
+        monkeypatch.setattr("sparsecode.cli.data.datasets", lambda: sets)
+        writes, problems = campaign(name, inputs, tmp_path)
     record_property("writes", writes)
     assert writes
     assert not problems, f"{len(problems)} of {writes + 1} kills: " + "\n".join(problems)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import begun, refuse_to_overwrite, run_labels, written_together
 from sparsecode.data import Splits
 from sparsecode.data.without_classes import WithoutClasses
 from sparsecode.evaluate.reconstruction.anomaly import (
@@ -41,8 +41,9 @@ class AnomalyReport(Spec, tag="anomaly_report"):
 def anomaly_command(asked: comparing.AnomalyArguments) -> None:
     """Detection of test samples of classes that training has not seen, by the scores of runs and of references."""
     run, others, scores, json, out, force, moved = asked
+    files = [file for file in (scores, json) if file is not None]
     for option, file in (("--scores", scores), ("--json", json)):
-        refuse_to_overwrite(option, file, force)
+        refuse_to_overwrite(option, file, force or begun(files))
     if scores is not None and scores.suffix != ".npz":
         raise UsageError(f"--scores {scores}: expected a name that ends in .npz")
     paths, console = (run, *others), Console()
@@ -92,17 +93,18 @@ def anomaly_command(asked: comparing.AnomalyArguments) -> None:
     for name, one in report.by.items():
         table.add_row(name, f"{one.auc:.4f}", f"{one.detected:.1%}")
     console.print(table)
-    if json is not None:
-        folders = {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}
-        write_atomic(json, to_json(AnomalyReport(folders, report)))
-        console.print(f"report   {json}", highlight=False, soft_wrap=True)
-    if scores is not None:
-        write_atomic(scores, _packed({"label": label, "anomalous": anomalous, **found}))
-        console.print(f"scores   {scores}", highlight=False, soft_wrap=True)
     lines = {f"{name}: AUC {report.by[name].auc:.3f}": roc(score, anomalous) for name, score in found.items()}
     picture: Path = (RunFolder(run).figures if out is None else out) / "roc.png"
     save_figure(picture, roc_curves(lines, f"class {classes} against the others, test split"))
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
+    with written_together(files):
+        if json is not None:
+            folders = {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}
+            write_atomic(json, to_json(AnomalyReport(folders, report)))
+            console.print(f"report   {json}", highlight=False, soft_wrap=True)
+        if scores is not None:
+            write_atomic(scores, _packed({"label": label, "anomalous": anomalous, **found}))
+            console.print(f"scores   {scores}", highlight=False, soft_wrap=True)
 
 
 def _ranks(score: NDArray[np.float64]) -> NDArray[np.intp]:

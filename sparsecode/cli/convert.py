@@ -20,7 +20,7 @@ from sparsecode.interop.equivalence import CoderRecord
 from sparsecode.interop.formats import detect, locate, read_any, refuse_what_is_there
 from sparsecode.interop.readers import read_json, write_json
 from sparsecode.interop.sparse_coder import coder_of, model_of
-from sparsecode.models.iterative import Iterative, IterativeModel
+from sparsecode.models.capabilities import has_solver, takes_solver
 from sparsecode.models.storage import load_model, save_model
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run, RunFolder, labelled
@@ -82,8 +82,8 @@ def _make_run(folder: RunFolder, config: Run, splits: Splits) -> None:
     file = folder.model / "cfg.json"
     stored = read_json(file)
     model = load_model(folder.model)
-    if isinstance(model, IterativeModel):
-        if not isinstance(config.model, Iterative):
+    if has_solver(model):
+        if not takes_solver(config.model):
             raise ValueError("--like: its model has no solver; expected a run or recipe of sparse coding (iterative)")
         placed = model_of(coder_of(model), config.model, splits.shape)
         placed.normaliser.initialise_(splits.train.x[:INITIAL_SAMPLE].flatten(1).to(next(placed.parameters())))

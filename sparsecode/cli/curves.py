@@ -43,13 +43,13 @@ def curves_command(asked: comparing.CurvesArguments) -> None:
         raise UsageError("the runs' validations have no quantity in common; give runs of similar models")
     console.print(_last(courses, quantities))
     panels = {q: {name: found[q] for name, found in courses.items()} for q in quantities}
+    path = (RunFolder(run).figures if out is None else out) / "curves_beside.png"
+    save_figure(path, curves_beside(panels, "validation split"))
+    console.print(f"picture  {path}", highlight=False, soft_wrap=True)
     if json is not None:
         folders = {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}
         write_atomic(json, to_json(CurvesReport(folders, panels)))
         console.print(f"values   {json}", highlight=False, soft_wrap=True)
-    path = (RunFolder(run).figures if out is None else out) / "curves_beside.png"
-    save_figure(path, curves_beside(panels, "validation split"))
-    console.print(f"picture  {path}", highlight=False, soft_wrap=True)
 
 
 def courses_of(path: Path) -> dict[str, Course]:

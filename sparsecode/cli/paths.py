@@ -13,7 +13,7 @@ from sparsecode.cli.console import Console
 from sparsecode.files import TEMPORARY, printable, require_own, write_atomic
 from sparsecode.runs import RunFolder, labelled
 
-__all__ = ["refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
+__all__ = ["begun", "refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
 
 UNFINISHED = f"unfinished{TEMPORARY}"
 
@@ -35,7 +35,7 @@ def refuse_to_overwrite(option: str, path: Path | None, force: bool) -> None:
 def refuse_to_overwrite_all(option: str, paths: Sequence[Path], force: bool) -> None:
     """`refuse_to_overwrite` of files of one folder, less those that an interrupted call has left (`written_together`)."""
     for path in paths:
-        refuse_to_overwrite(option, path, force or _begun(paths))
+        refuse_to_overwrite(option, path, force or begun(paths))
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def written_together(paths: Sequence[Path]) -> Generator[None]:
     """
     journal = _journal(paths)
     new = not journal.parent.exists()
-    if paths and not _begun(paths):
+    if paths and not begun(paths):
         write_atomic(journal, _names(paths))
     try:
         yield
@@ -67,7 +67,8 @@ def _names(paths: Sequence[Path]) -> bytes:
     return msgspec.json.encode({"sparsecode": [printable(path.name) for path in paths]})
 
 
-def _begun(paths: Sequence[Path]) -> bool:
+def begun(paths: Sequence[Path]) -> bool:
+    """Whether an interrupted call has begun to write these files (`written_together`)."""
     journal = _journal(paths)
     return journal.is_file() and journal.read_bytes() == _names(paths)
 

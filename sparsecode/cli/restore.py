@@ -94,15 +94,15 @@ def restore_command(asked: comparing.RestoreArguments) -> None:
             markup=False,
             soft_wrap=True,
         )
-    if json is not None:
-        folders = {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}
-        write_atomic(json, to_json(RestoreReport(folders, split, len(test.clean), by, left_out)))
-        console.print(f"errors   {json}", highlight=False, soft_wrap=True)
     rows = {"clean": test.clean[:PICTURED]} | {name: y[:PICTURED] for name, (_, y) in restored.items()}
     picture = (RunFolder(run).figures if out is None else out) / "classical.png"
     title = f"{split} split: restored by classical methods and by models"
     save_figure(picture, image_grid(rows, model.shape, splits.low, splits.high, title))
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
+    if json is not None:
+        folders = {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}
+        write_atomic(json, to_json(RestoreReport(folders, split, len(test.clean), by, left_out)))
+        console.print(f"errors   {json}", highlight=False, soft_wrap=True)
 
 
 def _comparable(paths: tuple[Path, ...]) -> None:

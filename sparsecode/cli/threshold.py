@@ -80,13 +80,13 @@ def threshold_command(asked: comparing.ThresholdArguments) -> None:
         {name: _line(report.by_count) for name, report in found.items()},
         f"{split} split: reconstructions from some of the codes",
     )
+    for path, figure in figures.items():
+        save_figure(path, figure)
+        console.print(f"picture  {path}", highlight=False, soft_wrap=True)
     if json is not None:
         report = ThresholdReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, found)
         write_atomic(json, to_json(report))
         console.print(f"errors   {json}", highlight=False, soft_wrap=True)
-    for path, figure in figures.items():
-        save_figure(path, figure)
-        console.print(f"picture  {path}", highlight=False, soft_wrap=True)
 
 
 def _line(kept: Sequence[KeptCodes]) -> KeptLine:

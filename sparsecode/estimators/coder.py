@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sparsecode.estimators.base import Array, SparseTransformer, like_input
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_solver
 from sparsecode.models.inference import Inference
-from sparsecode.models.iterative import Iterative, IterativeModel
+from sparsecode.models.iterative import Iterative
 from sparsecode.nn.decoders import LinearDictionary
 from sparsecode.nn.normalisers import StandardiseFeatures, Whiten
 from sparsecode.ops.arrays import matrix, native
@@ -109,7 +110,7 @@ class DictionaryTransformer(SparseTransformer):
         return model.eval()
 
     def _adopt(self, model: AbstractSparseModel) -> None:
-        if not isinstance(model, IterativeModel) or not isinstance(model.spec.decoder, LinearDictionary):
+        if not has_solver(model) or not isinstance(model.spec.decoder, LinearDictionary):
             raise ValueError(f"a model of kind {type(model).__name__}; expected a linear dictionary with solved codes")
         if isinstance(model.spec.normaliser, Whiten):
             raise ValueError("its normaliser is 'whiten', a matrix; expected a mean and a scale per feature")

@@ -17,8 +17,8 @@ from sparsecode.estimators.base import Array, FitTask, SparseTransformer, with_c
 from sparsecode.evaluate.evaluation import Evaluate
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.fitting import batch_size_for, default_optim, fit
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.models.storage import ModelSpec, build_model
 from sparsecode.records import Batch, Event
 from sparsecode.solvers.checks import above_zero, whole
@@ -191,6 +191,6 @@ def _copy_(model: AbstractSparseModel, source: AbstractSparseModel) -> None:
 
 def atoms_of(model: AbstractSparseModel) -> Any:
     """The atoms of a decoder that is a dictionary. Raises AttributeError for others."""
-    if not isinstance(model, AmortisedModel) or model.dictionary is None:
+    if not has_activation(model) or model.dictionary is None:
         raise AttributeError("this model's decoder is no dictionary; use inverse_transform")
     return model.dictionary.atoms.detach().numpy()

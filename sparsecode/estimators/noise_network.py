@@ -6,8 +6,9 @@ from typing import Any
 
 from sparsecode.estimators.networks import EXPANSION, NetworkTransformer, atoms_of
 from sparsecode.estimators.scaling import scaler_named
-from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.nn.activations import Activation, ReLU
 from sparsecode.nn.affine import Affine, BiasedDictionary
 from sparsecode.nn.constraints import Free
@@ -91,7 +92,7 @@ class NoiseSparseNetwork(NetworkTransformer):
         return atoms_of(self.model_)
 
     def _adopt(self, model: AbstractSparseModel) -> None:
-        if not isinstance(model, AmortisedModel):
+        if not has_activation(model):
             raise ValueError(
                 f"a model of kind {type(model).__name__}; expected a network with an encoder and a decoder"
             )

@@ -7,8 +7,9 @@ from typing import Any
 from sparsecode.estimators.networks import EXPANSION, NetworkTransformer, atoms_of
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.losses import AuxK, Sparsity, TargetL0, Term
-from sparsecode.models.amortised import Amortised, AmortisedModel
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.nn.activations import Activation, BatchTopK, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.penalties import L0, L1
@@ -112,7 +113,7 @@ class SparseAutoencoder(NetworkTransformer):
         return atoms_of(self.model_)
 
     def _adopt(self, model: AbstractSparseModel) -> None:
-        if not isinstance(model, AmortisedModel):
+        if not has_activation(model):
             raise ValueError(f"a model of kind {type(model).__name__}; expected an autoencoder")
         super()._adopt(model)
         self.activation = model.spec.activation

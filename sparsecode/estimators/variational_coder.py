@@ -9,7 +9,8 @@ import msgspec
 from sparsecode.estimators.networks import NetworkTransformer
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.variational import Variational, VariationalModel
+from sparsecode.models.capabilities import has_posterior
+from sparsecode.models.variational import Variational
 from sparsecode.nn.likelihoods import Normal
 from sparsecode.nn.perceptron import Perceptron
 from sparsecode.nn.posteriors import Gaussian, SpikeSlab
@@ -100,6 +101,6 @@ class VariationalSparseCoder(NetworkTransformer):
         return msgspec.structs.replace(spec, slab_weight=float(self.beta), spike_weight=float(self.beta))
 
     def _adopt(self, model: AbstractSparseModel) -> None:
-        if not isinstance(model, VariationalModel):
+        if not has_posterior(model):
             raise ValueError(f"a model of kind {type(model).__name__}; expected a variational one")
         super()._adopt(model)

@@ -31,7 +31,7 @@ from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.capabilities import one_layer
+from sparsecode.models.capabilities import has_solver, one_layer
 from sparsecode.models.iterative import IterativeModel
 from sparsecode.models.storage import CONFIG, WEIGHTS, load_model, save_model
 from sparsecode.nn import activations
@@ -155,7 +155,7 @@ def matches(path: Path) -> bool:
 def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
     """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
     folder, model = model_folder(path) or path, _loaded(path, ignore)
-    sae = coder_of(model) if isinstance(model, IterativeModel) else from_model(model)
+    sae = coder_of(model) if has_solver(model) else from_model(model)
     origin = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance", {}).get("origin")
     return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
 
@@ -163,7 +163,7 @@ def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
     """Codes and outputs of the model itself, in float64, for the proof of a conversion."""
     model = _loaded(path, ignore).double()
-    if isinstance(model, IterativeModel):
+    if has_solver(model):
         return _of_both_parts(model)
 
     @torch.no_grad()

@@ -7,11 +7,22 @@ from typing import NamedTuple, TypeGuard
 from sparsecode.losses.task import Classify
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.iterative import Iterative, IterativeModel
 from sparsecode.models.variational import VariationalModel
 from sparsecode.nn.affine import AffineModule
 from sparsecode.nn.posteriors import Gaussian
 
-__all__ = ["OneLayer", "classifies", "has_activation", "has_gates", "has_posterior", "one_layer", "trained_l0"]
+__all__ = [
+    "OneLayer",
+    "classifies",
+    "has_activation",
+    "has_gates",
+    "has_posterior",
+    "has_solver",
+    "one_layer",
+    "takes_solver",
+    "trained_l0",
+]
 
 
 class OneLayer(NamedTuple):
@@ -31,6 +42,16 @@ def one_layer(model: AbstractSparseModel) -> OneLayer | None:
 def has_activation(model: AbstractSparseModel) -> TypeGuard[AmortisedModel]:
     """Whether codes are an activation of pre-activations."""
     return isinstance(model, AmortisedModel)
+
+
+def has_solver(model: AbstractSparseModel) -> TypeGuard[IterativeModel]:
+    """Whether codes minimise an energy."""
+    return isinstance(model, IterativeModel)
+
+
+def takes_solver(spec: object) -> TypeGuard[Iterative]:
+    """Whether it is the config of a model whose codes minimise an energy."""
+    return isinstance(spec, Iterative)
 
 
 def has_posterior(model: AbstractSparseModel) -> TypeGuard[VariationalModel]:

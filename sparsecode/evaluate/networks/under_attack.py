@@ -11,8 +11,8 @@ from msgspec import Meta
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result
 from sparsecode.losses.task import Classify
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.nn.adversarial import PGD
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
@@ -49,10 +49,10 @@ class UnderAttack(KnownMeasure, tag="under_attack"):
     samples: Annotated[Count, Meta(description="at most so many")] = 1000
 
     def applies(self, model: AbstractSparseModel) -> bool:
-        return isinstance(model, AmortisedModel) and not model.spec.projection
+        return has_activation(model) and not model.spec.projection
 
     def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Attacked]:  # noqa: ARG002 - the contract
-        assert isinstance(model, AmortisedModel)
+        assert has_activation(model)
         split, eps, task = split.take(slice(self.samples)), at(self.attack.eps, 0), model.spec.task
         if (model.n_classes and split.label is None) or (model.predict is not None and split.target is None):
             return {}
