@@ -53,7 +53,7 @@ install_import_hook(rooms, f"{__name__}.{checked.__name__}")
 # One thread each, and none that waits at work: parallel workers, and what they start, would fight over the cores.
 torch.set_num_threads(1)
 threadpool_limits(1, user_api="blas")  # NumPy's, which pytest's plugins have loaded by now
-os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
+os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
 
 
 @pytest.fixture
