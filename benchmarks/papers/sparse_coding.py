@@ -227,6 +227,28 @@ def print_frontier(title: str, runs: Sequence[dict[str, Any]], levels: Sequence[
     print("\n" + markdown(["scored", "model", *(f"{c}, L0 {at:g}" for c in CODERS for at in levels)], equal))
 
 
+def print_single(runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> None:
+    """Validations of runs with one weight, beside what SDL and VDL have at the same step and, by interpolation, the same L0."""
+    rows: list[list[str]] = []
+    for run in runs:
+        for record in run["over_training"]:
+            cells = [f"{run['kind']} {run['n_hidden']}", f"{run['weight']:.3g}", str(record["step"])]
+            for coder in CODERS:
+                cells += [f"{record[f'{coder}/l0']:.1f}", f"{record[f'{coder}/psnr']:.2f}"]
+                for kind in ("SDL", "VDL"):
+                    line = [r for other in others if other["kind"] == kind for r in other["over_training"]]
+                    scores = [
+                        {c: {k: r[f"{c}/{k}"] for k in ("l0", "psnr")} for c in CODERS}
+                        for r in line
+                        if r["step"] == record["step"]
+                    ]
+                    at = at_equal(scores, [record[f"{coder}/l0"]]) if len(scores) > 1 else ["-"] * len(CODERS)
+                    cells.append(at[list(CODERS).index(coder)])
+            rows.append(cells)
+    heads = [f"{c}: {q}" for c in CODERS for q in ("L0", "PSNR", "SDL's", "VDL's")]
+    print("\n## Single runs\n\n" + markdown(["model", "weight", "step", *heads], rows))
+
+
 def read_probe(path: Path, kinds: dict[str, str]) -> list[dict[str, Any]]:
     """Accuracies of a probe.json by features and number of labels, models named by their kind."""
     results = json.loads(path.read_text())["spec"]["results"]
@@ -302,6 +324,9 @@ def main() -> None:
         figures["frontier"] = frontier_figure(ended)
         print_frontier("Frontier", ended, LEVELS, STEPS)
         print_denoising_of_all(ended)
+        print_single(
+            [r for r in digits if "long" in r["sweep"] and r["over_training"]], [r for r in small if not r["n_hidden"]]
+        )
     if patches := [r for r in runs if r["data"] == "Patches" and r["finished"]]:
         print_frontier("Frontier of patches", patches, PATCH_LEVELS, PATCH_STEPS)
     blocks: dict[str, dict[str, Path]] = {}

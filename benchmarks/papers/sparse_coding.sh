@@ -42,6 +42,7 @@ for swept in mnist-linear mnist-vdl-nl mnist-sdl-nl; do
     sparsecode probe --sweep $swept --over model.weight --labels-per-class 10 100 --coders amortised --references \
         --out "probe-$swept" --force
 done
-python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl mnist-seeds mnist-seeds-nl mnist-vdl-nl-long mnist-full-nl-long patches-linear \
+python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl mnist-seeds mnist-seeds-nl \
+    mnist-vdl-nl-long mnist-full-nl-long patches-linear \
     patches-vdl-nl patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json --probe-weights probe-mnist-*/probe.json \
     --probe-seeds probe-seeds/probe.json
