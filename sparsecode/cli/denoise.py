@@ -33,7 +33,7 @@ Pixels = NDArray[Any]
 
 def denoise_command(asked: using.DenoiseArguments) -> None:
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches."""
-    images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, force = asked
+    images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, mask, force = asked
     if not images:
         raise UsageError("which images? name at least one file")
     if not 0 <= seed < SEEDS:
@@ -50,8 +50,15 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
         )
     files = (*targets, picture)
     refuse_to_overwrite_all("--out", files, force)
+    observed = None if mask is None else _observed(mask)
     for path, target in zip(images, targets, strict=True):  # before the first of them takes minutes
-        _require_room(_read(path, background), target)
+        source = _read(path, background)
+        _require_room(source, target)
+        if observed is not None and source.pixels.shape[:2] != observed.shape:
+            raise ValueError(
+                f"{mask}: {observed.shape[0]} x {observed.shape[1]} pixels, and {path} has {source.pixels.shape[0]} x "
+                f"{source.pixels.shape[1]}; expected a mask of the same size: crop or resize it"
+            )
     console = Console()
     (called,) = run_labels((dictionary,), console)
     atoms = _atoms(dictionary)
@@ -68,14 +75,18 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
                         f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
                     )
                 noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
+            if observed is not None:
+                noisy = np.where(observed if noisy.ndim == 2 else observed[..., None], noisy, 0)
             channels = np.atleast_3d(noisy)
             results = [
-                denoise_image(channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend)
+                denoise_image(
+                    channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend, mask=observed
+                )
                 for c in track(range(channels.shape[2]), description=described(path.name), transient=True)
             ]
             clean = np.stack(results, axis=2).reshape(given.shape)
             _write(target, clean, source)
-            words = source.kind
+            words = source.kind if observed is None else f"{source.kind}, {100 * (1 - observed.mean()):.3g} % missing"
             shown = [noisy, clean]
             if add_noise:
                 words += f"  PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
@@ -117,6 +128,22 @@ def _read(path: Path, background: float | None) -> _PictureSource:
     pixels = result.pixels()
     written = f"{'colour' if pixels.ndim == 3 else 'grey'}, {pixels.dtype}, {pixels.min():.9g} to {pixels.max():.9g}"
     return _PictureSource(pixels, result.white, f"{written} (file: {result.mode}, {result.bits} bits)", result.profile)
+
+
+def _observed(path: Path) -> NDArray[np.bool_]:
+    """Where pixels are observed: all values but 0 of a mask."""
+    values = read_array(path) if path.suffix.lower() == ".npy" else _read(path, None).pixels
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise ValueError(f"{path}: shape {values.shape}; expected a grey mask [h, w]")
+    levels = np.unique(values)
+    if len(levels) != 2 or levels[0] != 0:
+        raise ValueError(
+            f"{path}: {len(levels)} different values, {levels[0]:g} to {levels[-1]:g}; expected two: 0 (black) where a pixel is "
+            "missing and one more elsewhere: save the mask without lossy compression"
+        )
+    return values != 0
 
 
 def _require_room(source: _PictureSource, target: Path) -> None:

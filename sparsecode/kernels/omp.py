@@ -166,7 +166,7 @@ def _pursue(
 def _pursue_observed(
     x: Any, observed: Any, all_atoms: Any, z: Any, most: Any, tol: Any, positive: Any, allowed: Any, least: Any, tiny: Any,
     alpha: Any, bits: Any, mask: Any, directions: Any, chosen: Any, moves: Any, values: Any, trial: Any, gram: Any,
-    corr: Any, square: Any, inverse: Any, gathered: Any, columns: Any, y: Any,
+    corr: Any, square: Any, inverse: Any, gathered: Any, columns: Any, y: Any, unexplained: Any,
 ) -> None:  # fmt: skip
     """Solve every row of `z` by its observed entries; from `alpha` on scratch."""
     for i in range(len(z)):
@@ -175,7 +175,7 @@ def _pursue_observed(
             continue
         atoms, sample = gathered[: len(all_atoms) * n].reshape(len(all_atoms), n), y[:n]
         gather(x[i], columns, sample)
-        square[0] = dot(sample, sample)
+        square[0] = dot(sample, sample) - unexplained[i]
         for j in range(len(all_atoms)):
             atom = atoms[j]
             gather(all_atoms[j], columns, atom)
@@ -243,14 +243,17 @@ def pursue_observed(
     *,
     positive: bool = False,
     allowed: NDArray[np.bool_] | None = None,
+    unexplained: NDArray[Any] | None = None,
 ) -> None:
     """`pursue` by the `observed` [n, f] entries of `x` [n, f] alone, of `atoms` [k, f] of any norm, whose codes `z` then hold.
 
     Rows without an observed entry keep their zeros. Only the rows of a sample's Gram matrix that belong to chosen atoms are made.
+    So much of |x|^2 as `unexplained` [n] says is left to the residual.
     """
     dtype, (n_code, n_features), kind = z.dtype, atoms.shape, np.finfo(z.dtype)
     integer = np.dtype(f"i{dtype.itemsize}")
     mask = integer.type(-1 if positive else np.iinfo(integer).max)
+    rest = np.zeros(len(z), dtype) if unexplained is None else unexplained
     deepest = max(1, min(int(most.max(initial=0)), n_code))
 
     def solve(blocks: Iterable[slice]) -> None:
@@ -263,7 +266,7 @@ def pursue_observed(
                 x[rows], observed[rows], atoms, z[rows], most[rows], dtype.type(tol), positive,
                 np.empty((0, 0), np.bool_) if allowed is None else allowed[rows], kind.eps, kind.tiny, alpha,
                 alpha.view(integer), mask, directions, chosen, moves, values, trial, gram, corr, np.empty(1, dtype), inverse,
-                gathered, np.empty(n_features, np.int64), y,
+                gathered, np.empty(n_features, np.int64), y, rest[rows],
             )  # fmt: skip
 
     share_out(len(z), BLOCK, threads if z.size >= SMALL else 1, solve)

@@ -130,6 +130,7 @@ class DenoiseArguments(NamedTuple):
         background: grey level, 0 (black) to 1 (white), below transparent pixels; without it they are refused
         add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
         seed: of that noise
+        mask: pixels that are missing and to be filled: a picture of the images' size with two values (black where a pixel is missing), or a .npy file (0 or False there)
         force: write over existing files
     """
 
@@ -143,6 +144,7 @@ class DenoiseArguments(NamedTuple):
     background: float | None = None
     add_noise: bool = False
     seed: int = 0
+    mask: Path | None = None
     force: bool = False
 
 

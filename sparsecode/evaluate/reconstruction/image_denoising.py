@@ -22,6 +22,7 @@ __all__ = ["CODERS", "LassoPatches", "PatchCoder", "PursuitPatches", "data_space
 CHUNK = 16_384  # patches coded together
 Image = NDArray[np.floating[Any]]
 PatchArray = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 class PursuitPatches(Spec, tag="omp"):
@@ -29,11 +30,16 @@ class PursuitPatches(Spec, tag="omp"):
 
     gain: Annotated[Positive, Meta(description="1.15 in the source, for patches of 8 x 8")] = 1.15
 
-    def codes(self, x: PatchArray, D: PatchArray, sigma: float) -> PatchArray:
-        from sparsecode.kernels.omp import pursue  # numba is slow to import
+    def codes(self, x: PatchArray, D: PatchArray, sigma: float, mask: Mask | None = None) -> PatchArray:
+        from sparsecode.kernels.omp import pursue, pursue_observed  # numba is slow to import
 
         n_code, n_features = D.shape
         z = np.zeros((len(x), n_code), np.float32)
+        if mask is not None:
+            most, rest = np.full(len(x), min(n_code, n_features)), (self.gain * sigma) ** 2 * mask.sum(axis=1)
+            threads = torch.get_num_threads()
+            pursue_observed(x, mask, D, z, most, 0.0, threads, unexplained=rest.astype(np.float32))
+            return z
         # The kernel stops when |x|^2 less what is explained is 0: so much of |x|^2 is not to be explained.
         surplus = np.square(x).sum(axis=1) - np.float32((self.gain * sigma) ** 2 * n_features)
         most = np.full(len(x), min(n_code, n_features))
@@ -46,8 +52,8 @@ class LassoPatches(Spec, tag="lasso"):
 
     scale: Annotated[Positive, Meta(description="penalty weight in units of sigma")] = 1.6
 
-    def codes(self, x: PatchArray, D: PatchArray, sigma: float) -> PatchArray:
-        return sparse_encode(x, D, self.scale * sigma, tol=1e-2)
+    def codes(self, x: PatchArray, D: PatchArray, sigma: float, mask: Mask | None = None) -> PatchArray:
+        return sparse_encode(x, D, self.scale * sigma, tol=1e-2, mask=mask)
 
 
 PatchCoder = PursuitPatches | LassoPatches
@@ -62,11 +68,16 @@ def denoise_image(
     coder: PatchCoder | None = None,
     stride: int = 1,
     blend: float = 1.0,
+    mask: Mask | None = None,
 ) -> NDArray[np.float32]:
     """`image` [h, w] less white Gaussian noise of standard deviation `sigma`, by sparse codes of its patches in `D`.
 
     Every patch R_i y less its mean m_i gets a code z_i adapted to the noise by `coder`; each pixel of the result is
     (blend y + sum_i R_i^T (z_i D + m_i)) / (blend + sum_i R_i^T 1).
+
+    With a `mask` missing pixels are filled: means and codes are those of the observed pixels of each patch, to which an atom that
+    is constant is added for what their mean differs from the patch's, and y counts where it is observed. Patches without an
+    observed pixel say nothing.
 
     Parameters
     ----------
@@ -76,6 +87,7 @@ def denoise_image(
     coder: how a patch is coded at this noise, `PursuitPatches()` (default) or `LassoPatches()`.
     stride: pixels between patches, 1 to size; the last patches touch the border whatever the stride.
     blend: weight of the noisy pixel beside the patches', each of weight 1.
+    mask: where the image is observed [h, w], bool; default everywhere. Other pixels are not read.
 
     Raises
     ------
@@ -85,6 +97,9 @@ def denoise_image(
         raise ValueError(f"image has shape {image.shape}; expected one grey image [h, w]")
     with np.errstate(over="ignore"):
         y = np.asarray(image, np.float32)
+    if mask is not None:
+        y = np.where(_checked(mask, image.shape), y, np.float32(0))
+        mask = None if mask.all() else mask
     if not np.isfinite(y).all():
         raise ValueError("image contains NaN, infinity or values beyond float32; expected finite values")
     if not (math.isfinite(sigma) and sigma > 0):
@@ -103,23 +118,59 @@ def denoise_image(
     # In units of a power of two, which no rounding sees: squares of values of any size would not fit in float32.
     power = math.frexp(max(float(np.abs(y).max()), sigma))[1]
     y, sigma = np.ldexp(y, -power), max(math.ldexp(sigma, -power), float(np.finfo(np.float32).tiny))
-    windows = np.lib.stride_tricks.sliding_window_view(y, (size, size))
+    seen = np.ones(y.shape, np.bool_) if mask is None else mask
+    if mask is not None:
+        atoms = np.vstack([atoms, np.full((1, size * size), 1 / size, np.float32)])
     rows, columns = (_starts(n - size, stride) for n in y.shape)
-    total, weight = blend * y.astype(np.float64), np.full(y.shape, float(blend))
+    total, weight = np.where(seen, blend * y.astype(np.float64), 0), np.where(seen, float(blend), 0)
     band = max(1, CHUNK // len(columns))
     for first in range(0, len(rows), band):
         tops = rows[first : first + band]
-        patches = np.ascontiguousarray(windows[np.ix_(tops, columns)]).reshape(-1, size * size)
-        means = patches.mean(axis=1, keepdims=True)
-        estimate = (coder.codes(patches - means, atoms, sigma) @ atoms + means).reshape(
-            len(tops), len(columns), size, size
-        )
+        patches = _patches(y, tops, columns, size)
+        known = None if mask is None else _patches(mask, tops, columns, size)
+        estimate, counts = _estimates(patches, known, atoms, sigma, coder)
+        shape = len(tops), len(columns), size, size
         for i in range(size):
             for j in range(size):
                 place = np.ix_(tops + i, columns + j)
-                total[place] += estimate[:, :, i, j]
-                weight[place] += 1
+                total[place] += estimate.reshape(shape)[:, :, i, j]
+                weight[place] += counts.reshape(shape[:2])
+    if not weight.all():
+        row, column = np.argwhere(weight == 0)[0]
+        raise ValueError(
+            f"no patch of {size} x {size} over the missing pixel in row {row}, column {column} has an observed one; expected "
+            "smaller holes: take a dictionary of larger patches, or a smaller stride or image"
+        )
     return np.ldexp(total / weight, power).astype(np.float32)
+
+
+def _patches(values: NDArray[Any], tops: NDArray[np.intp], columns: NDArray[np.intp], size: int) -> NDArray[Any]:
+    windows = np.lib.stride_tricks.sliding_window_view(values, (size, size))
+    return np.ascontiguousarray(windows[np.ix_(tops, columns)]).reshape(-1, size * size)
+
+
+def _estimates(
+    patches: PatchArray, known: Mask | None, atoms: PatchArray, sigma: float, coder: PatchCoder
+) -> tuple[PatchArray, NDArray[np.float64]]:
+    """Clean patches, and their weights: 0 for those without an observed pixel."""
+    if known is None:
+        means = patches.mean(axis=1, keepdims=True)
+        return coder.codes(patches - means, atoms, sigma) @ atoms + means, np.ones(len(patches))
+    n = known.sum(axis=1, keepdims=True)
+    means = patches.sum(axis=1, keepdims=True) / np.maximum(n, 1).astype(np.float32)
+    codes = coder.codes(np.where(known, patches - means, np.float32(0)), atoms, sigma, known)
+    said = n > 0
+    return np.where(said, codes @ atoms + means, np.float32(0)), said[:, 0].astype(np.float64)
+
+
+def _checked(mask: Any, shape: tuple[int, ...]) -> Mask:
+    if mask.shape != shape or mask.dtype != np.bool_:
+        raise ValueError(
+            f"mask has shape {mask.shape} and dtype {mask.dtype}; expected a bool for each pixel, {shape}: True where it is observed"
+        )
+    if not mask.any():
+        raise ValueError("mask is False everywhere; expected pixels that are observed")
+    return mask
 
 
 def _starts(last: int, stride: int) -> NDArray[np.intp]:
