@@ -364,8 +364,8 @@ def test_settings_that_cannot_be_are_usage_errors(
         (X[:0], "shape (0, 8, 8); expected [n_samples, ...features], none of them 0"),
         (np.where(np.arange(200)[:, None, None] == 7, np.nan, X), "1 samples with NaN, infinity or values beyond float32, "
          "first in row 7"),
-        (np.where(np.arange(200)[:, None, None] == 7, X * 3e38, X), "1 samples too large to be coded in float32, first in "
-         "row 7; scale them as the run's data were"),
+        (np.where(np.arange(200)[:, None, None] == 7, X * 3e38, X), "the sample in row 7 is too large to be coded in float32, "
+         "the first of these; scale them as the run's data were"),
     ],
     ids=["one sample", "flat", "none", "nan", "huge"],
 )  # fmt: skip

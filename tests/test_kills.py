@@ -90,6 +90,8 @@ COMMANDS = {
     "plot": Case(("plot", "sdl"), ("sdl",)),
     "encode-npz": Case(("encode", "sdl", "--split", "test", "--out", "out/z.npz"), ("sdl",)),
     "encode-safetensors": Case(("encode", "sdl", "--split", "test", "--out", "out/z.safetensors"), ("sdl",)),
+    "encode-npz-csr": Case(("encode", "sdl", "--split", "test", "--csr", "--out", "out/z.npz"), ("sdl",)),
+    "encode-folder": Case(("encode", "sdl", "--split", "test", "--rows-per-shard", "100", "--out", "out/codes"), ("sdl",)),
     "analyse": Case(("analyse", "sdl", "topk", "--samples", "5", "--json", "out/analysis.json"), ("sdl", "topk")),
     "probe": Case(("probe", "sdl", "--labels-per-class", "1", "--seeds", "2", "--references", "pixels", "--out", "out"), ("sdl",)),
     "units": Case(("units", "noise", "--units", "2", "--samples", "50", "--json", "out/units.json"), ("noise",)),

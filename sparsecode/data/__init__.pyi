@@ -5,6 +5,10 @@ from .cifar import CIFAR10 as CIFAR10
 from .cifar10_latents import CIFAR10Latents as CIFAR10Latents
 from .class_tasks import ClassTasks as ClassTasks
 from .class_tasks import Labelled as Labelled
+from .code_index import CodeChunk as CodeChunk
+from .code_writer import CodeWriter as CodeWriter
+from .codes import Codes as Codes
+from .codes import read_codes as read_codes
 from .dsprites import DSprites as DSprites
 from .hooks import extract as extract
 from .images import ImageFolder as ImageFolder
@@ -43,6 +47,9 @@ __all__ = [
     "CIFAR10Latents",
     "CelebA",
     "ClassTasks",
+    "CodeChunk",
+    "CodeWriter",
+    "Codes",
     "DSprites",
     "Data",
     "DataLike",
@@ -70,4 +77,5 @@ __all__ = [
     "UniformAmplitude",
     "WithoutClasses",
     "extract",
+    "read_codes",
 ]

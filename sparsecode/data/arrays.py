@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from sparsecode.data.numpy_files import read_npy, read_npz
+from sparsecode.data.numpy_files import NpyRows, map_npy, read_npy, read_npz
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Count, Seed, Spec
 
-__all__ = ["Arrays", "Share", "read_array"]
+__all__ = ["Arrays", "Share", "StoredArray", "read_array", "stored_array"]
+
+BLOCK = 2**25  # bytes of samples that are checked at a time
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -81,18 +86,65 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:
     array = read_npy(path)
     if array is None:
         (array,) = read_npz(path, lambda names: [_choose(path, names, key)]).values()
+    _require_samples(path, array)
+    array = _float32(array)
+    finite = _finite(array)
+    if not finite.all():
+        raise ValueError(_not_finite(path, int((~finite).sum()), int(np.argmin(finite))))
+    return array
+
+
+class StoredArray(NamedTuple):
+    """Samples [N, *F] of a file; float32 when they are asked for. Those of `.npy` files stay on disk."""
+
+    shape: tuple[int, ...]
+    span: tuple[float, float]
+    sha256: str
+    rows: Callable[[int, int], NDArray[np.float32]]
+
+
+def stored_array(path: str | Path, key: str | None = None) -> StoredArray:
+    """Samples as `read_array` checks them, in one pass over the file in bounded memory; least and largest value, and a hash of all."""
+    path = Path(path)
+    mapped = map_npy(path)
+    if mapped is None:
+        array = read_array(path, key)
+        shape, rows = array.shape, lambda start, stop: array[start:stop]
+    else:
+        _require_samples(path, mapped)
+        shape, rows = mapped.shape, lambda start, stop: _float32(mapped.rows(start, stop))
+    size = max(1, BLOCK // (4 * math.prod(shape[1:])))
+    low, high, bad, first, hasher = math.inf, -math.inf, 0, 0, hashlib.sha256(str(shape).encode())
+    for start in range(0, shape[0], size):
+        part = rows(start, start + size)
+        finite = _finite(part)
+        first = first if bad else start + int(np.argmin(finite))
+        bad += int((~finite).sum())
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        hasher.update(part.data)
+    if bad:
+        raise ValueError(_not_finite(path, bad, first))
+    return StoredArray(shape, (low, high), hasher.hexdigest(), rows)
+
+
+def _require_samples(path: Path, array: NDArray[Any] | NpyRows) -> None:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path}: values of type {array.dtype}; expected real numbers")
-    if array.ndim < 2 or array.size == 0:
+    if len(array.shape) < 2 or not math.prod(array.shape):
         raise ValueError(f"{path}: shape {array.shape}; expected [n_samples, ...features], none of them 0")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported below
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
-    if not finite.all():
-        raise ValueError(
-            f"{path}: {int((~finite).sum())} samples with NaN, infinity or values beyond float32, first in row {int(np.argmin(finite))}"
-        )
-    return array
+
+
+def _float32(array: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is refused
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _finite(array: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(array).reshape(len(array), -1).all(axis=1))
+
+
+def _not_finite(path: Path, count: int, first: int) -> str:
+    return f"{path}: {count} samples with NaN, infinity or values beyond float32, first in row {first}"
 
 
 def _choose(path: Path, names: list[str], key: str | None) -> str:

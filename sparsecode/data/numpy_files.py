@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sparsecode.ops.memory import require_memory
 
-__all__ = ["read_npy", "read_npz"]
+__all__ = ["NpyRows", "map_npy", "read_npy", "read_npz"]
 
 ZIP = b"PK"
 # Version 3 differs from 2 in the names of the fields of structured arrays, which are refused.
@@ -42,6 +42,29 @@ def read_npy(path: Path) -> NDArray[Any] | None:
         return _array(file, path.stat().st_size, str(path))
 
 
+class NpyRows(NamedTuple):
+    """The numbers in a `.npy` file, read when they are asked for."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """A copy of rows `start` to `stop` - 1. The file is mapped anew each time: pages of one map would stay in this process."""
+        return np.array(np.lib.format.open_memmap(self.path, mode="r")[start:stop])
+
+
+def map_npy(path: Path) -> NpyRows | None:
+    """`read_npy` of a file of any size, of which nothing but the header is read now."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a .npy or .npz file")
+    with path.open("rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            return None
+        file.seek(0)
+        return NpyRows(path, *_checked_header(file, path.stat().st_size, str(path)))
+
+
 def read_npz(path: Path, choose: Callable[[list[str]], list[str]] = ALL) -> dict[str, NDArray[Any]]:
     """The arrays that `choose` picks of the names in a `.npz` file; by default all.
 
@@ -66,6 +89,18 @@ def read_npz(path: Path, choose: Callable[[list[str]], list[str]] = ALL) -> dict
 
 def _array(file: Any, size: int, where: str) -> NDArray[Any]:
     """The array in `file`, which holds `size` bytes."""
+    shape, kind = _checked_header(file, size, where)
+    require_memory(math.prod(shape) * kind.itemsize, f"{where}: {kind} {shape}", "take fewer samples")
+    file.seek(0)
+    try:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{where}: {kind} {shape} cannot be read ({error}); restore it from a copy") from None
+    return array.astype(kind.newbyteorder("="), copy=False)
+
+
+def _checked_header(file: Any, size: int, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array of numbers, all of which the `size` bytes of `file` hold."""
     shape, kind = _header(file, where)
     if kind.hasobject:
         raise ValueError(f"{where}: holds Python objects; expected real numbers")
@@ -77,13 +112,7 @@ def _array(file: Any, size: int, where: str) -> NDArray[Any]:
             f"{where}: damaged or cut short: its header announces {kind} {shape}, {needed} bytes, and {there} follow; "
             "restore it from a copy"
         )
-    require_memory(needed, f"{where}: {kind} {shape}", "take fewer samples")
-    file.seek(0)
-    try:
-        array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{where}: {kind} {shape} cannot be read ({error}); restore it from a copy") from None
-    return array.astype(kind.newbyteorder("="), copy=False)
+    return shape, kind
 
 
 def _header(file: Any, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,20 @@ from torch import Tensor
 from sparsecode.choices import DType
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 
-__all__ = ["DTYPES", "GROUP", "INDEX", "LABEL", "DType", "Index", "Shard", "ShardSite", "X", "read_index", "read_into"]
+__all__ = [
+    "DTYPES",
+    "GROUP",
+    "INDEX",
+    "LABEL",
+    "DType",
+    "Index",
+    "Shard",
+    "ShardSite",
+    "X",
+    "read_index",
+    "read_into",
+    "require_files",
+]
 
 INDEX = "index.json"
 GROUP, LABEL, X = (
@@ -31,6 +44,8 @@ CODES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F32": torch.float32,
+    "F64": torch.float64,
+    "I32": torch.int32,
     "I64": torch.int64,
 }  # what safetensors calls them
 REMEDY = "restore it from a copy, or write the shards anew"
@@ -85,13 +100,18 @@ def read_index(folder: Path) -> Index:
             "is written to it again)"
         )
     index = from_json(path.read_bytes(), Index, str(path))
-    for shard in (*index.train, *index.valid, *index.test):
+    require_files(folder, (*index.train, *index.valid, *index.test))
+    return index
+
+
+def require_files(folder: Path, shards: Iterable[Shard]) -> None:
+    """Raise FileNotFoundError or ValueError naming the first of these files that is missing or of another size."""
+    for shard in shards:
         file = folder / shard.file
         if not file.is_file():
             raise FileNotFoundError(f"{file}: missing, and {INDEX} names it; {REMEDY}")
         if file.stat().st_size != shard.size:
             raise ValueError(f"{file}: {file.stat().st_size} bytes, and {INDEX} says {shard.size}; {REMEDY}")
-    return index
 
 
 def read_into(out: Mapping[str, Tensor], folder: Path, shard: Shard, *, check: bool) -> None:

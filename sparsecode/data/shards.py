@@ -50,14 +50,15 @@ class Shards(Spec, tag="shards"):
     def load(self) -> Splits:
         folder = Path(self.path)
         index = read_index(folder)
-        sites = self._chosen(folder, index)
+        sites = self.chosen(folder, index)
         train, valid, test = (
             Split(*sites.batch(_first_rows(folder, index, part, self.held, sites)))
             for part in (index.train, index.valid, index.test)
         )
         return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites))
 
-    def _chosen(self, folder: Path, index: Index) -> Chosen:
+    def chosen(self, folder: Path, index: Index) -> Chosen:
+        """The sites of a folder with this index that samples and targets are made of. Raises ValueError as `load`."""
         known = {site.name: site for site in index.sites}
         for field, name in [
             *(("sites", name) for name in self.sites),

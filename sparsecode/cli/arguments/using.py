@@ -24,19 +24,25 @@ __all__ = [
 
 
 class EncodeArguments(NamedTuple):
-    """Code the rows of an array, or of a split of the run's own data.
+    """Code the rows of an array, of a folder of shards, or of a split of the run's own data.
 
-    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. The metadata of a safetensors file records their
+    Writes `z` [N, n_code] and, for a split with class labels, `label` [N]. With --csr codes stay sparse: a .npz file as
+    scipy.sparse.load_npz reads it, or a .safetensors file with `values`, `indices` and `offsets`. A folder has a file of
+    sparse codes for --rows-per-shard rows, or for each shard of SAMPLES, whose splits, labels and documents (`group`) it keeps,
+    and `gap`, where codes are solved for; the same command resumes after a crash. sparsecode.data.read_codes
+    reads it. The metadata of a safetensors file record their
     origin: `coder`, `run`, `split` or `samples`, `model` (SHA-256 of the weights file) and `data` (fingerprint of the
     samples that the run was trained on).
 
     Args:
         run: run folder
-        samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on
-        out: the file to write, .npz or .safetensors
+        samples: .npy or .npz file with samples [N, ...] in data space, as the run was trained on; or a folder of shards
+        out: what to write: a .npz or .safetensors file, or a folder (a name without an ending)
         split: instead of SAMPLES: a split of the run's own data
         coder: which of the model's coders; default encode; others are amortised (the encoder of sparse coding) and mean (of codes with gates)
         key: array in the .npz file
+        csr: codes in compressed sparse rows, as in a folder, to the file
+        rows_per_shard: rows in a file of a folder
         force: write over an existing file
     """
 
@@ -46,6 +52,8 @@ class EncodeArguments(NamedTuple):
     split: Literal["train", "valid", "test"] | None = None
     coder: str | None = None
     key: str | None = None
+    csr: bool = False
+    rows_per_shard: int = 16_000
     force: bool = False
     data_path: DataPath = None
 
