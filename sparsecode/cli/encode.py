@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.encode_samples import Samples, of_array, of_shards, of_split
+from sparsecode.cli.encode_samples import SampleBlocks, of_array, of_shards, of_split
 from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data.code_index import tensors_of
 from sparsecode.data.code_writer import CodeWriter, refuse_codes
@@ -82,7 +82,7 @@ def encode_command(asked: using.EncodeArguments) -> None:
     )
 
 
-def _samples(asked: using.EncodeArguments, folder: RunFolder, model: AbstractSparseModel) -> Samples:
+def _samples(asked: using.EncodeArguments, folder: RunFolder, model: AbstractSparseModel) -> SampleBlocks:
     if asked.samples is None:
         split = asked.split or ""
         return of_split(getattr(folder.splits(asked.data_path), split), split, asked.rows_per_shard)
@@ -110,7 +110,7 @@ class _Coder(NamedTuple):
     model: AbstractSparseModel
     encode: Callable[[Tensor], Tensor]
 
-    def blocks(self, samples: Samples, skip: int = 0) -> Iterator[_Block]:
+    def blocks(self, samples: SampleBlocks, skip: int = 0) -> Iterator[_Block]:
         """The codes of all blocks but the first `skip`; those of one have to be consumed before the next."""
         done = sum(n for n, _ in samples.blocks[:skip])
         with progress("encoding", samples.n) as report:
@@ -133,7 +133,7 @@ class _Coder(NamedTuple):
 
 
 def _to_folder(
-    out: Path, coder: _Coder, samples: Samples, metadata: dict[str, str], console: Console
+    out: Path, coder: _Coder, samples: SampleBlocks, metadata: dict[str, str], console: Console
 ) -> tuple[str, int, NDArray[Any]]:
     with CodeWriter(out, provenance=metadata) as writer:
         if writer.appended:
@@ -151,7 +151,7 @@ def _to_folder(
 
 
 def _to_sparse_file(
-    out: Path, coder: _Coder, samples: Samples, metadata: dict[str, str]
+    out: Path, coder: _Coder, samples: SampleBlocks, metadata: dict[str, str]
 ) -> tuple[str, int, NDArray[Any]]:
     columns: list[NamedArrays] = []
 
@@ -178,7 +178,7 @@ def _to_sparse_file(
 
 
 def _to_dense_file(
-    out: Path, coder: _Coder, samples: Samples, metadata: dict[str, str]
+    out: Path, coder: _Coder, samples: SampleBlocks, metadata: dict[str, str]
 ) -> tuple[str, int, NDArray[Any]]:
     chunks: list[_Chunk] = []
     columns: list[NamedArrays] = []

@@ -21,7 +21,7 @@ from sparsecode.files import printable
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.runs import RunFolder
 
-__all__ = ["Block", "Samples", "of_array", "of_shards", "of_split"]
+__all__ = ["Block", "SampleBlocks", "of_array", "of_shards", "of_split"]
 
 
 class Block(NamedTuple):
@@ -32,7 +32,7 @@ class Block(NamedTuple):
     columns: dict[str, Tensor]
 
 
-class Samples(NamedTuple):
+class SampleBlocks(NamedTuple):
     """`n` samples in blocks, each read when it is asked for; where they come from, in messages and in files."""
 
     n: int
@@ -41,7 +41,7 @@ class Samples(NamedTuple):
     origin: dict[str, str]
 
 
-def of_array(path: Path, key: str | None, size: int, folder: RunFolder, model: AbstractSparseModel) -> Samples:
+def of_array(path: Path, key: str | None, size: int, folder: RunFolder, model: AbstractSparseModel) -> SampleBlocks:
     """The rows of an array in a file, in blocks of `size`."""
     stored = stored_array(path, key)
     _require_shape(str(path), stored.shape[1:], model, one=stored.shape == model.shape)
@@ -52,10 +52,10 @@ def of_array(path: Path, key: str | None, size: int, folder: RunFolder, model: A
         return Block(torch.from_numpy(stored.rows(start, min(n, start + size))), None, {})
 
     blocks = tuple((min(size, n - start), partial(block, start)) for start in range(0, n, size))
-    return Samples(n, blocks, str(path), {"samples": printable(str(path)), "samples_sha256": stored.sha256})
+    return SampleBlocks(n, blocks, str(path), {"samples": printable(str(path)), "samples_sha256": stored.sha256})
 
 
-def of_split(split: Split, name: str, size: int) -> Samples:
+def of_split(split: Split, name: str, size: int) -> SampleBlocks:
     """The rows of a split in memory, in blocks of `size`."""
 
     def block(start: int) -> Block:
@@ -64,10 +64,10 @@ def of_split(split: Split, name: str, size: int) -> Samples:
 
     n = len(split.x)
     blocks = tuple((min(size, n - start), partial(block, start)) for start in range(0, n, size))
-    return Samples(n, blocks, f"{name} split", {"split": name})
+    return SampleBlocks(n, blocks, f"{name} split", {"split": name})
 
 
-def of_shards(path: Path, folder: RunFolder, model: AbstractSparseModel) -> Samples:
+def of_shards(path: Path, folder: RunFolder, model: AbstractSparseModel) -> SampleBlocks:
     """The rows of a folder of shards, a block for each; of several sites, those that the run was trained on."""
     config = folder.config().data
     source = replace(config, path=str(path)) if isinstance(config, Shards) else Shards(path=str(path))
@@ -86,7 +86,7 @@ def of_shards(path: Path, folder: RunFolder, model: AbstractSparseModel) -> Samp
     parts: dict[SplitName, tuple[Shard, ...]] = {"train": index.train, "valid": index.valid, "test": index.test}
     blocks = tuple((shard.rows, partial(block, shard, split)) for split, shards in parts.items() for shard in shards)
     origin = {"samples": printable(str(path)), "shards": index.fingerprint(sites.described())}
-    return Samples(sum(n for n, _ in blocks), blocks, str(path), origin)
+    return SampleBlocks(sum(n for n, _ in blocks), blocks, str(path), origin)
 
 
 def _require_shape(path: str, shape: tuple[int, ...], model: AbstractSparseModel, one: bool = False) -> None:

@@ -7,7 +7,7 @@ from .class_tasks import ClassTasks as ClassTasks
 from .class_tasks import Labelled as Labelled
 from .code_index import CodeChunk as CodeChunk
 from .code_writer import CodeWriter as CodeWriter
-from .codes import Codes as Codes
+from .codes import StoredCodes as StoredCodes
 from .codes import read_codes as read_codes
 from .dsprites import DSprites as DSprites
 from .hooks import extract as extract
@@ -49,7 +49,6 @@ __all__ = [
     "ClassTasks",
     "CodeChunk",
     "CodeWriter",
-    "Codes",
     "DSprites",
     "Data",
     "DataLike",
@@ -73,6 +72,7 @@ __all__ = [
     "Smileys",
     "Split",
     "Splits",
+    "StoredCodes",
     "Synthetic",
     "UniformAmplitude",
     "WithoutClasses",

@@ -23,10 +23,10 @@ from sparsecode.data.code_index import (
 )
 from sparsecode.data.images import SplitName
 
-__all__ = ["Codes", "read_codes"]
+__all__ = ["StoredCodes", "read_codes"]
 
 
-class Codes:
+class StoredCodes:
     """Sparse codes on disk, read when they are asked for: one file at a time is in memory. Made by `read_codes`."""
 
     def __init__(self, folder: Path, index: CodeIndex) -> None:
@@ -43,13 +43,13 @@ class Codes:
         """The number of non-zero codes."""
         return sum(shard.nnz for shard in self.index.shards)
 
-    def of(self, split: SplitName) -> Codes:
+    def of(self, split: SplitName) -> StoredCodes:
         """The codes of one split. Raises ValueError naming the splits if there are none of it."""
         shards = tuple(shard for shard in self.index.shards if shard.split == split)
         if not shards:
             there = ", ".join(dict.fromkeys(str(shard.split) for shard in self.index.shards))
             raise ValueError(f"split is {split!r}; {self.folder} has codes of {there}")
-        return Codes(self.folder, replace(self.index, shards=shards))
+        return StoredCodes(self.folder, replace(self.index, shards=shards))
 
     def chunks(self) -> Iterator[CodeChunk]:
         """The codes of each file in turn, checked against its checksum when it is first read. Raises ValueError naming a damaged file."""
@@ -86,7 +86,7 @@ class Codes:
         return chunk_of({name: value.numpy() for name, value in tensors.items()}, self.index.n_code)
 
 
-def read_codes(path: str | Path) -> Codes:
+def read_codes(path: str | Path) -> StoredCodes:
     """Codes that `CodeWriter` or `sparsecode encode` wrote: of a folder, or of a `.safetensors` file of sparse codes.
 
     A `.npz` file of sparse codes is read by `scipy.sparse.load_npz`. Raises FileNotFoundError or ValueError naming a file that is
@@ -94,8 +94,8 @@ def read_codes(path: str | Path) -> Codes:
     """
     path = Path(path)
     if path.is_dir():
-        return Codes(path, read_code_index(path))
+        return StoredCodes(path, read_code_index(path))
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder; expected a folder of codes or a .safetensors file")
     shard, index = entry_of(path.name, path.read_bytes(), str(path))
-    return Codes(path.parent, replace(index, shards=(shard,)))
+    return StoredCodes(path.parent, replace(index, shards=(shard,)))
