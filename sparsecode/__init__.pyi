@@ -30,6 +30,9 @@ from .runs import RunFolder as RunFolder
 from .solvers.dictionary import learn_dictionary as learn_dictionary
 from .solvers.encode import sparse_encode as sparse_encode
 from .solvers.omp import omp_encode as omp_encode
+from .solvers.path import alpha_for_l0 as alpha_for_l0
+from .solvers.path import alpha_max as alpha_max
+from .solvers.path import sparse_path as sparse_path
 from .specs import Spec as Spec
 from .version import __version__ as __version__
 
@@ -47,6 +50,8 @@ __all__ = [
     "Spec",
     "VariationalSparseCoder",
     "__version__",
+    "alpha_for_l0",
+    "alpha_max",
     "data",
     "estimators",
     "evaluate",
@@ -66,6 +71,7 @@ __all__ = [
     "schedules",
     "solvers",
     "sparse_encode",
+    "sparse_path",
     "sweeps",
     "train",
 ]

@@ -1,6 +1,7 @@
 """Arrays in, matplotlib figures out."""
 
 from sparsecode.plots.ablation import ablation_lines
+from sparsecode.plots.alpha_path import alpha_path
 from sparsecode.plots.codes import edits_view, encoding_view, sweep_frames
 from sparsecode.plots.comparison import images_beside
 from sparsecode.plots.curves import training_curves
@@ -24,6 +25,7 @@ __all__ = [
     "ablation_lines",
     "accuracy_curves",
     "active_over_epochs",
+    "alpha_path",
     "atoms_mosaic",
     "code_plane",
     "code_usage",

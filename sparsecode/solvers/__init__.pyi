@@ -15,6 +15,10 @@ from .gradient import Algorithm as Algorithm
 from .loop import Solver as Solver
 from .loop import solve as solve
 from .omp import omp_encode as omp_encode
+from .path import SparsePath as SparsePath
+from .path import alpha_for_l0 as alpha_for_l0
+from .path import alpha_max as alpha_max
+from .path import sparse_path as sparse_path
 
 __all__ = [
     "FISTA",
@@ -29,9 +33,13 @@ __all__ = [
     "EvtimovaFISTA",
     "QuadraticEnergy",
     "Solver",
+    "SparsePath",
+    "alpha_for_l0",
+    "alpha_max",
     "energy_of",
     "learn_dictionary",
     "omp_encode",
     "solve",
     "sparse_encode",
+    "sparse_path",
 ]

@@ -22,7 +22,7 @@ from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver
 from sparsecode.solvers.missing import solve_observed
 from sparsecode.solvers.observed import checked_weight
 
-__all__ = ["sparse_encode"]
+__all__ = ["MAX_STEPS", "sparse_encode", "warn_if_unfinished"]
 
 A = TypeVar("A", NDArray[Any], Tensor)
 
@@ -219,13 +219,14 @@ def sparse_encode(
     measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
     fixed = getattr(solver, "step_size", None) is not None
     beyond = out_of_range(n_gone, x, fixed) if n_gone else None
-    _warn_if_unfinished(joined[1], joined[2], joined[3], beyond, tol, max_steps, measure)
+    warn_if_unfinished(joined[1], joined[2], joined[3], beyond, tol, max_steps, measure)
     return result if return_solution else codes
 
 
-def _warn_if_unfinished(
+def warn_if_unfinished(
     gap: Tensor, steps: Tensor, converged: Tensor, beyond: str | None, tol: float, max_steps: int, measure: str
 ) -> None:
+    """A ConvergenceWarning on behalf of the caller's caller if not all codes have `converged`."""
     if bool(converged.all()):
         return
     from sklearn.exceptions import ConvergenceWarning  # here, because scikit-learn is slow to import

@@ -175,6 +175,12 @@ class QuadraticEnergy:
         self.stiffness = 0.0
         self._bound = bound
 
+    def at(self, weight: float) -> Self:
+        """The same energy at another weight."""
+        other = copy(self)
+        other.weight, other.bounded_weight = weight, min(weight, torch.finfo(self.x.dtype).max / 4)
+        return other
+
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         """The smooth part from the residual: sums of Gram products would cancel in float32."""
         return self.smooth(z) + self.bounded_weight * self.penalty.value(z)

@@ -1,0 +1,50 @@
+"""Codes at many penalty weights: number of active codes and error against alpha, and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sparsecode.plots.style import colour, fitting
+from sparsecode.solvers.path import SparsePath
+
+__all__ = ["alpha_path"]
+
+
+def alpha_path(path: SparsePath, title: str = "codes at many alphas", chosen: float | None = None) -> Figure:
+    """L0 and the share of the samples' squares that is left, against alpha (left) and against each other (right).
+
+    `chosen` marks an alpha.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    beside, frontier = figure.subplots(1, 2)
+    alphas = np.asarray(path.alphas)
+    beside.set_xscale("log")
+    _line(beside, alphas, path.l0, 0)
+    beside.set_xlabel("alpha")
+    beside.set_ylabel("active codes per sample (mean L0)", color=colour(0))
+    error = beside.twinx()
+    _line(error, alphas, path.error, 1)
+    error.set_ylim(bottom=0)
+    error.set_ylabel("share of |x|^2 that is left", color=colour(1))
+    _line(frontier, path.l0, path.error, 2)
+    frontier.set_xlabel("active codes per sample (mean L0)")
+    frontier.set_ylabel("share of |x|^2 that is left")
+    frontier.set_ylim(bottom=0)
+    if chosen is not None:
+        beside.axvline(chosen, color="0.4", linewidth=0.8, linestyle=":")
+        beside.annotate(f" {chosen:.3g}", (chosen, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+        order = np.argsort(alphas)
+        at = [float(np.interp(chosen, alphas[order], values[order])) for values in (path.l0, path.error)]
+        frontier.plot(*at, marker="o", color="0.4", markersize=5, linestyle="none")
+        frontier.annotate(f" alpha {chosen:.3g}", (at[0], at[1]), va="bottom", fontsize=8)
+    for axes in (beside, frontier):
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=fitting(title, figure))
+    return figure
+
+
+def _line(axes: Axes, across: NDArray[np.float64], up: NDArray[np.float64], number: int) -> None:
+    axes.plot(across, up, color=colour(number), marker=".", markersize=4, linewidth=1.2)

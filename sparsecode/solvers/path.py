@@ -1,0 +1,303 @@
+"""The choice of alpha: the least one at which codes are 0, codes at many alphas, and the alpha of a number of active codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsecode.ops.csr import CSR
+from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
+from sparsecode.records import Solution
+from sparsecode.solvers.checks import Problem, above_zero, prepare, whole
+from sparsecode.solvers.coordinate import CoordinateDescent
+from sparsecode.solvers.encode import MAX_STEPS, warn_if_unfinished
+from sparsecode.solvers.energy import QuadraticEnergy
+from sparsecode.solvers.scaling import exponents, shifted, solve_in_any_units
+
+__all__ = ["SparsePath", "alpha_for_l0", "alpha_max", "descending", "sparse_path"]
+
+N_ALPHAS, RATIO = 50, 1e-3  # of the default grid
+LEAST = 1e-4  # of the largest alpha: `alpha_for_l0` searches no lower
+FALL = 0.6  # from one alpha of this search to the next, until the L0 is passed
+HALVINGS = 40
+WITHIN = 0.005  # of the L0 that is sought
+
+
+class SparsePath(NamedTuple):
+    """Codes at several penalty weights, in descending order; each array is [n_alphas], float64.
+
+    `objective`, the mean over rows of 1/2 |x - z D|^2 + alpha p(z); `l0`, the mean number of active codes of a row; `error`, the
+    share of the samples' squares that is left, sum |x - z D|^2 / sum |x|^2; `gap`, the largest of the rows' relative duality gaps.
+    `codes` [n_alphas, n, n_code], of the kind and dtype of x, on request.
+    """
+
+    alphas: NDArray[np.float64]
+    objective: NDArray[np.float64]
+    l0: NDArray[np.float64]
+    error: NDArray[np.float64]
+    gap: NDArray[np.float64]
+    codes: Any = None
+
+
+@torch.no_grad()
+def alpha_max(x: Any, D: Any, *, positive: bool = False, penalty: Proximal | None = None) -> Any:
+    """The least alpha at which the code of each row of `x` in `D` is 0: max_j |x . d_j|, of x . d_j if `positive`.
+
+    Parameters
+    ----------
+    x: samples [n, n_features], a NumPy array or a torch tensor. D: atoms in rows [n_code, n_features].
+    positive: codes are >= 0. penalty: `L1`, `ElasticNet`, `GroupL2` or another convex penalty in place of |z|_1.
+
+    Returns
+    -------
+    Alphas [n], float64, of the kind of `x`. 0 where no atom correlates with the row. The largest of them is where `sparse_path`
+    begins. In any units: infinite only where float64 overflows.
+
+    Raises
+    ------
+    TypeError and ValueError as `sparse_encode`; TypeError for a penalty that is not convex, where no such alpha is known.
+    """
+    problem, shape = prepare(x, D, CSR, None), _shape(positive, penalty)
+    parts = [_least_alphas(rows, problem.atoms, shape) for _, rows, _ in problem.chunks(False)]
+    result = torch.cat([torch.zeros(0, dtype=torch.float64), *parts])
+    return result.to(problem.x.device) if isinstance(problem.x, Tensor) else result.numpy()
+
+
+def sparse_path(
+    x: Any,
+    D: Any,
+    alphas: Any = None,
+    *,
+    n_alphas: int = N_ALPHAS,
+    ratio: float = RATIO,
+    positive: bool = False,
+    penalty: Proximal | None = None,
+    tol: float = 1e-4,
+    max_steps: int | None = None,
+    chunk: int | None = None,
+    return_codes: bool = False,
+    progress: bool = False,
+) -> SparsePath:
+    """Codes of the rows of `x` in the dictionary `D` at many alphas, each solved from the codes at the alphas before it.
+
+    Per row and alpha: argmin_z 1/2 |x - z D|_2^2 + alpha |z|_1, as `sparse_encode`. All alphas share one Gram matrix and one product
+    x D^T; codes start on the line through the last two, since the path of L1 is piecewise linear in alpha.
+
+    Parameters
+    ----------
+    x: samples [n, n_features], a NumPy array (memory-mapped ones are read chunk by chunk) or a torch tensor.
+    D: atoms in rows [n_code, n_features].
+    alphas: weights > 0, in any order. Default: `n_alphas` (50) from the largest `alpha_max` down to `ratio` (0.001) of it, evenly
+        spaced in their logarithm.
+    positive, penalty, tol, max_steps, chunk, progress: as in `sparse_encode`.
+    return_codes: keep the codes of all alphas [n_alphas, n, n_code].
+
+    Returns
+    -------
+    A `SparsePath`: alphas in descending order with objective, L0, error and gap; `plots.alpha_path` draws it. A ConvergenceWarning
+    counts codes whose gap is above `tol`.
+
+    Raises
+    ------
+    TypeError and ValueError as `sparse_encode`; ValueError for alphas that are no list of numbers > 0, and without alphas for samples
+    that no atom correlates with and penalties that are not convex.
+
+    Source: Friedman, Hastie & Tibshirani, J. Stat. Software 2010, section 2.5 (warm starts from alpha_max down).
+    """
+    problem, shape, tol = prepare(x, D, CSR, chunk), _shape(positive, penalty), above_zero("tol", tol)
+    max_steps = MAX_STEPS if max_steps is None else whole("max_steps", max_steps)
+    if alphas is None:
+        grid = _grid(_largest_alpha(problem, shape), whole("n_alphas", n_alphas), ratio)
+    else:
+        grid = descending(alphas)
+    n, n_code = len(problem.x), len(problem.atoms)
+    codes = _many_codes(problem, (len(grid), n, n_code)) if return_codes else None
+    sums = np.zeros((4, len(grid)))  # objective, active codes, 1/2 |x - z D|^2, largest gap
+    half_squares = 0.0
+    solved: list[Solution[Tensor]] = []  # without their codes
+    for part, energy in _energies(problem, shape, progress):
+        half_squares += float(energy.half_square.double().sum())
+        for i, solution in enumerate(_solutions(energy, grid, tol, max_steps)):
+            z, objective = solution.z, float(solution.objective.double().sum())
+            left = objective - grid[i] * float(shape.value(z).double().sum())
+            sums[:3, i] += objective, float(torch.count_nonzero(z)), max(left, 0.0)
+            sums[3, i] = max(sums[3, i], float(solution.gap.max()))
+            solved.append(solution._replace(z=z[:0]))
+            if codes is not None:
+                codes[i][part] = z if isinstance(problem.x, Tensor) else z.numpy()
+    if solved:
+        gaps, steps, converged = (torch.cat([each[i] for each in solved]) for i in (2, 3, 4))
+        measure = "relative duality gaps" if isinstance(shape, Convex) else "root mean square KKT residuals"
+        warn_if_unfinished(gaps, steps, converged, None, tol, max_steps, measure)
+    objective, l0 = sums[:2] / max(n, 1)
+    error = sums[2] / half_squares if half_squares > 0 else np.zeros(len(grid))
+    return SparsePath(grid, objective, l0, error, sums[3], codes)
+
+
+@torch.no_grad()
+def alpha_for_l0(
+    x: Any,
+    D: Any,
+    l0: float,
+    *,
+    positive: bool = False,
+    penalty: Proximal | None = None,
+    tol: float = 1e-5,
+    max_rows: int = 10_000,
+) -> float:
+    """The alpha at which codes of `x` in `D` have `l0` active entries on average, to within 0.5 % of `l0`.
+
+    Alphas are tried from the largest `alpha_max` down, and then by bisection of their logarithm, each from the codes of the
+    last larger one.
+
+    Parameters
+    ----------
+    x: samples [n, n_features]. D: atoms in rows [n_code, n_features].
+    l0: mean number of active codes > 0, for L1 at most min(n_code, n_features).
+    positive, penalty: as in `sparse_encode`. tol: relative duality gap of the codes that are counted.
+    max_rows: rows of x to count in, spread evenly over it, all if there are fewer.
+
+    Raises
+    ------
+    TypeError and ValueError as `sparse_encode`. ValueError where no alpha from the largest `alpha_max` to 0.0001 of it has this L0: it
+    names the largest L0 there, or the two that it jumps between (few rows have few values).
+    """
+    problem, shape, tol = prepare(x, D, CSR, None), _shape(positive, penalty), above_zero("tol", tol)
+    l0, n = above_zero("l0", l0), len(problem.x)
+    kept = np.unique(np.linspace(0, n - 1, min(n, whole("max_rows", max_rows))).round().astype(np.int64)) if n else []
+    if not len(kept):
+        raise ValueError("x has no rows; expected at least one sample")
+    problem = problem._replace(x=problem.x if len(kept) == n else problem.x[kept])
+    most = min(problem.atoms.shape)
+    if l0 > most:
+        raise ValueError(
+            f"l0 is {l0:g}; expected at most {most}: D has {len(problem.atoms)} atoms of {problem.atoms.shape[1]} features"
+        )
+    energies = [energy for _, energy in _energies(problem, shape)]
+    above = [
+        e.x.new_zeros(len(e.x), len(problem.atoms)) for e in energies
+    ]  # codes at the last alpha with too small an L0
+
+    def solved(alpha: float) -> tuple[float, list[Tensor]]:
+        codes = [
+            solve_in_any_units(e.at(alpha), None, z, max_steps=MAX_STEPS, tol=tol).z
+            for e, z in zip(energies, above, strict=True)
+        ]
+        return sum(int(torch.count_nonzero(z)) for z in codes) / len(kept), codes
+
+    high = _largest_alpha(problem, shape)
+    low, least, count, beyond = high, high * LEAST, 0.0, math.inf
+    close = WITHIN * l0
+    while low > least:
+        low = max(low * FALL, least)
+        beyond, codes = solved(low)
+        if abs(beyond - l0) <= close:
+            return low
+        if beyond > l0:
+            break
+        high, count, above = low, beyond, codes
+    if beyond < l0:
+        raise ValueError(
+            f"l0 is {l0:g}; expected at most {beyond:.4g}, the mean number of active codes at alpha={low:.3g}, 0.0001 of alpha_max: "
+            "lower l0, or take a larger dictionary"
+        )
+    for _ in range(HALVINGS):
+        middle = math.sqrt(high * low)
+        found, codes = solved(middle)
+        if abs(found - l0) <= close:
+            return middle
+        if found > l0:
+            low, beyond = middle, found
+        else:
+            high, count, above = middle, found, codes
+    raise ValueError(
+        f"l0 is {l0:g}; the mean number of active codes of {len(kept)} rows goes from {count:g} to {beyond:g} at alpha={low:.6g}: "
+        "expected one of these, or more rows"
+    )
+
+
+def descending(alphas: Any) -> NDArray[np.float64]:
+    """Checked alphas, the largest first."""
+    values = alphas.detach().cpu().numpy() if isinstance(alphas, Tensor) else np.asarray(alphas)
+    if values.dtype.kind not in "fiu" or values.ndim != 1 or not len(values):
+        raise ValueError(
+            f"alphas has shape {values.shape} and dtype {values.dtype}; expected a list of numbers > 0, such as "
+            "np.geomspace(1, 0.01, 20)"
+        )
+    return np.array(sorted((above_zero("one of alphas", v) for v in values.tolist()), reverse=True))
+
+
+def _solutions(
+    energy: QuadraticEnergy, alphas: Sequence[float] | NDArray[np.float64], tol: float, max_steps: int
+) -> Iterator[Solution[Tensor]]:
+    """Solutions at descending alphas, each started from those before it."""
+    z = energy.x.new_zeros(len(energy.x), len(energy.dictionary))
+    before, last, here = z, math.inf, math.inf
+    for alpha in map(float, alphas):
+        start = z
+        if math.isfinite(last) and last > here > alpha:
+            start = torch.lerp(before, z, 1 + (here - alpha) / (last - here))
+            start *= start * z > 0  # no code changes its sign on the way
+        solution = solve_in_any_units(energy.at(alpha), None, start, max_steps=max_steps, tol=tol)
+        before, z, last, here = z, solution.z, here, alpha
+        yield solution
+
+
+def _energies(problem: Problem, shape: Proximal, progress: bool = False) -> Iterator[tuple[slice, QuadraticEnergy]]:
+    """The energy of each chunk at weight 1, all with one Gram matrix."""
+    gram, bound = problem.atoms @ problem.atoms.T, None
+    for part, rows, _ in problem.chunks(progress):
+        energy = QuadraticEnergy(rows, problem.atoms, shape, 1.0, gram, bound)
+        if bound is None and not CoordinateDescent.fits(energy, rows.device):
+            bound = energy.lipschitz()
+        yield part, energy
+
+
+def _shape(positive: bool, penalty: Proximal | None) -> Proximal:
+    if penalty is not None and positive:
+        raise ValueError(
+            f"positive=True was given beside penalty={penalty!r}; expected one: set the penalty's own field"
+        )
+    return L1(positive=positive) if penalty is None else penalty
+
+
+def _least_alphas(rows: Tensor, atoms: Tensor, shape: Proximal) -> Tensor:
+    shape = L1(shape.positive) if isinstance(shape, ElasticNet) else shape
+    if not isinstance(shape, Convex):
+        raise TypeError(
+            f"penalty is {shape!r}, which is not convex: no least alpha is known; expected a convex one, or alphas"
+        )
+    size, atom_size = exponents(rows), int(exponents(atoms.reshape(1, -1)))
+    scaled = shifted(rows, -size[:, None]) @ shifted(atoms, -atom_size).T
+    least = 1 / shape.dual_scale(scaled, 1.0)
+    return shifted(least.double().cpu(), size.cpu() + atom_size)
+
+
+def _largest_alpha(problem: Problem, shape: Proximal) -> float:
+    largest = max(
+        (float(_least_alphas(r, problem.atoms, shape).max()) for _, r, _ in problem.chunks(False)), default=0.0
+    )
+    if not largest > 0:
+        raise ValueError(
+            "x has no row that correlates with an atom of D: every code is 0 at any alpha; expected other samples or atoms"
+        )
+    return largest
+
+
+def _grid(largest: float, n_alphas: int, ratio: float) -> NDArray[np.float64]:
+    if not 0 < above_zero("ratio", ratio) < 1:
+        raise ValueError(
+            f"ratio is {ratio:g}; expected a number between 0 and 1: the least alpha divided by the largest"
+        )
+    return largest * np.geomspace(1, ratio, n_alphas)
+
+
+def _many_codes(problem: Problem, shape: tuple[int, int, int]) -> Any:
+    x = problem.x
+    return x.new_empty(shape) if isinstance(x, Tensor) else np.empty(shape, x.dtype)

@@ -1,0 +1,134 @@
+"""Choosing alpha: the least alpha of codes of zeros, many alphas at the cost of few, and the alpha of a number of active codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from sparsecode import alpha_for_l0, alpha_max, sparse_encode, sparse_path
+from sparsecode.data import Digits
+from sparsecode.penalties import ElasticNet, GroupL2, LogSum
+from sparsecode.plots import alpha_path
+
+Array = NDArray[Any]
+ROWS = Digits().load().train.x.flatten(1).double().numpy()
+X, D = ROWS[:60], ROWS[100:180] / np.linalg.norm(ROWS[100:180], axis=1, keepdims=True)
+for fixed in (X, D):
+    fixed.flags.writeable = False
+
+
+@pytest.mark.parametrize("penalty", [None, "positive", ElasticNet(ratio=0.5), GroupL2(size=4)])
+def test_codes_are_zero_from_alpha_max_on_and_not_below(penalty: Any) -> None:
+    x = X - X.mean(axis=0)
+    options: dict[str, Any] = {"positive": True} if penalty == "positive" else {"penalty": penalty}
+    least = alpha_max(x, D, **options)
+    assert least.shape == (60,)
+    for i in (0, 7, 59):
+        at, below = (sparse_encode(x[i : i + 1], D, share * least[i], tol=1e-9, **options) for share in (1, 0.999))
+        assert not at.any()
+        assert below.any()
+
+
+def test_alpha_max_in_other_units_and_kinds() -> None:
+    least = alpha_max(X, D)
+    np.testing.assert_array_equal(alpha_max(X * 2.0**500, D * 2.0**-400), least * 2.0**100)
+    np.testing.assert_allclose(alpha_max(X.astype(np.float32) * 1e30, D), least * 1e30, rtol=1e-5)
+    assert isinstance(alpha_max(torch.tensor(X), D), torch.Tensor)
+    assert alpha_max(X[:0], D).shape == (0,)
+    assert not alpha_max(-X, D, positive=True).any()  # no atom lowers the error
+    with pytest.raises(TypeError, match=r"^penalty is LogSum.*not convex: no least alpha is known"):
+        alpha_max(X, D, penalty=LogSum())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("positive", [False, True])
+def test_a_path_has_the_objectives_of_separate_calls(dtype: Any, positive: bool) -> None:
+    x, tol = X.astype(dtype), 1e-5
+    path = sparse_path(x, D, n_alphas=12, ratio=0.01, positive=positive, tol=tol, return_codes=True, chunk=25)
+    assert path.alphas[0] == pytest.approx(alpha_max(x, D, positive=positive).max())
+    assert path.alphas[-1] == pytest.approx(0.01 * path.alphas[0])
+    assert path.l0[0] == 0
+    assert path.error[0] == pytest.approx(1)
+    assert path.codes.dtype == dtype
+    scale = np.square(X).sum(axis=1) / 2
+    for i, alpha in enumerate(path.alphas):
+        one = sparse_encode(x, D, alpha, positive=positive, tol=tol, return_solution=True)
+        z = path.codes[i].astype(np.float64)
+        left = np.square(X - z @ D).sum(axis=1)
+        objective = left / 2 + alpha * np.abs(z).sum(axis=1)
+        assert (np.abs(objective - one.objective) <= 1.1 * tol * scale).all()
+        assert path.objective[i] == pytest.approx(objective.mean(), rel=1e-6)
+        assert path.l0[i] == (z != 0).sum(axis=1).mean()
+        assert path.error[i] == pytest.approx(left.sum() / (2 * scale.sum()), rel=1e-4, abs=1e-6)
+        assert path.gap[i] <= tol
+
+
+def test_a_path_at_given_alphas_penalties_and_units() -> None:
+    path = sparse_path(X, D, [0.5, 2.0, 1.0], penalty=LogSum(), tol=1e-3)
+    np.testing.assert_array_equal(path.alphas, [2.0, 1.0, 0.5])
+    assert (np.diff(path.l0) > 0).all()
+    alphas = [8.0, 2.0, 0.5]
+    path = sparse_path(X, D, alphas, return_codes=True)
+    other = sparse_path(
+        torch.tensor(X * 2.0**300), torch.tensor(D * 2.0**20), [a * 2.0**320 for a in alphas], return_codes=True
+    )
+    np.testing.assert_array_equal(other.codes.numpy(), path.codes * 2.0**280)
+    np.testing.assert_array_equal(other.l0, path.l0)
+    with pytest.warns(ConvergenceWarning, match="of 120 codes stopped at max_steps=3"):
+        sparse_path(X, D, [0.2, 0.02], tol=1e-9, max_steps=3)
+
+
+@pytest.mark.parametrize("l0", [0.5, 3, 12.3])
+def test_the_alpha_of_a_number_of_active_codes(l0: float) -> None:
+    alpha = alpha_for_l0(X, D, l0)
+    found = (sparse_encode(X, D, alpha, tol=1e-5) != 0).sum(axis=1).mean()
+    assert found == pytest.approx(l0, rel=0.05)
+    assert alpha_for_l0(X * 1024, D, l0) == pytest.approx(1024 * alpha, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"l0": 65}, "^l0 is 65; expected at most 64: D has 80 atoms of 64 features"),
+        ({"l0": 0}, "^l0 is 0; expected a finite number > 0"),
+        ({"l0": 2.5, "x": X[:1]}, "^l0 is 2.5; the mean number of active codes of 1 rows goes from 2 to 3 at alpha="),
+        (
+            {"l0": 30, "D": np.eye(64)[:40], "x": np.eye(64)[:8]},
+            "^l0 is 30; expected at most 1, the mean number .* alpha",
+        ),
+        ({"x": X[:0]}, "^x has no rows"),
+        ({"x": 0 * X}, "^x has no row that correlates with an atom of D"),
+    ],
+)
+def test_an_l0_that_cannot_be_reached_is_refused(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"x": X, "D": D, "l0": 3} | change
+    with pytest.raises(ValueError, match=message):
+        alpha_for_l0(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alphas": 0.1}, r"^alphas has shape \(\) and dtype float64; expected a list of numbers > 0"),
+        ({"alphas": []}, r"^alphas has shape \(0,\)"),
+        ({"alphas": [0.1, 0.0]}, r"^one of alphas is 0\.0; expected a finite number > 0"),
+        ({"n_alphas": 0}, "^n_alphas is 0; expected a whole number >= 1"),
+        ({"ratio": 1.0}, "^ratio is 1; expected a number between 0 and 1"),
+        ({"penalty": ElasticNet(), "positive": True}, "^positive=True was given beside penalty"),
+    ],
+)
+def test_errors_of_a_path_name_the_argument(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sparse_path(X, D, **options)
+
+
+def test_the_figure_marks_the_chosen_alpha() -> None:
+    path = sparse_path(X, D, n_alphas=8, ratio=0.05)
+    figure = alpha_path(path, "digits", chosen=1.0)
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "log"]
+    assert any("alpha 1" in text.get_text() for text in figure.axes[1].texts)
