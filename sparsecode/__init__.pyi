@@ -29,6 +29,7 @@ from .runs import Run as Run
 from .runs import RunFolder as RunFolder
 from .solvers.dictionary import learn_dictionary as learn_dictionary
 from .solvers.encode import sparse_encode as sparse_encode
+from .solvers.held_out import cross_validate_alpha as cross_validate_alpha
 from .solvers.omp import omp_encode as omp_encode
 from .solvers.path import alpha_for_l0 as alpha_for_l0
 from .solvers.path import alpha_max as alpha_max
@@ -52,6 +53,7 @@ __all__ = [
     "__version__",
     "alpha_for_l0",
     "alpha_max",
+    "cross_validate_alpha",
     "data",
     "estimators",
     "evaluate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from sparsecode import alpha_for_l0, alpha_max, sparse_encode, sparse_path
+from sparsecode import alpha_for_l0, alpha_max, cross_validate_alpha, sparse_encode, sparse_path
+from sparsecode.cli.main import main
+from sparsecode.cli.path import AlphaPath
 from sparsecode.data import Digits
 from sparsecode.penalties import ElasticNet, GroupL2, LogSum
 from sparsecode.plots import alpha_path
+from sparsecode.specs import from_json
 
 Array = NDArray[Any]
 ROWS = Digits().load().train.x.flatten(1).double().numpy()
@@ -132,3 +136,73 @@ def test_the_figure_marks_the_chosen_alpha() -> None:
     figure = alpha_path(path, "digits", chosen=1.0)
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "log"]
     assert any("alpha 1" in text.get_text() for text in figure.axes[1].texts)
+
+
+def test_hidden_entries_choose_an_alpha_near_the_best_one() -> None:
+    rng = np.random.default_rng(1)
+    atoms = rng.normal(size=(60, 100)) / 10
+    clean = ((rng.random((80, 60)) < 0.05) * rng.normal(size=(80, 60)) * 3) @ atoms
+    x = clean + 0.1 * rng.normal(size=clean.shape)
+    held_out = cross_validate_alpha(x, atoms, n_alphas=12, ratio=0.01, n_folds=4)
+    truth = [np.square(sparse_encode(x, atoms, a) @ atoms - clean).sum() for a in held_out.alphas]
+    best = int(np.argmin(truth))
+    assert 0 < best < 11
+    assert abs(int(held_out.error.argmin()) - best) <= 1
+    assert held_out.alpha == held_out.alphas[held_out.error.argmin()]
+    assert held_out.alpha <= held_out.sparsest < held_out.alphas[0]
+    again = cross_validate_alpha(x, atoms, held_out.alphas, n_folds=4, chunk=256)
+    np.testing.assert_array_equal(again.error, held_out.error)
+
+
+def test_the_prediction_of_hidden_entries_is_that_of_a_code_of_the_others() -> None:
+    x, alpha = X[:3], 1.0
+    held_out = cross_validate_alpha(x, D, [alpha], n_folds=64, tol=1e-8)  # each entry by itself
+    wrong = 0.0
+    for hidden in range(64):
+        seen = np.arange(64) != hidden
+        z = sparse_encode(np.ascontiguousarray(x[:, seen]), np.ascontiguousarray(D[:, seen]), alpha, tol=1e-8)
+        wrong += np.square(x[:, hidden] - z @ D[:, hidden]).sum()
+    assert held_out.error[0] == pytest.approx(wrong / np.square(x).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("folds", [1, 65])
+def test_folds_out_of_range_are_named(folds: int) -> None:
+    with pytest.raises(ValueError, match=f"^n_folds is {folds}; expected a whole number from 2 to n_features = 64"):
+        cross_validate_alpha(X, D, n_folds=folds)
+
+
+def test_the_command_writes_numbers_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", X[:20].reshape(20, 8, 8))
+    np.save(tmp_path / "D.npy", D)
+    out = tmp_path / "out"
+    words = ["path", str(tmp_path / "x.npy"), "--dictionary", str(tmp_path / "D.npy"), "--out", str(out)]
+    few = ["--n-alphas", "6", "--ratio", "0.1"]
+    assert main([*words, *few, "--l0", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "20 samples, 80 atoms" in printed
+    numbers = from_json((out / "path.json").read_bytes(), AlphaPath)
+    path = sparse_path(X[:20].astype(np.float32), D.astype(np.float32), n_alphas=6, ratio=0.1)
+    np.testing.assert_allclose(numbers.l0, path.l0)
+    assert f"{numbers.chosen:.6g} (L0 3)" in printed
+    assert (out / "path.png").stat().st_size > 10_000
+    assert main([*words, *few]) == 3  # files are there
+    assert main([*words, *few, "--cross-validate", "--folds", "2", "--force"]) == 0
+    assert "least error of hidden entries" in capsys.readouterr().out
+    numbers = from_json((out / "path.json").read_bytes(), AlphaPath)
+    assert len(numbers.hidden_error or ()) == 6
+
+
+def test_the_command_says_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, array in (("x", X), ("D", D), ("T", D.T)):
+        np.save(tmp_path / f"{name}.npy", array)
+
+    def refused(samples: str, dictionary: str, *more: str) -> str:
+        files = [str(tmp_path / f"{name}.npy") for name in (samples, dictionary)]
+        assert main(["path", files[0], "--dictionary", files[1], "--out", str(tmp_path / "out"), *more]) == 2
+        return capsys.readouterr().err
+
+    assert "T.npy has atoms of 80 features and" in refused("x", "T")
+    assert "l0 is 65; expected at most 64" in refused("x", "D", "--l0", "65", "--alphas", "1")
+    assert "one of alphas is -1.0; expected a finite number > 0" in refused("x", "D", "--alphas", "-1")
+    assert "both choose an alpha" in refused("x", "D", "--l0", "3", "--cross-validate")
+    assert not (tmp_path / "out").exists()

@@ -68,6 +68,7 @@ COMMANDS = {
     ),
     "forgetting": Command("accuracy on earlier tasks after continual learning", "sparsecode.cli.forgetting", "scoring"),
     "denoise": Command("denoise pictures with a dictionary", "sparsecode.cli.denoise", "using"),
+    "path": Command("codes of an array at many penalty weights, to choose one", "sparsecode.cli.path", "using"),
     "convert": Command(
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),

@@ -12,6 +12,8 @@ from .gradient import FISTA as FISTA
 from .gradient import ISTA as ISTA
 from .gradient import AdamDescent as AdamDescent
 from .gradient import Algorithm as Algorithm
+from .held_out import HeldOut as HeldOut
+from .held_out import cross_validate_alpha as cross_validate_alpha
 from .loop import Solver as Solver
 from .loop import solve as solve
 from .omp import omp_encode as omp_encode
@@ -31,11 +33,13 @@ __all__ = [
     "DictionaryFit",
     "Energy",
     "EvtimovaFISTA",
+    "HeldOut",
     "QuadraticEnergy",
     "Solver",
     "SparsePath",
     "alpha_for_l0",
     "alpha_max",
+    "cross_validate_alpha",
     "energy_of",
     "learn_dictionary",
     "omp_encode",

@@ -20,7 +20,19 @@ from sparsecode.solvers.encode import MAX_STEPS, warn_if_unfinished
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.scaling import exponents, shifted, solve_in_any_units
 
-__all__ = ["SparsePath", "alpha_for_l0", "alpha_max", "descending", "sparse_path"]
+__all__ = [
+    "N_ALPHAS",
+    "RATIO",
+    "SparsePath",
+    "alpha_for_l0",
+    "alpha_max",
+    "descending",
+    "grid_from",
+    "largest_alpha",
+    "shape_of",
+    "solutions_at",
+    "sparse_path",
+]
 
 N_ALPHAS, RATIO = 50, 1e-3  # of the default grid
 LEAST = 1e-4  # of the largest alpha: `alpha_for_l0` searches no lower
@@ -63,7 +75,7 @@ def alpha_max(x: Any, D: Any, *, positive: bool = False, penalty: Proximal | Non
     ------
     TypeError and ValueError as `sparse_encode`; TypeError for a penalty that is not convex, where no such alpha is known.
     """
-    problem, shape = prepare(x, D, CSR, None), _shape(positive, penalty)
+    problem, shape = prepare(x, D, CSR, None), shape_of(positive, penalty)
     parts = [_least_alphas(rows, problem.atoms, shape) for _, rows, _ in problem.chunks(False)]
     result = torch.cat([torch.zeros(0, dtype=torch.float64), *parts])
     return result.to(problem.x.device) if isinstance(problem.x, Tensor) else result.numpy()
@@ -110,10 +122,10 @@ def sparse_path(
 
     Source: Friedman, Hastie & Tibshirani, J. Stat. Software 2010, section 2.5 (warm starts from alpha_max down).
     """
-    problem, shape, tol = prepare(x, D, CSR, chunk), _shape(positive, penalty), above_zero("tol", tol)
+    problem, shape, tol = prepare(x, D, CSR, chunk), shape_of(positive, penalty), above_zero("tol", tol)
     max_steps = MAX_STEPS if max_steps is None else whole("max_steps", max_steps)
     if alphas is None:
-        grid = _grid(_largest_alpha(problem, shape), whole("n_alphas", n_alphas), ratio)
+        grid = grid_from(largest_alpha(problem, shape), whole("n_alphas", n_alphas), ratio)
     else:
         grid = descending(alphas)
     n, n_code = len(problem.x), len(problem.atoms)
@@ -123,7 +135,7 @@ def sparse_path(
     solved: list[Solution[Tensor]] = []  # without their codes
     for part, energy in _energies(problem, shape, progress):
         half_squares += float(energy.half_square.double().sum())
-        for i, solution in enumerate(_solutions(energy, grid, tol, max_steps)):
+        for i, solution in enumerate(solutions_at(energy, grid, tol, max_steps)):
             z, objective = solution.z, float(solution.objective.double().sum())
             left = objective - grid[i] * float(shape.value(z).double().sum())
             sums[:3, i] += objective, float(torch.count_nonzero(z)), max(left, 0.0)
@@ -168,7 +180,7 @@ def alpha_for_l0(
     TypeError and ValueError as `sparse_encode`. ValueError where no alpha from the largest `alpha_max` to 0.0001 of it has this L0: it
     names the largest L0 there, or the two that it jumps between (few rows have few values).
     """
-    problem, shape, tol = prepare(x, D, CSR, None), _shape(positive, penalty), above_zero("tol", tol)
+    problem, shape, tol = prepare(x, D, CSR, None), shape_of(positive, penalty), above_zero("tol", tol)
     l0, n = above_zero("l0", l0), len(problem.x)
     kept = np.unique(np.linspace(0, n - 1, min(n, whole("max_rows", max_rows))).round().astype(np.int64)) if n else []
     if not len(kept):
@@ -191,7 +203,7 @@ def alpha_for_l0(
         ]
         return sum(int(torch.count_nonzero(z)) for z in codes) / len(kept), codes
 
-    high = _largest_alpha(problem, shape)
+    high = largest_alpha(problem, shape)
     low, least, count, beyond = high, high * LEAST, 0.0, math.inf
     close = WITHIN * l0
     while low > least:
@@ -233,7 +245,7 @@ def descending(alphas: Any) -> NDArray[np.float64]:
     return np.array(sorted((above_zero("one of alphas", v) for v in values.tolist()), reverse=True))
 
 
-def _solutions(
+def solutions_at(
     energy: QuadraticEnergy, alphas: Sequence[float] | NDArray[np.float64], tol: float, max_steps: int
 ) -> Iterator[Solution[Tensor]]:
     """Solutions at descending alphas, each started from those before it."""
@@ -259,7 +271,8 @@ def _energies(problem: Problem, shape: Proximal, progress: bool = False) -> Iter
         yield part, energy
 
 
-def _shape(positive: bool, penalty: Proximal | None) -> Proximal:
+def shape_of(positive: bool, penalty: Proximal | None) -> Proximal:
+    """The penalty meant by these two arguments."""
     if penalty is not None and positive:
         raise ValueError(
             f"positive=True was given beside penalty={penalty!r}; expected one: set the penalty's own field"
@@ -279,7 +292,8 @@ def _least_alphas(rows: Tensor, atoms: Tensor, shape: Proximal) -> Tensor:
     return shifted(least.double().cpu(), size.cpu() + atom_size)
 
 
-def _largest_alpha(problem: Problem, shape: Proximal) -> float:
+def largest_alpha(problem: Problem, shape: Proximal) -> float:
+    """The least alpha at which all codes are 0. Raises ValueError if that is 0."""
     largest = max(
         (float(_least_alphas(r, problem.atoms, shape).max()) for _, r, _ in problem.chunks(False)), default=0.0
     )
@@ -290,7 +304,8 @@ def _largest_alpha(problem: Problem, shape: Proximal) -> float:
     return largest
 
 
-def _grid(largest: float, n_alphas: int, ratio: float) -> NDArray[np.float64]:
+def grid_from(largest: float, n_alphas: int, ratio: float) -> NDArray[np.float64]:
+    """`n_alphas` from `largest` to `ratio` of it, evenly spaced in their logarithm."""
     if not 0 < above_zero("ratio", ratio) < 1:
         raise ValueError(
             f"ratio is {ratio:g}; expected a number between 0 and 1: the least alpha divided by the largest"

@@ -14,6 +14,7 @@ __all__ = [
     "ConvertArguments",
     "DenoiseArguments",
     "EncodeArguments",
+    "PathArguments",
     "PlotArguments",
     "RecipesArguments",
     "RunsCompareArguments",
@@ -56,6 +57,46 @@ class EncodeArguments(NamedTuple):
     rows_per_shard: int = 16_000
     force: bool = False
     data_path: DataPath = None
+
+
+class PathArguments(NamedTuple):
+    """Code the rows of an array in a dictionary at many weights of the L1 penalty, to choose one.
+
+    Prints objective, mean number of active codes (L0), error and largest duality gap at each alpha, and writes path.json and path.png.
+
+    Args:
+        samples: .npy or .npz file with samples [N, ...]; each is flattened
+        dictionary: .npy or .npz file with atoms in rows [n_code, ...]
+        alphas: weights; default: from the largest alpha_max of a sample downwards
+        n_alphas: how many, by default
+        ratio: of the least to the largest, by default
+        positive: of codes >= 0
+        l0: find the alpha at which so many codes are active on average
+        cross_validate: choose the alpha whose codes predict hidden entries of the samples best
+        folds: parts of the entries of a sample, each hidden once
+        tol: relative duality gap at which a code is solved
+        key: array in the .npz file of samples
+        dictionary_key: array in the .npz file of the dictionary
+        seed: of the entries that are hidden
+        out: folder for the files
+        force: write over existing files
+    """
+
+    samples: Annotated[Path, tyro.conf.Positional]
+    dictionary: Path
+    alphas: tuple[float, ...] = ()
+    n_alphas: int = 50
+    ratio: float = 1e-3
+    positive: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    l0: float | None = None
+    cross_validate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    folds: int = 5
+    tol: float = 1e-4
+    key: str | None = None
+    dictionary_key: str | None = None
+    seed: int = 0
+    out: Path = Path("path")
+    force: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
 class PlotArguments(NamedTuple):
