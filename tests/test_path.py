@@ -133,7 +133,7 @@ def test_errors_of_a_path_name_the_argument(options: dict[str, Any], message: st
 
 def test_the_figure_marks_the_chosen_alpha() -> None:
     path = sparse_path(X, D, n_alphas=8, ratio=0.05)
-    figure = alpha_path(path, "digits", chosen=1.0)
+    figure = alpha_path(path.alphas, path.l0, path.error, "digits", chosen=1.0)
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "log"]
     assert any("alpha 1" in text.get_text() for text in figure.axes[1].texts)
 

@@ -86,7 +86,7 @@ def path_command(asked: using.PathArguments) -> None:
             hidden_standard_error=None if held_out is None else held_out.standard_error.tolist(),
         )  # fmt: skip
         write_atomic(files[0], to_json(record))
-        save_figure(files[1], alpha_path(path, title, chosen))
+        save_figure(files[1], alpha_path(path.alphas, path.l0, path.error, title, chosen))
     for word, file in zip(("numbers", "picture"), files, strict=True):
         console.print(f"{word}  {file}", highlight=False, soft_wrap=True)
 

@@ -8,28 +8,32 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sparsecode.plots.style import colour, fitting
-from sparsecode.solvers.path import SparsePath
 
 __all__ = ["alpha_path"]
 
 
-def alpha_path(path: SparsePath, title: str = "codes at many alphas", chosen: float | None = None) -> Figure:
+def alpha_path(
+    alphas: NDArray[np.float64],
+    l0: NDArray[np.float64],
+    error: NDArray[np.float64],
+    title: str = "codes at many alphas",
+    chosen: float | None = None,
+) -> Figure:
     """L0 and the share of the samples' squares that is left, against alpha (left) and against each other (right).
 
-    `chosen` marks an alpha.
+    The arrays are fields of a `SparsePath`. `chosen` marks an alpha.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     beside, frontier = figure.subplots(1, 2)
-    alphas = np.asarray(path.alphas)
     beside.set_xscale("log")
-    _line(beside, alphas, path.l0, 0)
+    _line(beside, alphas, l0, 0)
     beside.set_xlabel("alpha")
     beside.set_ylabel("active codes per sample (mean L0)", color=colour(0))
-    error = beside.twinx()
-    _line(error, alphas, path.error, 1)
-    error.set_ylim(bottom=0)
-    error.set_ylabel("share of |x|^2 that is left", color=colour(1))
-    _line(frontier, path.l0, path.error, 2)
+    right = beside.twinx()
+    _line(right, alphas, error, 1)
+    right.set_ylim(bottom=0)
+    right.set_ylabel("share of |x|^2 that is left", color=colour(1))
+    _line(frontier, l0, error, 2)
     frontier.set_xlabel("active codes per sample (mean L0)")
     frontier.set_ylabel("share of |x|^2 that is left")
     frontier.set_ylim(bottom=0)
@@ -37,7 +41,7 @@ def alpha_path(path: SparsePath, title: str = "codes at many alphas", chosen: fl
         beside.axvline(chosen, color="0.4", linewidth=0.8, linestyle=":")
         beside.annotate(f" {chosen:.3g}", (chosen, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
         order = np.argsort(alphas)
-        at = [float(np.interp(chosen, alphas[order], values[order])) for values in (path.l0, path.error)]
+        at = [float(np.interp(chosen, alphas[order], values[order])) for values in (l0, error)]
         frontier.plot(*at, marker="o", color="0.4", markersize=5, linestyle="none")
         frontier.annotate(f" alpha {chosen:.3g}", (at[0], at[1]), va="bottom", fontsize=8)
     for axes in (beside, frontier):
