@@ -63,7 +63,9 @@ def test_pictures_of_the_model_at_every_validation_change_no_weight(tmp_path: Pa
     found = EventAccumulator(str(log))
     found.Reload()
     assert [image.step for image in found.Images("atoms")] == [5]
-    assert len(found.Histograms("norms of decoder.atoms" if name == "digits-sdl" else "use by encode")) == 1
+    assert (
+        len(found.Histograms("norms of decoder.atoms" if name == "digits-sdl" else "use by encode (hard gates)")) == 1
+    )
     assert len(found.Scalars("evaluate/encode/psnr")) == 1
 
 

@@ -3,7 +3,7 @@
 Each function takes the tensors in the layout of the file and returns inputs -> (codes, outputs), in float64. Nothing here
 uses the record or the foldings, so that a conversion compares two statements and not a reading with itself. The formulas
 themselves are checked against the numbers of the libraries (tests/interop/fixtures). Sources: the `encode` and `decode` of
-sae_lens.saes, dictionary_learning.dictionary, sparsify.SparseCoderRecord, sparse_autoencoder.model; for the published suites the
+sae_lens.saes, dictionary_learning.dictionary, sparsify.SparseCoder, sparse_autoencoder.model; for the published suites the
 authors' descriptions and SAELens' loaders.
 """
 

@@ -57,7 +57,7 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
 
 
 def write(sae: AffineSAE, path: Path) -> None:
-    """Write a folder that `sparsify.SparseCoderRecord.load_from_disk` opens.
+    """Write a folder that `sparsify.SparseCoder.load_from_disk` opens.
 
     Raises CannotExpressError for anything but top-k, and for normalised rows.
     """

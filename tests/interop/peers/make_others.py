@@ -21,7 +21,7 @@ def sparsify() -> None:
     def coder(name: str, expected: bool = True, **options) -> Case:
         case = Case("sparsify", name)
         config = package.SparseCoderConfig(**{"num_latents": M, "k": K, **options})
-        model = package.SparseCoderRecord(D, config)
+        model = package.SparseCoder(D, config)
         case.fill(model)
         if config.normalize_decoder:
             model.set_decoder_norm_to_unit_norm()

@@ -47,7 +47,7 @@ def dictionary_learning(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
 def sparsify(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
     import sparsify as package
 
-    coder = package.SparseCoderRecord.load_from_disk(path)
+    coder = package.SparseCoder.load_from_disk(path)
     encoded = coder.encode(x)
     codes = torch.zeros(len(x), coder.num_latents).scatter(1, encoded.top_indices, encoded.top_acts)
     # not coder(x), which gives the reconstruction from 4k latents if it was trained with multi_topk
