@@ -191,6 +191,8 @@ def test_encode_resumes_a_folder_and_refuses_another_input(
     np.save(other, np.load(samples)[::-1])
     assert main([*(str(other) if word == str(samples) else word for word in command), str(out)]) == 3
     assert "holds an unfinished writing of other codes" in capsys.readouterr().err
+    assert main([*("50" if word == "100" else word for word in command), str(out)]) == 3
+    assert "(there -> asked for: provenance.rows_per_file: 100 -> 50)" in capsys.readouterr().err
     assert main([*command, str(out)]) == 0
     assert f"resuming {out} after 2 of 4 files" in capsys.readouterr().out.replace("\n", "")
     assert contents(out) == contents(whole)

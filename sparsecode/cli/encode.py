@@ -135,7 +135,8 @@ class _Coder(NamedTuple):
 def _to_folder(
     out: Path, coder: _Coder, samples: SampleBlocks, metadata: dict[str, str], console: Console
 ) -> tuple[str, int, NDArray[Any]]:
-    with CodeWriter(out, provenance=metadata) as writer:
+    sizes = {"rows_per_file": str(max(n for n, _ in samples.blocks))}  # where the next file begins when it is resumed
+    with CodeWriter(out, provenance=metadata | sizes) as writer:
         if writer.appended:
             console.print(
                 f"resuming {out} after {writer.appended} of {len(samples.blocks)} files",
