@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers test-scaling dist docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -108,6 +108,11 @@ $(TRACKING)/installed: pyproject.toml constraints.txt tests/trackers/requirement
 
 test-trackers: $(TRACKING)/installed ## train with the real trackers, offline, and read what they recorded
 	$(TRACKING)/bin/pytest -m "slow or not slow" tests/test_trackers.py
+
+dist: $(VENV)/tools ## wheel and sdist in dist/, checked, and the wheel with each extra in clean environments (a gigabyte each time)
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	SPARSECODE_DIST=dist $(BIN)/pytest -m "slow or not slow" tests/test_dist.py tests/test_uninstall.py
 
 docs: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py

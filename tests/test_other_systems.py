@@ -31,16 +31,20 @@ for name in ("pthread_sigmask", "SIGKILL", "SIGHUP"):
     if hasattr(signal, name):
         delattr(signal, name)
 import sparsecode
+from sparsecode import learn_dictionary, omp_encode, sparse_encode
+torch.set_num_threads(1)
+x = torch.eye(4, 8, dtype=torch.float64)
+z = sparse_encode(x, torch.eye(8, dtype=torch.float64), 0.25)
+assert torch.equal(z, 0.75 * x), z
+omp_encode(x, torch.eye(8, dtype=torch.float64), 1)
+learn_dictionary(x, 2, alpha=0.1)
+extra = {"PIL", "lightning_fabric", "matplotlib", "rich", "safetensors", "sklearn", "tyro"} & {*sys.modules}
+assert not extra, f"codes and dictionaries need none of {extra}"
 names = [m.name for m in pkgutil.walk_packages(sparsecode.__path__, "sparsecode.")]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)
 from sparsecode.ops.cores import cores
-from sparsecode.solvers import sparse_encode
-torch.set_num_threads(1)
-x = torch.eye(4, 8, dtype=torch.float64)
-z = sparse_encode(x, torch.eye(8, dtype=torch.float64), 0.25)
-assert torch.equal(z, 0.75 * x), z
 assert cores() == os.cpu_count()
 from sparsecode.sweeps.processes import _blocked
 with _blocked():

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from installing import Environment, borrowed, built
 
 
 @pytest.mark.slow
 def test_uninstalling_leaves_nothing_but_the_cache_folder(tmp_path: Path) -> None:
-    home, environment = tmp_path / "home", tmp_path / "environment"
-    python = environment / "bin" / "python"
-    cleared = ("PYTHONPATH", "SPARSECODE_CACHE", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE")
-    env = {name: value for name, value in os.environ.items() if name not in cleared}
+    wheel = built("wheel", tmp_path / "wheel")
+    place = Environment(tmp_path, borrowed())
+    root = place.python.parents[1]
+    before = sorted(root.rglob("*"))
+    place.pip("install", "--no-deps", "--no-index", wheel)
 
-    def call(*command: object) -> None:
-        subprocess.run([str(word) for word in command], check=True, cwd=tmp_path, env={**env, "HOME": str(home)})
+    packages = str(place.packages)
+    place.call(place.python, "-c", f"import sparsecode; assert sparsecode.__file__.startswith({packages!r})")
+    place.command("train", "digits-sdl", "--help")
+    place.command("train", "digits-sdl", "--train.epochs", "1", "--out", "run")
+    place.command("encode", "run", "--split", "test", "--out", "codes.npz")
+    assert (place.packages / "sparsecode" / "__pycache__").is_dir()
 
-    def pip(*command: object, into: Path = Path(sys.executable)) -> None:
-        call(sys.executable, "-m", "pip", "--python", into, "--disable-pip-version-check", *command)
-
-    home.mkdir()
-    pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", tmp_path, ROOT)
-    (wheel,) = tmp_path.glob("*.whl")
-    call(sys.executable, "-m", "venv", "--without-pip", environment)
-    (packages,) = environment.glob("lib/*/site-packages")
-    # .pth files in that folder do not count, which leaves out an editable install
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    before = sorted(environment.rglob("*"))
-    pip("install", "--no-deps", "--no-index", wheel, into=python)
-
-    command = environment / "bin" / "sparsecode"
-    call(python, "-c", f"import sparsecode; assert sparsecode.__file__.startswith({str(packages)!r})")
-    call(command, "train", "digits-sdl", "--help")
-    call(command, "train", "digits-sdl", "--train.epochs", "1", "--out", "run")
-    call(command, "encode", "run", "--split", "test", "--out", "codes.npz")
-    assert (packages / "sparsecode" / "__pycache__").is_dir()
-
-    pip("uninstall", "--yes", "sparsecode", into=python)
-    assert sorted(environment.rglob("*")) == before
-    assert {path.name for path in (home / ".cache" / "sparsecode").iterdir()} == {"kernels", "options"}
-    ours = [path for path in home.rglob("*sparsecode*") if path != home / ".cache" / "sparsecode"]
+    place.pip("uninstall", "--yes", "sparsecode")
+    assert sorted(root.rglob("*")) == before
+    assert {path.name for path in (place.home / ".cache" / "sparsecode").iterdir()} == {"kernels", "options"}
+    ours = [path for path in place.home.rglob("*sparsecode*") if path != place.home / ".cache" / "sparsecode"]
     assert not ours
