@@ -76,6 +76,7 @@ COMMANDS = {
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.recipes", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),
+    "completion": Command("a script for the shell, which completes by Tab", "sparsecode.cli.completion", "using"),
     "data": Command("download data sets, and list those that are there", "sparsecode.cli.data"),
 }
 SUBCOMMANDS = {

@@ -11,6 +11,7 @@ from sparsecode.choices import AtomsAt, WrittenFormat
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = [
+    "CompletionArguments",
     "ConvertArguments",
     "DenoiseArguments",
     "EncodeArguments",
@@ -225,6 +226,18 @@ class ConvertArguments(NamedTuple):
     like: str | None = None
     ignore: tuple[str, ...] = ()
     force: bool = False
+
+
+class CompletionArguments(NamedTuple):
+    """Print a script by which a shell completes commands, recipes, options and their choices.
+
+    In bash: eval "$(sparsecode completion bash)". The options of single recipes are in it once `sparsecode train RECIPE --help` has been called.
+
+    Args:
+        shell: zsh reads it after bashcompinit
+    """
+
+    shell: Annotated[Literal["bash", "zsh"], tyro.conf.Positional]
 
 
 class RecipesArguments(NamedTuple):
