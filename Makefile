@@ -109,6 +109,19 @@ $(TRACKING)/installed: pyproject.toml constraints.txt tests/trackers/requirement
 test-trackers: $(TRACKING)/installed ## train with the real trackers, offline, and read what they recorded
 	$(TRACKING)/bin/pytest -m "slow or not slow" tests/test_trackers.py
 
+# Dask and Ray have an environment of their own.
+SCALING := .venv-scaling
+SCALING_PIP := $(SCALING)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+$(SCALING)/installed: pyproject.toml constraints.txt tests/scaling/requirements.txt
+	$(PYTHON) -m venv $(SCALING)
+	$(SCALING_PIP) torch
+	$(SCALING_PIP) --editable . --requirement tests/scaling/requirements.txt
+	@touch $@
+
+test-scaling: $(SCALING)/installed ## two nodes of torchrun on this machine, and the programs of docs/scaling.md with real Dask and Ray
+	$(SCALING)/bin/pytest -m "slow or not slow" tests/test_scaling.py
+
 dist: $(VENV)/tools ## wheel and sdist in dist/, checked, and the wheel with each extra in clean environments (a gigabyte each time)
 	rm -rf dist
 	$(BIN)/python -m hatchling build
@@ -118,4 +131,4 @@ docs: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py
 
 clean: ## delete what the targets made, but not runs/
-	rm -rf $(VENV) $(BENCH) $(PEERS) $(TRACKING) .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(PEERS) $(TRACKING) $(SCALING) dist .pytest_cache .ruff_cache .import_linter_cache

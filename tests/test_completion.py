@@ -14,7 +14,7 @@ from sparsecode.cli.main import COMMANDS
 from sparsecode.recipes import RECIPES
 
 TAB = """
-source script
+source ./script
 tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sparsecode; echo "${COMPREPLY[*]}"; }
 """
 
