@@ -1,4 +1,4 @@
-"""Several machines: what docs/scaling.md shows gives what one process gives."""
+"""Several machines: two nodes of torchrun, and the programs of docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def test_programs_of_the_page_are_python(title: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("title", THERE)
 def test_the_page_does_what_it_says(title: str, tmp_path: Path) -> None:
-    """Each program ends with an assertion: codes are the same bits, a model the same to rounding."""
+    """Programs that give codes end with a comparison; that which trains leaves a finished run."""
     (tmp_path / "page.py").write_text(program(title), encoding="utf-8")
     finished(called([sys.executable, "page.py"], tmp_path))
+    assert (tmp_path / "run" / "eval.json").exists() == (title == "Ray Train")
