@@ -37,7 +37,7 @@ else:
             return method
 
 
-__all__ = ["Array", "FitTask", "SparseTransformer", "like_input", "with_callbacks"]
+__all__ = ["Array", "FitTask", "SparseTransformer", "like_input", "with_callbacks", "zero_missing"]
 
 CHUNK = 2048  # rows encoded together for sparse output
 Array = Any  # a NumPy array, or a torch tensor under scikit-learn's array API dispatch
@@ -48,6 +48,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     sparse_output: bool
     n_features_in_: int
+    missing: str | None = None  # "nan": NaN entries of samples are missing
 
     @abstractmethod
     def _codes(self, x: Array) -> Array:
@@ -106,12 +107,15 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
     def score(self, X: Array, y: Any = None) -> float:
         """Explained variance of samples X: 1 - sum |x - x_hat|^2 / sum |x - mean|^2, each feature divided by its `scale_`.
 
-        1 is a perfect reconstruction, 0 that by the mean of X. `y` is ignored.
+        1 is a perfect reconstruction, 0 that by the mean of X. Missing entries are left out. `y` is ignored.
         """
         check_is_fitted(self)
         x = self._checked(X, "score")
-        error = (x - self._samples(self._codes(x))) / self._like(self._scale, x)
-        centred = (x - x.mean(0)) / self._like(self._scale, x)
+        error = zero_missing(x - self._samples(self._codes(x))) / self._like(self._scale, x)
+        mean = (
+            x.mean(0) if self.missing is None else zero_missing(x).sum(0) / (x == x).sum(0)
+        )  # NaN is not equal to itself
+        centred = zero_missing(x - mean) / self._like(self._scale, x)
         total = float((centred * centred).sum())
         return 1.0 - float((error * error).sum()) / total if total else float("nan")
 
@@ -150,7 +154,8 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
         Raises ValueError or TypeError by scikit-learn's rules.
         """
-        x: Array = validate_data(self, X, reset=not method, ensure_min_samples=least)
+        finite = "allow-nan" if self.missing == "nan" else True
+        x: Array = validate_data(self, X, reset=not method, ensure_min_samples=least, ensure_all_finite=finite)
         if get_config()["array_api_dispatch"]:
             space = _namespace(x)
             if not method:
@@ -179,6 +184,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.array_api_support = True
+        tags.input_tags.allow_nan = self.missing == "nan"
         return tags
 
 
@@ -213,6 +219,11 @@ class FitTask:
         """The end of the fit."""
         if self.root is not None:
             self.root.call_on_fit_task_end(estimator=self.estimator, **values)
+
+
+def zero_missing(values: Array) -> Array:
+    """`values` with 0 in place of NaN."""
+    return torch.nan_to_num(values, nan=0.0) if isinstance(values, Tensor) else np.nan_to_num(values, nan=0.0)
 
 
 def _floating(z: Array) -> bool:

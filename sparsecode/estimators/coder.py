@@ -55,7 +55,7 @@ class DictionaryTransformer(SparseTransformer):
         x = self._scaled(x)
         if self.n_nonzero is None:
             return self._solved(x, out).z
-        return omp_encode(x, self._like(self.components_, x), self.n_nonzero, out=out)
+        return omp_encode(x, self._like(self.components_, x), self.n_nonzero, missing=self.missing, out=out)
 
     def _sparse_codes(self, x: Array) -> csr_array:
         codes = self._codes(x, CSR)
@@ -70,6 +70,7 @@ class DictionaryTransformer(SparseTransformer):
             penalty=self.penalty,
             tol=self.tol,
             max_steps=self.max_steps,
+            missing=self.missing,
             out=out,
             return_solution=True,
         )
@@ -132,6 +133,7 @@ class SparseCoder(DictionaryTransformer):
     n_nonzero: None, or this many atoms per sample, by orthogonal matching pursuit; `alpha`, `positive`, `penalty` are then unused.
     positive: codes are >= 0. penalty: another shape than |z|_1, from `sparsecode.penalties`.
     tol, max_steps: a code stops at this duality gap relative to 1/2 |x|^2, or after this many steps (None: 10 000).
+    missing: "nan": NaN entries are missing, and codes explain the others. None: they are refused.
     sparse_output: codes as `scipy.sparse.csr_array`.
 
     Attributes
@@ -157,6 +159,7 @@ class SparseCoder(DictionaryTransformer):
         penalty: Proximal | None = None,
         tol: float = 1e-4,
         max_steps: int | None = None,
+        missing: str | None = None,
         sparse_output: bool = False,
     ) -> None:
         self.dictionary = dictionary
@@ -166,6 +169,7 @@ class SparseCoder(DictionaryTransformer):
         self.penalty = penalty
         self.tol = tol
         self.max_steps = max_steps
+        self.missing = missing
         self.sparse_output = sparse_output
 
     def fit(self, X: Array, y: Any = None) -> Self:

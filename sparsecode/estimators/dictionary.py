@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from sparsecode.estimators.base import Array, FitTask, with_callbacks
+from sparsecode.estimators.base import Array, FitTask, with_callbacks, zero_missing
 from sparsecode.estimators.coder import DictionaryTransformer
 from sparsecode.estimators.scaling import scaler_named
 from sparsecode.models.base import AbstractSparseModel
@@ -38,6 +38,7 @@ class SparseDictionary(DictionaryTransformer):
     positive: codes are >= 0. penalty: another shape than |z|_1, from `sparsecode.penalties`.
     batch_size: samples per step. epochs: passes over the samples. None: 10, and at least 300 steps.
     tol, max_steps: of `transform`: a code stops at this duality gap relative to 1/2 |x|^2, or after this many steps (None: 10 000).
+    missing: "nan": NaN entries are missing: scaling, atoms and codes are those of the others. None: they are refused.
     sparse_output: codes as `scipy.sparse.csr_array`. random_state: of the order of samples and of the first atoms.
 
     Attributes
@@ -74,6 +75,7 @@ class SparseDictionary(DictionaryTransformer):
         epochs: float | None = None,
         tol: float = 1e-4,
         max_steps: int | None = None,
+        missing: str | None = None,
         sparse_output: bool = False,
         random_state: Any = None,
     ) -> None:
@@ -87,6 +89,7 @@ class SparseDictionary(DictionaryTransformer):
         self.epochs = epochs
         self.tol = tol
         self.max_steps = max_steps
+        self.missing = missing
         self.sparse_output = sparse_output
         self.random_state = random_state
 
@@ -133,18 +136,38 @@ class SparseDictionary(DictionaryTransformer):
     def _problem(self, first: Array | None) -> dict[str, Any]:
         n_code = self._n_features_out if first is None else len(first)
         init = {} if first is None else {"init": first}
-        return {"n_code": n_code, "alpha": self.alpha, "positive": self.positive, "penalty": self.penalty, **init}
+        return {
+            "n_code": n_code,
+            "alpha": self.alpha,
+            "positive": self.positive,
+            "penalty": self.penalty,
+            "missing": self.missing,
+            **init,
+        }
 
     def _set_scaler(self, x: Array) -> None:
         rows = torch.tensor(x) if isinstance(x, np.ndarray) else x  # a copy: frames lend read-only arrays
         scaler = scaler_named(self.scaler).build((rows.shape[1],)).to(rows)
-        scaler.initialise_(rows)
-        self.mean_, self.scale_ = self._like(scaler.shift, x), self._like(scaler.scale, x)
+        if self.missing is None:
+            scaler.initialise_(rows)
+            self.mean_, self.scale_ = self._like(scaler.shift, x), self._like(scaler.scale, x)
+            return
+        seen = ~rows.isnan()
+        count = seen.sum(dim=0).clamp(min=1)
+        full = torch.where(seen, rows, zero_missing(rows).sum(dim=0) / count)
+        scaler.initialise_(full)
+        # Means in place of missing entries leave the mean as it is and lower the variance.
+        share = seen.sum(dim=0) / len(rows) if self.scaler == "features" else seen.to(rows).mean()
+        varies = (full.amax(dim=0) > full.amin(dim=0)) & (self.scaler != "none")
+        self.mean_ = self._like(scaler.shift, x)
+        self.scale_ = self._like(
+            torch.where(varies, scaler.scale / share.clamp(min=1 / len(rows)).sqrt(), scaler.scale), x
+        )
 
     def _first_atoms(self, x: Array, seed: int) -> Array:
         """Samples in a random order; random directions where these are too few."""
         n_code = x.shape[1] if self.n_components is None else whole("n_components", self.n_components)
-        rows, rng = torch.as_tensor(x), generator(seed, "atoms")
+        rows, rng = torch.as_tensor(zero_missing(x)), generator(seed, "atoms")  # 0 is the mean of scaled samples
         rows = rows[torch.randperm(len(rows), generator=rng).to(rows.device)]
         rows = rows[rows.square().sum(dim=1) > torch.finfo(rows.dtype).eps][:n_code]
         more = torch.randn(n_code - len(rows), x.shape[1], generator=rng, dtype=torch.float64).to(rows)
