@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from sparsecode.ops.csr import CSR
 from sparsecode.ops.rng import generator
 from sparsecode.penalties import Proximal
+from sparsecode.solvers.alphas import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, shape_of
 from sparsecode.solvers.checks import above_zero, prepare, whole
 from sparsecode.solvers.encode import MAX_STEPS
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.path import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, shape_of, solutions_at
+from sparsecode.solvers.path import solutions_at
 
 __all__ = ["HeldOut", "cross_validate_alpha"]
 

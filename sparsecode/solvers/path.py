@@ -12,29 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.ops.csr import CSR
-from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
+from sparsecode.penalties import Convex, Proximal
 from sparsecode.records import Solution
+from sparsecode.solvers.alphas import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, least_alphas, shape_of
 from sparsecode.solvers.checks import Problem, above_zero, prepare, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.encode import MAX_STEPS, warn_if_unfinished
 from sparsecode.solvers.energy import QuadraticEnergy
-from sparsecode.solvers.scaling import exponents, shifted, solve_in_any_units
+from sparsecode.solvers.scaling import solve_in_any_units
 
-__all__ = [
-    "N_ALPHAS",
-    "RATIO",
-    "SparsePath",
-    "alpha_for_l0",
-    "alpha_max",
-    "descending",
-    "grid_from",
-    "largest_alpha",
-    "shape_of",
-    "solutions_at",
-    "sparse_path",
-]
+__all__ = ["SparsePath", "alpha_for_l0", "alpha_max", "solutions_at", "sparse_path"]
 
-N_ALPHAS, RATIO = 50, 1e-3  # of the default grid
 LEAST = 1e-4  # of the largest alpha: `alpha_for_l0` searches no lower
 FALL = 0.6  # from one alpha of this search to the next, until the L0 is passed
 HALVINGS = 40
@@ -76,7 +64,7 @@ def alpha_max(x: Any, D: Any, *, positive: bool = False, penalty: Proximal | Non
     TypeError and ValueError as `sparse_encode`; TypeError for a penalty that is not convex, where no such alpha is known.
     """
     problem, shape = prepare(x, D, CSR, None), shape_of(positive, penalty)
-    parts = [_least_alphas(rows, problem.atoms, shape) for _, rows, _ in problem.chunks(False)]
+    parts = [least_alphas(rows, problem.atoms, shape) for _, rows, _ in problem.chunks(False)]
     result = torch.cat([torch.zeros(0, dtype=torch.float64), *parts])
     return result.to(problem.x.device) if isinstance(problem.x, Tensor) else result.numpy()
 
@@ -234,17 +222,6 @@ def alpha_for_l0(
     )
 
 
-def descending(alphas: Any) -> NDArray[np.float64]:
-    """Checked alphas, the largest first."""
-    values = alphas.detach().cpu().numpy() if isinstance(alphas, Tensor) else np.asarray(alphas)
-    if values.dtype.kind not in "fiu" or values.ndim != 1 or not len(values):
-        raise ValueError(
-            f"alphas has shape {values.shape} and dtype {values.dtype}; expected a list of numbers > 0, such as "
-            "np.geomspace(1, 0.01, 20)"
-        )
-    return np.array(sorted((above_zero("one of alphas", v) for v in values.tolist()), reverse=True))
-
-
 def solutions_at(
     energy: QuadraticEnergy, alphas: Sequence[float] | NDArray[np.float64], tol: float, max_steps: int
 ) -> Iterator[Solution[Tensor]]:
@@ -269,48 +246,6 @@ def _energies(problem: Problem, shape: Proximal, progress: bool = False) -> Iter
         if bound is None and not CoordinateDescent.fits(energy, rows.device):
             bound = energy.lipschitz()
         yield part, energy
-
-
-def shape_of(positive: bool, penalty: Proximal | None) -> Proximal:
-    """The penalty meant by these two arguments."""
-    if penalty is not None and positive:
-        raise ValueError(
-            f"positive=True was given beside penalty={penalty!r}; expected one: set the penalty's own field"
-        )
-    return L1(positive=positive) if penalty is None else penalty
-
-
-def _least_alphas(rows: Tensor, atoms: Tensor, shape: Proximal) -> Tensor:
-    shape = L1(shape.positive) if isinstance(shape, ElasticNet) else shape
-    if not isinstance(shape, Convex):
-        raise TypeError(
-            f"penalty is {shape!r}, which is not convex: no least alpha is known; expected a convex one, or alphas"
-        )
-    size, atom_size = exponents(rows), int(exponents(atoms.reshape(1, -1)))
-    scaled = shifted(rows, -size[:, None]) @ shifted(atoms, -atom_size).T
-    least = 1 / shape.dual_scale(scaled, 1.0)
-    return shifted(least.double().cpu(), size.cpu() + atom_size)
-
-
-def largest_alpha(problem: Problem, shape: Proximal) -> float:
-    """The least alpha at which all codes are 0. Raises ValueError if that is 0."""
-    largest = max(
-        (float(_least_alphas(r, problem.atoms, shape).max()) for _, r, _ in problem.chunks(False)), default=0.0
-    )
-    if not largest > 0:
-        raise ValueError(
-            "x has no row that correlates with an atom of D: every code is 0 at any alpha; expected other samples or atoms"
-        )
-    return largest
-
-
-def grid_from(largest: float, n_alphas: int, ratio: float) -> NDArray[np.float64]:
-    """`n_alphas` from `largest` to `ratio` of it, evenly spaced in their logarithm."""
-    if not 0 < above_zero("ratio", ratio) < 1:
-        raise ValueError(
-            f"ratio is {ratio:g}; expected a number between 0 and 1: the least alpha divided by the largest"
-        )
-    return largest * np.geomspace(1, ratio, n_alphas)
 
 
 def _many_codes(problem: Problem, shape: tuple[int, int, int]) -> Any:
