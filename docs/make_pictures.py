@@ -6,10 +6,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
+from sklearn.datasets import load_sample_image
 
 from sparsecode import RECIPES, run
+from sparsecode.evaluate import denoise_image, estimate_sigma
 from sparsecode.models.variational import VariationalModel
+from sparsecode.plots import images_beside
 from sparsecode.reports import subject_of
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -38,7 +42,17 @@ def codes(folder: Path) -> None:
         figure.savefig(PICTURES / f"{name}.png", dpi=90, bbox_inches="tight")
 
 
+def denoised() -> None:
+    """A photograph denoised by itself, for the page on evaluation."""
+    photo = load_sample_image("flower.jpg")[120:280, 220:380].astype(np.float32)
+    noisy = photo + 25 * np.random.RandomState(0).standard_normal(photo.shape)
+    shown = {"": [photo, noisy, denoise_image(noisy)]}
+    figure = images_beside(shown, ["clean", "noisy", "denoised"], f"sigma 25, estimated {estimate_sigma(noisy):.1f}")
+    figure.savefig(PICTURES / "denoised.png", dpi=90, bbox_inches="tight")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         photographs(Path(made))
         codes(Path(made))
+    denoised()

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, using
-from sparsecode.cli.console import Console, described
+from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
 from sparsecode.data.pictures import file_bytes, read_picture
 from sparsecode.evaluate.metrics import PSNR_CAP
 from sparsecode.evaluate.reconstruction.image_denoising import CODERS, data_space_atoms, denoise_image
+from sparsecode.evaluate.reconstruction.noise_level import estimate_sigma
 from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
 from sparsecode.plots.saving import save_figure
@@ -36,6 +36,12 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
     images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, mask, force = asked
     if not images:
         raise UsageError("which images? name at least one file")
+    if add_noise and sigma is None:
+        raise UsageError("--add-noise without --sigma; expected the standard deviation of the noise to add")
+    if mask is not None and (dictionary is None or sigma is None):
+        raise UsageError(
+            "--mask needs --dictionary and --sigma; expected both: neither is learned from incomplete images"
+        )
     if not 0 <= seed < SEEDS:
         raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
     if background is not None and not 0 <= background <= 1:
@@ -60,8 +66,8 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
                 f"{source.pixels.shape[1]}; expected a mask of the same size: crop or resize it"
             )
     console = Console()
-    (called,) = run_labels((dictionary,), console)
-    atoms = _atoms(dictionary)
+    called = "of the image itself" if dictionary is None else run_labels((dictionary,), console)[0]
+    atoms = None if dictionary is None else _atoms(dictionary)
     rows: dict[str, list[Pixels]] = {}
     with written_together(files):
         for number, (path, target) in enumerate(zip(images, targets, strict=True)):
@@ -69,7 +75,7 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
             given = source.pixels
             noisy = given.astype(np.float32)
             peak = source.white or float(np.ptp(given.astype(np.float64)))
-            if add_noise:
+            if add_noise and sigma is not None:
                 if not peak:
                     raise ValueError(
                         f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
@@ -77,16 +83,24 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
                 noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
             if observed is not None:
                 noisy = np.where(observed if noisy.ndim == 2 else observed[..., None], noisy, 0)
-            channels = np.atleast_3d(noisy)
-            results = [
-                denoise_image(
-                    channels[..., c], atoms, sigma, coder=CODERS[method], stride=stride, blend=blend, mask=observed
-                )
-                for c in track(range(channels.shape[2]), description=described(path.name), transient=True)
-            ]
-            clean = np.stack(results, axis=2).reshape(given.shape)
-            _write(target, clean, source)
             words = source.kind if observed is None else f"{source.kind}, {100 * (1 - observed.mean()):.3g} % missing"
+            clean, level = noisy, sigma
+            if level is None:
+                level = _estimated(path, noisy)
+                words += f"  sigma {level:.3g} (estimated)"
+            if level or sigma is not None:
+                clean = denoise_image(
+                    noisy,
+                    atoms,
+                    level,
+                    coder=CODERS[method],
+                    stride=stride,
+                    blend=blend,
+                    mask=observed,
+                    seed=seed,
+                    progress=path.name,
+                )
+            _write(target, clean, source)
             shown = [noisy, clean]
             if add_noise:
                 words += f"  PSNR {_psnr(given, noisy, peak):.2f} -> {_psnr(given, clean, peak):.2f} dB (peak {peak:g})"
@@ -94,9 +108,18 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
             rows[path.name] = shown
             console.print(f"{target}  {words}", highlight=False, soft_wrap=True)
         labels = ["clean", "noisy", "denoised"] if add_noise else ["given", "denoised"]
-        figure = images_beside(rows, labels, f"sigma {sigma:g}, {method}, dictionary {called}")
+        figure = images_beside(
+            rows, labels, f"sigma {'estimated' if sigma is None else f'{sigma:g}'}, {method}, dictionary {called}"
+        )
         save_figure(picture, figure)
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
+
+
+def _estimated(path: Path, image: Pixels) -> float:
+    try:
+        return estimate_sigma(image)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}, or a given --sigma") from None
 
 
 def _atoms(dictionary: Path) -> NDArray[np.float32]:

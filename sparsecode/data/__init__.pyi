@@ -11,6 +11,8 @@ from .codes import StoredCodes as StoredCodes
 from .codes import read_codes as read_codes
 from .dsprites import DSprites as DSprites
 from .hooks import extract as extract
+from .image_patches import extract_patches as extract_patches
+from .image_patches import rebuild_from_patches as rebuild_from_patches
 from .images import ImageFolder as ImageFolder
 from .in_memory import InMemory as InMemory
 from .local_contrast import LCN as LCN
@@ -77,5 +79,7 @@ __all__ = [
     "UniformAmplitude",
     "WithoutClasses",
     "extract",
+    "extract_patches",
     "read_codes",
+    "rebuild_from_patches",
 ]

@@ -18,6 +18,7 @@ from .reconstruction.amortisation import model_gaps as model_gaps
 from .reconstruction.denoising import Denoising as Denoising
 from .reconstruction.image_denoising import denoise_image as denoise_image
 from .reconstruction.loss_recovered import loss_recovered as loss_recovered
+from .reconstruction.noise_level import estimate_sigma as estimate_sigma
 from .reconstruction.references import reference_scores as reference_scores
 from .reconstruction.references import references as references
 from .reconstruction.restoration import Restoration as Restoration
@@ -67,6 +68,7 @@ __all__ = [
     "cosines",
     "denoise_image",
     "dictionary_of",
+    "estimate_sigma",
     "evaluate_model",
     "fit_fields",
     "loss_recovered",

@@ -165,29 +165,30 @@ class TraverseArguments(NamedTuple):
 class DenoiseArguments(NamedTuple):
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches.
 
-    Colour images are denoised channel by channel. What is written has the values, bits and channels of what was read: .png,
+    By default the dictionary is learned from each image, and sigma is estimated from it. What is written has the values, bits and channels of what was read: .png,
     .tif and .bmp by the same name, other pictures as .png (JPEG compression would lose information again), arrays as .npy of float32. A picture,
     comparison.png, shows each image before and after.
 
     Args:
         images: pictures (8 bits, or grey of 16 bits, 32 bits or floats), or .npy files [h, w] in any units
-        dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file
-        sigma: standard deviation of the noise, in the units of the image's values
+        dictionary: a run trained on square grey patches with a linear decoder, or atoms [n_code, size * size] in a .npy file;
+            default: learned from the image
+        sigma: standard deviation of the noise, in the units of the image's values; default: estimated from the image
         out: folder to write to
         method: how patches are coded: up to the noise's energy (omp), or with a penalty proportional to sigma (lasso)
         stride: pixels between patches: more is faster, 1 is best
         blend: weight of the noisy pixel beside the patches', each of weight 1
         background: grey level, 0 (black) to 1 (white), below transparent pixels; without it they are refused
         add_noise: the images are clean: add noise of this sigma first, and report the PSNR against them
-        seed: of that noise
+        seed: of that noise, and of the patches that a dictionary is learned from
         mask: pixels that are missing and to be filled: a picture of the images' size with two values (black where a pixel is missing), or a .npy file (0 or False there)
         force: write over existing files
     """
 
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
-    dictionary: Path
-    sigma: float
-    out: Path
+    dictionary: Path | None = None
+    sigma: float | None = None
+    out: Path = Path("denoised")
     method: Literal["omp", "lasso"] = "omp"
     stride: int = 1
     blend: float = 1.0

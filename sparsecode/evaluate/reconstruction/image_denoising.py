@@ -6,6 +6,9 @@ Source: Elad & Aharon, IEEE Trans. Image Processing 15(12), 2006.
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,14 +16,31 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.image_patches import PatchGrid, extract_patches
+from sparsecode.data.images import progress as progress_bar
+from sparsecode.evaluate.reconstruction.noise_level import estimate_sigma
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.solvers.dictionary import DictionaryFit, learn_dictionary
 from sparsecode.solvers.encode import sparse_encode
 from sparsecode.specs import Positive, Spec
 
-__all__ = ["CODERS", "LassoPatches", "PatchCoder", "PursuitPatches", "data_space_atoms", "denoise_image"]
+__all__ = [
+    "CODERS",
+    "LassoPatches",
+    "PatchCoder",
+    "PursuitPatches",
+    "cosine_atoms",
+    "data_space_atoms",
+    "denoise_image",
+]
 
-CHUNK = 16_384  # patches coded together
-Image = NDArray[np.floating[Any]]
+SIZE = 8  # of patches of a dictionary learned from the image, as in the source
+LEARN_FROM, LEARN_STEPS, LEARN_WEIGHT = 40_000, 150, 2.5  # patches; batches of them; penalty weight in units of sigma
+NOTHING = 1e-30  # squared norms below are zero: float32 has few digits left for them
+# An orthonormal basis of colours: grey, red - blue, green against both. White noise stays white of the same sigma in it,
+# and nearly all of a photograph's structure gathers in the first channel, so that the others are denoised more.
+OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+Image = NDArray[Any]
 PatchArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -62,15 +82,17 @@ CODERS: dict[str, PatchCoder] = {"omp": PursuitPatches(), "lasso": LassoPatches(
 
 def denoise_image(
     image: Image,
-    D: Image,
-    sigma: float,
+    D: Image | None = None,
+    sigma: float | None = None,
     *,
     coder: PatchCoder | None = None,
     stride: int = 1,
     blend: float = 1.0,
     mask: Mask | None = None,
+    seed: int = 0,
+    progress: bool | str = False,
 ) -> NDArray[np.float32]:
-    """`image` [h, w] less white Gaussian noise of standard deviation `sigma`, by sparse codes of its patches in `D`.
+    """`image` less white Gaussian noise of standard deviation `sigma`, by sparse codes of its overlapping patches in `D`.
 
     Every patch R_i y less its mean m_i gets a code z_i adapted to the noise by `coder`; each pixel of the result is
     (blend y + sum_i R_i^T (z_i D + m_i)) / (blend + sum_i R_i^T 1).
@@ -81,35 +103,52 @@ def denoise_image(
 
     Parameters
     ----------
-    image: any size from one patch on, any units that fit in float32, nothing is clipped.
-    D: atoms [n_code, size * size] of square patches; scaled to unit norm here, atoms of zeros are left out.
-    sigma: > 0, in the units of the image.
+    image: grey [h, w] or colour [h, w, 3], any size from one patch on, any units that fit in float32, nothing is clipped.
+        Colours are denoised in an orthonormal basis of grey and two differences of colours.
+    D: atoms [n_code, size * size] of square grey patches; scaled to unit norm here, atoms of zeros are left out. None: 255
+        atoms of 8 x 8 pixels are learned for each channel from its noisy patches (`learn_dictionary`, penalty weight 2.5
+        sigma), beginning with an overcomplete cosine dictionary.
+    sigma: > 0, in the units of the image; None: `estimate_sigma(image)`. If that gives 0, the image is returned as it is.
     coder: how a patch is coded at this noise, `PursuitPatches()` (default) or `LassoPatches()`.
     stride: pixels between patches, 1 to size; the last patches touch the border whatever the stride.
     blend: weight of the noisy pixel beside the patches', each of weight 1.
-    mask: where the image is observed [h, w], bool; default everywhere. Other pixels are not read.
+    mask: where the image is observed [h, w], bool; default everywhere. Other pixels are not read. Needs D and sigma; colours are
+        then denoised one by one.
+    seed: of the patches that a dictionary is learned from.
+    progress: show a progress bar, with this title if it is a string.
 
     Raises
     ------
     ValueError naming the argument for wrong shapes, images smaller than a patch, values out of range or not finite.
     """
-    if image.ndim != 2:
-        raise ValueError(f"image has shape {image.shape}; expected one grey image [h, w]")
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
+        raise ValueError(f"image has shape {image.shape}; expected one grey image [h, w] or one of colours [h, w, 3]")
     with np.errstate(over="ignore"):
         y = np.asarray(image, np.float32)
     if mask is not None:
-        y = np.where(_checked(mask, image.shape), y, np.float32(0))
+        if D is None or sigma is None:
+            raise ValueError(
+                f"mask is given without {'D' if D is None else 'sigma'}; expected both D and sigma with it"
+            )
+        observed = _checked(mask, image.shape[:2])
+        y = np.where(observed if y.ndim == 2 else observed[:, :, None], y, np.float32(0))
         mask = None if mask.all() else mask
     if not np.isfinite(y).all():
         raise ValueError("image contains NaN, infinity or values beyond float32; expected finite values")
+    if sigma is None:
+        sigma = estimate_sigma(image)
+        if not sigma:
+            return y.copy()
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"sigma is {sigma!r}; expected a finite number > 0, in the units of the image")
     if not (math.isfinite(blend) and blend >= 0):
         raise ValueError(f"blend is {blend!r}; expected a finite number >= 0")
-    atoms, size = _unit_atoms(D)
-    if size > min(image.shape):
+    atoms, size = (None, min(SIZE, *y.shape[:2])) if D is None else _unit_atoms(D)
+    if D is None and size < 2:
+        raise ValueError(f"image is {y.shape[0]} x {y.shape[1]}; expected sides of at least 2 pixels to learn from")
+    if size > min(y.shape[:2]):
         raise ValueError(
-            f"image is {image.shape[0]} x {image.shape[1]}, smaller than the dictionary's patches of {size} x {size}; "
+            f"image is {y.shape[0]} x {y.shape[1]}, smaller than the dictionary's patches of {size} x {size}; "
             "take a larger image or a dictionary of smaller patches"
         )
     if not 1 <= stride <= size:
@@ -118,35 +157,87 @@ def denoise_image(
     # In units of a power of two, which no rounding sees: squares of values of any size would not fit in float32.
     power = math.frexp(max(float(np.abs(y).max()), sigma))[1]
     y, sigma = np.ldexp(y, -power), max(math.ldexp(sigma, -power), float(np.finfo(np.float32).tiny))
-    seen = np.ones(y.shape, np.bool_) if mask is None else mask
-    if mask is not None:
+    grid = PatchGrid.of(y.shape[0], y.shape[1], size, stride)
+    colours = y.ndim == 3 and mask is None
+    if colours:
+        y = y @ OPPONENT.T.astype(np.float32)
+    planes = y.reshape(*y.shape[:2], -1)
+    if mask is not None and atoms is not None:
         atoms = np.vstack([atoms, np.full((1, size * size), 1 / size, np.float32)])
-    rows, columns = (_starts(n - size, stride) for n in y.shape)
-    total, weight = np.where(seen, blend * y.astype(np.float64), 0), np.where(seen, float(blend), 0)
-    band = max(1, CHUNK // len(columns))
-    for first in range(0, len(rows), band):
-        tops = rows[first : first + band]
-        patches = _patches(y, tops, columns, size)
-        known = None if mask is None else _patches(mask, tops, columns, size)
-        estimate, counts = _estimates(patches, known, atoms, sigma, coder)
-        shape = len(tops), len(columns), size, size
-        for i in range(size):
-            for j in range(size):
-                place = np.ix_(tops + i, columns + j)
-                total[place] += estimate.reshape(shape)[:, :, i, j]
-                weight[place] += counts.reshape(shape[:2])
-    if not weight.all():
-        row, column = np.argwhere(weight == 0)[0]
-        raise ValueError(
-            f"no patch of {size} x {size} over the missing pixel in row {row}, column {column} has an observed one; expected "
-            "smaller holes: take a dictionary of larger patches, or a smaller stride or image"
+    seen = None if mask is None else mask[:, :, None]
+    learning = LEARN_STEPS if atoms is None else 0
+    title = progress if isinstance(progress, str) else "denoising"
+    work = planes.shape[2] * (learning + len(grid.rows))
+    with progress_bar(title, work) if progress else nullcontext(lambda _: None) as report:
+        done, results = 0, list[NDArray[np.float64]]()
+        for plane in np.split(planes, planes.shape[2], axis=2):
+            basis = _learned_atoms(plane, size, sigma, seed, done, report) if atoms is None else atoms
+            done += learning
+            total, weight = blend * plane.astype(np.float64), np.full(plane.shape, float(blend))
+            if seen is not None:
+                total, weight = np.where(seen, total, 0), np.where(seen, weight, 0)
+            for _, tops in grid.bands():
+                known = None if seen is None else grid.take(seen, tops)
+                estimate, counts = _estimates(grid.take(plane, tops), known, basis, sigma, coder)
+                grid.add_(total, weight, tops, estimate, counts)
+                done += len(tops)
+                report(done)
+            if not weight.all():
+                row, column, _ = np.argwhere(weight == 0)[0]
+                raise ValueError(
+                    f"no patch of {size} x {size} over the missing pixel in row {row}, column {column} has an observed one; "
+                    "expected smaller holes: take a dictionary of larger patches, or a smaller stride or image"
+                )
+            results.append(total / weight)
+    clean = np.concatenate(results, axis=2)
+    clean = clean @ OPPONENT if colours else clean
+    return np.ldexp(clean.reshape(image.shape), power).astype(np.float32)
+
+
+def _learned_atoms(
+    plane: PatchArray, size: int, sigma: float, seed: int, done: int, report: Callable[[int], object]
+) -> PatchArray:
+    """Atoms of unit norm for the patches of `plane` [h, w, 1] in which there is more than noise.
+
+    Raises KeyboardInterrupt when interrupted: half-learned atoms are of no use here.
+    """
+    cosines = cosine_atoms(size)
+    few = (plane.shape[0] - size + 1) * (plane.shape[1] - size + 1) <= LEARN_FROM
+    x = extract_patches(plane, size, n=None if few else LEARN_FROM, seed=seed)
+    x = x - x.mean(axis=1, keepdims=True)
+    x = x[np.square(x).sum(axis=1) > max((PursuitPatches().gain * sigma) ** 2 * size**2, NOTHING)]
+    if len(x) < len(cosines):
+        return cosines
+
+    def after_step(fit: DictionaryFit[Any]) -> None:
+        report(done + fit.steps)
+
+    with warnings.catch_warnings():  # that all codes are 0, or of an interrupt, which is passed on
+        warnings.simplefilter("ignore")
+        fit = learn_dictionary(
+            x,
+            len(cosines),
+            LEARN_WEIGHT * sigma,
+            init=cosines,
+            max_steps=LEARN_STEPS,
+            forgetting=0.95,
+            tol=0.05,
+            seed=seed,
+            callback=after_step,
         )
-    return np.ldexp(total / weight, power).astype(np.float32)
+    if not fit.finished:
+        raise KeyboardInterrupt
+    return fit.atoms
 
 
-def _patches(values: NDArray[Any], tops: NDArray[np.intp], columns: NDArray[np.intp], size: int) -> NDArray[Any]:
-    windows = np.lib.stride_tricks.sliding_window_view(values, (size, size))
-    return np.ascontiguousarray(windows[np.ix_(tops, columns)]).reshape(-1, size * size)
+def cosine_atoms(size: int) -> PatchArray:
+    """An overcomplete cosine dictionary [4 size^2 - 1, size^2] as in the source, without its constant atom."""
+    lines = np.cos(np.pi / (2 * size) * np.outer(np.arange(2 * size), np.arange(size)))
+    lines[1:] -= lines[1:].mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(lines, axis=1, keepdims=True)
+    lines /= np.where(norms > 0, norms, 1)
+    atoms = np.kron(lines, lines)[1:].astype(np.float32)
+    return atoms[np.square(atoms).sum(axis=1) > 0]
 
 
 def _estimates(
@@ -171,11 +262,6 @@ def _checked(mask: Any, shape: tuple[int, ...]) -> Mask:
     if not mask.any():
         raise ValueError("mask is False everywhere; expected pixels that are observed")
     return mask
-
-
-def _starts(last: int, stride: int) -> NDArray[np.intp]:
-    """Where patches begin: every `stride` pixels and at the end."""
-    return np.unique(np.append(np.arange(0, last + 1, stride), last))
 
 
 def _unit_atoms(D: Image) -> tuple[NDArray[np.float32], int]:
