@@ -1,6 +1,7 @@
 """Images with missing pixels: what is filled in, and wrong masks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,12 +24,12 @@ def photo():
 
 
 @pytest.fixture(scope="module")
-def mask(photo):
+def mask(photo: Any):
     return np.random.RandomState(0).rand(*photo.shape) < 0.5
 
 
 @pytest.fixture(scope="module")
-def atoms(photo, mask):
+def atoms(photo: Any, mask: Any):
     """Learned from the observed half of the photograph's pixels alone."""
     views = np.lib.stride_tricks.sliding_window_view
     x, m = (views(values, (SIZE, SIZE)).reshape(-1, SIZE**2) for values in (np.where(mask, photo, 0.0), mask))
@@ -36,12 +37,12 @@ def atoms(photo, mask):
     return learn_dictionary(x.astype(np.float32), 64, 30.0, mask=m, max_steps=40, tol=0.05).atoms
 
 
-def error(photo, other, where):
+def error(photo: Any, other: Any, where: Any):
     return np.sqrt(np.mean((photo.astype(float) - other)[where] ** 2))
 
 
 @pytest.mark.parametrize("method", list(CODERS))
-def test_half_of_the_pixels_are_filled_in_from_the_others(photo, mask, atoms, method):
+def test_half_of_the_pixels_are_filled_in_from_the_others(photo: Any, mask: Any, atoms: Any, method: Any) -> None:
     image = np.where(mask, photo.astype(np.float32), np.nan)
     filled = denoise_image(image, atoms, 4.0, coder=CODERS[method], stride=2, mask=mask)
     places = np.argwhere(mask)
@@ -50,13 +51,13 @@ def test_half_of_the_pixels_are_filled_in_from_the_others(photo, mask, atoms, me
     assert error(photo, filled, mask) < 6.0
 
 
-def test_a_mask_of_ones_changes_nothing(photo, atoms):
+def test_a_mask_of_ones_changes_nothing(photo: Any, atoms: Any) -> None:
     image = photo.astype(np.float32)
     plain = denoise_image(image, atoms, 10.0, stride=5)
     np.testing.assert_array_equal(denoise_image(image, atoms, 10.0, stride=5, mask=image > -1), plain)
 
 
-def test_wrong_masks_are_named(photo, mask, atoms):
+def test_wrong_masks_are_named(photo: Any, mask: Any, atoms: Any) -> None:
     image = photo.astype(np.float32)
     with pytest.raises(ValueError, match=r"mask has shape \(3, 3\) and dtype bool; expected a bool for each pixel"):
         denoise_image(image, atoms, 4.0, mask=mask[:3, :3])
@@ -70,7 +71,9 @@ def test_wrong_masks_are_named(photo, mask, atoms):
         denoise_image(image, atoms, 4.0, mask=hole)
 
 
-def test_the_command_fills_pixels_that_the_mask_leaves_out(photo, mask, atoms, tmp_path: Path, capsys):
+def test_the_command_fills_pixels_that_the_mask_leaves_out(
+    photo: Any, mask: Any, atoms: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "atoms.npy", atoms)
     broken = np.where(mask, photo, 255).astype(np.uint8)
     Image.fromarray(broken).save(tmp_path / "broken.png")

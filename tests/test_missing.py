@@ -1,6 +1,7 @@
 """Missing entries and weights of samples: codes and gaps of the masked problem, dictionaries of incomplete data."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from sparsecode.solvers import FISTA
 ALPHA = 0.1
 
 
-def planted(n=40, n_code=48, n_features=20, share=0.6, seed=0, dtype=np.float64):
+def planted(
+    n: int = 40, n_code: int = 48, n_features: int = 20, share: float = 0.6, seed: int = 0, dtype: Any = np.float64
+):
     """Samples of a few atoms each, the atoms, and a mask; one row has no observed entry and one all."""
     rng = np.random.default_rng(seed)
-    D = rng.normal(size=(n_code, n_features))
-    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    atoms = rng.normal(size=(n_code, n_features))
+    D = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
     z = rng.normal(size=(n, n_code)) * (rng.random((n, n_code)) < 0.08)
     x = z @ D + 0.02 * rng.normal(size=(n, n_features))
     mask = rng.random((n, n_features)) < share
@@ -26,17 +29,16 @@ def planted(n=40, n_code=48, n_features=20, share=0.6, seed=0, dtype=np.float64)
     return x.astype(dtype), D.astype(dtype), mask
 
 
-def energy(x, D, mask, z, alpha=ALPHA, ratio=0.0):
+def energy(x: Any, D: Any, mask: Any, z: Any, alpha: float = ALPHA, ratio: float = 0.0):
     r = mask * (x.astype(np.float64) - z.astype(np.float64) @ D.astype(np.float64))
     return 0.5 * (r**2).sum(1) + alpha * (np.abs(z).sum(1) + ratio / 2 * (z.astype(np.float64) ** 2).sum(1))
 
 
-def gap(x, D, mask, z, alpha=ALPHA):
+def gap(x: Any, D: Any, mask: Any, z: Any, alpha: float = ALPHA):
     """The duality gap of each row of the masked problem, relative to 1/2 |m x|^2, in plain NumPy."""
-    x, D, z = (part.astype(np.float64) for part in (x, D, z))
-    result = []
-    for row, m, code in zip(x, mask, z, strict=True):
-        y, atoms = row[m], D[:, m]
+    result: list[float] = []
+    for row, m, code in zip(x.astype(np.float64), mask, z.astype(np.float64), strict=True):
+        y, atoms = row[m], D[:, m].astype(np.float64)
         r = y - code @ atoms
         dual = r * min(1.0, alpha / max(np.abs(atoms @ r).max(), 1e-300))
         primal = 0.5 * r @ r + alpha * np.abs(code).sum()
@@ -44,7 +46,7 @@ def gap(x, D, mask, z, alpha=ALPHA):
     return np.array(result)
 
 
-def test_objectives_are_those_of_scikit_learn_row_by_row():
+def test_objectives_are_those_of_scikit_learn_row_by_row() -> None:
     x, D, mask = planted()
     found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-11, return_solution=True)
     assert found.converged.all()
@@ -62,7 +64,7 @@ def test_objectives_are_those_of_scikit_learn_row_by_row():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("solver", [None, FISTA(restart=True)], ids=["descent", "fista"])
 @pytest.mark.parametrize("repeated", [1, 40], ids=["own masks", "one mask"])
-def test_gaps_are_those_of_the_masked_problem(dtype, solver, repeated):
+def test_gaps_are_those_of_the_masked_problem(dtype: Any, solver: Any, repeated: int) -> None:
     x, D, mask = planted(dtype=dtype)
     mask = np.repeat(mask[:: len(mask) // (40 // repeated)][: 40 // repeated], repeated, axis=0)
     found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-5, solver=solver, return_solution=True)
@@ -74,7 +76,7 @@ def test_gaps_are_those_of_the_masked_problem(dtype, solver, repeated):
     assert (found.gap >= true - 1e-12).all()
 
 
-def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read():
+def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read() -> None:
     x, D, mask = planted()
     plain = sparse_encode(x, D, ALPHA, tol=1e-12)
     np.testing.assert_allclose(sparse_encode(x, D, ALPHA, mask=np.ones_like(mask), tol=1e-12), plain, atol=1e-9)
@@ -100,7 +102,7 @@ def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read():
 @pytest.mark.parametrize(
     "penalty", [L1(positive=True), ElasticNet(ratio=0.5), GroupL2(size=4)], ids=lambda p: type(p).__name__
 )
-def test_other_penalties_agree_with_one_row_without_its_missing_columns(penalty):
+def test_other_penalties_agree_with_one_row_without_its_missing_columns(penalty: Any) -> None:
     x, D, mask = planted(n=6)
     found = sparse_encode(x, D, ALPHA, mask=mask, penalty=penalty, tol=1e-7, return_solution=True)
     for i, m in enumerate(mask):
@@ -114,7 +116,9 @@ def test_other_penalties_agree_with_one_row_without_its_missing_columns(penalty)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("repeated", [1, 40], ids=["own masks", "one mask"])
 @pytest.mark.parametrize("options", [{"n_nonzero": 4}, {"tol": 0.1}, {"n_nonzero": 4, "positive": True}], ids=str)
-def test_pursuit_is_that_of_each_row_without_its_missing_columns(dtype, repeated, options):
+def test_pursuit_is_that_of_each_row_without_its_missing_columns(
+    dtype: Any, repeated: int, options: dict[str, Any]
+) -> None:
     x, D, mask = planted(dtype=dtype)
     mask = mask if repeated == 1 else np.repeat(mask[3:4], len(x), axis=0)
     found = omp_encode(np.where(mask, x, np.nan), D, missing="nan", **options)
@@ -127,7 +131,7 @@ def test_pursuit_is_that_of_each_row_without_its_missing_columns(dtype, repeated
             assert not code.any()
 
 
-def test_pursuit_on_supports_with_missing_entries():
+def test_pursuit_on_supports_with_missing_entries() -> None:
     x, D, mask = planted()
     allowed = np.random.default_rng(1).random((len(x), len(D))) < 0.1
     found = omp_encode(x, D, support=allowed, mask=mask)
@@ -138,14 +142,14 @@ def test_pursuit_on_supports_with_missing_entries():
             np.testing.assert_allclose(code[may], exact, atol=1e-8)
 
 
-def test_units_do_not_matter():
+def test_units_do_not_matter() -> None:
     x, D, mask = planted(dtype=np.float32)
     plain = sparse_encode(x, D, ALPHA, mask=mask)
     large = sparse_encode(x * np.float32(2.0**80), D, ALPHA * 2.0**80, mask=mask)
     np.testing.assert_allclose(large, plain * np.float32(2.0**80), rtol=1e-5, atol=2.0**60)
 
 
-def test_more_active_codes_than_the_small_gram_matrix_holds(monkeypatch):
+def test_more_active_codes_than_the_small_gram_matrix_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     from sparsecode.kernels import masked
 
     x, D, mask = planted(n=10)
@@ -156,7 +160,7 @@ def test_more_active_codes_than_the_small_gram_matrix_holds(monkeypatch):
     np.testing.assert_allclose(found.objective, plain.objective, atol=1e-9)
 
 
-def test_steps_are_bounded_and_said():
+def test_steps_are_bounded_and_said() -> None:
     from sklearn.exceptions import ConvergenceWarning
 
     x, D, mask = planted()
@@ -173,7 +177,7 @@ def test_steps_are_bounded_and_said():
     assert np.isfinite(loose.gap).all()
 
 
-def test_weights_multiply_objectives_alone():
+def test_weights_multiply_objectives_alone() -> None:
     x, D, mask = planted()
     weight = np.linspace(0, 2, len(x))
     plain = sparse_encode(x, D, ALPHA, mask=mask, return_solution=True)
@@ -212,7 +216,8 @@ X, _, MASK = planted(n=4)
         ),
     ],
 )
-def test_errors_name_the_argument(changed, kind, message):
+def test_errors_name_the_argument(changed: dict[str, Any], kind: type[Exception], message: str) -> None:
     _, D, _ = planted(n=4)
+    arguments: dict[str, Any] = {"x": X, "D": D, "alpha": ALPHA, **changed}
     with pytest.raises(kind, match=message):
-        sparse_encode(**{"x": X, "D": D, "alpha": ALPHA, **changed})
+        sparse_encode(**arguments)

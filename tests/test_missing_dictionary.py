@@ -1,5 +1,7 @@
 """Dictionaries of samples with missing entries and weights."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,11 @@ import torch
 from sparsecode import learn_dictionary, sparse_encode
 
 
-def planted(n=1500, n_code=20, n_features=16, seed=1):
+def planted(n: int = 1500, n_code: int = 20, n_features: int = 16, seed: int = 1):
     """Samples of two atoms each, the atoms, and a mask that lacks 30 % of the entries."""
     rng = np.random.default_rng(seed)
-    D = rng.normal(size=(n_code, n_features))
-    D /= np.linalg.norm(D, axis=1, keepdims=True)
+    atoms = rng.normal(size=(n_code, n_features))
+    D = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
     z = np.zeros((n, n_code))
     for row in z:
         signs = rng.choice([-1, 1], 2)
@@ -20,12 +22,12 @@ def planted(n=1500, n_code=20, n_features=16, seed=1):
     return x.astype(np.float32), D, rng.random((n, n_features)) < 0.7
 
 
-def likeness(D, atoms):
+def likeness(D: Any, atoms: Any):
     """The cosine of each true atom with the nearest learned one."""
     return np.abs(D @ (atoms / np.linalg.norm(atoms, axis=1, keepdims=True)).T).max(axis=1)
 
 
-def test_atoms_are_recovered_with_30_percent_missing():
+def test_atoms_are_recovered_with_30_percent_missing() -> None:
     x, D, mask = planted()
     fit = learn_dictionary(np.where(mask, x, np.nan), 20, 0.2, batch_size=128, max_steps=300, missing="nan")
     assert np.median(likeness(D, fit.atoms)) > 0.99
@@ -35,7 +37,7 @@ def test_atoms_are_recovered_with_30_percent_missing():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_every_step_lowers_the_masked_objective(weighted):
+def test_every_step_lowers_the_masked_objective(weighted: bool) -> None:
     x, _, mask = planted(n=200)
     x = x.astype(np.float64)
     weight = np.linspace(0.1, 3, len(x)) if weighted else np.ones(len(x))
@@ -48,7 +50,7 @@ def test_every_step_lowers_the_masked_objective(weighted):
     assert found.objective.sum() / weight.sum() <= steps.objective[-1] + 1e-9
 
 
-def test_a_mask_of_ones_and_weights_of_one_change_nothing():
+def test_a_mask_of_ones_and_weights_of_one_change_nothing() -> None:
     x, _, mask = planted(n=300)
     plain = learn_dictionary(x, 10, 0.2, max_steps=20)
     given = learn_dictionary(x, 10, 0.2, max_steps=20, mask=np.ones_like(mask), sample_weight=np.ones(300))
@@ -60,10 +62,10 @@ def test_a_mask_of_ones_and_weights_of_one_change_nothing():
     np.testing.assert_allclose(nan.atoms, array.atoms, atol=1e-4)
 
 
-def test_weights_are_numbers_of_copies():
+def test_weights_are_numbers_of_copies() -> None:
     x, D, mask = planted(n=90)
     x, count = x.astype(np.float64), np.arange(90) % 3
-    settings = {"n_code": 20, "alpha": 0.2, "init": D, "tol": 1e-12}
+    settings: dict[str, Any] = {"n_code": 20, "alpha": 0.2, "init": D, "tol": 1e-12}
     copies = np.repeat(x, count, axis=0), np.repeat(mask, count, axis=0)
     weighted = learn_dictionary([x] * 3, mask=[mask] * 3, sample_weight=[count] * 3, **settings)
     repeated = learn_dictionary([copies[0]] * 3, mask=[copies[1]] * 3, **settings)
@@ -72,7 +74,7 @@ def test_weights_are_numbers_of_copies():
     assert np.abs(weighted.atoms - learn_dictionary([x] * 3, mask=[mask] * 3, **settings).atoms).max() > 1e-3
 
 
-def test_arguments_for_a_stream_are_iterables():
+def test_arguments_for_a_stream_are_iterables() -> None:
     x, _, mask = planted(n=60)
     with pytest.raises(ValueError, match="mask ends after 1 batches; expected an array for each batch of x"):
         learn_dictionary([x, x], 5, 0.2, mask=[mask])
