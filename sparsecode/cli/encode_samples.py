@@ -72,10 +72,11 @@ def of_shards(path: Path, folder: RunFolder, model: AbstractSparseModel) -> Samp
     config = folder.config().data
     source = replace(config, path=str(path)) if isinstance(config, Shards) else Shards(path=str(path))
     index = read_index(path)
-    sites = source.chosen(path, index)._replace(target=None)
+    chosen = source.chosen(path, index)
+    sites = chosen._replace(target=None)
     first = sites.x[0].shape
     _require_shape(str(path), first if len(sites.x) == 1 else (len(sites.x), *first), model)
-    _warn_of_units(sites.span, folder)
+    _warn_of_units(chosen.span, folder)  # the stored range is that of what the model predicts
 
     def block(shard: Shard, split: SplitName) -> Block:
         rows = sites.empty(shard.rows, DTYPES[index.dtype]) | {GROUP: torch.empty(shard.rows, dtype=torch.int64)}
