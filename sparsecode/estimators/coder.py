@@ -33,7 +33,7 @@ CERTIFIED = 2048  # training samples whose codes are solved for at the end of a 
 class DictionaryTransformer(SparseTransformer):
     """Codes of (x - mean_) / scale_ in the dictionary `components_`."""
 
-    alpha: float
+    alpha: float | Array
     n_nonzero: int | None
     positive: bool
     penalty: Proximal | None
@@ -55,7 +55,8 @@ class DictionaryTransformer(SparseTransformer):
         x = self._scaled(x)
         if self.n_nonzero is None:
             return self._solved(x, out).z
-        return omp_encode(x, self._like(self.components_, x), self.n_nonzero, missing=self.missing, out=out)
+        atoms = self._like(self.components_, x)
+        return omp_encode(x, atoms, self.n_nonzero, positive=self.positive, missing=self.missing, out=out)
 
     def _sparse_codes(self, x: Array) -> csr_array:
         codes = self._codes(x, CSR)
@@ -88,6 +89,10 @@ class DictionaryTransformer(SparseTransformer):
                 setattr(self, name, like_input(getattr(self, name), X))
 
     def _model(self) -> AbstractSparseModel:
+        if np.ndim(self.alpha):
+            raise ValueError(
+                f"alpha has shape {np.shape(self.alpha)}, and model folders hold one weight; expected a number to save the coder"
+            )
         if self.n_nonzero is not None:
             raise ValueError(
                 f"n_nonzero is {self.n_nonzero}, and model folders hold no orthogonal matching pursuit; expected None: "
@@ -129,8 +134,8 @@ class SparseCoder(DictionaryTransformer):
     ----------
     dictionary: atoms in rows [n_components, n_features]. None: an orthonormal cosine basis (DCT-II), for which codes are those of a
         soft threshold.
-    alpha: penalty weight > 0, as in `sparse_encode`.
-    n_nonzero: None, or this many atoms per sample, by orthogonal matching pursuit; `alpha`, `positive`, `penalty` are then unused.
+    alpha: penalty weight > 0, or one per atom [n_components], as in `sparse_encode`.
+    n_nonzero: None, or this many atoms per sample, by orthogonal matching pursuit; `alpha` and `penalty` are then unused.
     positive: codes are >= 0. penalty: another shape than |z|_1, from `sparsecode.penalties`.
     tol, max_steps: a code stops at this duality gap relative to 1/2 |x|^2, or after this many steps (None: 10 000).
     missing: "nan": NaN entries are missing, and codes explain the others. None: they are refused.
@@ -153,7 +158,7 @@ class SparseCoder(DictionaryTransformer):
         self,
         dictionary: Any = None,
         *,
-        alpha: float = 1.0,
+        alpha: float | Array = 1.0,
         n_nonzero: int | None = None,
         positive: bool = False,
         penalty: Proximal | None = None,

@@ -15,6 +15,7 @@ from torch import Tensor
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
 from sparsecode.records import Solution
+from sparsecode.solvers.alpha_arrays import checked_alphas, solve_scaled
 from sparsecode.solvers.checks import above_zero, out_of_range, prepare, tensor_like, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.energy import QuadraticEnergy
@@ -33,7 +34,7 @@ MAX_STEPS = 10_000
 def sparse_encode(
     x: A,
     D: NDArray[Any] | Tensor,
-    alpha: float,
+    alpha: float | NDArray[Any] | Tensor,
     *,
     positive: bool = ...,
     penalty: Proximal | None = ...,
@@ -53,7 +54,7 @@ def sparse_encode(
 def sparse_encode(
     x: A,
     D: NDArray[Any] | Tensor,
-    alpha: float,
+    alpha: float | NDArray[Any] | Tensor,
     *,
     positive: bool = ...,
     penalty: Proximal | None = ...,
@@ -73,7 +74,7 @@ def sparse_encode(
 def sparse_encode(
     x: NDArray[Any] | Tensor,
     D: NDArray[Any] | Tensor,
-    alpha: float,
+    alpha: float | NDArray[Any] | Tensor,
     *,
     positive: bool = ...,
     penalty: Proximal | None = ...,
@@ -93,7 +94,7 @@ def sparse_encode(
 def sparse_encode(
     x: NDArray[Any] | Tensor,
     D: NDArray[Any] | Tensor,
-    alpha: float,
+    alpha: float | NDArray[Any] | Tensor,
     *,
     positive: bool = ...,
     penalty: Proximal | None = ...,
@@ -112,7 +113,7 @@ def sparse_encode(
 def sparse_encode(
     x: Any,
     D: Any,
-    alpha: float,
+    alpha: float | NDArray[Any] | Tensor,
     *,
     positive: bool = False,
     penalty: Any = None,
@@ -137,7 +138,8 @@ def sparse_encode(
     ----------
     x: samples [n, n_features], a NumPy array (memory-mapped ones are read chunk by chunk) or a torch tensor.
     D: atoms in rows [n_code, n_features], any norm; follows the type and device of `x`.
-    alpha: penalty weight > 0, in the units of x times the atom norm.
+    alpha: penalty weight > 0, in the units of x times the atom norm; or one per atom [n_code] or [1, n_code], or one per row [n] or
+        [n, 1], for L1: then the term is sum_j alpha_j |z_j|, and codes are solved in float64.
     positive: hold codes to z >= 0.
     penalty: a shape of `sparsecode.penalties` in place of |z|_1 (then `positive` is a field of it).
     solver: default `CoordinateDescent()` for L1 and the elastic net on a CPU, `FISTA(restart=True)` for all else;
@@ -180,7 +182,8 @@ def sparse_encode(
     x, atoms, z0 = problem.x, problem.atoms, problem.z0
     share = checked_weight(sample_weight, x)
     is_torch = isinstance(x, Tensor)
-    alpha, tol = above_zero("alpha", alpha), above_zero("tol", tol)
+    tol, alphas = above_zero("tol", tol), checked_alphas(alpha, len(x), len(atoms))
+    weight = above_zero("alpha", alpha) if alphas is None else 1.0
     penalty, solver = checked_penalty(penalty), checked_solver(solver)
     if penalty is not None and positive:
         raise ValueError(
@@ -189,6 +192,8 @@ def sparse_encode(
     max_steps = MAX_STEPS if max_steps is None else whole("max_steps", max_steps)
 
     shape = L1(positive=positive) if penalty is None else penalty
+    if alphas is not None and not isinstance(shape, L1):
+        raise ValueError(f"alpha has more than one value, and penalty is {penalty!r}; expected one number, or L1()")
     gram = atoms @ atoms.T
     if solver is None and isinstance(shape, L1 | ElasticNet) and atoms.device.type == "cpu":
         solver = CoordinateDescent()
@@ -199,8 +204,14 @@ def sparse_encode(
         first = rows.new_zeros(len(rows), len(atoms)) if z0 is None else tensor_like(z0[part], atoms)
         if z0 is not None and not bool(torch.isfinite(first).all()):
             raise ValueError("z0 contains NaN or infinity; expected finite codes")
-        energy = QuadraticEnergy(rows, atoms, shape, alpha, gram, bound)
-        solution = solve_observed(energy, observed, solver, first, max_steps=max_steps, tol=tol)
+        if alphas is None:
+            energy = QuadraticEnergy(rows, atoms, shape, weight, gram, bound)
+            solution = solve_observed(energy, observed, solver, first, max_steps=max_steps, tol=tol)
+        else:
+            some = alphas if len(alphas.rows) == 1 else alphas._replace(rows=alphas.rows[part])
+            solution = solve_scaled(
+                rows, atoms, shape.positive, some, observed, solver, first, max_steps=max_steps, tol=tol
+            )
         gone = problem.write(part, solution.z)
         if gone is not None or not math.isfinite(
             float(solution.gap.sum())
