@@ -182,7 +182,10 @@ def warn_of_skipped(path: str | Path, skipped: int, total: int) -> None:
 @contextmanager
 def progress(title: str, total: int) -> Generator[Callable[[int], None]]:
     """A bar on the terminal's error stream; the function takes how many are done."""
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    ) as bar:  # into a file it ends a line
         task = bar.add_task(escape(printable(title)), total=total)
         yield lambda done: bar.update(task, completed=done)
 
