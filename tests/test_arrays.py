@@ -94,6 +94,12 @@ def swapped(data: bytes, at: int) -> bytes:
         pytest.param(b"", None, "damaged or cut short", id="empty file"),
         pytest.param(npy(A)[:-1], None, "damaged or cut short|not a .npy", id="cut array"),
         pytest.param(npy(A)[:50], None, "damaged or cut short|not a .npy", id="cut header"),
+        pytest.param(
+            npy(A).replace(b"(", b"(True, ", 1).replace(b" " * 6 + b"\n", b"\n"),
+            None,
+            "damaged or cut short",
+            id="a bool in the shape",
+        ),
         pytest.param(npz(a=A)[:-1], None, "damaged or cut short", id="cut archive"),
         pytest.param(npz(a=A)[:500], None, "damaged or cut short", id="half an archive"),
         pytest.param(swapped(npz(a=A), 500), None, "damaged or cut short", id="damaged archive"),

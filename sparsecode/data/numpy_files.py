@@ -107,7 +107,9 @@ def _checked_header(file: Any, size: int, where: str) -> tuple[tuple[int, ...], 
     if kind.kind not in "fiubc":
         raise ValueError(f"{where}: values of type {kind}; expected real numbers")
     needed, there = math.prod(shape) * kind.itemsize, size - file.tell()
-    if min(shape, default=1) < 0 or needed > there:
+    if (
+        min(shape, default=1) < 0 or needed > there or bool in map(type, shape)
+    ):  # True is an int to the parser of headers
         raise ValueError(
             f"{where}: damaged or cut short: its header announces {kind} {shape}, {needed} bytes, and {there} follow; "
             "restore it from a copy"
