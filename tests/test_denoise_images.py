@@ -16,13 +16,8 @@ from toys import toy
 from sparsecode import learn_dictionary
 from sparsecode.data import Photos
 from sparsecode.evaluate.reconstruction.denoising import add_noise, denoise
-from sparsecode.evaluate.reconstruction.image_denoising import (
-    CODERS,
-    LassoPatches,
-    PursuitPatches,
-    data_space_atoms,
-    denoise_image,
-)
+from sparsecode.evaluate.reconstruction.image_denoising import data_space_atoms, denoise_image
+from sparsecode.evaluate.reconstruction.patch_coders import CODERS, LassoPatches, PursuitPatches
 from sparsecode.nn.normalisers import Standardise
 from sparsecode.ops.rng import generator
 from sparsecode.runs import Run

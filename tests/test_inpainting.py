@@ -11,7 +11,8 @@ from sklearn.datasets import load_sample_image
 
 from sparsecode import learn_dictionary
 from sparsecode.cli.main import main
-from sparsecode.evaluate.reconstruction.image_denoising import CODERS, denoise_image
+from sparsecode.evaluate.reconstruction.image_denoising import denoise_image
+from sparsecode.evaluate.reconstruction.patch_coders import CODERS
 
 SIZE = 6
 

@@ -16,8 +16,9 @@ from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_to
 from sparsecode.data.arrays import read_array
 from sparsecode.data.pictures import file_bytes, read_picture
 from sparsecode.evaluate.metrics import PSNR_CAP
-from sparsecode.evaluate.reconstruction.image_denoising import CODERS, data_space_atoms, denoise_image
+from sparsecode.evaluate.reconstruction.image_denoising import data_space_atoms, denoise_image
 from sparsecode.evaluate.reconstruction.noise_level import estimate_sigma
+from sparsecode.evaluate.reconstruction.patch_coders import CODERS
 from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
 from sparsecode.plots.saving import save_figure
