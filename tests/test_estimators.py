@@ -255,6 +255,29 @@ def test_wrong_parameters_are_named(estimator: Any, message: str) -> None:
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_float32_cannot_hold_is_refused(name: str) -> None:
+    times = X.copy()
+    times[:, 3] = 1.7e9 + 60 * np.random.default_rng(0).random(len(X))
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=r"feature 3 has mean 1\.7e\+09 and standard deviation 1[78]"):
+            getattr(fresh(name), method)(times)
+    assert sc.SparseDictionary(26, alpha=0.1, random_state=0).fit(times).score(times) > 0.9
+
+
+def test_parameters_given_to_from_folder_count(tmp_path: Path) -> None:
+    sc.SparseDictionary(8, alpha=0.3, epochs=2, random_state=0).fit(X).save(tmp_path / "model")
+    assert sc.SparseDictionary.from_folder(tmp_path / "model").alpha == 0.3
+    assert sc.SparseDictionary.from_folder(tmp_path / "model", alpha=2.0).alpha == 2.0
+
+
+def test_dictionaries_of_whole_numbers() -> None:
+    np.testing.assert_array_equal(
+        sc.SparseCoder(np.eye(13, dtype=int), alpha=0.5).fit_transform(X),
+        sc.SparseCoder(np.eye(13).tolist(), alpha=0.5).fit_transform(X),
+    )
+
+
 def test_early_stopping() -> None:
     fitted = sc.SparseAutoencoder(26, k=4, epochs=200, patience=2, learning_rate=0.05, random_state=0).fit(X)
     assert fitted.n_iter_ < 200 * 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,25 @@ def test_the_command_says_what_does_not_fit(tmp_path: Path, capsys: pytest.Captu
     assert "one of alphas is -1.0; expected a finite number > 0" in refused("x", "D", "--alphas", "-1")
     assert "both choose an alpha" in refused("x", "D", "--l0", "3", "--cross-validate")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "x_unit", "atom_unit"),
+    [("f8", 2.0**-664, 2.0**-332), ("f8", 2.0**520, 1.0), ("f4", 2.0**-83, 1.0), ("f4", 2.0**64, 1.0)],
+)
+def test_errors_do_not_depend_on_units(kind: str, x_unit: float, atom_unit: float) -> None:
+    rng = np.random.default_rng(0)
+    atoms, x = rng.normal(size=(30, 15)).astype(kind), rng.normal(size=(20, 15)).astype(kind)
+    plain = sparse_path(x, atoms, n_alphas=4)
+    with np.errstate(over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scaled = sparse_path(x * kind_of(kind, x_unit), atoms * kind_of(kind, atom_unit), n_alphas=4)
+        chosen = cross_validate_alpha(x * kind_of(kind, x_unit), atoms * kind_of(kind, atom_unit), n_alphas=4)
+    np.testing.assert_allclose(scaled.error, plain.error, rtol=2e-3)
+    np.testing.assert_allclose(scaled.l0, plain.l0, rtol=0.01)
+    unit = x_unit * atom_unit
+    assert chosen.alpha / unit == pytest.approx(cross_validate_alpha(x, atoms, n_alphas=4).alpha, rel=1e-5)
+
+
+def kind_of(kind: str, value: float) -> Any:
+    return np.dtype(kind).type(value)

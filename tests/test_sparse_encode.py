@@ -322,7 +322,7 @@ NAN_IN_ROW_5 = np.where(np.arange(9)[:, None] == 5, np.nan, X)
         ({"alpha": "1"}, ValueError, "^alpha is '1'"),
         ({"alpha": True}, ValueError, "^alpha is True; expected a finite number > 0"),
         ({"alpha": 10**400}, ValueError, r"^alpha is 10+\.\.\.; expected a finite number > 0$"),
-        ({"alpha": np.ones(2)}, ValueError, r"^alpha is array\(\[1\., 1\.\]\); expected a finite number > 0"),
+        ({"alpha": np.ones(2)}, ValueError, r"^alpha has shape \(2,\); expected a number, \[n_code\] = \(10,\)"),
         ({"tol": 0.0}, ValueError, r"^tol is 0\.0; expected a finite number > 0"),
         ({"max_steps": 0}, ValueError, "^max_steps is 0; expected a whole number >= 1"),
         ({"max_steps": 2.5}, ValueError, r"^max_steps is 2\.5"),

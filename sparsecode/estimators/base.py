@@ -136,7 +136,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
     def from_folder(cls, folder: str | Path, **params: Any) -> Self:
         """A fitted estimator of the model in `folder`: of a run, a model folder, or a file or folder of another library.
 
-        `params` are parameters of the estimator, such as `sparse_output=True`. Raises FileNotFoundError, or ValueError for a
+        `params` are parameters of the estimator, such as `sparse_output=True`, in place of the model's. Raises FileNotFoundError, or ValueError for a
         model of another kind.
         """
         estimator = cls(**params)
@@ -146,6 +146,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                 f"{folder}: a model of samples of shape {model.shape}; expected one of vectors: use sparsecode.load_model"
             )
         estimator._adopt(model)
+        estimator.set_params(**params)
         estimator.n_features_in_ = model.shape[0]
         return estimator
 

@@ -145,8 +145,8 @@ class SparseCoder(DictionaryTransformer):
     ----------
     components_: the dictionary. n_features_in_, feature_names_in_: as in all estimators.
 
-    Example
-    -------
+    Examples
+    --------
     >>> import numpy as np
     >>> from sparsecode import SparseCoder
     >>> SparseCoder(np.eye(3), alpha=0.5).fit_transform(np.array([[2.0, -1.0, 0.25], [0.0, 0.0, 3.0]]))
@@ -186,7 +186,11 @@ class SparseCoder(DictionaryTransformer):
 
             self.components_ = idct(np.eye(n), norm="ortho", axis=1)
         else:
-            self.components_ = native(matrix("dictionary", self.dictionary))
+            atoms: Any = self.dictionary
+            if not isinstance(atoms, Tensor):
+                atoms = np.asarray(atoms)
+                atoms = atoms.astype(np.float64) if atoms.dtype.kind in "iub" else atoms
+            self.components_ = native(matrix("dictionary", atoms))
         self.mean_, self.scale_ = self._like(np.zeros(n), x), self._like(np.ones(n), x)
         self._codes(x[:1])  # refuses other shapes and parameters now
         self._follow(X)

@@ -47,8 +47,8 @@ class SparseDictionary(DictionaryTransformer):
     history_ [n_iter_]: mean objective of each batch before its step. n_iter_: steps.
     gap_, objective_: largest relative duality gap and mean objective of the codes of the training samples (of the first 2048).
 
-    Example
-    -------
+    Examples
+    --------
     >>> from sklearn.datasets import load_wine
     >>> from sparsecode import SparseDictionary
     >>> x = load_wine().data  # 13 features in different units
@@ -153,7 +153,12 @@ class SparseDictionary(DictionaryTransformer):
             self.mean_, self.scale_ = self._like(scaler.shift, x), self._like(scaler.scale, x)
             return
         seen = ~rows.isnan()
-        count = seen.sum(dim=0).clamp(min=1)
+        count = seen.sum(dim=0)
+        if not bool(count.all()):
+            raise ValueError(
+                f"feature {int(count.argmin())} has no observed value in the {len(rows)} samples; expected one at least: leave it out, or "
+                "begin with samples that have it"
+            )
         full = torch.where(seen, rows, zero_missing(rows).sum(dim=0) / count)
         scaler.initialise_(full)
         # Means in place of missing entries leave the mean as it is and lower the variance.

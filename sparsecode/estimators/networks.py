@@ -92,7 +92,7 @@ class NetworkTransformer(SparseTransformer):
 
         With `patience` a tenth of the samples validates; else all train, and the first 2000 of them are what is measured.
         """
-        x = _float32(self._checked(X, least=2))
+        x = _held_by_float32(self._checked(X, least=2))
         spec, seed = self._spec(x.shape[1]), self._seed()
         size = batch_size_for(len(x)) if self.batch_size is None else min(whole("batch_size", self.batch_size), len(x))
         per_epoch = max(1, len(x) // size)
@@ -131,7 +131,7 @@ class NetworkTransformer(SparseTransformer):
         The first batch sets the scaling. A copy or a pickle continues with the weights, and with new moments of Adam.
         """
         begun = hasattr(self, "model_")
-        rows = _float32(self._checked(X, "partial_fit") if begun else self._checked(X, least=2))
+        rows = _float32(self._checked(X, "partial_fit")) if begun else _held_by_float32(self._checked(X, least=2))
         x = rows if isinstance(rows, Tensor) else torch.tensor(rows)  # a copy: frames lend read-only arrays
         session: TrainingSession | None = getattr(self, "_session", None)
         if session is None:
@@ -178,6 +178,23 @@ class NetworkTransformer(SparseTransformer):
 
 def _float32(x: Array) -> Array:
     return x.float() if isinstance(x, Tensor) else np.ascontiguousarray(x, np.float32)
+
+
+def _held_by_float32(x: Array) -> Array:
+    """Training samples in float32. Raises ValueError if a feature then has another standard deviation."""
+    given, rounded = (
+        torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x).double(),
+        torch.as_tensor(_float32(x)),
+    )
+    before, after = given.std(dim=0, correction=0), rounded.double().std(dim=0, correction=0)
+    wrong = ~((after - before).abs() <= 1e-3 * before)
+    if bool(wrong.any()):
+        j = int(wrong.int().argmax())
+        raise ValueError(
+            f"feature {j} has mean {float(given[:, j].mean()):g} and standard deviation {float(before[j]):.3g}, which float32, in which "
+            "networks are trained, cannot hold; subtract its mean and rescale it first, as by sklearn.preprocessing.StandardScaler"
+        )
+    return _float32(x)
 
 
 def _frozen(model: AbstractSparseModel) -> AbstractSparseModel:

@@ -37,8 +37,8 @@ class NoiseSparseNetwork(NetworkTransformer):
     model_: the trained `sparsecode.models.AmortisedModel`. components_ [n_components, n_features]: rows of W2, for scaled samples.
     history_: records of training and validation. n_iter_: steps. n_features_in_, feature_names_in_: as in all estimators.
 
-    Example
-    -------
+    Examples
+    --------
     >>> from sklearn.datasets import load_wine
     >>> from sparsecode import NoiseSparseNetwork
     >>> x = load_wine().data

@@ -39,8 +39,8 @@ class SparseAutoencoder(NetworkTransformer):
     model_: the trained `sparsecode.models.AmortisedModel`. components_ [n_components, n_features]: atoms, for scaled samples.
     history_: records of training and validation. n_iter_: steps. n_features_in_, feature_names_in_: as in all estimators.
 
-    Example
-    -------
+    Examples
+    --------
     >>> from sklearn.datasets import load_wine
     >>> from sparsecode import SparseAutoencoder
     >>> codes = SparseAutoencoder(32, k=4, epochs=5, random_state=0).fit_transform(load_wine().data)

@@ -41,8 +41,8 @@ class VariationalSparseCoder(NetworkTransformer):
     model_: the trained `sparsecode.models.VariationalModel`. history_: records of training and validation. n_iter_: steps.
     n_features_in_, feature_names_in_: as in all estimators.
 
-    Example
-    -------
+    Examples
+    --------
     >>> from sklearn.datasets import load_wine
     >>> from sparsecode import VariationalSparseCoder
     >>> x = load_wine().data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from sparsecode.penalties import L1, Convex, ElasticNet, Proximal
 from sparsecode.solvers.checks import Problem, above_zero
 from sparsecode.solvers.scaling import exponents, shifted
 
-__all__ = ["N_ALPHAS", "RATIO", "descending", "grid_from", "largest_alpha", "least_alphas", "shape_of"]
+__all__ = [
+    "N_ALPHAS",
+    "RATIO",
+    "descending",
+    "grid_from",
+    "largest_alpha",
+    "least_alphas",
+    "power_of_two_for",
+    "shape_of",
+]
 
 N_ALPHAS, RATIO = 50, 1e-3  # of the default grid
 
@@ -69,3 +79,10 @@ def grid_from(largest: float, n_alphas: int, ratio: float) -> NDArray[np.float64
             f"ratio is {ratio:g}; expected a number between 0 and 1: the least alpha divided by the largest"
         )
     return largest * np.geomspace(1, ratio, n_alphas)
+
+
+def power_of_two_for(x: Tensor) -> tuple[float, bool]:
+    """A factor 2^k that brings the largest value of x to between 1/2 and 1 (0 if x is 0), and whether squares of x need it."""
+    largest = float(x.abs().max()) if x.numel() else 0.0
+    exponent = math.frexp(largest)[1]
+    return (2.0**-exponent if largest else 0.0), abs(exponent) > 40

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparsecode.ops.csr import CSR
 from sparsecode.ops.rng import generator
 from sparsecode.penalties import Proximal
-from sparsecode.solvers.alphas import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, shape_of
+from sparsecode.solvers.alphas import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, power_of_two_for, shape_of
 from sparsecode.solvers.checks import above_zero, prepare, whole
 from sparsecode.solvers.encode import MAX_STEPS
 from sparsecode.solvers.energy import QuadraticEnergy
@@ -87,8 +87,9 @@ def cross_validate_alpha(
         if alphas is None
         else descending(alphas)
     )
-    wrong, squares = np.zeros((n_folds, len(grid))), 0.0
+    wrong, squares, scale = np.zeros((n_folds, len(grid))), 0.0, 0.0
     for part, chunk_rows, _ in problem.chunks(progress):
+        scale = scale or power_of_two_for(chunk_rows)[0]
         for start in range(0, len(chunk_rows), SHARED):
             rows = chunk_rows[start : start + SHARED]
             order = torch.randperm(n_features, generator=generator(seed, "hidden entries", part.start + start))
@@ -96,9 +97,9 @@ def cross_validate_alpha(
                 seen = torch.ones(n_features, dtype=torch.bool, device=rows.device).index_fill_(0, hidden, False)
                 energy = QuadraticEnergy(rows[:, seen], problem.atoms[:, seen], shape, 1.0)
                 target, atoms = rows[:, hidden], problem.atoms[:, hidden]
-                squares += float(target.double().square().sum())
+                squares += float((target.double() * scale).square().sum())
                 for i, solution in enumerate(solutions_at(energy, grid, tol, MAX_STEPS)):
-                    wrong[fold, i] += float((target - solution.z @ atoms).double().square().sum())
+                    wrong[fold, i] += float(((target - solution.z @ atoms).double() * scale).square().sum())
     errors = wrong * n_folds / max(squares, np.finfo(np.float64).tiny)
     error, deviation = errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(n_folds)
     best = int(error.argmin())

@@ -14,7 +14,16 @@ from torch import Tensor
 from sparsecode.ops.csr import CSR
 from sparsecode.penalties import Convex, Proximal
 from sparsecode.records import Solution
-from sparsecode.solvers.alphas import N_ALPHAS, RATIO, descending, grid_from, largest_alpha, least_alphas, shape_of
+from sparsecode.solvers.alphas import (
+    N_ALPHAS,
+    RATIO,
+    descending,
+    grid_from,
+    largest_alpha,
+    least_alphas,
+    power_of_two_for,
+    shape_of,
+)
 from sparsecode.solvers.checks import Problem, above_zero, prepare, whole
 from sparsecode.solvers.coordinate import CoordinateDescent
 from sparsecode.solvers.encode import MAX_STEPS, warn_if_unfinished
@@ -100,8 +109,8 @@ def sparse_path(
 
     Returns
     -------
-    A `SparsePath`: alphas in descending order with objective, L0, error and gap; `plots.alpha_path` draws it. A ConvergenceWarning
-    counts codes whose gap is above `tol`.
+    A `SparsePath`: alphas in descending order with objective, L0, error and gap; `plots.alpha_path` draws it. The error does not depend on
+    units; the objective is 0 or infinite where it leaves the range of the dtype. A ConvergenceWarning counts codes whose gap is above `tol`.
 
     Raises
     ------
@@ -119,13 +128,18 @@ def sparse_path(
     n, n_code = len(problem.x), len(problem.atoms)
     codes = _many_codes(problem, (len(grid), n, n_code)) if return_codes else None
     sums = np.zeros((4, len(grid)))  # objective, active codes, 1/2 |x - z D|^2, largest gap
-    half_squares = 0.0
+    half_squares, scale, extreme = 0.0, 0.0, False
     solved: list[Solution[Tensor]] = []  # without their codes
     for part, energy in _energies(problem, shape, progress):
-        half_squares += float(energy.half_square.double().sum())
+        if not scale:
+            scale, extreme = power_of_two_for(energy.x)
+        half_squares += float((energy.x.double() * scale).square().sum()) / 2
         for i, solution in enumerate(solutions_at(energy, grid, tol, max_steps)):
             z, objective = solution.z, float(solution.objective.double().sum())
-            left = objective - grid[i] * float(shape.value(z).double().sum())
+            if extreme:  # where squares leave the range of the dtype
+                left = float(((energy.x - z @ energy.dictionary).double() * scale).square().sum()) / 2
+            else:
+                left = (objective - grid[i] * float(shape.value(z).double().sum())) * scale**2
             sums[:3, i] += objective, float(torch.count_nonzero(z)), max(left, 0.0)
             sums[3, i] = max(sums[3, i], float(solution.gap.max()))
             solved.append(solution._replace(z=z[:0]))
