@@ -85,5 +85,9 @@ def test_programs_of_the_page_are_python(title: str) -> None:
 def test_the_page_does_what_it_says(title: str, tmp_path: Path) -> None:
     """Programs that give codes end with a comparison; that which trains leaves a finished run."""
     (tmp_path / "page.py").write_text(program(title), encoding="utf-8")
+    if (
+        title != "Ray Train"
+    ):  # the first run may compile kernels, whose bits are those of later runs within the tolerance alone
+        called([sys.executable, "page.py"], tmp_path).communicate(timeout=500)
     finished(called([sys.executable, "page.py"], tmp_path))
     assert (tmp_path / "run" / "eval.json").exists() == (title == "Ray Train")
