@@ -80,7 +80,7 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
     @abstractmethod
     def _adopt(self, model: AbstractSparseModel) -> None:
-        """Set the fitted attributes to those of a model. Raises TypeError for one of another kind."""
+        """Set the fitted attributes to those of a model. Raises ValueError for one of another kind."""
 
     def transform(self, X: Array) -> Array:
         """Codes [n_samples, n_components] of samples X [n_samples, n_features].

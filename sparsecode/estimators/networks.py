@@ -73,7 +73,8 @@ class NetworkTransformer(SparseTransformer):
 
     def _samples(self, z: Array) -> Array:
         with torch.no_grad():
-            decoded = self.model_.decode(torch.as_tensor(_float32(z)))
+            device = next(self.model_.parameters()).device
+            decoded = self.model_.decode(torch.as_tensor(_float32(z)).to(device))
             return self._like(self.model_.denormalise(decoded), z)
 
     def _model(self) -> AbstractSparseModel:
@@ -210,4 +211,4 @@ def atoms_of(model: AbstractSparseModel) -> Any:
     """The atoms of a decoder that is a dictionary. Raises AttributeError for others."""
     if not has_activation(model) or model.dictionary is None:
         raise AttributeError("this model's decoder is no dictionary; use inverse_transform")
-    return model.dictionary.atoms.detach().numpy()
+    return model.dictionary.atoms.detach().cpu().numpy()

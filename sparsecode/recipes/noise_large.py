@@ -50,7 +50,7 @@ def noise_latents() -> Run:
 def noise_latents_default() -> Run:
     """The default experiment: 1000 rectified units on the latents of CIFAR-10 under noise of standard deviation 0.8.
 
-    Bricken et al., ICML 2023, `test_runner.py` of their code: 500 epochs, batches of 512, Adam 1e-4, seed 5; minutes on a CPU.
+    Bricken et al., ICML 2023, `test_runner.py` of their code: 500 epochs, batches of 512, Adam 1e-4, seed 5.
     """
     run = trained(CIFAR10Latents(), network(1000, 0.8), adam_for(256, lr=1e-4), epochs=500, batch=512)
     return replace(run, seed=5)

@@ -58,7 +58,7 @@ class TensorBoard:
 
 
 class _TrackerStart(NamedTuple):
-    """What a tracker is told at the start: the run's folder, name and identity, its config, and whether it is resumed."""
+    """What a tracker receives at the start: the run's folder, name and identity, its config, and whether it is resumed."""
 
     folder: Path
     name: str
