@@ -111,6 +111,33 @@ def test_every_command_names_the_file_in_one_line(file: str, copied: Path, tmp_p
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("input", "measures.scores.encode is 'input'; expected a result"),
+        (2**63 - 1, "measures.scores.encode is 9223372036854775807; expected a result"),
+        ({"type": None, "n": 3}, "measures.scores has results of types"),
+    ],
+)
+def test_results_of_one_measure_that_are_of_several_types(
+    result: object, message: str, copied: Path, capsys: Capture
+) -> None:
+    raw = json.loads((copied / "eval.json").read_bytes())
+    scores = raw["spec"]["measures"]["scores"]
+    raw["spec"]["measures"]["scores"] = {"amortised": next(iter(scores.values())), "encode": result}
+    (copied / "eval.json").write_text(json.dumps(raw))
+    for command in COMMANDS["eval.json"]:
+        assert main([word.replace("RUN", str(copied)) for word in command]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_provenance_that_is_no_object_is_left_out_of_a_conversion(copied: Path, tmp_path: Path) -> None:
+    raw = json.loads((copied / "model/cfg.json").read_bytes())
+    raw["metadata"]["sparsecode"]["provenance"] = 2**31
+    (copied / "model/cfg.json").write_text(json.dumps(raw))
+    assert main(["convert", str(copied), str(tmp_path / "out"), "--to", "sparsecode"]) == 0
+
+
 @pytest.mark.parametrize("file", ["config.json", "eval.json"])
 def test_one_bad_folder_never_breaks_a_listing(file: str, copied: Path, trained: Path, capsys: Capture) -> None:
     shutil.copytree(trained, copied.parent / "two")

@@ -84,8 +84,13 @@ class Measured(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for parts in self.measures.values():
-            parts.update({part: _record(result) for part, result in parts.items()})
+        for name, parts in self.measures.items():
+            parts.update({part: _record(result, f"measures.{name}.{part}") for part, result in parts.items()})
+            kinds = dict.fromkeys(str(result.__struct_config__.tag) for result in parts.values())
+            if len(kinds) > 1:
+                raise ValueError(
+                    f"measures.{name} has results of types {', '.join(kinds)}; expected one type for all coders"
+                )
 
     def of(self, kind: type[R]) -> dict[str, R]:
         """The results of one kind, by coder; none if nothing of it was measured."""
@@ -133,10 +138,12 @@ def records_of(measures: Mapping[str, Mapping[str, Any]], kind: type[R]) -> dict
     return {part: r for parts in measures.values() for part, r in parts.items() if isinstance(r, kind)}
 
 
-def _record(raw: Any) -> Result:
+def _record(raw: Any, name: str) -> Result:
     """A stored result as an instance of its class, or as `OtherResult` if this process does not know its measure."""
-    if not isinstance(raw, dict):
+    if isinstance(raw, Result):
         return raw
+    if not isinstance(raw, dict):
+        raise ValueError(f"{name} is {raw!r:.40}; expected a result with its fields")
     tag = raw.get("type")
     if tag == "other_result":
         return OtherResult(raw.get("fields", {}))

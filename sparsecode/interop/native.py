@@ -156,7 +156,8 @@ def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
     """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
     folder, model = model_folder(path) or path, _loaded(path, ignore)
     sae = coder_of(model) if has_solver(model) else from_model(model)
-    origin = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance", {}).get("origin")
+    provenance = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance")
+    origin = provenance.get("origin") if isinstance(provenance, dict) else None
     return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
 
 

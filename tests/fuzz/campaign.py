@@ -24,6 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sparsecode.files import cache_folder
+
 __all__ = ["Campaign", "Finding", "campaign"]
 
 CODES = (0, 1, 2, 3)
@@ -171,7 +173,7 @@ def _outcome(argv: tuple[str, ...], stopped: list[int]) -> str:
 def _watch(folder: Path) -> list[str]:
     """Names of files that this process writes outside `folder` from here on; compiled code and fonts have caches of their own."""
     found: list[str] = []
-    allowed = (str(folder.resolve()), os.devnull, "/proc/self")
+    allowed = (str(folder.resolve()), os.devnull, "/proc/self", str(cache_folder() / "kernels"))
 
     def look(event: str, args: tuple[Any, ...]) -> None:
         path = None
