@@ -38,6 +38,10 @@ from .synthetic import Firing as Firing
 from .synthetic import Part as Part
 from .synthetic import Synthetic as Synthetic
 from .synthetic import UniformAmplitude as UniformAmplitude
+from .tokens import TokenColumns as TokenColumns
+from .tokens import Tokens as Tokens
+from .tokens import context as context
+from .tokens import contexts as contexts
 from .without_classes import WithoutClasses as WithoutClasses
 
 __all__ = [
@@ -76,8 +80,12 @@ __all__ = [
     "Splits",
     "StoredCodes",
     "Synthetic",
+    "TokenColumns",
+    "Tokens",
     "UniformAmplitude",
     "WithoutClasses",
+    "context",
+    "contexts",
     "extract",
     "extract_patches",
     "read_codes",

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from sparsecode.data.numpy_files import NpyRows, map_npy, read_npy, read_npz
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
+from sparsecode.data.tokens import Tokens, tokens_of_arrays
 from sparsecode.specs import Count, Seed, Spec
 
-__all__ = ["Arrays", "Share", "StoredArray", "read_array", "stored_array"]
+__all__ = ["Arrays", "Share", "StoredArray", "read_array", "read_tokens", "stored_array"]
 
+TOKENS = ("token_ids", "position")  # names of arrays beside the activations of a language model
 BLOCK = 2**25  # bytes of samples that are checked at a time
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -30,7 +32,8 @@ class Arrays(Spec, tag="arrays"):
     Successive samples that belong together (the tokens of a span, the frames of a film) go to one split if `block` is
     their number; the last block may be shorter. The range for pictures and PSNR is that of the training samples.
     Numbers of any type, float16 among them, become float32. With a target [N, *G], row i of it is to be predicted from
-    row i of the samples, and the range is the target's.
+    row i of the samples, and the range is the target's. A `.npz` file with whole numbers `token_ids` and `position` [N] beside the
+    samples gives `Split.tokens`.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the .npy or .npz file")]
@@ -57,7 +60,8 @@ class Arrays(Spec, tag="arrays"):
         what = "samples" if self.block == 1 else f"blocks of {self.block} samples"
         sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
         target = self._target(len(x))
-        splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target)
+        tokens = read_tokens(self.path, len(x))
+        splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target, tokens)
         for part, what in ((splits.train.x, ""), (splits.train.target, ": targets")):
             if part is not None and bool((part == part.flatten()[0]).all()):
                 value = float(part.flatten()[0])
@@ -74,6 +78,18 @@ class Arrays(Spec, tag="arrays"):
         if len(target) != n:
             raise ValueError(f"{path}: {len(target)} targets, and {n} samples in {self.path}; expected one for each")
         return target
+
+
+def read_tokens(path: str | Path, n: int) -> Tokens | None:
+    """The tokens of n rows, where a `.npz` file holds whole numbers `token_ids` and `position` [n]; else None."""
+    path = Path(path)
+    if map_npy(path) is not None:
+        return None
+    try:
+        arrays = read_npz(path, lambda names: [name for name in TOKENS if name in names])
+    except ValueError:  # arrays of these names that are no numbers
+        return None
+    return tokens_of_arrays(*map(arrays.get, TOKENS), n)
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 from msgspec import Meta
 
-from sparsecode.data.arrays import Arrays, Share, read_array
+from sparsecode.data.arrays import Arrays, Share, read_array, read_tokens
 from sparsecode.data.downloads import VARIABLE
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Seed, Spec
@@ -26,7 +27,8 @@ class MiniLM(Spec, tag="minilm"):
     `$SPARSECODE_DATA`; there is no public copy of it: `sparsecode extract` makes the like from any model and text.
 
     With a `window` of w > 1, a sample is the activations of w successive tokens of a span, [w, 384], a site each. With
-    `predict` the last of them is the target: a sample is then [w - 1, 384], or [384] for w = 2.
+    `predict` the last of them is the target: a sample is then [w - 1, 384], or [384] for w = 2. `Split.tokens` are the tokens, of a
+    window its first one.
     """
 
     window: Annotated[int, Meta(ge=1, le=SPAN, description="successive tokens in a sample")] = 1
@@ -58,6 +60,9 @@ class MiniLM(Spec, tag="minilm"):
         if target is not None:
             windows = windows[:, 0] if self.window == 2 else windows[:, :-1]
         sizes = sizes_of_shares(len(spans), self.valid, self.test, str(path), "spans")
-        splits = permuted_splits(windows, None, sizes[:2], self.seed, 0.0, 1.0, block, target)
+        tokens = read_tokens(path, len(x))
+        if tokens is not None:  # of the first token of each window
+            tokens = tokens.take(torch.arange(len(spans) * SPAN).view(-1, SPAN)[:, :block].flatten())
+        splits = permuted_splits(windows, None, sizes[:2], self.seed, 0.0, 1.0, block, target, tokens)
         low, high = splits.target_span()
         return splits._replace(low=low, high=high)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode.data.tokens import Tokens
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 
@@ -69,6 +70,7 @@ class Split(NamedTuple):
     Samples whose local mean and contrast were taken out keep both as `ctx` [N, 2, *F], in units of the data range: mean
     maps, then standard deviations. They may be gigabytes on disk, and only `pixels` needs them, so `to` leaves them
     where they are. Samples made of known factors keep their values as `factors` [N, n_factors], whole numbers from 0.
+    Activations of a language model may know the token of each row, `tokens`, which stay on the CPU.
     """
 
     x: Tensor
@@ -76,6 +78,7 @@ class Split(NamedTuple):
     label: Tensor | None = None
     ctx: Tensor | None = None
     factors: Tensor | None = None
+    tokens: Tokens | None = None
 
     @property
     def n(self) -> int:
@@ -84,10 +87,11 @@ class Split(NamedTuple):
 
     def take(self, rows: Tensor | slice) -> Split:
         target, label, factors = (None if t is None else t[rows] for t in (self.target, self.label, self.factors))
+        tokens = None if self.tokens is None else self.tokens.take(rows)
         if self.ctx is None:
-            return Split(self.x[rows], target, label, factors=factors)
+            return Split(self.x[rows], target, label, factors=factors, tokens=tokens)
         there = rows if isinstance(rows, slice) else rows.to(self.ctx.device)
-        return Split(self.x[rows], target, label, self.ctx[there], factors)
+        return Split(self.x[rows], target, label, self.ctx[there], factors, tokens)
 
     def chunks(self, size: int) -> Iterator[tuple[int, Split]]:
         """Successive parts of at most `size` samples, each with the index of its first sample."""
@@ -96,7 +100,7 @@ class Split(NamedTuple):
     def to(self, device: torch.device, dtype: torch.dtype) -> Split:
         label, factors = (None if t is None else t.to(device) for t in (self.label, self.factors))
         target = None if self.target is None else self.target.to(device, dtype)
-        return Split(self.x.to(device, dtype), target, label, self.ctx, factors)
+        return Split(self.x.to(device, dtype), target, label, self.ctx, factors, self.tokens)
 
     def reader(self, seed: int) -> Reader:
         """Epoch e visits the samples in the order of a permutation drawn from (seed, e) on the CPU."""
@@ -210,16 +214,18 @@ def permuted_splits(
     high: float,
     block: int = 1,
     target: NDArray[np.float32] | None = None,
+    tokens: Tokens | None = None,
 ) -> Splits:
     """Disjoint random parts: `sizes` = (train, valid) blocks of `block` successive samples, the rest is test.
 
-    `label` [N] and `target` [N, *G] are of the samples x [N, *F]; [low, high] is the range of the result.
+    `label` [N], `target` [N, *G] and `tokens` are of the samples x [N, *F]; [low, high] is the range of the result.
     """
     order = np.random.RandomState(seed).permutation(-(-len(x) // block))
 
     def split(rows: NDArray[np.int64]) -> Split:
         others = (None if part is None else torch.from_numpy(part[rows]) for part in (target, label))
-        return Split(torch.from_numpy(x[rows]), *others)
+        there = None if tokens is None else tokens.take(torch.from_numpy(rows))
+        return Split(torch.from_numpy(x[rows]), *others, tokens=there)
 
     train, valid, test = (split(_rows_of(blocks, block, len(x))) for blocks in np.split(order, np.cumsum(sizes)))
     return Splits(train, valid, test, low, high)
