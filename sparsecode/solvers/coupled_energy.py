@@ -11,9 +11,9 @@ from torch import Tensor
 from sparsecode.losses import BatchVariance
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.solvers.decoder_energy import DecoderEnergy
-from sparsecode.solvers.energy import ESTIMATED, QuadraticEnergy, kkt_residual, steps_of
+from sparsecode.solvers.energy import ESTIMATED, Energy, QuadraticEnergy, kkt_residual, steps_of
 
-__all__ = ["CoupledEnergy"]
+__all__ = ["CoupledEnergy", "curvature_along_gradient"]
 
 
 class CoupledEnergy:
@@ -56,3 +56,17 @@ class CoupledEnergy:
 
     def rows(self, keep: Tensor) -> Never:  # noqa: ARG002 - the contract
         raise TypeError("CoupledEnergy: rows cannot leave the batch that they are coupled by")
+
+
+def curvature_along_gradient(energy: Energy, z: Float[Tensor, "b k"]) -> Float[Tensor, "b 1"]:
+    """g.Hg / |g|^2 of the smooth part of each row, with its gradient g, plus the bound of a batch term on its own curvature.
+
+    An estimate of the largest |eigenvalue| of the whole would be far too large: where the standard deviation s of a code is
+    small, the term has a negative curvature of -weight (floor / s - 1).
+    """
+    base, term = (energy.base, energy.term.curvature(len(z))) if isinstance(energy, CoupledEnergy) else (energy, 0.0)
+    g = base.grad(z)
+    size = torch.linalg.vector_norm(g, dim=1, keepdim=True)
+    small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
+    unit = torch.where(size > 0, g / size, torch.zeros_like(g))
+    return (unit * (base.grad(z + small * unit) - g)).sum(dim=1, keepdim=True) / small + term

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy, deepcopy
+from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -58,6 +59,17 @@ class LinearOperator(Pullback, Protocol):
     linear: bool
 
 
+@dataclass
+class _Evaluated:
+    """The energy's smooth part at codes z: decode(z) - x, its value, the map r -> r J(z), and the gradient once it is needed."""
+
+    z: Tensor
+    residual: Tensor
+    smooth: Tensor
+    back: Callable[[Tensor], Tensor]
+    grad: Tensor | None = None
+
+
 class DecoderEnergy:
     """1/2 |x - decode(z)|^2 + weight * penalty(z) for any decoder, differentiable almost everywhere.
 
@@ -73,14 +85,14 @@ class DecoderEnergy:
         self.target: Tensor | None = None
         self.stiffness = 0.0
         self._exact: Any = None  # a linear decoder in float64
-        self._latest: tuple[Tensor, Tensor, Tensor] | None = None  # solvers evaluate their starting point several times
+        self._latest: tuple[_Evaluated, ...] = ()  # solvers evaluate the same codes several times
 
     def per_sample(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self.smooth(z) + self.weight * self.penalty.value(z)
 
     @torch.no_grad()
     def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
-        return (self.decoder.mean(z) - self.x).square().sum(dim=1) / 2 + self._pull(z)
+        return self._at(z).smooth
 
     @property
     def linear(self) -> bool:
@@ -88,16 +100,21 @@ class DecoderEnergy:
         return isinstance(self.decoder, LinearOperator) and self.decoder.linear
 
     def smooth_and_grad(self, z: Float[Tensor, "b k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b k"]]:
-        if self._latest is None or self._latest[0] is not z:
-            pullback = (
-                self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
-            )
-            residual = pullback[0] - self.x
-            grad = pullback[1](residual)
-            if self.target is not None:
-                grad = grad + self.stiffness * (z - self.target)
-            self._latest = z, residual.square().sum(dim=1) / 2 + self._pull(z), grad
-        return self._latest[1:]
+        now = self._at(z)
+        if now.grad is None:
+            grad = now.back(now.residual)
+            now.grad = grad if self.target is None else grad + self.stiffness * (z - self.target)
+        return now.smooth, now.grad
+
+    def _at(self, z: Tensor) -> _Evaluated:
+        for known in self._latest:
+            if known.z is z:
+                return known
+        pullback = self.decoder.pullback(z) if isinstance(self.decoder, Pullback) else _autograd(self.decoder.mean, z)
+        residual = pullback[0] - self.x
+        now = _Evaluated(z, residual, residual.square().sum(dim=1) / 2 + self._pull(z), pullback[1])
+        self._latest = (now, *self._latest[:1])
+        return now
 
     def _pull(self, z: Tensor) -> Tensor | float:
         return 0.0 if self.target is None else self.stiffness / 2 * (z - self.target).square().sum(dim=1)
@@ -141,12 +158,12 @@ class DecoderEnergy:
     def pulled_to(self, target: Float[Tensor, "b k"], stiffness: float) -> DecoderEnergy:
         """This energy plus stiffness / 2 |z - target|^2."""
         pulled = copy(self)
-        pulled.target, pulled.stiffness, pulled._latest = target, stiffness, None
+        pulled.target, pulled.stiffness, pulled._latest = target, stiffness, ()
         return pulled
 
     def rows(self, keep: Tensor) -> Self:
         part = copy(self)
-        part.x, part.scale, part._latest = self.x[keep], self.scale[keep], None
+        part.x, part.scale, part._latest = self.x[keep], self.scale[keep], ()
         part.target = None if self.target is None else self.target[keep]
         return part
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.ops.collective import mean_over_ranks, world_size
+from sparsecode.solvers.coupled_energy import curvature_along_gradient
 from sparsecode.solvers.energy import Energy, steps_of
 from sparsecode.specs import Spec
 
@@ -18,13 +19,13 @@ __all__ = ["FISTA", "ISTA", "AdamDescent", "Algorithm", "Stops"]
 StepSize = Annotated[
     Annotated[float, Meta(gt=0)] | Literal["power_iteration", "backtracking"] | None,
     Meta(
-        description="a number; power_iteration: 1 / an estimate of the curvature at the start, per row; backtracking: the "
-        "same, halved where the energy would rise above its quadratic model; default 1 / Lipschitz bound, always safe"
+        description="a number; power_iteration: 1 / an estimate of the curvature at the start, per row; backtracking: 1 / "
+        "the curvature along the first gradient, shortened where the energy would rise above its quadratic model; default 1 / Lipschitz bound, always safe"
     ),
 ]
-# Power iterations before the first step; backtracking mends what few of them leave.
-ITERATIONS = {"power_iteration": 10, "backtracking": 1}
-HALVINGS = 30
+ITERATIONS = 10  # of the power iteration before the first step
+TRIALS = 60  # of shorter steps, each by a factor between these
+SMALLEST, LARGEST = 1.25, 100.0
 
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
@@ -64,8 +65,11 @@ class FistaState(NamedTuple):
 
 
 def _eta(energy: Energy, z: Tensor, step_size: float | str | None) -> Tensor:
+    if step_size == "backtracking":
+        curvature = curvature_along_gradient(energy, z)
+        return torch.where(curvature > 0, 1 / curvature, torch.ones_like(curvature))
     if isinstance(step_size, str):
-        return steps_of(energy, z, ITERATIONS[step_size])
+        return steps_of(energy, z, ITERATIONS)
     return z.new_full((len(z), 1), step_size or 1 / (energy.lipschitz() or 1.0))
 
 
@@ -80,16 +84,17 @@ def _proximal_step(energy: Energy, y: Tensor, eta: Tensor, backtracking: bool) -
     smooth, grad = energy.smooth_and_grad(y)
     rounding = 10 * torch.finfo(y.dtype).eps * (smooth.abs() + energy.scale)
     new = energy.prox(y - eta * grad, eta)
-    for _ in range(HALVINGS):
+    for _ in range(TRIALS):
         move = new - y
-        model = smooth + (grad * move).sum(dim=1) + move.square().sum(dim=1) / (2 * eta[:, 0])
-        excess = energy.smooth(new) - model - rounding
+        above = energy.smooth(new) - smooth - (grad * move).sum(dim=1)  # the tangent
+        model = move.square().sum(dim=1) / (2 * eta[:, 0])
         if energy.coupled:
-            excess = mean_over_ranks(excess.mean()).expand(len(y))
-        rises = excess > 0  # false for NaN, which no shorter step can repair
+            above, model, rounding = (mean_over_ranks(part.mean()).expand(len(y)) for part in (above, model, rounding))
+        rises = above > model + rounding  # false for NaN, which no shorter step can repair
         if not bool(rises.any()):
             break
-        eta = torch.where(rises[:, None], eta / 2, eta)
+        factor = (above / model).clamp(SMALLEST, LARGEST)  # the first: the step fits the curvature along the move
+        eta = torch.where(rises[:, None], eta / factor[:, None], eta)
         new = energy.prox(y - eta * grad, eta)
     return new, eta
 
@@ -140,7 +145,9 @@ class FISTA(Spec, tag="fista"):
             momentum = torch.where(uphill > 0, torch.zeros_like(t), (state.t - 1) / t)
         else:
             momentum = (state.t - 1) / t
-        return new, FistaState(eta, new + momentum * (new - z), t)
+        # the same tensor without momentum, as in the first step: energies remember what they computed of it
+        ahead = new + momentum * (new - z) if bool(momentum.any()) else new
+        return new, FistaState(eta, ahead, t)
 
 
 class AdamDescentState(NamedTuple):

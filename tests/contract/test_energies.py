@@ -202,3 +202,14 @@ def test_hinge_spreads_codes_that_a_free_dictionary_would_let_collapse() -> None
     )
     assert plain.z.std(dim=0).max() < 0.4
     assert spread.z.std(dim=0).min() > 0.45
+
+
+def test_a_variance_term_with_almost_constant_codes_does_not_shorten_the_first_step() -> None:
+    """Where the standard deviation s of a code is small, the term's curvature is -weight (floor / s - 1) across it."""
+    decoder = OneHidden(n_hidden=20, constraint=Free()).build(12, (30,), rng(0))
+    x = torch.randn(40, 30, generator=rng(1))
+    z = torch.rand(40, 12, generator=rng(2))
+    z[:, :4] *= 1e-3
+    energy = CoupledEnergy(DecoderEnergy(x, decoder, L1(positive=True), 0.1), BatchVariance(weight=30.0, floor=0.5))
+    eta = FISTA(step_size="backtracking").init(energy, z).eta
+    assert float(eta.min()) >= 0.9 / energy.lipschitz()
