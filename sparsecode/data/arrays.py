@@ -89,7 +89,8 @@ def read_tokens(path: str | Path, n: int) -> Tokens | None:
         arrays = read_npz(path, lambda names: [name for name in TOKENS if name in names])
     except ValueError:  # arrays of these names that are no numbers
         return None
-    return tokens_of_arrays(*map(arrays.get, TOKENS), n)
+    ids, position = map(arrays.get, TOKENS)
+    return tokens_of_arrays(ids, position, n)
 
 
 def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:

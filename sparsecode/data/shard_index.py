@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from msgspec import Meta
+from msgspec import Meta, field
 from torch import Tensor
 
 from sparsecode.choices import DType
+from sparsecode.data.tokens import TokenColumns
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "GROUP",
     "INDEX",
     "LABEL",
+    "PLACE",
+    "POSITION",
+    "TOKEN",
     "DType",
     "Index",
     "Shard",
@@ -26,6 +30,7 @@ __all__ = [
     "X",
     "read_index",
     "read_into",
+    "read_tokens",
     "require_files",
 ]
 
@@ -35,6 +40,7 @@ GROUP, LABEL, X = (
     "label",
     "x",
 )  # names of tensors: documents, class labels, and values where they have no other name
+TOKEN, POSITION, PLACE = "token_id", "position", "place"  # names of tensors of `TokenColumns`, beside `group`
 DTYPES: dict[DType, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -52,7 +58,8 @@ REMEDY = "restore it from a copy, or write the shards anew"
 
 
 class Shard(Spec, tag="shard"):
-    """One safetensors file: a tensor [rows, *F] for each site, `group` [rows], the documents that the rows come from, and `label` [rows], if the rows have labels."""
+    """One safetensors file: a tensor [rows, *F] for each site, `group` [rows], the documents that the rows come from; `label` [rows], if
+    the rows have labels, and `token_id`, `position` and `place` [rows], if they are of tokens."""
 
     file: Annotated[str, Meta(pattern=r"^[\w-][\w.-]*$", description="its name in the folder")]
     rows: Count
@@ -79,6 +86,10 @@ class Index(Spec, tag="shard_index"):
     test: tuple[Shard, ...]
     provenance: dict[str, str]
     labelled: Annotated[bool, Meta(description="rows have class labels")] = False
+    tokens: Annotated[bool, Meta(description="rows have tokens")] = False
+    left_out: Annotated[dict[str, int], Meta(description="how many rows were not kept, by the reason")] = field(
+        default_factory=dict
+    )
 
     def fingerprint(self, what: str) -> str:
         """A short hash of `what` is read, the type of its values and all shards' checksums in order."""
@@ -112,6 +123,18 @@ def require_files(folder: Path, shards: Iterable[Shard]) -> None:
             raise FileNotFoundError(f"{file}: missing, and {INDEX} names it; {REMEDY}")
         if file.stat().st_size != shard.size:
             raise ValueError(f"{file}: {file.stat().st_size} bytes, and {INDEX} says {shard.size}; {REMEDY}")
+
+
+def read_tokens(folder: Path, shards: tuple[Shard, ...]) -> TokenColumns:
+    """The tokens of all rows of these shards, in order; their values are not read. Errors as in `read_into`."""
+    n = sum(shard.rows for shard in shards)
+    columns = {name: torch.empty(n, dtype=torch.int64) for name in (TOKEN, POSITION, GROUP, PLACE)}
+    start = 0
+    for shard in shards:
+        part = {name: column[start : start + shard.rows] for name, column in columns.items()}
+        read_into(part, folder, shard, check=False)
+        start += shard.rows
+    return TokenColumns(*columns.values())
 
 
 def read_into(out: Mapping[str, Tensor], folder: Path, shard: Shard, *, check: bool) -> None:

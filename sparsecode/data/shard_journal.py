@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data.arrays import Share
-from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, LABEL, DType
+from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, LABEL, PLACE, POSITION, TOKEN, DType
 from sparsecode.files import LOCK, TEMPORARY, is_own
 from sparsecode.specs import Count, Seed, Spec
 
-__all__ = ["GROUP_BYTES", "JOURNAL", "UNFINISHED", "Journal", "ShardSettings", "refuse_shards", "strangers"]
+__all__ = ["JOURNAL", "NUMBER_BYTES", "UNFINISHED", "Journal", "ShardSettings", "refuse_shards", "strangers"]
 
 UNFINISHED, JOURNAL = "unfinished", "journal.json"
-GROUP_BYTES = 8  # of a row's document and of its label, which stand before its values
+NUMBER_BYTES = 8  # of each of a row's whole numbers (document, label, token), which stand before its values
 
 
 RowCount = Annotated[int, Meta(ge=0)]
@@ -37,7 +37,8 @@ class ShardSettings(Spec, tag="shard_settings"):
 
 
 class Journal(Spec, tag="shard_journal"):
-    """The part of an unfinished writing that is safely on disk; `shapes` and, of training values, `spans` by site; whether rows have labels."""
+    """The part of an unfinished writing that is safely on disk; `shapes` and, of training values, `spans` by site; whether rows have
+    labels, and tokens; how many rows were left out, by the reason."""
 
     settings: ShardSettings
     shapes: Annotated[dict[str, tuple[Count, ...]], Meta(min_length=1)]
@@ -45,14 +46,19 @@ class Journal(Spec, tag="shard_journal"):
     rows: tuple[RowCount, RowCount, RowCount] = (0, 0, 0)
     spans: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
     labelled: bool = False
+    tokens: bool = False
+    left_out: dict[str, RowCount] = msgspec.field(default_factory=dict)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the whole numbers of a row."""
+        return (GROUP, *((LABEL,) if self.labelled else ()), *((TOKEN, POSITION, PLACE) if self.tokens else ()))
 
     @property
     def columns(self) -> dict[str, slice]:
-        """Where in a record the bytes of the document, of the label and of each site's values are."""
-        results = {GROUP: slice(GROUP_BYTES)}
-        if self.labelled:
-            results[LABEL] = slice(GROUP_BYTES, 2 * GROUP_BYTES)
-        end = GROUP_BYTES * len(results)
+        """Where in a record the bytes of the whole numbers and of each site's values are."""
+        results = {name: slice(NUMBER_BYTES * i, NUMBER_BYTES * (i + 1)) for i, name in enumerate(self.numbers)}
+        end = NUMBER_BYTES * len(results)
         for name, shape in self.shapes.items():
             results[name] = slice(end, end := end + math.prod(shape) * DTYPES[self.settings.dtype].itemsize)
         return results

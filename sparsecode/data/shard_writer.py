@@ -18,10 +18,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sparsecode.data.images import PARTS, SplitName, progress
-from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, LABEL, DType, Index, Shard, ShardSite, X
+from sparsecode.data.shard_index import DTYPES, INDEX, DType, Index, Shard, ShardSite, X
 from sparsecode.data.shard_journal import (
-    GROUP_BYTES,
     JOURNAL,
+    NUMBER_BYTES,
     UNFINISHED,
     Journal,
     ShardSettings,
@@ -29,6 +29,7 @@ from sparsecode.data.shard_journal import (
     strangers,
 )
 from sparsecode.data.shuffle import Records, Shuffle
+from sparsecode.data.tokens import Tokens
 from sparsecode.files import locked, write_atomic
 from sparsecode.specs import differences, from_json, to_json
 
@@ -71,6 +72,7 @@ class ShardWriter:
         self._waiting: tuple[list[Records], ...] = ([], [], [])
         self._waiting_appended = self._waiting_bytes = 0
         self._spans: dict[str, tuple[float, float]] = {}
+        self._left_out: dict[str, int] = {}
         self._held = ExitStack()
 
     @property
@@ -109,28 +111,37 @@ class ShardWriter:
         group: Tensor | int,
         label: Tensor | None = None,
         part: SplitName | None = None,
+        tokens: Tokens | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         """Take rows [n, *F] of one document, or of the documents `group` [n] (any integers); of several sites, by their names.
 
-        Rows may have class labels `label` [n], all or none, and a split `part`.
+        Rows may have class labels `label` [n] and tokens [n] (whose groups are not read: `group` counts), all or none, and a split
+        `part`. `left_out` are numbers of rows that are not given, by the reason; the index keeps their sums.
         Raises ValueError for other sites or shapes than before, for NaN and infinity, and for values that `dtype` cannot hold.
         """
         values = {X: rows} if isinstance(rows, Tensor) else dict(rows)
         shapes = {name: tuple(value.shape[1:]) for name, value in values.items()}
         if self._journal is None:
-            if not shapes or {GROUP, LABEL} & {*shapes} or not all(name and name.isprintable() for name in shapes):
+            journal = Journal(self._settings, shapes, labelled=label is not None, tokens=tokens is not None)
+            reserved = {*journal.numbers, "group", "label"}
+            if not shapes or reserved & {*shapes} or not all(name and name.isprintable() for name in shapes):
                 raise ValueError(
-                    f"sites are named {list(shapes)}; expected at least one, printable, and none {GROUP!r} or {LABEL!r}"
+                    f"sites are named {list(shapes)}; expected at least one, printable, and none {' or '.join(map(repr, sorted(reserved)))}"
                 )
-            self._journal = Journal(self._settings, shapes, labelled=label is not None)
+            self._journal = journal
         if shapes != self._journal.shapes:
             raise ValueError(
                 f"rows of shape {_in_words(shapes)}; expected {_in_words(self._journal.shapes)} as in {self.folder}"
             )
-        if self._journal.labelled != (label is not None):
-            raise ValueError("some rows have labels and some have none; expected a label for each row, or for none")
+        for what, given, before in (("label", label, self._journal.labelled), ("token", tokens, self._journal.tokens)):
+            if before != (given is not None):
+                raise ValueError(
+                    f"some rows have {what}s and some have none; expected a {what} for each row, or for none"
+                )
         counts = {name: len(value) for name, value in values.items()}
-        counts |= {} if label is None else {LABEL: len(label)}
+        counts |= {} if label is None else {"label": len(label)}
+        counts |= {} if tokens is None else {"tokens": len(tokens)}
         if len(set(counts.values())) > 1:
             raise ValueError(f"sites have {counts} rows; expected as many at each")
         n = next(iter(counts.values()))
@@ -141,11 +152,14 @@ class ShardWriter:
         else:
             parts = np.full(n, PARTS.index(part), np.int64)
         numbers = [groups, *([] if label is None else [torch.as_tensor(label, dtype=torch.int64).cpu()])]
-        columns = [np.frombuffer(each.numpy().tobytes(), np.uint8).reshape(n, GROUP_BYTES) for each in numbers]
+        numbers += [] if tokens is None else [tokens.ids, tokens.position, tokens.place]
+        columns = [np.frombuffer(each.numpy().tobytes(), np.uint8).reshape(n, NUMBER_BYTES) for each in numbers]
         train = torch.from_numpy(parts == 0)
         records = np.concatenate(columns + [self._bytes(name, x, train) for name, x in values.items()], axis=1)
         for place, waiting in enumerate(self._waiting):
             waiting.append(records[parts == place])
+        for reason, count in (left_out or {}).items():
+            self._left_out[reason] = self._left_out.get(reason, 0) + count
         self._waiting_appended += 1
         self._waiting_bytes += records.nbytes
         if self._waiting_bytes >= BLOCK:
@@ -200,7 +214,9 @@ class ShardWriter:
             rows[part] += sum(map(len, waiting))
             waiting.clear()
         appended = journal.appended + self._waiting_appended
-        self._journal = msgspec.structs.replace(journal, appended=appended, rows=tuple(rows), spans=dict(self._spans))
+        self._journal = msgspec.structs.replace(
+            journal, appended=appended, rows=tuple(rows), spans=dict(self._spans), left_out=dict(self._left_out)
+        )
         self._waiting_appended = self._waiting_bytes = 0
         write_atomic(self._home / JOURNAL, to_json(self._journal))
 
@@ -212,7 +228,7 @@ class ShardWriter:
                 f"{self.folder}: holds an unfinished writing with other settings (there -> asked for: {'; '.join(changes)}); "
                 "ask for the same to go on, or delete the folder"
             )
-        self._journal, self._spans = journal, dict(journal.spans)
+        self._journal, self._spans, self._left_out = journal, dict(journal.spans), dict(journal.left_out)
         for part, rows in enumerate(journal.rows):
             file, size = self._file(part), rows * journal.record_bytes
             if not file.is_file() or file.stat().st_size < size:
@@ -248,6 +264,8 @@ class ShardWriter:
             test=test,
             provenance=self._settings.provenance,
             labelled=journal.labelled,
+            tokens=journal.tokens,
+            left_out=journal.left_out,
         )
         write_atomic(self.folder / INDEX, to_json(index))
         shutil.rmtree(self._home)
@@ -257,8 +275,7 @@ class ShardWriter:
         n, most = journal.rows[part], self._settings.rows_per_shard
         count = -(-n // most)
         sizes = [n // count + (i < n % count) for i in range(count)]
-        numbers = (GROUP, LABEL) if journal.labelled else (GROUP,)
-        kept = {name: torch.empty(sizes[0], dtype=torch.int64) for name in numbers} | {
+        kept = {name: torch.empty(sizes[0], dtype=torch.int64) for name in journal.numbers} | {
             name: torch.empty(sizes[0], *shape, dtype=DTYPES[self._settings.dtype])
             for name, shape in journal.shapes.items()
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -14,8 +15,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, ShardSite, read_index, read_into
+from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, ShardSite, read_index, read_into, read_tokens
 from sparsecode.data.splits import Reader, Split, Splits
+from sparsecode.data.tokens import Tokens
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
@@ -32,7 +34,8 @@ class Shards(Spec, tag="shards"):
     shuffled as a whole.
 
     Shards with several sites give samples [sites, *F] of those in `sites`, or *F of one; with a `target`, another site is
-    to be predicted from them. Class labels are kept where rows have them. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
+    to be predicted from them. Class labels are kept where rows have them, and tokens, which are read when they are first asked for, of all
+    rows and not only of those held. Raises FileNotFoundError or ValueError naming a file that is missing or damaged, ValueError for
     sites that are not there or whose shapes differ.
     """
 
@@ -52,7 +55,12 @@ class Shards(Spec, tag="shards"):
         index = read_index(folder)
         sites = self.chosen(folder, index)
         train, valid, test = (
-            Split(*sites.batch(_first_rows(folder, index, part, self.held, sites)))
+            Split(
+                *sites.batch(_first_rows(folder, index, part, self.held, sites)),
+                tokens=Tokens.lazy(partial(read_tokens, folder, part), index.provenance.get("tokenizer"))
+                if index.tokens
+                else None,
+            )
             for part in (index.train, index.valid, index.test)
         )
         return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites))

@@ -32,7 +32,8 @@ class Tokens:
     in a group, and places do not. `tokenizer` names the folder of the tokenizer, if it is known. Columns made by `lazy` are read when
     they are first asked for. Rows that were left out (special tokens, those skipped) are gaps in `place`.
 
-    A split of shards has the tokens of all rows on disk, of which `Split.x` holds the first: row i of both is the same.
+    A split of shards has the tokens of all rows on disk, `Split.x` the first of them: row i of both is the same, and neighbours
+    may be rows that `x` does not hold.
     """
 
     def __init__(
