@@ -127,6 +127,8 @@ def test_tokens_are_of_all_rows(rows: Tensor | dict[str, Tensor], message: str, 
     tokens = Tokens(torch.ones(2), torch.ones(2), torch.ones(2))
     with pytest.raises(ValueError, match=message):
         writer.append(rows, 0, tokens=tokens)
+    writer.__exit__(KeyboardInterrupt)
+    writer = ShardWriter(tmp_path / "data").__enter__()
     writer.append(torch.ones(2, 3), 0)
     with pytest.raises(ValueError, match="some rows have tokens and some have none"):
         writer.append(torch.ones(2, 3), 1, tokens=tokens)
