@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sparsecode.cli import main
-from sparsecode.cli.extract import successive
 from sparsecode.data import Shards, extract
 from sparsecode.data.hooks import longest
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.text import token_batches
+from sparsecode.data.token_rows import successive
 from sparsecode.evaluate.reconstruction.loss_recovered import loss_recovered
 
 transformers = pytest.importorskip("transformers")
@@ -114,7 +114,10 @@ def test_the_module_is_left_as_it_was(net: Net) -> None:
     ("hook_point", "message"),
     [
         ("third", r"hook_point 'third': no such submodule of Net; choose from first, drop, pair, last, unused"),
-        ("first.deeper", r"hook_point 'first\.deeper': no such submodule of Net; there is nothing below it"),
+        (
+            "first.deeper",
+            r"hook_point 'first\.deeper': no such submodule of Net; choose from first, drop, pair, last, unused",
+        ),
         ("unused", r"hook_point 'unused': the forward pass of Net never calls it"),
     ],
 )
@@ -286,12 +289,12 @@ def test_interrupted_it_goes_on_to_the_same_shards(
     monkeypatch.setattr("sparsecode.data.shard_writer.BLOCK", 10_000)  # two batches
     real, calls = ShardWriter.append, 0
 
-    def stop(self: ShardWriter, rows: Tensor, group: Tensor | int) -> None:
+    def stop(self: ShardWriter, rows: Tensor, group: Tensor | int, **others: Any) -> None:
         nonlocal calls
         calls += 1
         if calls == 8:
             raise KeyboardInterrupt
-        real(self, rows, group)
+        real(self, rows, group, **others)
 
     monkeypatch.setattr(ShardWriter, "append", stop)
     assert main(command(bert, text, tmp_path / "cut")) == 130
@@ -313,7 +316,7 @@ def test_tokenizers_without_special_tokens_fill_the_span(text: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("none.txt", None, r"none\.txt: no such file; expected a text, or documents in a \.jsonl file"),
+        ("none.txt", None, r"none\.txt: no such file; expected a text, documents in a \.jsonl or \.parquet file"),
         ("a.txt", b"  \n ", r"a\.txt: no text in it"),
         ("a.txt", b"w1 \xff\xfe", r"a\.txt: not a text in UTF-8"),
         ("a.txt.gz", b"w1", r"a\.txt\.gz: damaged or cut short"),
@@ -343,7 +346,7 @@ def test_a_wrong_folder_and_a_missing_package_are_named(
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert f"{tmp_path}: cannot be loaded" in said(model=tmp_path)
     assert "--length 64: expected at most 32" in said("--length", "64")
-    assert "choose from encoder.layer" in said("--hook-point", "encoder.layers.1")
+    assert "the nearest of its 65 are encoder.layer.1, " in said("--hook-point", "encoder.layers.1")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'sparsecode[lm]'" in said()
 

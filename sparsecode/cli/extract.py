@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice, tee
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
 from sparsecode.cli.image_models import Preprocessing, batches_of, image_model, names_image_model, source_of
+from sparsecode.cli.language_models import language_model
+from sparsecode.data.hook_points import hook_path
 from sparsecode.data.hooks import extract, longest
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
-from sparsecode.data.text import bytes_of, token_batches
+from sparsecode.data.text import TokenBatch, bytes_of, token_batches
+from sparsecode.data.token_rows import RowChoice, Sizes, sizes_of, token_rows
 from sparsecode.files import printable
 from sparsecode.leaves import tag_of
 from sparsecode.specs import Spec, to_json
@@ -27,8 +30,10 @@ from sparsecode.version import __version__
 
 __all__ = ["extract_command"]
 
-TEXT_ALONE = ("window", "length", "keep_special", "valid", "test")
-IMAGES_ALONE = ("weights", "size", "mean", "std")
+TEXT_ALONE = ("window", "length", "keep_special", "skip_first", "max_norm", "bos", "column", "valid", "test")
+IMAGES_ALONE = ("size", "mean", "std")
+HALF = 0.5  # of the energy
+FEW_FIRST = 8  # positions that may be skipped as a whole
 
 
 def extract_command(asked: sweep_extract.ExtractArguments) -> None:
@@ -36,8 +41,9 @@ def extract_command(asked: sweep_extract.ExtractArguments) -> None:
     refuse_shards(asked.out)
     if asked.batch_size < 1:
         raise UsageError(f"--batch-size {asked.batch_size}: expected at least 1")
-    images, usual = names_image_model(asked.model), asked._field_defaults
-    for name in TEXT_ALONE if images else IMAGES_ALONE:
+    by_path, usual = names_image_model(asked.model), asked._field_defaults
+    images = by_path and asked.tokenizer is None
+    for name in TEXT_ALONE if images else IMAGES_ALONE if by_path else (*IMAGES_ALONE, "weights"):
         if getattr(asked, name) != usual[name]:
             kind = "a language model; an image model's data keep their splits" if images else "an image model"
             raise UsageError(f"--{name.replace('_', '-')} is of {kind}: leave it out")
@@ -54,38 +60,117 @@ def extract_command(asked: sweep_extract.ExtractArguments) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if left_out := ", ".join(f"{n} of {reason}" for reason, n in index.left_out.items() if n):
+        console.print(f"rows left out: {left_out}", highlight=False, soft_wrap=True)
 
 
 def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
-    model, text, length, window = Path(asked.model), Path(asked.text), asked.length, asked.window
+    text, length, window = Path(asked.text), asked.length, asked.window
     if not 1 <= window <= length:
         raise UsageError(f"--window {window}: expected 1 to --length, {length}")
+    if not 0 <= asked.skip_first < length:
+        raise UsageError(f"--skip-first {asked.skip_first}: expected 0 to {length - 1}, less than --length")
+    if asked.max_norm is not None and not 0 < asked.max_norm < math.inf:
+        raise UsageError(f"--max-norm {asked.max_norm:g}: expected a number of medians above 0, such as 10")
     size = bytes_of(text)
-    network, tokeniser = _load(model)
-    limit = longest(network)
+    model = language_model(asked)
+    limit = longest(model.module)
     if limit is not None and length > limit:
         raise UsageError(f"--length {length}: expected at most {limit}, the most that {model.name} takes")
-    network = network.to(_device(asked))
-    hook_point = ", ".join(asked.hook_point)
-    provenance = {
-        "made_by": f"sparsecode {__version__} extract",
-        "model": printable(model.resolve().name),
-        "hook_point": hook_point,
-        "text": f"{printable(text.name)}, {size} bytes",
-        "spans": f"{length} tokens, special ones {'kept' if asked.keep_special else 'left out'}, {asked.batch_size} at a time",
-    }
-    if window > 1:
-        provenance["window"] = f"{window} tokens"
+    bos = getattr(model.tokeniser, "bos_token_id", None) if asked.bos else None
+    if asked.bos and bos is None:
+        raise UsageError(f"--bos: the tokenizer of {model.name} has no beginning-of-sequence token; leave it out")
+    network = model.module.to(_device(asked))
+    hook_points = tuple(hook_path(network, name) for name in asked.hook_point)
+    if len(set(hook_points)) < len(hook_points):
+        raise UsageError(f"--hook-point: {', '.join(hook_points)}; expected each once")
+    start = model.starts_decoder(hook_points)
+    choice = RowChoice(asked.keep_special, asked.skip_first, asked.max_norm, window)
+    provenance = _provenance(asked, model.provenance, hook_points, size)
+
+    @contextmanager
+    def outputs(first: int, report: Callable[[int], None]) -> Generator[Iterator[tuple[TokenBatch, dict[str, Tensor]]]]:
+        """Batches from number `first` on, and what the hook points give for them."""
+        with closing(
+            token_batches(
+                text,
+                model.tokeniser,
+                length=length,
+                batch_size=asked.batch_size,
+                bos=bos,
+                column=asked.column,
+                report=report,
+            )
+        ) as batches:
+            some = islice(batches, first, None)
+            mine, theirs = tee(some if start is None else (b.for_decoder(start) for b in some))
+            yield zip(mine, extract(network, hook_points, (model.inputs(b) for b in theirs)), strict=True)
+
     with (
         _writer(asked, provenance, console) as writer,
-        progress(f"{hook_point} of {model.name}", size) as report,
-        closing(token_batches(text, tokeniser, length=length, batch_size=asked.batch_size, report=report)) as batches,
+        progress(f"{', '.join(hook_points)} of {model.name}", size) as report,
     ):
-        mine, theirs = tee(islice(batches, writer.appended, None))
-        for batch, x in zip(mine, extract(network, asked.hook_point, (b.inputs for b in theirs)), strict=True):
-            chosen = batch.inputs["attention_mask"].bool() if asked.keep_special else batch.own
-            sites, whole = successive(x, chosen, window)
-            writer.append(sites if len(sites) > 1 else next(iter(sites.values())), batch.group[whole.nonzero()[:, 0]])
+        most: dict[str, float] | None = None
+        with outputs(0, lambda _: None) as first:
+            if choice.max_norm is not None or not writer.appended:
+                batch, x = next(first)
+                most = _largest_norms(sizes_of(x, batch, choice), choice, console)
+        with outputs(writer.appended, report) as stream:
+            for batch, x in stream:
+                rows = token_rows(x, batch, choice, most)
+                sites = rows.sites if len(rows.sites) > 1 else next(iter(rows.sites.values()))
+                writer.append(sites, rows.group, tokens=rows.tokens, left_out=rows.left_out)
+
+
+def _provenance(
+    asked: sweep_extract.ExtractArguments, model: dict[str, str], hook_points: tuple[str, ...], size: int
+) -> dict[str, str]:
+    text = Path(asked.text)
+    special = "kept" if asked.keep_special else "left out"
+    result = {"made_by": f"sparsecode {__version__} extract"} | model
+    result |= {
+        "hook_point": ", ".join(hook_points),
+        "text": f"{printable(text.name)}, {size} bytes",
+        "spans": f"{asked.length} tokens, special ones {special}, {asked.batch_size} at a time",
+    }
+    if asked.column != "text":
+        result["column"] = printable(asked.column)
+    if asked.window > 1:
+        result["window"] = f"{asked.window} tokens"
+    if asked.bos:
+        result["bos"] = "before each span"
+    if asked.skip_first:
+        result["skip_first"] = f"{asked.skip_first} positions"
+    if asked.max_norm is not None:
+        result["max_norm"] = f"{asked.max_norm:g} medians of the norms in the first batch"
+    return result
+
+
+def _largest_norms(sizes: dict[str, Sizes], choice: RowChoice, console: Console) -> dict[str, float] | None:
+    """The largest norm to keep at each hook point; a warning where one position holds most of the energy."""
+    for name, size in sizes.items():
+        if size.position is not None and size.share > HALF and choice.max_norm is None:
+            remedy = f"--skip-first {size.position + 1}" if size.position < FEW_FIRST else "--max-norm 10"
+            warnings.warn(
+                f"{name}: position {size.position} holds {math.floor(1e4 * size.share) / 100:.2f} % of the energy (sum of squares) of the first batch, and "
+                f"would be nearly all that a model learns; leave it out with {remedy}"
+                + (" or --max-norm 10" if "skip" in remedy else ""),
+                stacklevel=2,
+            )
+    if choice.max_norm is None:
+        return None
+    if empty := [name for name, size in sizes.items() if math.isnan(size.median)]:
+        raise ValueError(
+            f"{empty[0]}: the first batch has no rows, of whose norms --max-norm takes the median; expected some: choose a larger --batch-size"
+        )
+    largest = {name: choice.max_norm * size.median for name, size in sizes.items()}
+    console.print(
+        f"rows are kept up to {choice.max_norm:g} medians of the norms in the first batch: "
+        + ", ".join(f"{value:.4g} at {name}" for name, value in largest.items()),
+        highlight=False,
+        soft_wrap=True,
+    )
+    return largest
 
 
 def _of_images(asked: sweep_extract.ExtractArguments, console: Console) -> None:
@@ -138,35 +223,3 @@ def _writer(
 
 def _device(asked: sweep_extract.ExtractArguments) -> str:
     return asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def successive(x: dict[str, Tensor], chosen: Tensor, window: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Rows [n, d] of x [B, T, d] for each hook point and each of `window` successive tokens, all of them `chosen` [B, T]; and
-    which tokens [B, T - window + 1] they begin at. The site of the i-th token after the first is NAME+i.
-    """
-    stop = max(0, chosen.shape[1] - window + 1)
-    whole = torch.stack([chosen[:, i : i + stop] for i in range(window)]).all(dim=0)
-    sites = {
-        f"{name}+{i}" if i else name: value[:, i : i + stop][whole.to(value.device)]
-        for name, value in x.items()
-        for i in range(window)
-    }
-    return sites, whole
-
-
-def _load(folder: Path) -> tuple[Any, Any]:
-    """Model, without a head, and tokenizer from a folder; pickled weights are refused."""
-    try:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise ImportError(f"extract needs transformers ({error}); pip install 'sparsecode[lm]'") from None
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: not a Hugging Face model folder (no config.json in it)")
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto")
-        return network, AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise ValueError(f"{folder}: cannot be loaded: {' '.join(str(error).split())}") from None

@@ -10,9 +10,22 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
+from sparsecode.data.hook_points import hook_path
+
 __all__ = ["Inputs", "call", "evaluating", "extract", "hooked", "longest"]
 
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pass
+LIMITS = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_seq_length",
+    "max_sequence_length",
+    "seq_length",
+    "context_length",
+    "block_size",
+)  # names of the longest sequence in configs
 
 
 class _Reached(Exception):
@@ -37,8 +50,8 @@ def extract(
 
     A batch is what the module is called with: a tensor, a tuple of positional or a mapping of named arguments. The forward
     pass stops where all hook points have given their output (its first tensor, where that is a tuple); of a submodule
-    that is called several times, the first call counts. The module runs in evaluation mode without gradients, and is
-    left in the mode it was in. `x[mask]` then picks rows [n, d] for a `ShardWriter`.
+    that is called several times, the first call counts. Names are paths in `named_modules`, or what `hook_path` takes for one. The
+    module runs in evaluation mode without gradients, and is left in the mode it was in. `x[mask]` then picks rows [n, d] for a `ShardWriter`.
 
     Raises ValueError naming `hook_point` if there is no such submodule, it is never called, gives no tensor, or is named twice.
     """
@@ -91,39 +104,37 @@ def hooked(module: nn.Module, hook_point: str, change: Callable[[Tensor], Tensor
             f"hook_point {hook_point!r}: gives {type(output).__name__}; expected a tensor, or a tuple of them"
         )
 
-    handle = _submodule(module, hook_point).register_forward_hook(hook)
+    handle = module.get_submodule(hook_path(module, hook_point)).register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
 
 
-def longest(network: nn.Module) -> int | None:
-    """The most tokens that a language model of transformers takes in a sequence; None if nothing limits it.
+def _number(config: Any, name: str) -> int | None:
+    value = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
-    The least of `max_position_embeddings` in its config (absent, null or negative where positions are relative) and of
-    what its tables of learned positions hold. A table may have rows that no token gets: RoBERTa and its kin start
-    counting after the padding token's index, so that a table of 514 rows serves 512 tokens; BART and OPT start at an `offset`.
+
+def longest(network: nn.Module) -> int | None:
+    """The most tokens that a language model takes in a sequence; None if nothing limits it.
+
+    The least of what its config, or the config's part for text, calls by one of the names `LIMITS` (absent, null or negative where
+    positions are relative), and of what its tables of learned positions hold. A table may have rows that no token gets: RoBERTa
+    and its kin start counting after the padding token's index, so that a table of 514 rows serves 512 tokens; BART and OPT start
+    at an `offset`. The numbers in configs of models with buckets of relative positions (T5) are those of their training, not limits.
     """
-    limits = [getattr(getattr(network, "config", None), "max_position_embeddings", None)]
+    config = getattr(network, "config", None)
+    limits: list[int | None] = []
+    for part in (config, getattr(config, "text_config", None)):
+        names = LIMITS[:1] if _number(part, "relative_attention_num_buckets") else LIMITS
+        limits += [_number(part, name) for name in names]
     for name, part in network.named_modules():
         last = name.rpartition(".")[2]
         if isinstance(part, nn.Embedding) and ("position" in last or last == "wpe"):
             unused = 0 if part.padding_idx is None else part.padding_idx + 1
             limits.append(part.num_embeddings - max(unused, getattr(part, "offset", 0)))
-    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
-
-
-def _submodule(module: nn.Module, hook_point: str) -> nn.Module:
-    result, known = module, ""
-    for name in hook_point.split("."):
-        children = dict(result.named_children())
-        if name not in children:
-            names = ", ".join(f"{known}{child}" for child in children)
-            there = f"choose from {names}" if names else "there is nothing below it"
-            raise ValueError(f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; {there}")
-        result, known = children[name], f"{known}{name}."
-    return result
+    return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
 
 @contextmanager

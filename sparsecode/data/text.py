@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
+from msgspec import defstruct, field
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+
+from sparsecode.data.tables import table_of
 
 __all__ = ["TokenBatch", "Tokeniser", "bytes_of", "token_batches"]
 
@@ -24,33 +27,62 @@ Tokeniser = Callable[..., Any]  # a Hugging Face tokenizer: (text, add_special_t
 
 
 class TokenBatch(NamedTuple):
-    """Spans of text [B, T]: a model's named arguments, which tokens are the text's own, and whose `group` [B] they are."""
+    """Spans of text [B, T]: a model's named arguments; the tokens `ids`; which of them are no padding (`real`), and the text's `own`;
+    the `place` of each in its text, that of the nearest own token for special ones; and whose `group` [B] they are."""
 
     inputs: dict[str, Tensor]
+    ids: Tensor
+    real: Tensor
     own: Tensor
+    place: Tensor
     group: Tensor
+
+    def for_decoder(self, start: int) -> TokenBatch:
+        """The same for an encoder-decoder model, whose decoder gets the tokens after `start` and without the last one."""
+
+        def later(x: Tensor, first: Tensor) -> Tensor:
+            return torch.cat([first, x[:, :-1]], dim=1)
+
+        ids = later(self.ids, torch.full_like(self.ids[:, :1], start))
+        real = later(self.real, self.real[:, :1])
+        own, place = later(self.own, torch.zeros_like(self.own[:, :1])), later(self.place, self.place[:, :1])
+        inputs = self.inputs | {"decoder_input_ids": ids, "decoder_attention_mask": real.long()}
+        return TokenBatch(inputs, ids, real, own, place, self.group)
 
 
 def _batch(spans: list[_Span], prefix: list[int], suffix: list[int]) -> TokenBatch:
     ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in spans]
     own = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
-    inputs = {
-        "input_ids": pad_sequence(ids, batch_first=True),
-        "attention_mask": pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-    }
-    return TokenBatch(inputs, pad_sequence(own, batch_first=True), torch.tensor([span.group for span in spans]))
+    padded = pad_sequence(ids, batch_first=True)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    column = torch.arange(padded.shape[1])[None] - len(prefix)
+    last = torch.tensor([len(span.ids) - 1 for span in spans])[:, None]
+    return TokenBatch(
+        {"input_ids": padded, "attention_mask": mask},
+        padded,
+        mask.bool(),
+        pad_sequence(own, batch_first=True),
+        torch.tensor([span.start for span in spans])[:, None] + column.clamp(min=0).minimum(last),
+        torch.tensor([span.group for span in spans]),
+    )
 
 
 def bytes_of(path: Path) -> int:
-    """The size of a text's file. Raises FileNotFoundError naming it."""
+    """The size of a text's file, or of all files of a table. Raises FileNotFoundError naming it."""
+    table = table_of(path)
+    if table is not None:
+        return sum(file.stat().st_size for file in table.files)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a text, or documents in a .jsonl file")
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a text, documents in a .jsonl or .parquet file, or the folder of a Hugging Face data set"
+        )
     return path.stat().st_size
 
 
 class _Span(NamedTuple):
     ids: Sequence[int]
     group: int
+    start: int  # the place of the first
 
 
 def token_batches(
@@ -59,13 +91,15 @@ def token_batches(
     *,
     length: int = 128,
     batch_size: int = 32,
+    bos: int | None = None,
+    column: str = "text",
     report: Callable[[int], None] = lambda _: None,
 ) -> Generator[TokenBatch]:
     """A text cut into spans of `length` tokens, the tokeniser's special tokens around each among them, padded on the right.
 
-    A file whose name ends in `.jsonl` holds documents, a line each, with the text under "text": a span stays within one
-    and belongs to it as its group. Any other file is one text, and every span a group of its own. Both may be gzipped.
-    `report` is called with the number of bytes of the file read so far.
+    A file whose name ends in `.jsonl` holds documents, a line each, with the text under `column`: a span stays within one
+    and belongs to it as its group. So do the rows of a table (`tables.table_of`). Any other file is one text, and every span a group
+    of its own. Files of text may be gzipped. The token `bos` is put before each span, unless the tokeniser puts it there. `report` is called with the number of bytes of the file read so far.
 
     Raises FileNotFoundError or ValueError naming the file if it cannot be read or holds no text, ValueError if `length`
     leaves no room for text.
@@ -73,12 +107,14 @@ def token_batches(
     full, bare = (tokeniser("a", add_special_tokens=special, verbose=False)["input_ids"] for special in (True, False))
     before = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
     prefix, suffix = list(full[:before]), list(full[before + len(bare) :])
+    if bos is not None and prefix[:1] != [bos]:
+        prefix.insert(0, bos)
     room = length - len(prefix) - len(suffix)
     if room < 1:
         raise ValueError(f"length is {length}; expected more than the {length - room} special tokens of each span")
     empty = True
-    with _opened(path, report) as lines:
-        spans = _spans(path, lines, tokeniser, room)
+    with _documents(path, column, report) as (texts, whole):
+        spans = _spans(texts, tokeniser, room, whole)
         while some := list(islice(spans, batch_size)):
             empty = False
             yield _batch(some, prefix, suffix)
@@ -86,20 +122,21 @@ def token_batches(
         raise ValueError(f"{path}: no text in it")
 
 
-def _spans(path: Path, lines: Iterator[str], tokeniser: Tokeniser, room: int) -> Iterator[_Span]:
+def _spans(texts: Iterable[Iterable[str]], tokeniser: Tokeniser, room: int, whole_documents: bool) -> Iterator[_Span]:
     numbers = count()
-    documents = path.name.removesuffix(".gz").endswith(".jsonl")
-    for pieces in ([text] for text in _texts(path, lines)) if documents else [_pieces(lines)]:
-        document = next(numbers) if documents else None
+    for pieces in texts:
+        document = next(numbers) if whole_documents else None
         ids: list[int] = []
+        done = 0
         for piece in pieces:
             ids += tokeniser(piece, add_special_tokens=False, verbose=False)["input_ids"]
             whole = len(ids) - len(ids) % room
             for start in range(0, whole, room):
-                yield _Span(ids[start : start + room], next(numbers) if document is None else document)
-            ids = ids[whole:]
+                group = next(numbers) if document is None else document
+                yield _Span(ids[start : start + room], group, done + start)
+            ids, done = ids[whole:], done + whole
         if ids:
-            yield _Span(ids, next(numbers) if document is None else document)
+            yield _Span(ids, next(numbers) if document is None else document, done)
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
@@ -116,16 +153,31 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
     yield "".join(waiting)
 
 
-def _texts(path: Path, lines: Iterable[str]) -> Iterator[str]:
+def _texts(path: Path, lines: Iterator[str], column: str) -> Iterator[str]:
+    kind: Any = defstruct("_Document", [("text", str, field(name=column))])
     for number, line in enumerate(lines, 1):
         try:
-            yield msgspec.json.decode(line.removeprefix("\ufeff"), type=_Document).text
+            yield msgspec.json.decode(line.removeprefix("\ufeff"), type=kind).text
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise ValueError(f'{path}: line {number}: {error}; expected {{"text": "..."}} in each line') from None
+            raise ValueError(
+                f'{path}: line {number}: {error}; expected {{"{column}": "..."}} in each line (--column chooses the name)'
+            ) from None
 
 
-class _Document(msgspec.Struct):
-    text: str
+@contextmanager
+def _documents(
+    path: Path, column: str, report: Callable[[int], None]
+) -> Generator[tuple[Iterator[Iterable[str]], bool]]:
+    """The texts in a file, each in pieces, and whether they are documents, for as long as this holds."""
+    table = table_of(path)
+    if table is not None:
+        yield ([text] for text in table.texts(column, report)), True
+        return
+    with _opened(path, report) as lines:
+        if path.name.removesuffix(".gz").endswith(".jsonl"):
+            yield ([text] for text in _texts(path, lines, column)), True
+        else:
+            yield iter([_pieces(lines)]), False
 
 
 @contextmanager

@@ -96,8 +96,8 @@ class Tokens:
 
     @cached_property
     def _sorted(self) -> tuple[Tensor, Tensor]:
-        """The rows [n] by group and place, and the rank [n] of each row among them."""
-        order = torch.from_numpy(np.lexsort((self.place.numpy(), self.group.numpy())))
+        """The rows [n] by group, place and position (special tokens have the place of a neighbour), and the rank [n] of each row among them."""
+        order = torch.from_numpy(np.lexsort([each.numpy() for each in (self.position, self.place, self.group)]))
         return order, torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
 
     def neighbours(self, rows: Tensor, before: int, after: int) -> Tensor:

@@ -73,17 +73,24 @@ class ExtractArguments(NamedTuple):
 
     Args:
         model: folder of a language model and its tokenizer (config.json, model.safetensors, tokenizer.json); timm:NAME; or an import
-            path, package.module:NAME, of a torch module or of a function without arguments that gives one
-        text: a text, each span of which goes to one split; or documents, a line {"text": ...} each in a .jsonl file, each
-            of which goes to one split; may be gzipped. Of image models: a data source by its name (cifar10) or as JSON, whose splits
+            path, package.module:NAME, of a torch module or of a function without arguments that gives one, which is an image model
+            unless --tokenizer is given
+        text: a text, each span of which goes to one split; or documents, each of which goes to one split: a line {"text": ...} each
+            in a .jsonl file, a row each in a .parquet file, a folder of such files, or a folder of datasets.save_to_disk (these need
+            'sparsecode[parquet]'); texts may be gzipped. Of image models: a data source by its name (cifar10) or as JSON, whose splits
             and labels are kept
-        hook_point: the submodule whose output is recorded, such as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama); several
-            names make shards with a site for each, as for transcoders and crosscoders; default, of image models alone: the output of
+        hook_point: the submodule whose output is recorded, such as encoder.layer.2 (BERT), h.5 (GPT-2), layers.12 (Llama), as named_modules spells it, or
+            TransformerLens's blocks.5.hook_resid_post where it is the same for certain; several names make shards with a site for each, as for transcoders and crosscoders; default, of image models alone: the output of
             the model, of timm's the pooled features
         out: folder to write; writing needs twice its final size on disk
         window: successive tokens in a row, a site for each
         length: tokens in a span, special tokens among them
         batch_size: spans, or pictures, in a forward pass
+        column: of documents: the name that their texts have
+        tokenizer: folder of a tokenizer, for a model without one of its own
+        bos: put the beginning-of-sequence token before each span, unless the tokenizer does
+        skip_first: leave out the rows of so many first positions of each span, special tokens among them
+        max_norm: leave out rows whose norm is above so many medians of the norms in the first batch; of several hook points, at any of them
         keep_special: keep the rows of special tokens; those of padding are always left out
         dtype: type of the stored values
         rows_per_shard: largest number of rows in a file; training holds two files in memory
@@ -91,7 +98,7 @@ class ExtractArguments(NamedTuple):
         test: share of the groups for test
         seed: of the split, of the shuffle and of random weights
         device: where the model runs; default a CUDA device, if there is one
-        weights: of an image model: a state dict (.safetensors or .pt), or random; default: those that it comes with
+        weights: of an image model or an import path: a state dict (.safetensors or .pt), or random; default: those that it comes with
         size: of an image model: width and height that pictures are resized to; default: what timm says, or as they are
         mean: of an image model: subtracted from values, one for each channel; default: what timm says, or 0
         std: of an image model: what values are divided by then; default: what timm says, or 1
@@ -104,6 +111,11 @@ class ExtractArguments(NamedTuple):
     window: int = 1
     length: int = 128
     batch_size: int = 32
+    column: str = "text"
+    tokenizer: str | None = None
+    bos: bool = False
+    skip_first: int = 0
+    max_norm: float | None = None
     keep_special: bool = False
     dtype: DType = "float16"
     rows_per_shard: int = 2**17
