@@ -42,6 +42,7 @@ from .tokens import TokenColumns as TokenColumns
 from .tokens import Tokens as Tokens
 from .tokens import context as context
 from .tokens import contexts as contexts
+from .vector_tables import VectorTable as VectorTable
 from .without_classes import WithoutClasses as WithoutClasses
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "TokenColumns",
     "Tokens",
     "UniformAmplitude",
+    "VectorTable",
     "WithoutClasses",
     "context",
     "contexts",

@@ -18,7 +18,16 @@ from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.data.tokens import Tokens, tokens_of_arrays
 from sparsecode.specs import Count, Seed, Spec
 
-__all__ = ["Arrays", "Share", "StoredArray", "read_array", "read_tokens", "stored_array"]
+__all__ = [
+    "Arrays",
+    "Share",
+    "StoredArray",
+    "checked_samples",
+    "read_array",
+    "read_tokens",
+    "stored_array",
+    "with_span",
+]
 
 TOKENS = ("token_ids", "position")  # names of arrays beside the activations of a language model
 BLOCK = 2**25  # bytes of samples that are checked at a time
@@ -62,12 +71,7 @@ class Arrays(Spec, tag="arrays"):
         target = self._target(len(x))
         tokens = read_tokens(self.path, len(x))
         splits = permuted_splits(x, None, sizes[:2], self.seed, 0.0, 1.0, self.block, target, tokens)
-        for part, what in ((splits.train.x, ""), (splits.train.target, ": targets")):
-            if part is not None and bool((part == part.flatten()[0]).all()):
-                value = float(part.flatten()[0])
-                raise ValueError(f"{self.path}{what}: all training values are {value:g}; expected data that vary")
-        low, high = splits.target_span()
-        return splits._replace(low=low, high=high)
+        return with_span(self.path, splits)
 
     def _target(self, n: int) -> NDArray[np.float32] | None:
         """The targets of n samples. Raises ValueError for another number of them, and what `read_array` raises."""
@@ -78,6 +82,16 @@ class Arrays(Spec, tag="arrays"):
         if len(target) != n:
             raise ValueError(f"{path}: {len(target)} targets, and {n} samples in {self.path}; expected one for each")
         return target
+
+
+def with_span(path: str, splits: Splits) -> Splits:
+    """The same with the range of the training targets or samples. Raises ValueError naming the file if they do not vary."""
+    for part, what in ((splits.train.x, ""), (splits.train.target, ": targets")):
+        if part is not None and bool((part == part.flatten()[0]).all()):
+            value = float(part.flatten()[0])
+            raise ValueError(f"{path}{what}: all training values are {value:g}; expected data that vary")
+    low, high = splits.target_span()
+    return splits._replace(low=low, high=high)
 
 
 def read_tokens(path: str | Path, n: int) -> Tokens | None:
@@ -103,6 +117,11 @@ def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:
     array = read_npy(path)
     if array is None:
         (array,) = read_npz(path, lambda names: [_choose(path, names, key)]).values()
+    return checked_samples(path, array)
+
+
+def checked_samples(path: Path, array: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples [N, *F] as float32. Raises ValueError naming the file as `read_array` does."""
     _require_samples(path, array)
     array = _float32(array)
     finite = _finite(array)

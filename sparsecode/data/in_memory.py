@@ -142,9 +142,9 @@ def _rows(
 
 
 def _split(x: Any, target: Any, labels: Any, rows: NDArray[np.int64]) -> Split:
-    parts = (None if part is None else np.ascontiguousarray(part[rows]) for part in (target, labels))
+    others = (None if part is None else torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (target, labels))
     own = torch.from_numpy(np.ascontiguousarray(x[rows], np.float32))
-    return Split(own, *(None if part is None else torch.from_numpy(part) for part in parts))
+    return Split(own, *others, tokens=None)
 
 
 def _own_split(name: str, given: Any, x: Any, target: Any, labels: Any) -> Split:

@@ -23,6 +23,7 @@ from sparsecode.data.sklearn_data import Digits, Photos
 from sparsecode.data.smileys import Smileys
 from sparsecode.data.splits import Splits
 from sparsecode.data.synthetic import Synthetic
+from sparsecode.data.vector_tables import VectorTable
 from sparsecode.data.without_classes import WithoutClasses
 from sparsecode.leaves import opened
 
@@ -53,6 +54,7 @@ Known = (
     | MiniLM
     | Synthetic
     | Arrays
+    | VectorTable
     | Shards
     | ClassTasks
     | WithoutClasses

@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from sparsecode.specs import parsed
 
-__all__ = ["Table", "table_of"]
+__all__ = ["StoredTable", "table_of"]
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
 ROWS = 1024  # read from a parquet file at a time
 
 
-class Table(NamedTuple):
+class StoredTable(NamedTuple):
     """Files whose rows follow each other."""
 
     path: Path
@@ -53,13 +53,13 @@ class Table(NamedTuple):
             yield from (value or "" for value in values)
 
 
-def table_of(path: Path) -> Table | None:
+def table_of(path: Path) -> StoredTable | None:
     """The table at a path: a `.parquet` file, a folder with such files, or one of `datasets.save_to_disk`; None if it is something else.
 
     Raises ValueError naming the folder if it holds several splits, or a selection of rows.
     """
     if path.is_file():
-        return Table(path, "parquet", (path,)) if path.suffix == ".parquet" else None
+        return StoredTable(path, "parquet", (path,)) if path.suffix == ".parquet" else None
     if not path.is_dir():
         return None
     if (path / SPLITS).is_file():
@@ -68,9 +68,9 @@ def table_of(path: Path) -> Table | None:
             f"{path}: holds the splits {', '.join(splits)}; choose one: {path / splits[0] if splits else path}"
         )
     if (path / STATE).is_file():
-        return Table(path, "arrow", _saved_files(path))
+        return StoredTable(path, "arrow", _saved_files(path))
     files = tuple(sorted(file for file in path.rglob("*.parquet") if file.is_file()))
-    return Table(path, "parquet", files) if files else None
+    return StoredTable(path, "parquet", files) if files else None
 
 
 def _saved_files(path: Path) -> tuple[Path, ...]:
