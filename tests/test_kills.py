@@ -63,7 +63,7 @@ SWEEP = (
 )
 SWEPT = (*SWEEP, "--set", "evaluate.sigmas=[]", "--accelerator", "cpu", "--out", "sweep")
 EXTRACT = (
-    "extract", "bert", "text.txt", "--hook-point", "encoder.layer.0", "--out", "acts", "--length", "12", "--batch-size",
+    "extract", "bert", "text.txt", "--hook-point", "encoder.layer.0", "--out", "acts", "--length", "12", "--max-norm", "2", "--batch-size",
     "8", "--valid", "0.2", "--test", "0.2", "--dtype", "float32", "--rows-per-shard", "150",
 )  # fmt: skip
 
