@@ -252,6 +252,71 @@ def test_decoders_get_the_text_after_their_start(
     assert "in encoder and decoder, whose rows are of different tokens" in said(capsys)
 
 
+def test_a_beginning_that_the_tokenizer_puts_itself_is_not_put_twice(text: Path, tmp_path: Path) -> None:
+    from tokenizers import processors
+
+    save_tokenizer(tmp_path)
+    tokeniser = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    tokeniser.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[BOS] $A", special_tokens=[("[BOS]", 1)]
+    )
+    batches = [next(token_batches(text, tokeniser, length=12, bos=bos)).ids for bos in (None, 1)]
+    assert torch.equal(*batches)
+    assert batches[0][0, :3].tolist() == [1, *IDS[:2]]
+
+
+class Wrong(nn.Module):
+    """Takes something else than tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(43, 6)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.embed(x + y)
+
+
+def few() -> nn.Module:
+    """Knows fewer tokens than the tokenizer."""
+    return nn.Sequential(nn.Embedding(9, 6), nn.Identity())
+
+
+def flat() -> nn.Module:
+    return nn.Sequential(nn.Embedding(43, 6), nn.Flatten(0, 1), nn.Identity())
+
+
+@pytest.mark.parametrize(
+    ("name", "hook", "message"),
+    [
+        (
+            "Wrong",
+            "embed",
+            "Wrong: its forward pass fails (Wrong.forward() missing 1 required positional argument: 'y')",
+        ),
+        ("few", "1", "few: its forward pass fails (index out of range in self); expected a model that takes tokens"),
+        (
+            "flat",
+            "2",
+            "hook_point '2': gives shape [96, 6] for [8, 12] spans and tokens; expected a row for each token",
+        ),
+    ],
+)
+def test_modules_that_do_not_fit_are_named(
+    name: str,
+    hook: str,
+    message: str,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_tokenizer(tmp_path / "tokenizer")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    options = ("--tokenizer", str(tmp_path / "tokenizer"))
+    assert run(f"test_extract_text:{name}", text, tmp_path / "a", *options, hook=hook) != 0
+    assert message in said(capsys)
+
+
 class Own(nn.Module):
     """A language model that knows nothing of transformers."""
 

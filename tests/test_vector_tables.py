@@ -107,3 +107,15 @@ def test_what_is_no_table_is_named(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"x": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="columns of vectors are missing, and no column is given"):
         VectorTable(path=str(tmp_path / "a.parquet")).load()
+
+
+def test_lists_that_end_outside_their_values_are_damage(tmp_path: Path) -> None:
+    """pyarrow would end the process."""
+    folder = save_spans(tmp_path / "cache")
+    file = folder / "data-00000-of-00001.arrow"
+    data = file.read_bytes()
+    ends = np.array([5, 10, 15, 20], np.int32).tobytes()
+    assert ends in data
+    file.write_bytes(data.replace(ends, np.full(4, 2**30, np.int32).tobytes()))
+    with pytest.raises(ValueError, match=r"arrow: not a file of a table, or damaged"):
+        VectorTable(path=str(folder)).load()

@@ -104,7 +104,8 @@ def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
         ) as batches:
             some = islice(batches, first, None)
             mine, theirs = tee(some if start is None else (b.for_decoder(start) for b in some))
-            yield zip(mine, extract(network, hook_points, (model.inputs(b) for b in theirs)), strict=True)
+            x = extract(network, hook_points, (model.inputs(b) for b in theirs))
+            yield zip(mine, _named(x, model.name, "tokens [spans, length] of this tokenizer"), strict=True)
 
     with (
         _writer(asked, provenance, console) as writer,
@@ -197,7 +198,8 @@ def _of_images(asked: sweep_extract.ExtractArguments, console: Console) -> None:
     with _writer(asked, provenance, console) as writer, progress(f"{asked.model} of {tag_of(source)}", total) as report:
         batches = islice(batches_of(splits, takes, asked.batch_size), writer.appended, None)
         mine, theirs = tee(batches)
-        for batch, x in zip(mine, extract(network, hook_points, (b.x for b in theirs)), strict=True):
+        outputs = _named(extract(network, hook_points, (b.x for b in theirs)), asked.model, "samples of this source")
+        for batch, x in zip(mine, outputs, strict=True):
             for name, value in x.items():
                 if value.ndim < 2 or len(value) != len(batch.x):
                     where = name if asked.hook_point else "the output of the model"
@@ -206,6 +208,15 @@ def _of_images(asked: sweep_extract.ExtractArguments, console: Console) -> None:
                     )
             writer.append(x if len(x) > 1 else next(iter(x.values())), batch.group, batch.label, batch.part)
             report(int(batch.group[-1]) + 1)
+
+
+def _named(outputs: Iterator[dict[str, Tensor]], model: str, inputs: str) -> Iterator[dict[str, Tensor]]:
+    """The same outputs; what modules raise for inputs that are not theirs becomes a ValueError naming the model."""
+    try:
+        yield from outputs
+    except (TypeError, IndexError, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{model}: its forward pass fails ({reason}); expected a model that takes {inputs}") from None
 
 
 @contextmanager

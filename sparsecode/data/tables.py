@@ -103,6 +103,12 @@ def _opened(kind: str, file: Path) -> Generator[tuple[Any, Callable[[list[str]],
                 yield source.schema_arrow, lambda names: source.iter_batches(ROWS, columns=names)
         else:
             with arrow.memory_map(str(file)) as mapped, arrow.ipc.open_stream(mapped) as source:
-                yield source.schema, lambda names: (batch.select(names) for batch in source)
-    except (arrow.ArrowException, OSError) as error:
+                yield source.schema, lambda names: (_checked(batch).select(names) for batch in source)
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not a file of a table, or damaged ({' '.join(str(error).split())[:200]})") from None
+
+
+def _checked(batch: Any) -> Any:
+    """The batch, whose offsets lie within its values: pyarrow itself ends the process where they do not. Raises ArrowInvalid."""
+    batch.validate(full=True)
+    return batch
