@@ -109,6 +109,10 @@ def test_shards_keep_tokens(stop: int | None, tmp_path: Path, monkeypatch: pytes
         assert split.n == 7
         assert len(tokens) > least  # the neighbours of the rows held are there
         assert torch.equal(split.x[:, 0].long(), tokens.ids[:7])
+        for rows in (slice(-3, None), slice(2, 100), split.x[:, 0] > split.x[0, 0], torch.tensor([-1, 0])):
+            some = split.take(rows)
+            assert some.tokens is not None
+            assert torch.equal(some.x[:, 0].long(), some.tokens.ids)
         row = int(((tokens.place == 6) & (tokens.group == tokens.group[0])).nonzero())
         assert tokens.place[context(tokens, row, 2, 9)].tolist() == [4, 5, 6, 7, 8, 9]
         assert torch.equal(tokens.group, tokens.ids // 100)

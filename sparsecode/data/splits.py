@@ -87,7 +87,7 @@ class Split(NamedTuple):
 
     def take(self, rows: Tensor | slice) -> Split:
         target, label, factors = (None if t is None else t[rows] for t in (self.target, self.label, self.factors))
-        tokens = None if self.tokens is None else self.tokens.take(rows)
+        tokens = None if self.tokens is None else self.tokens.take(rows, self.n)
         if self.ctx is None:
             return Split(self.x[rows], target, label, factors=factors, tokens=tokens)
         there = rows if isinstance(rows, slice) else rows.to(self.ctx.device)

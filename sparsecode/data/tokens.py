@@ -90,9 +90,9 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: Tensor | slice) -> Tokens:
-        """The tokens of these rows; read when they are first asked for."""
-        return Tokens.lazy(partial(_taken, self, rows), self.tokenizer)
+    def take(self, rows: Tensor | slice, n: int | None = None) -> Tokens:
+        """The tokens of these rows, of the first n; read when they are first asked for."""
+        return Tokens.lazy(partial(_taken, self, rows, n), self.tokenizer)
 
     @cached_property
     def _sorted(self) -> tuple[Tensor, Tensor]:
@@ -113,9 +113,9 @@ class Tokens:
         return torch.where(inside, result, -1)
 
 
-def _taken(tokens: Tokens, rows: Tensor | slice) -> TokenColumns:
+def _taken(tokens: Tokens, rows: Tensor | slice, n: int | None) -> TokenColumns:
     there = rows if isinstance(rows, slice) else rows.cpu()
-    return TokenColumns(*(column[there] for column in tokens.columns))
+    return TokenColumns(*(column[:n][there] for column in tokens.columns))
 
 
 def context(tokens: Tokens, row: int, before: int, after: int) -> Tensor:
