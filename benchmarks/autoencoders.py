@@ -217,7 +217,7 @@ def level_of(d: int, m: int, x: Tensor) -> float:
 
 def contenders(kind: str, d: int, m: int, level: float) -> dict[str, Callable[[], Step]]:
     """How to build each."""
-    found: dict[str, Callable[[], Step]] = {
+    actual: dict[str, Callable[[], Step]] = {
         "ours": lambda: ours(kind, d, m, level, "bf16"),
         "ours, exact": lambda: ours(kind, d, m, level, "exact"),
         "ours, dense": lambda: ours(kind, d, m, level, "dense"),
@@ -225,8 +225,8 @@ def contenders(kind: str, d: int, m: int, level: float) -> dict[str, Callable[[]
         "dictionary_learning": lambda: dictionary_learning(kind, d, m, level),
     }
     if kind == "topk":
-        found |= {f"sparsify, {o}": lambda o=o: sparsify(d, m, o) for o in ("adam", "signum")}
-    return found
+        actual |= {f"sparsify, {o}": lambda o=o: sparsify(d, m, o) for o in ("adam", "signum")}
+    return actual
 
 
 def peak(d: int, m: int) -> float:
@@ -279,7 +279,7 @@ def measure(kind: str, d: int, m: int, sparse: bool, only: list[str]) -> dict[st
 def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
     """Losses of the same run with dense codes and with sparse ones, and bfloat16's misses on the way."""
     rows = torch.cat(activations(384))
-    found: dict[str, Any] = {"steps": steps, "batch": 1024, "size": [384, 3072], "losses": {}, "missed": {}}
+    actual: dict[str, Any] = {"steps": steps, "batch": 1024, "size": [384, 3072], "losses": {}, "missed": {}}
     for arithmetic in ("dense", "exact", "bf16"):
         model = spec("topk", 3072, arithmetic).build((384,), seed=0).train()
         optim = Optim(groups={"*": Adam(lr=1e-3)}, clip=Clip(norm=1.0))
@@ -291,9 +291,9 @@ def curves(steps: int = 200, every: int = 20) -> dict[str, Any]:
             plain.update(loss, step)
             losses.append(float(loss.total.detach()) / float(x.square().sum(dim=1).mean()))
             if arithmetic == "bf16" and (step + 1) % every == 0:
-                found["missed"][str(step + 1)] = missed(model, rows[:4096])
-        found["losses"][arithmetic] = [round(value, 6) for value in losses[every - 1 :: every]]
-    return found
+                actual["missed"][str(step + 1)] = missed(model, rows[:4096])
+        actual["losses"][arithmetic] = [round(value, 6) for value in losses[every - 1 :: every]]
+    return actual
 
 
 @torch.no_grad()
@@ -335,18 +335,18 @@ def report(result: dict[str, Any]) -> None:
         "times faster than each (wall seconds; CPU seconds with one thread); roofline: five dense float32 products at this machine's speed",
     )
     if "curves" in result:
-        found = result["curves"]
-        every = found["steps"] // len(found["losses"]["dense"])
+        actual = result["curves"]
+        every = actual["steps"] // len(actual["losses"]["dense"])
         show(
             "Loss / |x|^2 of a TopK autoencoder, 384 -> 3072",
-            ["step", *found["losses"], "missed by bf16"],
+            ["step", *actual["losses"], "missed by bf16"],
             [
                 [
                     str(step),
-                    *(f"{losses[i]:.5f}" for losses in found["losses"].values()),
-                    f"{found['missed'][str(step)]:.1e}",
+                    *(f"{losses[i]:.5f}" for losses in actual["losses"].values()),
+                    f"{actual['missed'][str(step)]:.1e}",
                 ]
-                for i, step in enumerate(range(every, found["steps"] + 1, every))
+                for i, step in enumerate(range(every, actual["steps"] + 1, every))
             ],
         )
 
@@ -377,7 +377,7 @@ def main() -> None:
                 rows.append(measure(kind, d, m, sparse, chosen.only))
                 print(json.dumps(rows[-1]), flush=True)
     alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
-    found = curves() if chosen.curves or not alone else None
+    actual = curves() if chosen.curves or not alone else None
     if chosen.only:
         return
     path = RESULTS / "autoencoders.json"
@@ -386,8 +386,8 @@ def main() -> None:
     keys = [(row["kind"], row["size"], row["l0"]) for row in rows]
     kept = [row for row in result["rows"] if (row["kind"], row["size"], row["l0"]) not in keys]
     result["rows"] = sorted(kept + rows, key=lambda row: (list(SIZES).index(row["kind"]), row["size"], row["l0"]))
-    if found:
-        result["curves"] = found
+    if actual:
+        result["curves"] = actual
     report(result)
     print(f"saved to {save('autoencoders', result, ('sae-lens', 'dictionary-learning', 'eai-sparsify'))}")
 

@@ -89,12 +89,12 @@ def one(
         "nl_means": lambda: nl_means(noisy, sigma),
         "sparsecode": lambda: denoise_image(noisy, atoms, sigma, stride=stride),
     }
-    found: dict[str, tuple[float, float]] = {}
+    actual: dict[str, tuple[float, float]] = {}
     for method, run in methods.items():
         began = time.perf_counter()
         result = run()
-        found[method] = psnr(clean, result), time.perf_counter() - began
-    return name, sigma, found
+        actual[method] = psnr(clean, result), time.perf_counter() - began
+    return name, sigma, actual
 
 
 def main() -> None:
@@ -135,10 +135,10 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in sets:
         for sigma in SIGMAS:
-            found = [scores for task, level, scores in done if (task, level) == (name, sigma)]
-            means = {m: round(float(np.mean([s[m][0] for s in found])), 3) for m in methods}
-            costs = {m: round(float(np.mean([s[m][1] for s in found])), 3) for m in methods}
-            rows.append({"set": name, "sigma": sigma, "images": len(found), "psnr": means, "seconds_per_image": costs})
+            actual = [scores for task, level, scores in done if (task, level) == (name, sigma)]
+            means = {m: round(float(np.mean([s[m][0] for s in actual])), 3) for m in methods}
+            costs = {m: round(float(np.mean([s[m][1] for s in actual])), 3) for m in methods}
+            rows.append({"set": name, "sigma": sigma, "images": len(actual), "psnr": means, "seconds_per_image": costs})
     show(
         f"PSNR in dB (seconds per image and core); {seconds:.0f} s in all on {cores} cores, stride {chosen.stride}",
         ["set, sigma", *methods],

@@ -23,17 +23,17 @@ from typing import Any
 
 def number_at(result: dict[str, Any], place: str) -> float | None:
     """The number at a dotted place, None where null stands there or above it. Raises KeyError naming the place if it is not there."""
-    found: Any = result
+    actual: Any = result
     for step in place.split("."):
-        if found is None:
+        if actual is None:
             return None
-        if isinstance(found, list):
-            found = found[int(step)]
-        elif isinstance(found, dict) and step in found:
-            found = found[step]
+        if isinstance(actual, list):
+            actual = actual[int(step)]
+        elif isinstance(actual, dict) and step in actual:
+            actual = actual[step]
         else:
-            raise KeyError(f"{result['run']}: no {step!r} of {place!r}; choose from {', '.join(found or ())}")
-    return None if found is None else float(found)
+            raise KeyError(f"{result['run']}: no {step!r} of {place!r}; choose from {', '.join(actual or ())}")
+    return None if actual is None else float(actual)
 
 
 def reports_of(files: list[Path]) -> dict[str, dict[str, Any]]:

@@ -59,8 +59,8 @@ def main() -> None:
             alphas = alpha_max(x, d).max() * np.geomspace(1, 1e-3, 50)
 
             def separate(x: Array = x, d: Array = d, alphas: Array = alphas) -> Array:
-                found = [sparse_encode(x, d, float(a), tol=TOL, return_solution=True).objective for a in alphas]
-                return np.stack([each.mean(dtype=np.float64) for each in found])
+                actual = [sparse_encode(x, d, float(a), tol=TOL, return_solution=True).objective for a in alphas]
+                return np.stack([each.mean(dtype=np.float64) for each in actual])
 
             def together(x: Array = x, d: Array = d) -> Array:
                 return sparse_path(x, d, tol=TOL).objective

@@ -152,7 +152,11 @@ def saelens(kind: str, seed: int, train: Tensor, coefficient: float) -> Coder:
             yield from (train[part] for part in order.split(BATCH) if len(part) == BATCH)
 
     config = SAETrainerConfig(
-        total_training_samples=STEPS * BATCH, train_batch_size_samples=BATCH, lr=LR, lr_end=0.0, lr_decay_steps=STEPS // 5
+        total_training_samples=STEPS * BATCH,
+        train_batch_size_samples=BATCH,
+        lr=LR,
+        lr_end=0.0,
+        lr_decay_steps=STEPS // 5,
     )
     trained = SAETrainer(config, sae, data_provider=batches()).fit().eval()
     return lambda x: _pair(trained, x)
@@ -171,7 +175,9 @@ def scored(coder: Coder, model: nn.Module, spans: Tensor, test: Tensor, scale: f
     error = (test - out).square().sum().item()
 
     def loss(output: Any, batch: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
+        return nn.functional.cross_entropy(
+            output.logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten(), reduction="none"
+        )
 
     def keep(batch: Tensor) -> Tensor:
         mask = torch.ones(batch.shape, dtype=torch.bool)
@@ -194,7 +200,9 @@ def at_equal_l0(rows: list[dict[str, float]], l0: float) -> dict[str, float]:
     """Interpolated linearly in log L0. Raises ValueError if the grid does not reach that L0."""
     rows = sorted(rows, key=lambda row: row["l0"])
     if not rows[0]["l0"] <= l0 <= rows[-1]["l0"]:
-        raise ValueError(f"SAELens has L0 {[round(row['l0'], 1) for row in rows]}; expected {l0:.1f} between: extend GRID")
+        raise ValueError(
+            f"SAELens has L0 {[round(row['l0'], 1) for row in rows]}; expected {l0:.1f} between: extend GRID"
+        )
     logs = [np.log(row["l0"]) for row in rows]
     return {key: float(np.interp(np.log(l0), logs, [row[key] for row in rows])) for key in rows[0]}
 

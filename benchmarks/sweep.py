@@ -93,8 +93,8 @@ def measure(data: str, repeats: int, epochs: float) -> list[dict[str, Any]]:
         for way, arithmetic in cases:
             runs[way, arithmetic].append(run(data, arithmetic, epochs, way))
     middle = {
-        case: {key: statistics.median(r[key] for r in found) for key in ("seconds", "cpu_seconds", "ms")}
-        for case, found in runs.items()
+        case: {key: statistics.median(r[key] for r in result) for key in ("seconds", "cpu_seconds", "ms")}
+        for case, result in runs.items()
     }
     base = middle["all at once", "exact"]
     return [

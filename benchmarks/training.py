@@ -208,8 +208,8 @@ def ours(config: Run, splits: Splits, compat: bool) -> tuple[IterativeModel, flo
 def learned(model: IterativeModel, splits: Splits) -> dict[str, float]:
     """Of validation images with solved codes."""
     with torch.no_grad():
-        found = score(model, model.encode, splits.valid, splits.data_range)
-    return {"psnr": found.psnr, "objective": found.objective, "l0": found.l0}
+        result = score(model, model.encode, splits.valid, splits.data_range)
+    return {"psnr": result.psnr, "objective": result.objective, "l0": result.l0}
 
 
 def measure(name: str) -> list[dict[str, Any]]:

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["conflicts", "extendable", "extended", "reached"]
 
 
-def conflicts(there: Run, asked: Run) -> list[str]:
+def conflicts(there: Run, config: Run) -> list[str]:
     """In what the config of a run differs from the one asked for: lines `path: old -> new`.
 
     What is measured at validations does not count: it changes nothing of the training, and recipes name more of it over time.
     """
-    return differences(there, _validated_as(there, asked))
+    return differences(there, _validated_as(there, config))
 
 
-def _validated_as(there: Run, asked: Run) -> Run:
-    how = msgspec.structs.replace(asked.evaluate, validation=there.evaluate.validation)
-    return msgspec.structs.replace(asked, evaluate=how)
+def _validated_as(there: Run, config: Run) -> Run:
+    evaluation = msgspec.structs.replace(config.evaluate, validation=there.evaluate.validation)
+    return msgspec.structs.replace(config, evaluate=evaluation)
 
 
 def extendable(config: Run, folder: RunFolder, epochs: float) -> Run:
@@ -61,8 +61,8 @@ def extended(config: Run, folder: RunFolder, epochs: float, n: int, fabric: Devi
     state = folder.state()
     begun = state is not None and state.step == reached(config, n, fabric.world_size)
     last = config.extensions[-1] if config.extensions else None
-    asked = last is not None and math.isclose(config.train.epochs, last.reached + epochs)
-    if asked and (state is None or not state.finished or begun or folder.evaluation() is None):
+    extended = last is not None and math.isclose(config.train.epochs, last.reached + epochs)
+    if extended and (state is None or not state.finished or begun or folder.evaluation() is None):
         return config
     if state is None or not state.finished or begun:
         where = folder.unfinished or "not begun"

@@ -105,8 +105,8 @@ def require_own(*paths: Path, force: bool = False) -> None:
             )
         if not path.exists() or path.is_dir():  # the system refuses to put a file in a folder's place
             continue
-        own = is_own(path) if path.is_file() else False
-        if not own and not (force and own is None):
+        ours = is_own(path) if path.is_file() else False
+        if not ours and not (force and ours is None):
             raise FileExistsError(
                 f"{path}: is there already and was not written by sparsecode; move it away or choose another name"
             )

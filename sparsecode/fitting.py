@@ -174,9 +174,9 @@ def fit(
     elif changed := [name for name, value in given.items() if value not in (None, EPOCHS)]:
         raise ValueError(f"train and {changed[0]} are both given; expected one of the two")
     assert optim is not None
-    how = evaluate or Evaluate()
-    how = how if measures is None else msgspec.structs.replace(how, measures=tuple(measures))
-    config = Run(data=data, model=spec, optim=optim, train=train, evaluate=how, seed=seed, init_from=init_from)
+    settings = evaluate or Evaluate()
+    settings = settings if measures is None else msgspec.structs.replace(settings, measures=tuple(measures))
+    config = Run(data=data, model=spec, optim=optim, train=train, evaluate=settings, seed=seed, init_from=init_from)
     if model is not None and select is None and train.select == "last" and tag_of(spec) in SELECTED:
         config = _selecting(config, f"{next(iter(model.coders()))}/objective")
     store = _Memory() if out is None else RunFolder(out, foreign_types(config))
@@ -196,8 +196,8 @@ def batch_size_for(n: int) -> int:
 
 def _given(x: Any, target: Any, labels: Any, valid: Any, test: Any) -> tuple[Data, Splits]:
     """What the config says of the samples, and these."""
-    usual = isinstance(valid, float) and valid == VALID
-    others = {"target": target, "labels": labels, "valid": None if usual else valid, "test": test}
+    is_default = isinstance(valid, float) and valid == VALID
+    others = {"target": target, "labels": labels, "valid": None if is_default else valid, "test": test}
     if isinstance(x, (Splits, *get_args(Data))):
         if named := [name for name, value in others.items() if value is not None]:
             raise ValueError(

@@ -75,12 +75,12 @@ def frontier_of(results: Sequence[SweepResult]) -> Frontier:
     }
     grouped: dict[str, dict[str, tuple[Any, list[tuple[str, Score]]]]] = {}
     for result in results:
-        own = along[result.recipe]
+        axis = along[result.recipe]
         changed = {**{path: result.fixed.get(path) for path in differ[result.recipe]}, **result.overrides}
-        further = [_further(path, value, changed) for path, value in changed.items() if path not in (own, SEED)]
-        value = result.overrides.get(own, "")
+        further = [_further(path, value, changed) for path, value in changed.items() if path not in (axis, SEED)]
+        value = result.overrides.get(axis, "")
         label = f"{value:.4g}" if isinstance(value, float) else str(value)
-        label = named(own, value, changed) if isinstance(value, dict) else label
+        label = named(axis, value, changed) if isinstance(value, dict) else label
         for coder, score in result.scores.items():
             spans = [f"data range {score.data_range:.3g}"] if len(ranges) > 1 else []  # what PSNR is measured by
             line = grouped.setdefault(", ".join([result.recipe, *further, *spans, coder]), {})

@@ -68,16 +68,16 @@ class InitFrom(Spec, tag="init_from"):
         tied = getattr(getattr(model.spec, "encoder", None), "tied", False)
         if "encoder" in wanted and tied and "decoder" not in wanted:
             raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
-        there, own = source.state_dict(), model.state_dict()
+        there, target = source.state_dict(), model.state_dict()
         optional = f"{PREDICT}.skip"  # one that is not there starts at 0
-        names = [name for name in own if name.split(".")[0] in wanted and (name in there or name != optional)]
-        wrong = [n for n in names if n not in there or there[n].shape != own[n].shape]
-        wrong += [optional] if PREDICT in wanted and optional in there and optional not in own else []
+        names = [name for name in target if name.split(".")[0] in wanted and (name in there or name != optional)]
+        wrong = [n for n in names if n not in there or there[n].shape != target[n].shape]
+        wrong += [optional] if PREDICT in wanted and optional in there and optional not in target else []
         if wrong or not names:
             what = wrong[0] if wrong else " or ".join(self.parts)
-            sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(own[what].shape) if what in own else 'missing'} here"
+            sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(target[what].shape) if what in target else 'missing'} here"
             raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
-        model.load_state_dict({**own, **{name: there[name].to(own[name]) for name in names}})
+        model.load_state_dict({**target, **{name: there[name].to(target[name]) for name in names}})
 
     @property
     def _wanted(self) -> tuple[str, ...]:
@@ -99,8 +99,8 @@ def model_at(path: Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
         raise FileNotFoundError(
             f"{path}: no such file or folder; expected a run, a model folder, or a file or folder of another library"
         )
-    own = native.model_folder(path)
-    return native.to_model(read_any(path)) if own is None else load_model(own, leaves)
+    target = native.model_folder(path)
+    return native.to_model(read_any(path)) if target is None else load_model(target, leaves)
 
 
 def _part(spec: Spec, part: str) -> Any:

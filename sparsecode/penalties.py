@@ -255,8 +255,8 @@ class L0(Spec, tag="l0"):
 
 def _times_power(value: float, exponent: int, most: int) -> float:
     """2^exponent value, brought to between 2^-most and 2^most unless it is 0."""
-    part, own = math.frexp(value)
-    return math.ldexp(part, min(max(own + exponent, -most), most))
+    part, power = math.frexp(value)
+    return math.ldexp(part, min(max(power + exponent, -most), most))
 
 
 Known = L1 | ElasticNet | GroupL2 | LogSum | TanhPenalty | Hoyer | L0

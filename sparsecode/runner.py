@@ -80,8 +80,8 @@ def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
     if not folder.exists:
         there = folder.path.iterdir() if folder.path.is_dir() else []
         if strangers := [p.name for p in there if p.name != LOCK and not p.name.endswith(TEMPORARY)]:
-            held = ", ".join(sorted(strangers)[:5])
-            raise RunConflictError(f"{folder.path} is not empty and not a run (it holds {held})")
+            stack = ", ".join(sorted(strangers)[:5])
+            raise RunConflictError(f"{folder.path} is not empty and not a run (it holds {stack})")
         return
     try:
         require_own(*folder.files, *(folder.figures / f"{name}.png" for name in FIGURES))
@@ -148,9 +148,9 @@ def train_one(
 
     fabric = launch(config.train.precision, accelerator, devices)
     threads = torch.get_num_threads()
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if isinstance(store, RunFolder):
-            enter(config, store, held, fabric)
+            enter(config, store, stack, fabric)
             if extend is None and (done := finished(store)):
                 return done
         splits = load()
@@ -168,13 +168,13 @@ def train_one(
         return Trained(state, evaluation, prepared.conclude(best, evaluation, figures=figures), best)
 
 
-def enter(config: Run, folder: RunFolder, held: ExitStack, fabric: Devices) -> None:
+def enter(config: Run, folder: RunFolder, stack: ExitStack, fabric: Devices) -> None:
     """Check the folder for conflicts and lock it while `held`, in the first process; if that fails, all processes raise."""
     problem: Exception | None = None
     if fabric.is_global_zero:
         try:
             refuse_what_is_there(config, folder)
-            held.enter_context(locked(folder.path))
+            stack.enter_context(locked(folder.path))
         except (RunConflictError, OSError, ValueError) as error:
             problem = error
     if any_rank(problem is not None, fabric.device):  # all processes leave together, or the others would wait forever
@@ -252,8 +252,8 @@ class Prepared(NamedTuple):
             made = {**self.provenance, "calibration": msgspec.to_builtins(calibration)}
             self.folder.keep(best, made)
         split = "valid" if self.splits.test is self.splits.valid else "test"
-        how = self.config.evaluate
-        return best, evaluate_model(best, self.splits, how, self.config.seed, split, calibration)
+        settings = self.config.evaluate
+        return best, evaluate_model(best, self.splits, settings, self.config.seed, split, calibration)
 
     def conclude(self, best: AbstractSparseModel, evaluation: Evaluation, *, figures: bool = True) -> Sequence[Path]:
         """After a training that has ended: draw figures in a folder and, last of all, write the scores down."""

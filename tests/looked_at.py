@@ -21,16 +21,16 @@ def faults(figure: Figure) -> list[str]:
     """What is wrong with the figure, in words; nothing, if all is well."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    found = [fault for i, axes in enumerate(figure.axes) if axes.axison for fault in _of_axes(axes, f"axes {i}")]
+    result = [fault for i, axes in enumerate(figure.axes) if axes.axison for fault in _of_axes(axes, f"axes {i}")]
     heads = [axes.title for axes in figure.axes]
-    found += _overlaps([*heads, *figure.texts], "titles and texts")
+    result += _overlaps([*heads, *figure.texts], "titles and texts")
     for text in [*figure.texts, *(text for axes in figure.axes if axes.axison for text in _texts(axes)), *heads]:
         box, edge = text.get_window_extent(), figure.bbox
         if text.get_text().strip() and not (
             edge.x0 - 2 <= box.x0 <= box.x1 <= edge.x1 + 2 and edge.y0 - 2 <= box.y0 <= box.y1 <= edge.y1 + 2
         ):
-            found.append(f"text {text.get_text()!r} leaves the figure")
-    return found
+            result.append(f"text {text.get_text()!r} leaves the figure")
+    return result
 
 
 def _texts(axes: Axes) -> list[Text]:
@@ -45,7 +45,7 @@ def _texts(axes: Axes) -> list[Text]:
 
 
 def _of_axes(axes: Axes, name: str) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     (left, right), (bottom, top) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
     for line in axes.lines:
         if line.get_transform() != axes.transData:
@@ -54,12 +54,12 @@ def _of_axes(axes: Axes, name: str) -> list[str]:
         xy = xy[np.isfinite(xy).all(axis=1)]
         outside = (xy[:, 0] < left) | (xy[:, 0] > right) | (xy[:, 1] < bottom) | (xy[:, 1] > top)
         if outside.any():
-            found.append(
+            result.append(
                 f"{name} {axes.get_title()!r}: {int(outside.sum())} points of {line.get_label()!r} are outside"
             )
     for axis in (axes.xaxis, axes.yaxis):
-        found += [f"{name} {axes.get_title()!r}: {fault}" for fault in _overlaps(_labels(axis), "tick labels")]
-    return found
+        result += [f"{name} {axes.get_title()!r}: {fault}" for fault in _overlaps(_labels(axis), "tick labels")]
+    return result
 
 
 def _labels(axis: Axis) -> list[Text]:

@@ -27,9 +27,9 @@ VALUES = BiasedDictionary(constraint=Free(), bias="zero", start="uniform")
 
 
 def measured(model: AmortisedModel, sigma: float | None = None, seed: int = 0, theta: float = 0.0) -> Activity:
-    found = activity(model, digits().test, sigma, seed, theta)
-    assert found is not None
-    return found
+    actual = activity(model, digits().test, sigma, seed, theta)
+    assert actual is not None
+    return actual
 
 
 @pytest.fixture
@@ -43,19 +43,19 @@ def codes(rng: torch.Generator) -> Tensor:
 def test_use_is_that_of_the_definitions(codes: Tensor) -> None:
     use = UnitUse(8, 0.1, codes.device)
     use.update(codes)
-    found = use.result()
+    actual = use.result()
     active = (codes > 0.1).double()
     share = active.sum(dim=0) / active.sum()
     share = share[share > 0]
-    assert found.active == pytest.approx(float(active.mean()))
-    assert (found.dead, found.dead_share) == (1, 1 / 8)
-    assert found.entropy == pytest.approx(float(-(share * share.log()).sum()) / math.log(8))
+    assert actual.active == pytest.approx(float(active.mean()))
+    assert (actual.dead, actual.dead_share) == (1, 1 / 8)
+    assert actual.entropy == pytest.approx(float(-(share * share.log()).sum()) / math.log(8))
     heard = codes[codes.any(dim=1)]
-    assert found.hoyer == pytest.approx(float(hoyer(heard).mean()))
-    assert found.population == pytest.approx(float(treves_rolls(heard).mean()))
+    assert actual.hoyer == pytest.approx(float(hoyer(heard).mean()))
+    assert actual.population == pytest.approx(float(treves_rolls(heard).mean()))
     known = CodeUse(8)
     known.update(codes)
-    assert found.lifetime == pytest.approx(float(known.result().lifetime_sparsity.nanmean()))
+    assert actual.lifetime == pytest.approx(float(known.result().lifetime_sparsity.nanmean()))
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
@@ -74,33 +74,33 @@ def test_entropy_of_equal_units_is_1_and_of_silence_unknown() -> None:
     assert use.result().entropy == pytest.approx(1.0)
     silent = UnitUse(4, 0.0, torch.device("cpu"))
     silent.update(torch.zeros(3, 4))
-    found = silent.result()
-    assert (found.active, found.dead, found.dead_share) == (0.0, 4, 1.0)
-    assert (found.hoyer, found.population, found.lifetime, found.entropy) == (None, None, None, None)
+    actual = silent.result()
+    assert (actual.active, actual.dead, actual.dead_share) == (0.0, 4, 1.0)
+    assert (actual.hoyer, actual.population, actual.lifetime, actual.entropy) == (None, None, None, None)
 
 
 def test_numbers_are_those_of_the_weights_and_of_drawn_noise() -> None:
     model = trained_network()
-    found = measured(model, sigma=0.5)
+    actual = measured(model, sigma=0.5)
     keys, bias = (model.encoder.get_parameter(name).detach().double() for name in ("weight", "bias"))
     x = digits().test.x.flatten(1).double()
     norms, drive = keys.norm(dim=1), x @ keys.T
     pre = drive + bias
-    assert found.norm_mean == pytest.approx(float(norms.mean()))
-    assert found.norm_cv == pytest.approx(float(norms.std(correction=0) / norms.mean()))
-    assert found.bias_mean == pytest.approx(float(bias.mean()))
-    assert found.negative_bias == pytest.approx(float((bias < 0).double().mean()))
-    assert found.margin == pytest.approx(float((pre.abs() / (0.5 * norms)).mean()), rel=1e-5)
-    assert found.active_clean == pytest.approx(float((pre > 0).double().mean()), abs=1e-4)
-    assert found.flips_bias_up == pytest.approx(float(((pre > 0) & (drive <= 0)).double().mean()), abs=1e-4)
-    assert found.flips_bias_down == pytest.approx(float(((pre <= 0) & (drive > 0)).double().mean()), abs=1e-4)
+    assert actual.norm_mean == pytest.approx(float(norms.mean()))
+    assert actual.norm_cv == pytest.approx(float(norms.std(correction=0) / norms.mean()))
+    assert actual.bias_mean == pytest.approx(float(bias.mean()))
+    assert actual.negative_bias == pytest.approx(float((bias < 0).double().mean()))
+    assert actual.margin == pytest.approx(float((pre.abs() / (0.5 * norms)).mean()), rel=1e-5)
+    assert actual.active_clean == pytest.approx(float((pre > 0).double().mean()), abs=1e-4)
+    assert actual.flips_bias_up == pytest.approx(float(((pre > 0) & (drive <= 0)).double().mean()), abs=1e-4)
+    assert actual.flips_bias_down == pytest.approx(float(((pre <= 0) & (drive > 0)).double().mean()), abs=1e-4)
     # a pre-activation changes sign with probability Phi(-|u|)
     flips = torch.special.ndtr(-pre.abs() / (0.5 * norms))
-    assert found.flips_noise == pytest.approx(float(flips.mean()), rel=0.03)
+    assert actual.flips_noise == pytest.approx(float(flips.mean()), rel=0.03)
     values = model.decoder.get_parameter("atoms").detach().double()
-    assert found.key_value_cosine == pytest.approx(float(torch.cosine_similarity(keys, values, dim=1).mean()))
-    assert found.terms is not None
-    assert (found.terms.n, found.terms.sigma) == (181, 0.5)
+    assert actual.key_value_cosine == pytest.approx(float(torch.cosine_similarity(keys, values, dim=1).mean()))
+    assert actual.terms is not None
+    assert (actual.terms.n, actual.terms.sigma) == (181, 0.5)
 
 
 def test_noise_is_that_of_training_at_its_end() -> None:
@@ -115,11 +115,11 @@ def test_noise_is_that_of_training_at_its_end() -> None:
 
 
 def test_without_noise_on_is_off() -> None:
-    found = measured(trained_network(), sigma=0.0)
+    actual = measured(trained_network(), sigma=0.0)
     for name in ("active", "dead", "hoyer", "population", "lifetime", "entropy"):
-        assert getattr(found, f"{name}_noisy") == getattr(found, f"{name}_clean")
-    assert (found.margin, found.terms) == (None, None)
-    assert (found.flips_noise, found.nearest_target_noisy) == (0.0, 1.0)
+        assert getattr(actual, f"{name}_noisy") == getattr(actual, f"{name}_clean")
+    assert (actual.margin, actual.terms) == (None, None)
+    assert (actual.flips_noise, actual.nearest_target_noisy) == (0.0, 1.0)
 
 
 def test_more_noise_flips_more_and_leads_further_astray() -> None:
@@ -135,11 +135,11 @@ def test_more_noise_flips_more_and_leads_further_astray() -> None:
 
 def test_what_does_not_apply_is_left_out() -> None:
     labels = noisy_network(0, task=Classify(n_classes=10))
-    found = measured(labels)
-    assert found.key_value_cosine is None
-    assert found.nearest_target_recon is None
-    assert found.terms is None
-    assert found.margin is not None
+    actual = measured(labels)
+    assert actual.key_value_cosine is None
+    assert actual.nearest_target_recon is None
+    assert actual.terms is None
+    assert actual.margin is not None
     cosine = measured(
         noisy_network(0, encoder=Affine(centred=False, start="uniform", bias=False, cosine=True), decoder=VALUES)
     )

@@ -14,7 +14,7 @@ from toys import toy
 from sparsecode.cli import main
 from sparsecode.data import Augmented, Digits
 from sparsecode.data.batches import batches
-from sparsecode.evaluate import How, UnderAttack
+from sparsecode.evaluate import MeasureSettings, UnderAttack
 from sparsecode.losses import Classify, Reconstruct
 from sparsecode.models import Amortised, Iterative
 from sparsecode.models.amortised import AmortisedModel
@@ -55,9 +55,9 @@ def model(task: Classify | Reconstruct, corruption: PGD | None = None) -> Amorti
 @pytest.mark.parametrize("norm", ["inf", "2"])
 def test_the_worst_change_of_a_linear_error_is_known(norm: Any) -> None:
     w, x = torch.randn(6, generator=rng(1)), torch.randn(20, 6, generator=rng(2))
-    found = PGD(norm=norm, random_start=False).attack(x, lambda x: x @ w, 0.3, FREE, rng()) - x
+    result = PGD(norm=norm, random_start=False).attack(x, lambda x: x @ w, 0.3, FREE, rng()) - x
     worst = w.sign() if norm == "inf" else w / torch.linalg.vector_norm(w)
-    torch.testing.assert_close(found, (0.3 * worst).expand(20, 6))
+    torch.testing.assert_close(result, (0.3 * worst).expand(20, 6))
 
 
 def test_one_step_of_its_size_is_the_fast_gradient_sign_method() -> None:
@@ -152,10 +152,10 @@ def test_adversarial_training_resists_what_misleads_other_training() -> None:
             adam.zero_grad()
             net.loss(batch, step, Stream(0, step)).total.backward()
             adam.step()
-        found = UnderAttack(attack).measure(net.eval(), DIGITS.test, How(), 0)["model"]
-        assert found.clean_accuracy is not None
-        assert found.attacked_accuracy is not None
-        shares.append((found.clean_accuracy, found.attacked_accuracy))
+        result = UnderAttack(attack).measure(net.eval(), DIGITS.test, MeasureSettings(), 0)["model"]
+        assert result.clean_accuracy is not None
+        assert result.attacked_accuracy is not None
+        shares.append((result.clean_accuracy, result.attacked_accuracy))
     (plain, misled), (_, resisting) = shares
     assert misled < plain - 0.2
     assert resisting > misled + 0.1
@@ -163,10 +163,10 @@ def test_adversarial_training_resists_what_misleads_other_training() -> None:
 
 def test_errors_under_attack_of_autoencoders_have_no_accuracy_and_need_labels_for_classifiers() -> None:
     split = DIGITS.test.take(slice(30))
-    found = UnderAttack().measure(model(Reconstruct()).eval(), split, How(), 0)["model"]
-    assert found.attacked_error > found.clean_error
-    assert (found.clean_accuracy, found.n) == (None, 30)
-    assert not UnderAttack().measure(model(Classify(n_classes=10)), split._replace(label=None), How(), 0)
+    result = UnderAttack().measure(model(Reconstruct()).eval(), split, MeasureSettings(), 0)["model"]
+    assert result.attacked_error > result.clean_error
+    assert (result.clean_accuracy, result.n) == (None, 30)
+    assert not UnderAttack().measure(model(Classify(n_classes=10)), split._replace(label=None), MeasureSettings(), 0)
 
 
 @pytest.mark.slow

@@ -79,10 +79,10 @@ def test_parameters_of_penalties_follow_the_units(penalty: Any, a: int, b: int) 
     x, atoms = np.ldexp(X.astype(np.float32), a), np.ldexp(D.astype(np.float32), b)
     alpha = float(np.ldexp(ALPHA, a + b))
     inner = penalty.rescaled(b - a)  # the same problem, written in the units of z
-    found = sparse_encode(x, atoms, alpha, penalty=inner, tol=1e-5, return_solution=True)
+    result = sparse_encode(x, atoms, alpha, penalty=inner, tol=1e-5, return_solution=True)
     expected = sparse_encode(X, D, ALPHA, penalty=penalty, tol=1e-9)
-    assert found.converged.all()
-    np.testing.assert_allclose(np.ldexp(found.z, b - a), expected, atol=0.02)
+    assert result.converged.all()
+    np.testing.assert_allclose(np.ldexp(result.z, b - a), expected, atol=0.02)
     np.testing.assert_allclose(
         sparse_encode(x.astype(float), atoms.astype(float), alpha, penalty=inner, tol=1e-9),
         np.ldexp(expected, a - b),
@@ -113,11 +113,11 @@ def test_gaps_are_bounds_for_rows_of_any_sizes(sizes: list[int], b: int, weight:
         return  # refused below
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = sparse_encode(x, atoms, 2.0**weight, solver=solver, max_steps=50, return_solution=True)
-    finite = np.isfinite(found.gap)
-    assert (found.converged == (found.gap <= 1e-4)).all()
-    true = true_gaps(x[finite], atoms, 2.0**weight, found.z[finite])
-    assert (true <= found.gap[finite] + 3e-5 * (1 + true)).all()
+        result = sparse_encode(x, atoms, 2.0**weight, solver=solver, max_steps=50, return_solution=True)
+    finite = np.isfinite(result.gap)
+    assert (result.converged == (result.gap <= 1e-4)).all()
+    true = true_gaps(x[finite], atoms, 2.0**weight, result.z[finite])
+    assert (true <= result.gap[finite] + 3e-5 * (1 + true)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -136,8 +136,8 @@ def test_a_small_atom_among_others_is_solved_for_or_refused(dtype: Any, shrunk: 
             sparse_encode(x, atoms, alpha)
     else:
         with pytest.warns(ConvergenceWarning):
-            found = sparse_encode(x, atoms, alpha, tol=1e-12, max_steps=20, return_solution=True)
-        assert (true_gaps(x, atoms, alpha, found.z) <= found.gap * 1.01 + 1e-5).all()
+            result = sparse_encode(x, atoms, alpha, tol=1e-12, max_steps=20, return_solution=True)
+        assert (true_gaps(x, atoms, alpha, result.z) <= result.gap * 1.01 + 1e-5).all()
 
 
 @pytest.mark.parametrize("solver", [None, FISTA(), ISTA()])
@@ -145,10 +145,10 @@ def test_a_small_atom_among_others_is_solved_for_or_refused(dtype: Any, shrunk: 
 @pytest.mark.parametrize("alpha", [1e30, 1e39, 1e300])
 def test_a_weight_beyond_the_range_leaves_zeros(alpha: float, penalty: Proximal, solver: Solver | None) -> None:
     for dtype in (np.float32, np.float16, np.float64):
-        found = sparse_encode(X.astype(dtype), D, alpha, penalty=penalty, solver=solver, return_solution=True)
-        assert (found.z == 0).all()
-        assert found.converged.all()
-        np.testing.assert_allclose(found.objective, np.square(X).sum(axis=1) / 2, rtol=0.01)
+        result = sparse_encode(X.astype(dtype), D, alpha, penalty=penalty, solver=solver, return_solution=True)
+        assert (result.z == 0).all()
+        assert result.converged.all()
+        np.testing.assert_allclose(result.objective, np.square(X).sum(axis=1) / 2, rtol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_a_step_in_units_of_the_problem_is_refused_where_units_change(step: Solv
 def test_starts_follow_the_units(solver: Solver | None) -> None:
     codes = encoded(np.float64, 0, 0, tol=1e-10).z
     unit = 2.0**-530
-    found = sparse_encode(X * unit, D, ALPHA * unit, z0=codes * unit, tol=1e-8, solver=solver, return_solution=True)
-    assert (found.steps == 0).all()
+    result = sparse_encode(X * unit, D, ALPHA * unit, z0=codes * unit, tol=1e-8, solver=solver, return_solution=True)
+    assert (result.steps == 0).all()
     far = sparse_encode(X * unit, D, ALPHA * unit, z0=np.full((12, 10), 1e200), tol=1e-8, solver=solver)
     np.testing.assert_allclose(far / unit, codes, atol=1e-3)
 
@@ -200,9 +200,9 @@ def test_half_precision_that_cannot_hold_the_codes_is_not_converged(
         with pytest.warns(
             ConvergenceWarning, match=f"^12 of 12 codes are beyond the range of {name}; pass x as float32$"
         ):
-            found = sparse_encode(x, atoms, ALPHA * sample * atom, return_solution=True)
-        assert not found.converged.any()
-        assert found.gap.isposinf().all()
+            result = sparse_encode(x, atoms, ALPHA * sample * atom, return_solution=True)
+        assert not result.converged.any()
+        assert result.gap.isposinf().all()
         with pytest.warns(ConvergenceWarning, match=f"^12 of 12 codes are beyond the range of {name}"):
             omp_encode(x, atoms, 2)
 
@@ -227,8 +227,8 @@ def test_subnormal_samples_have_codes() -> None:
     unit = float(np.finfo(np.float32).smallest_subnormal)
     with pytest.warns(ConvergenceWarning, match="12 of 12 codes are beyond the range of float32; .* pass x as float64"):
         sparse_encode(single, D, 700 * unit)  # subnormal themselves
-    found = sparse_encode(single, D * 1e-30, 700e-30 * unit, tol=1e-5)
-    np.testing.assert_allclose(found / np.float32(unit / 1e-30), expected, atol=3)
+    result = sparse_encode(single, D * 1e-30, 700e-30 * unit, tol=1e-5)
+    np.testing.assert_allclose(result / np.float32(unit / 1e-30), expected, atol=3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -252,8 +252,8 @@ def test_an_energy_whose_squares_underflow_certifies_nothing_but_zeros() -> None
         energy = QuadraticEnergy(x, atoms, L1(), alpha)
         assert (energy.gap(torch.zeros(12, 10)) == (0 if right else torch.inf)).all()
         for solver in (CoordinateDescent(), FISTA()):
-            found = solve(energy, solver, torch.zeros(12, 10), max_steps=5, tol=1e-4)
-            assert (found.converged == right).all()
+            result = solve(energy, solver, torch.zeros(12, 10), max_steps=5, tol=1e-4)
+            assert (result.converged == right).all()
 
 
 def test_a_weight_below_rounding_certifies_nothing_that_is_not_so() -> None:
@@ -265,11 +265,11 @@ def test_a_weight_below_rounding_certifies_nothing_that_is_not_so() -> None:
     with pytest.warns(
         ConvergenceWarning, match="rounding allows no less beside so small an alpha; .* pass x as float64$"
     ):
-        found = sparse_encode(x, atoms, 1e-7, penalty=penalty, max_steps=60, return_solution=True)
-    true = QuadraticEnergy(x.double(), atoms.double(), penalty, 1e-7).gap(found.z.double())
-    assert torch.equal(found.z, plain.z)
-    assert (true > 1000 * energy.gap(found.z)).any()
-    assert (true <= found.gap.double() * 1.001).all()
+        result = sparse_encode(x, atoms, 1e-7, penalty=penalty, max_steps=60, return_solution=True)
+    true = QuadraticEnergy(x.double(), atoms.double(), penalty, 1e-7).gap(result.z.double())
+    assert torch.equal(result.z, plain.z)
+    assert (true > 1000 * energy.gap(result.z)).any()
+    assert (true <= result.gap.double() * 1.001).all()
     with pytest.warns(
         ConvergenceWarning, match="rounding allows no less beside so small an alpha; raise alpha or tol$"
     ):

@@ -48,10 +48,10 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
     ids=["f8", "f4", "f2", "big-endian", "fortran", "integers", "booleans"],
 )
 def test_real_numbers_become_float32(array: Array, write: Callable[[bytes], Path]) -> None:
-    found = read_array(write(npy(array)))
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, array.astype(np.float32))
+    result = read_array(write(npy(array)))
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_array_equal(result, array.astype(np.float32))
 
 
 @pytest.mark.parametrize("compressed", [False, True])

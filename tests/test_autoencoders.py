@@ -94,10 +94,10 @@ def test_training_with_a_target_starts_from_sparse_codes(activation: Any, penalt
         return model
 
     plain = started(None)
-    found = float((started(TargetL0(l0=4)).encode(images()) != 0).sum(dim=1).double().mean())
+    actual = float((started(TargetL0(l0=4)).encode(images()) != 0).sum(dim=1).double().mean())
     dense = float((plain.encode(images()) != 0).sum(dim=1).double().mean())
     assert dense > 20
-    assert found == pytest.approx(dense if l0 is None else l0, abs=0.1)
+    assert actual == pytest.approx(dense if l0 is None else l0, abs=0.1)
     same = started(TargetL0(l0=90)).state_dict()
     assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
 
@@ -210,16 +210,16 @@ def test_restoring_reports_what_was_covered_and_what_was_not() -> None:
     model = Amortised(n_code=12, activation=ReLU(), corruption=Half(side="left", fill=0.0)).build((8, 8), 0)
     split = Digits().load().test
     model.initialise_(split.x)
-    found = restore(model, split, 1.0)
-    assert found is not None
+    actual = restore(model, split, 1.0)
+    assert actual is not None
     covered = split.x.clone()
     covered[:, :, :4] = 0.0
     y = model.reconstruct(covered).detach()
     square = (split.x - y).double().square()
-    assert found.hidden_mse == pytest.approx(float(square[:, :, :4].mean()), rel=1e-5)
-    assert found.visible_mse == pytest.approx(float(square[:, :, 4:].mean()), rel=1e-5)
-    assert found.mse == pytest.approx(float(square.mean()), rel=1e-5)
-    assert found.corrupted_mse == pytest.approx(float(split.x[:, :, :4].double().square().mean()) / 2, rel=1e-5)
+    assert actual.hidden_mse == pytest.approx(float(square[:, :, :4].mean()), rel=1e-5)
+    assert actual.visible_mse == pytest.approx(float(square[:, :, 4:].mean()), rel=1e-5)
+    assert actual.mse == pytest.approx(float(square.mean()), rel=1e-5)
+    assert actual.corrupted_mse == pytest.approx(float(split.x[:, :, :4].double().square().mean()) / 2, rel=1e-5)
     assert restore(Amortised(n_code=12, activation=ReLU()).build((8, 8), 0), split, 1.0) is None
 
 
@@ -330,13 +330,13 @@ def test_a_run_says_how_far_calibration_moved_its_thresholds(
     folder = run(jumprelu_run(tmp_path, 10), tmp_path / "run", accelerator="cpu", figures=False).folder
     evaluation = folder.evaluation()
     assert evaluation is not None
-    found = evaluation.calibration
-    assert found is not None
-    assert (found.wanted, found.l0_after) == (3, pytest.approx(3, abs=0.01))
-    assert found.l0_before > 2 * found.wanted
-    assert found.trained is not None
-    assert found.trained > 2 * found.wanted
-    assert found.explained_variance_before != found.explained_variance_after
+    actual = evaluation.calibration
+    assert actual is not None
+    assert (actual.wanted, actual.l0_after) == (3, pytest.approx(3, abs=0.01))
+    assert actual.l0_before > 2 * actual.wanted
+    assert actual.trained is not None
+    assert actual.trained > 2 * actual.wanted
+    assert actual.explained_variance_before != actual.explained_variance_after
     assert "L0 before calibration was +" in evaluation.warnings[0]
     assert "train longer" in evaluation.warnings[0]
     assert main(["eval", str(folder.path)]) == 0

@@ -461,8 +461,8 @@ def test_arrays_of_a_wrong_kind_are_named(
 @pytest.mark.parametrize("change", [np.asfortranarray, lambda x: x.astype(">f4"), lambda x: x[::-1][::-1]])
 @pytest.mark.parametrize("function", [sparse_encode, omp_encode], ids=["sparse_encode", "omp_encode"])
 def test_the_layout_of_arrays_does_not_matter(function: Any, change: Callable[[Array], Array]) -> None:
-    found = function(change(ROWS), change(D), 1)
-    np.testing.assert_allclose(found, function(ROWS, D, 1), atol=1e-4)
+    actual = function(change(ROWS), change(D), 1)
+    np.testing.assert_allclose(actual, function(ROWS, D, 1), atol=1e-4)
 
 
 def test_groups_that_do_not_divide_the_atoms_are_named() -> None:

@@ -43,19 +43,19 @@ def test_a_run_is_analysed_and_drawn(trained: Path, tmp_path: Path, capsys: Capt
         assert (out / f"{picture}.png").read_bytes().startswith(PNG)
     assert not (out / "matched.png").exists()
     report = from_json(report_file.read_bytes(), AnalysisReport)
-    (found,) = report.analyses
+    (actual,) = report.analyses
     stored = RunFolder(trained).evaluation()
     assert stored is not None
-    assert found.scores == stored.scores
-    assert found.samples == 100
+    assert actual.scores == stored.scores
+    assert actual.samples == 100
     assert report.stability == ()
-    for coder, gap in found.gaps.items():
+    for coder, gap in actual.gaps.items():
         assert gap.n == 100
         assert gap.gap == pytest.approx(gap.amplitude_gap + gap.support_gap)
-        assert found.references[coder][OWN].l0 == pytest.approx(gap.l0)
-        assert found.references[coder]["PCA"].l0 == pytest.approx(gap.l0, abs=0.01)
+        assert actual.references[coder][OWN].l0 == pytest.approx(gap.l0)
+        assert actual.references[coder]["PCA"].l0 == pytest.approx(gap.l0, abs=0.01)
         assert f"{gap.gap:.4f}" in text
-        assert np.mean(found.density[coder]) == pytest.approx(found.scores[coder].active_fraction)
+        assert np.mean(actual.density[coder]) == pytest.approx(actual.scores[coder].active_fraction)
     # a second time only by force, and with the same numbers
     assert main(command) == 3
     assert main([*command, "--force"]) == 0
@@ -112,10 +112,10 @@ def test_the_truth_of_synthetic_data_is_used() -> None:
     with torch.no_grad():
         model.decoder.get_parameter("atoms").copy_(source.atoms().flip(0))
     done = analyse(model, source.load(), source=source, theta=0.05)
-    found = done.report.recovery["encode"]
-    assert found.mcc == pytest.approx(1, abs=1e-6)
-    assert found.found == 1
-    assert found.f1 > 0.8
+    actual = done.report.recovery["encode"]
+    assert actual.mcc == pytest.approx(1, abs=1e-6)
+    assert actual.found == 1
+    assert actual.f1 > 0.8
     assert done.matched is not None
     use = CodeUse(20, 0.05)
     use.update(model.encode(source.load().test.x))

@@ -74,13 +74,13 @@ def test_latents_of_runs_are_those_of_the_functions(runs: tuple[Path, Path], tmp
     split = Digits().load().test
     some = split.take(torch.linspace(0, split.n - 1, 50).long())
     for path, kinds in zip(runs, (["exact"], ["hard", "relaxed"]), strict=True):
-        found, model = report.latents[path.name], model_of(path)
-        assert list(found.bounds) == kinds
-        assert found.bounds == bounds(model, split)
-        assert found.importance == importance_bound(model, some, 3)
-        assert (found.use.n_code, found.disentanglement) == (3, None)
-        assert f"{found.bounds[kinds[0]].elbo:.2f}" in text
-        assert f"{found.importance.bound:.2f}" in text
+        result, model = report.latents[path.name], model_of(path)
+        assert list(result.bounds) == kinds
+        assert result.bounds == bounds(model, split)
+        assert result.importance == importance_bound(model, some, 3)
+        assert (result.use.n_code, result.disentanglement) == (3, None)
+        assert f"{result.bounds[kinds[0]].elbo:.2f}" in text
+        assert f"{result.importance.bound:.2f}" in text
     assert "disentanglement" not in text
     assert main(command) == 3
     assert "latents.json: exists already" in capsys.readouterr().err
@@ -89,14 +89,14 @@ def test_latents_of_runs_are_those_of_the_functions(runs: tuple[Path, Path], tmp
 def test_all_columns_fit_into_a_terminal(runs: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "latents.json"
     assert main(["latents", str(runs[1]), "--draws", "2", "--samples", "20", "--json", str(file)]) == 0
-    (found,) = from_json(file.read_bytes(), LatentsReport).latents.values()
+    (result,) = from_json(file.read_bytes(), LatentsReport).latents.values()
     replace = msgspec.structs.replace
     use = replace(
-        found.use, n_code=200, active=12.34, expected=12.34, always_on=12, dead=188, active_units=112,
+        result.use, n_code=200, active=12.34, expected=12.34, always_on=12, dead=188, active_units=112,
         selection=(0.01,) * 200, hoyer=0.9, psnr=16.18, ssim=0.6, hard_gap=22.3,
     )  # fmt: skip
     capsys.readouterr()
-    Console(width=80).print(_use({"mnist-vsc-1": replace(found, use=use)}))
+    Console(width=80).print(_use({"mnist-vsc-1": replace(result, use=use)}))
     text = capsys.readouterr().out
     assert "SSIM    gap" in text
     assert " 0.600  22.30" in text
@@ -125,13 +125,13 @@ def test_latents_refuse_other_models(trained: Path, runs: tuple[Path, Path], cap
 def test_codes_with_gates_are_probed_three_ways(runs: tuple[Path, Path]) -> None:
     vae, vsc = map(model_of, runs)
     assert list(representations(vae)) == ["encode"]
-    found, x = representations(vsc), Digits().load().test.x
+    result, x = representations(vsc), Digits().load().test.x
     q = vsc.posterior(x)
-    assert list(found) == ["mu", "encode", "mean"]
+    assert list(result) == ["mu", "encode", "mean"]
     assert q.gamma is not None
-    torch.testing.assert_close(found["mu"](x), q.mu)
-    torch.testing.assert_close(found["mean"](x), q.gamma * q.mu)
-    torch.testing.assert_close(found["encode"](x), q.mu * (q.gamma > 0.5))
+    torch.testing.assert_close(result["mu"](x), q.mu)
+    torch.testing.assert_close(result["mean"](x), q.gamma * q.mu)
+    torch.testing.assert_close(result["encode"](x), q.mu * (q.gamma > 0.5))
 
 
 def test_a_sweep_is_probed_along_its_axis(swept: Path, tmp_path: Path, capsys: Capture) -> None:

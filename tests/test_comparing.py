@@ -144,9 +144,9 @@ def test_runs_of_two_codes_draw_their_plane(runs: list[Path]) -> None:
 
 
 def stored(page: str) -> dict[str, object]:
-    found = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
+    result = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
+    assert result is not None
+    return json.loads(result[1])
 
 
 def test_a_page_of_half_the_bits_is_about_half_as_large() -> None:

@@ -56,9 +56,9 @@ def test_uneven_groups_of_classes_are_refused() -> None:
 
 def test_forgetting_is_the_fall_from_the_highest_accuracy() -> None:
     after = [[0.8, 1.0, 0.0, 0.0], [0.4, 0.6, 0.9, 0.7]]
-    found = forgetting(after, ((0, 1), (2, 3)))
-    assert found.matrix == (pytest.approx((0.9, 0.0)), pytest.approx((0.5, 0.8)))
-    assert (found.accuracy, found.forgetting) == (pytest.approx(0.65), pytest.approx(0.4))
+    result = forgetting(after, ((0, 1), (2, 3)))
+    assert result.matrix == (pytest.approx((0.9, 0.0)), pytest.approx((0.5, 0.8)))
+    assert (result.accuracy, result.forgetting) == (pytest.approx(0.65), pytest.approx(0.4))
 
 
 def test_weights_of_a_pretrained_run_are_taken_over_and_forgetting_is_told(

@@ -53,16 +53,16 @@ def test_codes_and_their_gap_are_those_of_the_matrix(
     start = torch.zeros(4, len(D), dtype=torch.float64)
     mine = DecoderEnergy(x, module, penalty, 0.4)  # pyright: ignore[reportArgumentType]
     dense = QuadraticEnergy(x, D, penalty, 0.4)
-    found = solve(mine, None, start, max_steps=5000, tol=1e-6)
-    assert bool(found.converged.all())
-    torch.testing.assert_close(found.gap, dense.gap(found.z), rtol=1e-6, atol=1e-12)
+    result = solve(mine, None, start, max_steps=5000, tol=1e-6)
+    assert bool(result.converged.all())
+    torch.testing.assert_close(result.gap, dense.gap(result.z), rtol=1e-6, atol=1e-12)
     best = solve(dense, FISTA(restart=True), start, max_steps=20_000, tol=1e-11)
-    excess = (found.objective - best.objective) / dense.scale
+    excess = (result.objective - best.objective) / dense.scale
     assert float(excess.max()) <= 1e-6
     # pulled to a target, as in training with an encoder
     target = torch.rand(4, len(D), dtype=torch.float64)
     pulled = [e.pulled_to(target, 0.7) for e in (mine, dense)]
-    torch.testing.assert_close(pulled[0].gap(found.z), pulled[1].gap(found.z), rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(pulled[0].gap(result.z), pulled[1].gap(result.z), rtol=1e-6, atol=1e-12)
 
 
 def test_a_float32_gap_is_the_true_one() -> None:
@@ -70,9 +70,9 @@ def test_a_float32_gap_is_the_true_one() -> None:
     x = torch.randn(4, D.shape[1], generator=torch.Generator().manual_seed(1))
     narrow = module.float()
     D = narrow.mean(torch.eye(len(D))).detach().double()  # pyright: ignore
-    found = solve(DecoderEnergy(x, narrow, L1(), 0.05), None, torch.zeros(4, len(D)), max_steps=5000, tol=1e-5)  # pyright: ignore
-    truth = QuadraticEnergy(x.double(), D, L1(), 0.05).gap(found.z.double())
-    torch.testing.assert_close(found.gap.double(), truth, rtol=1e-4, atol=0)
+    result = solve(DecoderEnergy(x, narrow, L1(), 0.05), None, torch.zeros(4, len(D)), max_steps=5000, tol=1e-5)  # pyright: ignore
+    truth = QuadraticEnergy(x.double(), D, L1(), 0.05).gap(result.z.double())
+    torch.testing.assert_close(result.gap.double(), truth, rtol=1e-4, atol=0)
     assert bool((truth <= 1.0001e-5).all())
 
 

@@ -85,8 +85,8 @@ def test_it_is_the_average_of_patches_written_out(photo: Array, atoms: Array) ->
                 z = np.asarray(orthogonal_mp(unit.T.astype(np.float64), rest.astype(np.float64), tol=left_over))
             total[place] += (z @ unit + patch.mean()).reshape(6, 6)
             weight[place] += 1
-    found = denoise_image(image, 3 * atoms, sigma, stride=4, blend=blend)
-    np.testing.assert_allclose(found, total / weight, atol=2e-4)
+    result = denoise_image(image, 3 * atoms, sigma, stride=4, blend=blend)
+    np.testing.assert_allclose(result, total / weight, atol=2e-4)
 
 
 def test_units_do_not_matter(photo: Array, atoms: Array) -> None:

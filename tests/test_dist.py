@@ -33,6 +33,7 @@ EXTRAS = {
     "swanlab": "swanlab",
     "mlflow": "mlflow",
     "timm": "timm",
+    "parquet": "pyarrow.parquet",
 }
 
 
@@ -155,8 +156,8 @@ def test_extras_are_enough_for_what_they_are_for(
 ) -> None:
     place = Environment(tmp_path, clean.packages)
     module = EXTRAS[extra]
-    found = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is not None)"
-    place.call(place.python, "-c", found, module.partition(".")[0] if module[:5] != "torch" else extra)
+    result = "import importlib.util as u, sys; sys.exit(u.find_spec(sys.argv[1]) is not None)"
+    place.call(place.python, "-c", result, module.partition(".")[0] if module[:5] != "torch" else extra)
     place.pip("install", "--quiet", f"{files[0]}[{extra}]")
     place.call(place.python, "-c", f"import {module}, sparsecode")
     place.pip("check")

@@ -65,8 +65,8 @@ def net() -> Net:
 
 def test_activations_are_those_of_the_submodule(net: Net, rng: torch.Generator) -> None:
     batches = [torch.randn(5, 3, generator=rng), torch.randn(2, 7, 3, generator=rng)]
-    found = list(extract(net, "first", batches))
-    assert all(torch.equal(a, net.first(x)) and not a.requires_grad for a, x in zip(found, batches, strict=True))
+    result = list(extract(net, "first", batches))
+    assert all(torch.equal(a, net.first(x)) and not a.requires_grad for a, x in zip(result, batches, strict=True))
 
 
 def test_batches_are_tensors_tuples_or_named_arguments(net: Net, rng: torch.Generator) -> None:
@@ -81,8 +81,8 @@ def test_what_comes_after_the_hook_point_is_not_computed(net: Net) -> None:
 
 def test_several_hook_points_are_of_one_forward_pass(net: Net, rng: torch.Generator) -> None:
     batches = [torch.randn(5, 3, generator=rng), torch.randn(2, 3, generator=rng)]
-    found = list(extract(net, ("pair", "first"), batches))
-    for outputs, x in zip(found, batches, strict=True):
+    result = list(extract(net, ("pair", "first"), batches))
+    for outputs, x in zip(result, batches, strict=True):
         assert list(outputs) == ["pair", "first"]
         assert torch.equal(outputs["first"], net.first(x))
         assert torch.equal(outputs["pair"], outputs["first"])  # no dropout in evaluation mode
@@ -95,9 +95,9 @@ def test_several_hook_points_are_of_one_forward_pass(net: Net, rng: torch.Genera
 
 def test_what_is_kept_does_not_change_in_place() -> None:
     module = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
-    (found,) = extract(module, ("0", "1"), [torch.tensor([[-1.0, 2.0]])])
-    assert found["0"].tolist() == [[-1, 2]]
-    assert found["1"].tolist() == [[0, 2]]
+    (result,) = extract(module, ("0", "1"), [torch.tensor([[-1.0, 2.0]])])
+    assert result["0"].tolist() == [[-1, 2]]
+    assert result["1"].tolist() == [[0, 2]]
 
 
 def test_the_module_is_left_as_it_was(net: Net) -> None:
@@ -202,8 +202,8 @@ def expected_rows(model: Path, ids: list[int], special: bool = False) -> Tensor:
     """The layer's rows for one span, by the model's own means."""
     network = transformers.BertModel.from_pretrained(model)
     with torch.no_grad():
-        found = network(torch.tensor([[2, *ids, 3]]), output_hidden_states=True).hidden_states[2][0]
-    return in_order(found if special else found[1:-1])
+        result = network(torch.tensor([[2, *ids, 3]]), output_hidden_states=True).hidden_states[2][0]
+    return in_order(result if special else result[1:-1])
 
 
 def test_a_text_becomes_shards_to_train_on(
@@ -211,12 +211,12 @@ def test_a_text_becomes_shards_to_train_on(
 ) -> None:
     assert main(command(bert, text, tmp_path / "acts")) == 0
     assert "rows of shape (16,) in float32" in capsys.readouterr().out.replace("\n", " ")
-    found, ids = rows_of(tmp_path / "acts"), ids_of(text)
-    assert sum(map(len, found.values())) == 1000  # no padding, no special tokens
-    assert sorted(found) == list(range(100))  # spans of ten
+    result, ids = rows_of(tmp_path / "acts"), ids_of(text)
+    assert sum(map(len, result.values())) == 1000  # no padding, no special tokens
+    assert sorted(result) == list(range(100))  # spans of ten
     for span in (0, 57, 99):
         expected = expected_rows(bert, ids[10 * span : 10 * span + 10])
-        torch.testing.assert_close(found[span], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[span], expected, rtol=1e-4, atol=1e-5)
     provenance = read_index(tmp_path / "acts").provenance
     assert provenance["hook_point"] == "encoder.layer.1"
     assert provenance["text"] == f"text.txt, {text.stat().st_size} bytes"
@@ -233,12 +233,12 @@ def test_documents_stay_whole_and_special_tokens_may_stay(bert: Path, text: Path
     path = tmp_path / "documents.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(json.dumps({"text": d, "more": 1}) for d in documents).encode()))
     assert main(command(bert, path, tmp_path / "acts", "--keep-special")) == 0
-    found = rows_of(tmp_path / "acts")
-    assert sorted(found) == list(range(40))
+    result = rows_of(tmp_path / "acts")
+    assert sorted(result) == list(range(40))
     for number, (start, n) in enumerate(zip(starts[:5], lengths[:5], strict=True)):
         spans = [ids[i : min(i + 10, start + n)] for i in range(start, start + n, 10)]
         expected = in_order(torch.cat([expected_rows(bert, span, special=True) for span in spans]))
-        torch.testing.assert_close(found[number], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[number], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_layers_and_neighbouring_tokens_are_sites(
@@ -307,9 +307,9 @@ def test_interrupted_it_goes_on_to_the_same_shards(
 
 def test_tokenizers_without_special_tokens_fill_the_span(text: Path) -> None:
     batches = list(token_batches(text, tokenizer(special=False), length=12, batch_size=8))
-    assert torch.cat([b.inputs["input_ids"][b.own] for b in batches]).tolist() == ids_of(text)
-    assert [len(b.own) for b in batches] == [8] * 10 + [4]
-    assert batches[-1].own.sum(dim=1).tolist() == [12, 12, 12, 4]
+    assert torch.cat([b.inputs["input_ids"][b.is_text] for b in batches]).tolist() == ids_of(text)
+    assert [len(b.is_text) for b in batches] == [8] * 10 + [4]
+    assert batches[-1].is_text.sum(dim=1).tolist() == [12, 12, 12, 4]
     assert batches[-1].inputs["attention_mask"].sum(dim=1).tolist() == [12, 12, 12, 4]
 
 
@@ -441,9 +441,9 @@ def test_a_perfect_reconstruction_recovers_all_and_zeros_nothing(gpt: Any, token
 def test_the_mean_row_recovers_nothing_from_the_mean(gpt: Any, tokens: list[dict[str, Tensor]]) -> None:
     rows = torch.cat([x.flatten(0, 1) for x in extract(gpt, "transformer.h.0", tokens)])
     mean = rows.mean(dim=0)
-    found = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, lambda x: mean.expand_as(x))
-    assert found.mean == pytest.approx(found.replaced, rel=1e-6)
-    assert abs(found.recovered_from_mean) < 1e-3
+    result = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, lambda x: mean.expand_as(x))
+    assert result.mean == pytest.approx(result.replaced, rel=1e-6)
+    assert abs(result.recovered_from_mean) < 1e-3
 
 
 @pytest.mark.filterwarnings("ignore:recovered is NaN")  # an untrained network may do as well without the layer
@@ -457,11 +457,11 @@ def test_rows_that_are_not_kept_stay_as_they_are(gpt: Any, tokens: list[dict[str
         seen.append(x)
         return x
 
-    found = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, watch, keep=without_first)
+    result = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, watch, keep=without_first)
     assert torch.cat(seen).shape == (30 * 11, 16)
     everything = loss_recovered(gpt, "transformer.h.0", tokens, next_token_loss, watch)
-    assert found.clean == everything.clean
-    assert found.zero != everything.zero
+    assert result.clean == everything.clean
+    assert result.zero != everything.zero
 
 
 def test_no_share_where_the_baseline_is_no_worse_than_the_output_as_it_is() -> None:
@@ -472,17 +472,17 @@ def test_no_share_where_the_baseline_is_no_worse_than_the_output_as_it_is() -> N
         return output.detach().square().sum(dim=1)
 
     with pytest.warns(UserWarning, match=r"recovered(_from_mean)? is NaN: .* choose a hook point") as said:
-        found = loss_recovered(module, "0", batches, size, lambda x: 0.5 * x)
+        result = loss_recovered(module, "0", batches, size, lambda x: 0.5 * x)
     assert "replaced by zeros the loss is 0, and " in str(said[0].message)
-    assert found.zero < found.replaced < found.clean
-    assert math.isnan(found.recovered)
+    assert result.zero < result.replaced < result.clean
+    assert math.isnan(result.recovered)
 
     def towards(output: Tensor, _: Tensor) -> Tensor:
         return (output.detach() - wanted).square().sum(dim=1)
 
     # the clean loss is 0, and zeros are worse: no warning
-    found = loss_recovered(module, "0", batches, towards, lambda x: 0.5 * x)
-    assert found.recovered == pytest.approx(0.75)
+    result = loss_recovered(module, "0", batches, towards, lambda x: 0.5 * x)
+    assert result.recovered == pytest.approx(0.75)
 
 
 def test_batches_and_hook_points_that_give_nothing_are_refused(gpt: Any, tokens: list[dict[str, Tensor]]) -> None:

@@ -198,7 +198,7 @@ def test_a_beginning_of_sequence_token_stands_before_each_span_on_request(
     assert tokens.position[context(tokens, row, 1, 2)].tolist() == [0, 1, 2, 3]
     tokeniser = transformers.AutoTokenizer.from_pretrained(gpt)
     (batch, *_) = token_batches(text, tokeniser, length=12, bos=1)
-    assert batch.own[0].tolist() == [False] + 11 * [True]
+    assert batch.is_text[0].tolist() == [False] + 11 * [True]
     (gpt / "special_tokens_map.json").unlink(missing_ok=True)
     other = tmp_path / "other"
     saved(other, "GPT2", **GPT2)
@@ -377,8 +377,8 @@ def test_hook_points_have_one_spelling() -> None:
     ids = {"input_ids": torch.tensor([[3, 4, 5]])}
     with torch.no_grad():
         states = bare.eval()(**ids, output_hidden_states=True).hidden_states
-    (found,) = extract(bare, "blocks.1.hook_resid_post", [ids])
-    torch.testing.assert_close(found, states[2])
+    (result,) = extract(bare, "blocks.1.hook_resid_post", [ids])
+    torch.testing.assert_close(result, states[2])
     bert = transformers.BertModel(
         transformers.BertConfig(
             vocab_size=9, hidden_size=4, num_hidden_layers=2, num_attention_heads=2, intermediate_size=4

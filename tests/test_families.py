@@ -41,7 +41,7 @@ def asked(source: str) -> Iterator[str]:
 def test_models_alone_know_families() -> None:
     files = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] != "models"]
     assert len(files) > 100
-    assert {str(path.relative_to(ROOT)): found for path in files if (found := list(asked(path.read_text())))} == {}
+    assert {str(path.relative_to(ROOT)): result for path in files if (result := list(asked(path.read_text())))} == {}
 
 
 def test_questions_are_seen() -> None:

@@ -27,7 +27,7 @@ def result(recipe: str, l0: float, explained: float | None = 0.5, **overrides: o
 
 
 def test_seeds_come_together_and_values_rise_along_a_line() -> None:
-    found = frontier_of(
+    actual = frontier_of(
         [
             result("a", 3.0, weight=2.0, seed=0),
             result("a", 5.0, weight=2.0, seed=1),
@@ -35,24 +35,24 @@ def test_seeds_come_together_and_values_rise_along_a_line() -> None:
             result("b", 4.0, 0.25, k=4, seed=0),
         ]
     )
-    assert found.along == {"a": "weight", "b": "k"}
-    assert {line: [row.value for row in rows] for line, rows in found.lines().items()} == {
+    assert actual.along == {"a": "weight", "b": "k"}
+    assert {line: [row.value for row in rows] for line, rows in actual.lines().items()} == {
         "a, encode": ["0.5", "2"],
         "b, encode": ["4"],
     }
-    _, second, third = found.rows
+    _, second, third = actual.rows
     assert second.scores["l0"] == (3.0, 5.0)
     assert (second.mean["l0"], second.sd["l0"]) == (4.0, pytest.approx(2**0.5))
     assert (third.mean["explained_variance"], third.sd["explained_variance"]) == (0.25, 0.0)
     assert third.mean["dense"] is None  # scores of an older version do not have it
     assert second.runs == ("a_weight=2.0_seed=0", "a_weight=2.0_seed=1")
-    assert from_json(to_json(found), Frontier) == found
+    assert from_json(to_json(actual), Frontier) == actual
 
 
 def test_further_overrides_are_lines_of_their_own_and_undefined_scores_stay_so() -> None:
-    found = frontier_of([result("a", 3.0, None, weight=2.0, n=1), result("a", 4.0, weight=2.0, n=2)])
-    assert list(found.lines()) == ["a, n=1, encode", "a, n=2, encode"]
-    assert found.rows[0].mean["explained_variance"] is None
+    actual = frontier_of([result("a", 3.0, None, weight=2.0, n=1), result("a", 4.0, weight=2.0, n=2)])
+    assert list(actual.lines()) == ["a, n=1, encode", "a, n=2, encode"]
+    assert actual.rows[0].mean["explained_variance"] is None
     with pytest.raises(ValueError, match="results is empty"):
         frontier_of([])
 
@@ -74,13 +74,13 @@ def test_a_sweep_has_references_at_its_l0(tmp_path: Path, capsys: pytest.Capture
     assert main(command) == 0
     text = capsys.readouterr().out
     assert "±" in text
-    found = from_json((out / "frontier.json").read_bytes(), Frontier)
+    actual = from_json((out / "frontier.json").read_bytes(), Frontier)
     assert (out / "frontier.png").read_bytes().startswith(PNG)
-    learned = [name for name in found.references if name.startswith("dictionary of digits-sdl_seed=")]
+    learned = [name for name in actual.references if name.startswith("dictionary of digits-sdl_seed=")]
     assert len(learned) == 1
-    assert {"PCA", "random directions, OMP"} <= set(found.references)
-    counts = [count for row in found.rows for count in row.scores["l0"] if count is not None]
-    for name, curve in found.references.items():
+    assert {"PCA", "random directions, OMP"} <= set(actual.references)
+    counts = [count for row in actual.rows for count in row.scores["l0"] if count is not None]
+    for name, curve in actual.references.items():
         l0s = [point.l0 for point in curve]
         assert len(l0s) == 8
         assert (l0s[0], l0s[-1]) == (pytest.approx(min(counts), abs=0.01), pytest.approx(max(counts), abs=0.01))

@@ -59,13 +59,13 @@ def test_a_gap_in_single_precision_is_a_bound(shape: tuple[int, int], solver: So
     steps = 600 if isinstance(solver, CoordinateDescent) else 20
     for share, tol, penalty in product((0.002, 0.01, 0.5), (1e-2, 1e-6), PENALTIES):
         alpha = float(np.float32(share * largest))
-        found = sparse_encode(
+        result = sparse_encode(
             x, atoms, alpha, penalty=penalty, tol=tol, solver=solver, max_steps=steps, return_solution=True
         )
-        true = true_gaps(x, atoms, alpha, found.z, penalty)
-        assert (true <= found.gap + 1e-13).all()
-        assert (np.abs(true - found.gap) <= 1e-6 * true + 1e-13).all()  # nor is it more than that
-        assert (found.converged == (found.gap <= tol)).all()
+        true = true_gaps(x, atoms, alpha, result.z, penalty)
+        assert (true <= result.gap + 1e-13).all()
+        assert (np.abs(true - result.gap) <= 1e-6 * true + 1e-13).all()  # nor is it more than that
+        assert (result.converged == (result.gap <= tol)).all()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
@@ -73,9 +73,9 @@ def test_codes_that_rounding_leaves_short_of_the_tolerance_are_refined(share: fl
     x, atoms, largest = problem(256, 512, rows=40)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # all converge
-        found = sparse_encode(x, atoms, share * largest, tol=1e-6, return_solution=True)
-    assert found.converged.all()
-    assert (true_gaps(x, atoms, share * largest, found.z, L1()) <= 1e-6).all()
+        result = sparse_encode(x, atoms, share * largest, tol=1e-6, return_solution=True)
+    assert result.converged.all()
+    assert (true_gaps(x, atoms, share * largest, result.z, L1()) <= 1e-6).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -96,10 +96,10 @@ def test_energies_that_pull_to_a_target_have_true_gaps_too(penalty: Shape, solve
     x, atoms = torch.from_numpy(samples), torch.from_numpy(basis)
     target = torch.randn(8, 128, generator=torch.Generator().manual_seed(0)).clamp(min=0)
     energy = QuadraticEnergy(x, atoms, penalty, 0.01 * largest).pulled_to(target, 0.5)
-    found = solve(energy, solver, torch.zeros(8, 128), max_steps=300, tol=1e-5)
-    true = energy.wide().gap(found.z.double())
-    torch.testing.assert_close(found.gap.double(), true, rtol=1e-6, atol=1e-13)
-    assert (true <= found.gap + 1e-13).all()
+    result = solve(energy, solver, torch.zeros(8, 128), max_steps=300, tol=1e-5)
+    true = energy.wide().gap(result.z.double())
+    torch.testing.assert_close(result.gap.double(), true, rtol=1e-6, atol=1e-13)
+    assert (true <= result.gap + 1e-13).all()
 
 
 def test_models_return_true_gaps() -> None:
@@ -107,10 +107,10 @@ def test_models_return_true_gaps() -> None:
     inference = Inference(start="zero", tol=1e-6, max_steps=300)
     model = Iterative(n_code=128, weight=0.02, encoder=None, inference=inference).build((64,), 0)
     rows, atoms = torch.from_numpy(x), model.decoder.state_dict()
-    found = model.infer(rows)
+    result = model.infer(rows)
     dictionary = next(value for value in atoms.values() if value.numel() == 128 * 64).reshape(128, 64)
-    true = true_gaps(x, dictionary.numpy(), 0.02, found.z.numpy(), L1(positive=True))
-    gap = model.gap(rows, found.z)
+    true = true_gaps(x, dictionary.numpy(), 0.02, result.z.numpy(), L1(positive=True))
+    gap = model.gap(rows, result.z)
     assert gap is not None
-    assert (true <= found.gap.numpy() + 1e-13).all()
+    assert (true <= result.gap.numpy() + 1e-13).all()
     assert (true <= gap.numpy() + 1e-13).all()

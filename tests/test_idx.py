@@ -32,9 +32,9 @@ def idx(array: NDArray[Any]) -> bytes:
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 1, 3), (0, 4)])
 def test_arrays_come_back_from_idx(kind: str, shape: tuple[int, ...]) -> None:
     array = (np.arange(np.prod(shape)) * 7 - 3).astype(kind).reshape(shape)
-    found = parse_idx(idx(array), "file")
-    assert found.dtype == np.dtype(kind)
-    np.testing.assert_array_equal(found, array)
+    result = parse_idx(idx(array), "file")
+    assert result.dtype == np.dtype(kind)
+    np.testing.assert_array_equal(result, array)
 
 
 GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
@@ -101,8 +101,8 @@ def test_a_file_damaged_inside_is_named_with_its_remedy(folder: Path) -> None:
 def test_another_file_of_that_name_is_refused(name: str, folder: Path) -> None:
     content = idx(np.zeros((2, 28, 28), np.uint8))
     (folder / name).write_bytes(gzip.compress(content) if name == FIRST else content)
-    found = hashlib.sha256(content).hexdigest()[:12]
-    with pytest.raises(ValueError, match=rf"not the published file \(SHA-256 of its contents {found}\.\.\.") as caught:
+    result = hashlib.sha256(content).hexdigest()[:12]
+    with pytest.raises(ValueError, match=rf"not the published file \(SHA-256 of its contents {result}\.\.\.") as caught:
         MNIST().load()
     assert str(caught.value).startswith(f"{folder / name}: ")
     assert str(caught.value).endswith(f"; replace it with the file from {PUBLISHED}{FIRST}")

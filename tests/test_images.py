@@ -36,10 +36,10 @@ def test_the_central_square_is_taken_and_resized(tmp_path: Path) -> None:
     photo = photographs()[0]
     for i in range(3):
         save(tmp_path / f"{i}.png", photo)
-    found = ImageFolder(path=str(tmp_path), size=61, valid=0.34, test=0.34).load().train.x[0]  # 427 = 7 x 61
+    result = ImageFolder(path=str(tmp_path), size=61, valid=0.34, test=0.34).load().train.x[0]  # 427 = 7 x 61
     square = photo[:, 106:533].reshape(61, 7, 61, 7, 3).mean(axis=(1, 3)) / 255
-    assert np.abs(found.permute(1, 2, 0).numpy() - square).mean() < 0.02
-    assert np.abs(np.roll(found.permute(1, 2, 0).numpy(), 2, axis=1) - square).mean() > 0.04  # it can fail
+    assert np.abs(result.permute(1, 2, 0).numpy() - square).mean() < 0.02
+    assert np.abs(np.roll(result.permute(1, 2, 0).numpy(), 2, axis=1) - square).mean() > 0.04  # it can fail
 
 
 def test_grey_is_luma(folder: Path) -> None:

@@ -41,9 +41,9 @@ def test_what_cannot_be_read_is_not_damaged(
         failing(Path(file).name, number, patch)
         commands = [["eval", str(trained)], ["runs", "show", str(trained)]]
         codes = [main(command) for command in commands]
-        (found,) = (run for run in list_runs(trained.parent) if run.name == trained.name)
-    said = capsys.readouterr().err + found.problem
-    assert 1 in codes or found.problem
+        (result,) = (run for run in list_runs(trained.parent) if run.name == trained.name)
+    said = capsys.readouterr().err + result.problem
+    assert 1 in codes or result.problem
     assert os.strerror(number) in said
     assert "damaged" not in said
     assert "Traceback" not in said

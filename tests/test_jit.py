@@ -123,10 +123,10 @@ def test_a_full_disk_leaves_nothing_half_written(source: Path, cache: Path, monk
     monkeypatch.setattr("sys.dont_write_bytecode", True)  # Python would keep what is cut short of modules imported then
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        found = kept(source)
+        result = kept(source)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not found
+    assert not result
     assert files(cache) == []
 
 

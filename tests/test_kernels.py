@@ -39,10 +39,10 @@ def codes_of(energy: QuadraticEnergy, solver: FISTA | CoordinateDescent, tol: fl
 @every_penalty
 def test_coordinate_descent_has_the_energy_and_the_gap_of_the_eager_formulas(penalty: Proximal) -> None:
     energy = QuadraticEnergy(*photographs(300, n=20), penalty, 0.05)
-    found = codes_of(energy, CoordinateDescent(), 1e-7)
-    assert found.converged.all()
-    torch.testing.assert_close(found.gap, energy.gap(found.z), rtol=1e-6, atol=1e-13)
-    above = (codes_of(energy, FISTA(), 1e-3).objective - found.objective) / energy.half_square
+    result = codes_of(energy, CoordinateDescent(), 1e-7)
+    assert result.converged.all()
+    torch.testing.assert_close(result.gap, energy.gap(result.z), rtol=1e-6, atol=1e-13)
+    above = (codes_of(energy, FISTA(), 1e-3).objective - result.objective) / energy.half_square
     assert ((above >= -1e-7) & (above <= 1e-3)).all()
 
 
@@ -55,8 +55,8 @@ def test_elastic_net_is_that_of_scikit_learn(positive: bool) -> None:
         total, l1_ratio=1 / (1 + ratio), fit_intercept=False, positive=positive, tol=1e-10, max_iter=100_000
     )
     expected = np.stack([reference.fit(atoms.T.numpy(), row.numpy()).coef_.copy() for row in x])
-    found = codes_of(QuadraticEnergy(x, atoms, ElasticNet(ratio, positive), weight), CoordinateDescent(), 1e-12)
-    np.testing.assert_allclose(found.z.numpy(), expected, atol=1e-5)
+    result = codes_of(QuadraticEnergy(x, atoms, ElasticNet(ratio, positive), weight), CoordinateDescent(), 1e-12)
+    np.testing.assert_allclose(result.z.numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_code", [1, 2, 3, 4, 5, 17, 63, 64, 65, 300])
@@ -83,20 +83,20 @@ def test_energy_falls_with_every_further_sweep(n_code: int) -> None:
 
 def test_single_precision_stays_single_and_reaches_its_tolerance() -> None:
     energy = QuadraticEnergy(*photographs(300, dtype=torch.float32), L1(), 0.02)
-    found = codes_of(energy, CoordinateDescent(), 1e-4)
-    assert {part.dtype for part in (found.z, found.gap, found.objective)} == {torch.float32}
-    assert found.converged.all()
+    result = codes_of(energy, CoordinateDescent(), 1e-4)
+    assert {part.dtype for part in (result.z, result.gap, result.objective)} == {torch.float32}
+    assert result.converged.all()
     exact = QuadraticEnergy(*photographs(300), L1(), 0.02)
-    assert (exact.gap(found.z.double()) <= 1.5e-4).all()
+    assert (exact.gap(result.z.double()) <= 1.5e-4).all()
 
 
 def test_atoms_of_zeros_and_twins_do_no_harm() -> None:
     x, atoms = photographs(40, n=20)
     atoms[3], atoms[7] = 0, atoms[8]
     for penalty in PENALTIES:
-        found = codes_of(QuadraticEnergy(x, atoms, penalty, 0.05), CoordinateDescent(), 1e-8)
-        assert found.converged.all()
-        assert (found.z[:, 3] == 0).all()
+        result = codes_of(QuadraticEnergy(x, atoms, penalty, 0.05), CoordinateDescent(), 1e-8)
+        assert result.converged.all()
+        assert (result.z[:, 3] == 0).all()
 
 
 def test_a_far_start_is_left_behind_by_large_dictionaries_too() -> None:
@@ -122,8 +122,8 @@ def test_passes_between_products_are_those_of_torch(kind: torch.dtype, rng: torc
     torch.testing.assert_close(sums, gated.to(wide).sum(dim=1))
     error = linear.to(wide) + shift[:, None] - target
     right, sums = torch.empty_like(linear), torch.empty(5, dtype=wide)
-    found = relu_passes.differ(*map(numbers, (linear, shift, target, right, sums)))
-    assert found == pytest.approx(float(error.square().sum()) / 37, rel=1e-6)
+    result = relu_passes.differ(*map(numbers, (linear, shift, target, right, sums)))
+    assert result == pytest.approx(float(error.square().sum()) / 37, rel=1e-6)
     torch.testing.assert_close(right, (2 / 37 * error).to(kind))
     torch.testing.assert_close(sums, 2 / 37 * error.sum(dim=1))
 

@@ -233,8 +233,8 @@ def campaign(name: str, inputs: Path, place: Path) -> tuple[int, list[str]]:
         fresh()
         killed = call(argv, root, number)
         again = call(argv, root)
-        found = files(root)
-        different = [path for path in expected | found if expected.get(path) != found.get(path)]
+        result = files(root)
+        different = [path for path in expected | result if expected.get(path) != result.get(path)]
         right = killed.code == (-9 if number <= len(writes) else 0) and again.code in (0, 3)
         if not right or different or "Traceback" in again.said:
             at = f"{number} of {len(writes)}, {(*writes, 'the end')[number - 1]}"

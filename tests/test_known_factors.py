@@ -63,9 +63,9 @@ def test_orientation_turns_counter_clockwise_alone() -> None:
     away = grid - centre[:, None, None]
     up, right = away.unbind(-1)
     moment = torch.stack([(x * a * b).sum(dim=(1, 2)) for a, b in ((right, right), (right, up), (up, up))])
-    found = 0.5 * torch.atan2(2 * moment[1], moment[0] - moment[2]).rad2deg()
-    assert len(found) > 50
-    assert ((found - angle + 90) % 180 - 90).abs().max() < 1.5
+    result = 0.5 * torch.atan2(2 * moment[1], moment[0] - moment[2]).rad2deg()
+    assert len(result) > 50
+    assert ((result - angle + 90) % 180 - 90).abs().max() < 1.5
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
@@ -131,10 +131,10 @@ def test_dsprites_are_read_with_their_factors(tmp_path: Path, monkeypatch: pytes
     source = DSprites(n_train=3000, n_valid=200, n_test=300)
     splits = source.load()
     assert [split.n for split in splits[:3]] == [3000, 200, 300]
-    found = [rows(split) for split in splits[:3]]
+    result = [rows(split) for split in splits[:3]]
     assert splits.shape == (1, 64, 64)
-    assert {k: v for part in found for k, v in part.items()}.items() <= truth.items()
-    assert len(set.union(*map(set, found))) == 3500
+    assert {k: v for part in result for k, v in part.items()}.items() <= truth.items()
+    assert len(set.union(*map(set, result))) == 3500
     assert splits.train.label is not None
     assert splits.train.factors is not None
     assert torch.equal(splits.train.label, splits.train.factors[:, 0])
@@ -194,13 +194,13 @@ def olivetti(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
 def test_faces_are_split_by_image_or_by_person(by: Any, olivetti: NDArray[np.uint8]) -> None:
     person = {(image[None] / np.float32(255)).tobytes(): i // 10 for i, image in enumerate(olivetti)}
     splits = Olivetti(by=by).load()
-    found = [[person.pop(x.numpy().tobytes()) for x in split.x] for split in splits[:3]]
+    result = [[person.pop(x.numpy().tobytes()) for x in split.x] for split in splits[:3]]
     assert not person  # every one once
-    assert [len(part) for part in found] == [320, 40, 40]
-    people = [set(part) for part in found]
+    assert [len(part) for part in result] == [320, 40, 40]
+    people = [set(part) for part in result]
     if by == "image":
         assert [len(p) for p in people] == [40, 40, 40]
-        assert [[] if split.label is None else split.label.tolist() for split in splits[:3]] == found
+        assert [[] if split.label is None else split.label.tolist() for split in splits[:3]] == result
     else:
         assert [len(p) for p in people] == [32, 4, 4]
         assert all(split.label is None for split in splits[:3])

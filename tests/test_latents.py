@@ -81,8 +81,8 @@ def test_weights_average_to_the_likelihood(kind: str) -> None:
     model = linear(kind)
     x = model.denormalise(model.decode(model.sample_prior(4, generator(0, "x")).double())).detach()
     weights = log_weights(model, x, 30_000, generator(1, "draws"))
-    found = torch.logsumexp(weights, dim=1) - math.log(30_000)
-    torch.testing.assert_close(found, exact(model, x), atol=0.08, rtol=0)
+    result = torch.logsumexp(weights, dim=1) - math.log(30_000)
+    torch.testing.assert_close(result, exact(model, x), atol=0.08, rtol=0)
     assert (weights.mean(dim=1) < exact(model, x)).all()
 
 
@@ -192,10 +192,10 @@ def test_codes_along_factors_score_one(made: tuple[Tensor, Tensor]) -> None:
     """Whatever their order, scale and sign, among codes that say nothing."""
     values, noise = made
     axes = values.double() * torch.tensor([3.0, -0.1, 40.0]) + 7
-    found = disentanglement(torch.cat([noise[:, :1], axes.flip(1), torch.zeros(1000, 1)], dim=1), values, FACTORS)
-    assert scores(found) == pytest.approx([1.0] * 5, abs=0.04)
-    assert found.dci.informativeness > 0.99
-    assert min(found.gaps.values()) > 0.96
+    result = disentanglement(torch.cat([noise[:, :1], axes.flip(1), torch.zeros(1000, 1)], dim=1), values, FACTORS)
+    assert scores(result) == pytest.approx([1.0] * 5, abs=0.04)
+    assert result.dci.informativeness > 0.99
+    assert min(result.gaps.values()) > 0.96
     swapped = (Factor("a"), Factor("b", ordered=False), Factor("c"))  # thresholds instead of correlation
     assert disentanglement(axes, values, swapped).sap == pytest.approx((1 + 1 + (1 - 1 / 6)) / 3, abs=0.05)
 
@@ -205,17 +205,17 @@ def test_mixed_codes_score_low_though_they_know_all(made: tuple[Tensor, Tensor])
     axes = (values - values.double().mean(dim=0)) / values.double().std(dim=0)
     turn = torch.tensor([[1.0, 1, 1], [1, -1, 0], [1, 1, -2]], dtype=torch.float64)
     turn = turn / turn.norm(dim=1, keepdim=True)
-    found = disentanglement(axes @ turn, values, FACTORS)
-    assert max(found.mig, found.sap, found.dci.disentanglement, found.dci.completeness) < 0.4
-    assert found.dci.informativeness > 0.6
-    assert found.factor_vae < 0.9
+    result = disentanglement(axes @ turn, values, FACTORS)
+    assert max(result.mig, result.sap, result.dci.disentanglement, result.dci.completeness) < 0.4
+    assert result.dci.informativeness > 0.6
+    assert result.factor_vae < 0.9
 
 
 def test_noise_scores_nothing(made: tuple[Tensor, Tensor]) -> None:
     values, noise = made
-    found = disentanglement(noise, values, FACTORS)
-    assert scores(found) == pytest.approx([0, 0, 1 / 3, 0, 0], abs=0.06)
-    assert found == disentanglement(noise, values, FACTORS)
+    result = disentanglement(noise, values, FACTORS)
+    assert scores(result) == pytest.approx([0, 0, 1 / 3, 0, 0], abs=0.06)
+    assert result == disentanglement(noise, values, FACTORS)
     silent = disentanglement(torch.zeros(1000, 4), values, FACTORS)
     assert scores(silent) == [0.0] * 5
 
@@ -224,20 +224,20 @@ def test_one_code_for_all_factors_is_not_disentangled(made: tuple[Tensor, Tensor
     """A number that spells all values out: complete, since each factor needs one code, but of three minds."""
     values, noise = made
     spelled = (values @ torch.tensor([54, 9, 1])).double()
-    found = disentanglement(torch.stack([spelled, noise[:, 0]], dim=1), values, FACTORS)
-    assert found.dci.completeness > 0.6
-    assert found.dci.disentanglement < 0.2
-    assert found.gaps["a"] > 0.9  # the leading digit
+    result = disentanglement(torch.stack([spelled, noise[:, 0]], dim=1), values, FACTORS)
+    assert result.dci.completeness > 0.6
+    assert result.dci.disentanglement < 0.2
+    assert result.gaps["a"] > 0.9  # the leading digit
 
 
 def test_shapes_are_told_apart_by_their_truth() -> None:
     splits = Shapes(n_train=1, n_valid=1, n_test=800).load()
     factors = splits.test.factors
     assert factors is not None
-    found = disentanglement(factors.double(), factors, splits.factors)
-    assert found.mig > 0.9
-    assert found.factor_vae == 1
-    assert list(found.gaps) == ["shape", "scale", "orientation", "x", "y"]
+    result = disentanglement(factors.double(), factors, splits.factors)
+    assert result.mig > 0.9
+    assert result.factor_vae == 1
+    assert list(result.gaps) == ["shape", "scale", "orientation", "x", "y"]
 
 
 @pytest.mark.parametrize(("codes", "factors"), [((9, 3), (8, 3)), ((9, 1), (9, 3)), ((9, 3), (9, 2))])

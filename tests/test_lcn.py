@@ -65,22 +65,22 @@ def by_hand(crop: NDArray[np.float64], width: int, sigma: float) -> tuple[NDArra
 @pytest.mark.parametrize(("width", "sigma", "size"), [(13, 5.0, 28), (5, 1.0, 9), (3, 0.7, 1)])
 def test_it_is_what_windows_one_at_a_time_give(width: int, sigma: float, size: int) -> None:
     images = crops(5, size + 2 * (width - 1))
-    found = local_contrast(images, gaussian_kernel(width, sigma), 0.02)
-    assert {tuple(part.shape) for part in found} == {(5, 1, size, size)}
+    result = local_contrast(images, gaussian_kernel(width, sigma), 0.02)
+    assert {tuple(part.shape) for part in result} == {(5, 1, size, size)}
     for i, image in enumerate(images[:, 0].double().numpy()):
         centred, mean, sd = by_hand(image, width, sigma)
         sd = np.maximum(sd, 0.02)
-        np.testing.assert_allclose(found.mean[i, 0].numpy(), mean, atol=1e-6)
-        np.testing.assert_allclose(found.sd[i, 0].numpy(), sd, atol=1e-5)
-        np.testing.assert_allclose(found.x[i, 0].numpy(), centred / sd, atol=1e-3)
+        np.testing.assert_allclose(result.mean[i, 0].numpy(), mean, atol=1e-6)
+        np.testing.assert_allclose(result.sd[i, 0].numpy(), sd, atol=1e-5)
+        np.testing.assert_allclose(result.x[i, 0].numpy(), centred / sd, atol=1e-3)
 
 
 @pytest.mark.parametrize("level", [None, 0.0, 0.1])
 def test_mean_and_deviation_bring_the_centre_back(level: float | None) -> None:
     images = (crops() - 0.457) / 0.259
-    found = local_contrast(images, KERNEL, level)
-    assert found.x.shape == (60, 1, 28, 28)
-    torch.testing.assert_close(found.x * found.sd + found.mean, images[..., 12:-12, 12:-12], atol=1e-5, rtol=0)
+    result = local_contrast(images, KERNEL, level)
+    assert result.x.shape == (60, 1, 28, 28)
+    torch.testing.assert_close(result.x * result.sd + result.mean, images[..., 12:-12, 12:-12], atol=1e-5, rtol=0)
 
 
 def test_the_original_floor_is_the_mean_over_the_batch() -> None:
@@ -98,18 +98,18 @@ def test_a_level_makes_a_patch_independent_of_its_batch() -> None:
 
 
 def test_a_flat_crop_gives_zeros() -> None:
-    found = local_contrast(torch.full((1, 1, 52, 52), 0.3), KERNEL, None)
-    assert found.x.abs().max() < 0.01  # rounding over the least deviation
-    assert float(found.sd.max()) == pytest.approx(1e-4)
+    result = local_contrast(torch.full((1, 1, 52, 52), 0.3), KERNEL, None)
+    assert result.x.abs().max() < 0.01  # rounding over the least deviation
+    assert float(result.sd.max()) == pytest.approx(1e-4)
 
 
 def test_patches_of_low_contrast_are_dropped_and_the_maps_are_in_pixels() -> None:
     images = crops()
     prepared = LCN().prepare(images, level=0.2)
-    found = local_contrast((images - 0.457) / 0.259, KERNEL, 0.2).x
-    kept = found.flatten(1).std(dim=1) >= 0.5
+    result = local_contrast((images - 0.457) / 0.259, KERNEL, 0.2).x
+    kept = result.flatten(1).std(dim=1) >= 0.5
     assert 5 < int(kept.sum()) < 55
-    assert torch.equal(prepared.x, found[kept])
+    assert torch.equal(prepared.x, result[kept])
     assert prepared.ctx is not None
     mean, sd = prepared.ctx.unbind(1)
     torch.testing.assert_close(prepared.x * sd + mean, images[kept][..., 12:-12, 12:-12], atol=1e-5, rtol=0)
@@ -163,14 +163,14 @@ def test_the_fingerprint_knows_the_maps() -> None:
 
 def test_psnr_is_of_pixels_and_the_rest_of_samples(split: Split) -> None:
     model = Iterative(n_code=10, weight=0.5).build((1, 10, 10), seed=0)
-    found, blind = (score(model, model.encode, part, 1.0) for part in (split, Split(split.x)))
+    result, blind = (score(model, model.encode, part, 1.0) for part in (split, Split(split.x)))
     y = model.reconstruct(split.x).detach()
-    assert found.psnr == pytest.approx(float(psnr(split.pixels(split.x), split.pixels(y), 1.0).mean()), rel=1e-5)
-    assert found.psnr is not None
+    assert result.psnr == pytest.approx(float(psnr(split.pixels(split.x), split.pixels(y), 1.0).mean()), rel=1e-5)
+    assert result.psnr is not None
     assert blind.psnr is not None
-    assert found.psnr > blind.psnr + 10  # pixels vary less than normalised samples
+    assert result.psnr > blind.psnr + 10  # pixels vary less than normalised samples
     for name in ("explained_variance", "objective", "l0", "dead"):
-        assert getattr(found, name) == getattr(blind, name)
+        assert getattr(result, name) == getattr(blind, name)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0])

@@ -245,13 +245,13 @@ def test_a_measure_of_a_user_is_followed_and_stored(page: Any, tmp_path: Path) -
     out = tmp_path / "run"
     _, _, change = CASES["measure"]
     evaluation = trained(change(page), out).evaluation
-    found = evaluation.of(page.Largest)["encode"].largest
+    result = evaluation.of(page.Largest)["encode"].largest
     (record,) = [r for r in sc.RunFolder(out).metrics() if r["kind"] == "evaluate"]
     x = _Sized().load().valid.x
     model = sc.load_model(out / "model")  # which is of known parts alone
     assert record["largest_code/encode/largest"] == pytest.approx(float(model.encode(x).detach().abs().max()))
     (stored,) = from_json(to_json(evaluation), sc.evaluate.Evaluation).of(sc.evaluate.OtherResult).values()
-    assert stored.means() == {"largest": found}
+    assert stored.means() == {"largest": result}
 
 
 def test_a_run_with_parts_of_a_user_goes_on_after_an_interruption(page: Any, tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ def test_bounds_of_one_likelihood_are_one_panel() -> None:
 
 
 def test_relaxed_gates_are_not_called_a_bound_and_stand_apart() -> None:
-    found = meanings("elbo.relaxed|exact.elbo", "mnist-vae", "mnist-vsc-1")
-    assert [key.startswith("relaxed gates, which give no bound") for key in found] == [False, True]
+    actual = meanings("elbo.relaxed|exact.elbo", "mnist-vae", "mnist-vsc-1")
+    assert [key.startswith("relaxed gates, which give no bound") for key in actual] == [False, True]
     for name in ("digits-latents", "mnist-latents", "fashion-latents"):
         assert "relaxed" not in EXPERIMENTS[name].y
 
@@ -96,8 +96,8 @@ def test_objectives_of_different_weights_make_no_line(score: Score) -> None:
 def test_a_frontier_names_data_ranges_that_differ(score: Score) -> None:
     other = msgspec.structs.replace(score, data_range=16.0 * score.data_range)
     results = [
-        SweepResult({"scores": {"encode": found}}, name, name, {})
-        for name, found in (("digits-sdl", score), ("photos-sdl", other))
+        SweepResult({"scores": {"encode": actual}}, name, name, {})
+        for name, actual in (("digits-sdl", score), ("photos-sdl", other))
     ]
     assert all("data range" in row.line for row in frontier_of(results).rows)
     assert all("data range" not in row.line for row in frontier_of(results[:1]).rows)

@@ -17,7 +17,7 @@ from sparsecode.cli.tables import print_evaluation
 from sparsecode.coders import coders_today
 from sparsecode.data import Digits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import How, OtherResult, Result
+from sparsecode.evaluate.base import MeasureSettings, OtherResult, Result
 from sparsecode.evaluate.dictionary.geometry import dictionary_of
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD
@@ -38,7 +38,7 @@ FROZEN = Path(__file__).parent / "frozen/format-1"
 RUNS = sorted(folder.name for folder in (FROZEN / "runs").iterdir())
 
 
-def same_results(found: Measured, before: dict[str, Any]) -> None:
+def same_results(actual: Measured, before: dict[str, Any]) -> None:
     def plain(results: Mapping[str, Result]) -> dict[str, dict[str, Any]]:
         return {part: msgspec.to_builtins(r) for part, r in results.items()}
 
@@ -48,12 +48,12 @@ def same_results(found: Measured, before: dict[str, Any]) -> None:
         assert old.keys() <= new.keys()
         assert {**new, **old} == new
 
-    for field, results in (("restored", plain(found.of(Restored))), ("activity", plain(found.of(Activity)))):
+    for field, results in (("restored", plain(actual.of(Restored))), ("activity", plain(actual.of(Activity)))):
         assert bool(results) == (before.get(field) is not None)
         for one in results.values():
             within(before[field], one)
-    assert plain(found.of(Bound)) == (before.get("bounds") or {})
-    for field, results in (("scores", plain(found.scores)), ("denoising", plain(found.of(DenoisedLevels)))):
+    assert plain(actual.of(Bound)) == (before.get("bounds") or {})
+    for field, results in (("scores", plain(actual.scores)), ("denoising", plain(actual.of(DenoisedLevels)))):
         old = before[field]
         assert isinstance(old, dict)
         names = coders_today(old)
@@ -69,12 +69,12 @@ def same_results(found: Measured, before: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_evaluations_of_format_1_have_the_results_they_had(name: str) -> None:
     folder = RunFolder(FROZEN / "runs" / name)
-    found = folder.evaluation()
-    assert found is not None
+    actual = folder.evaluation()
+    assert actual is not None
     before = json.loads(folder.eval_file.read_bytes())["spec"]
-    same_results(found, before)
-    assert list(found.warnings) == before["warnings"]
-    assert from_json(to_json(found), Evaluation, "again") == found
+    same_results(actual, before)
+    assert list(actual.warnings) == before["warnings"]
+    assert from_json(to_json(actual), Evaluation, "again") == actual
 
 
 def test_lines_of_sweeps_of_format_1_have_the_results_they_had() -> None:
@@ -97,25 +97,28 @@ class CodeSpread:
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.n_classes is None
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Spread]:
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Spread]:
         return {
-            coder: Spread(float(encode(split.x).std() + how.theta + seed)) for coder, encode in model.coders().items()
+            coder: Spread(float(encode(split.x).std() + settings.theta + seed))
+            for coder, encode in model.coders().items()
         }
 
 
 def test_a_measure_from_outside_is_stored_tracked_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
     model, splits = RunFolder(FROZEN / "runs/digits-topk").best_model(), Digits().load()
-    found = evaluate_model(model, splits, Evaluate(sigmas=()), 0, measures=[CodeSpread()])
+    actual = evaluate_model(model, splits, Evaluate(sigmas=()), 0, measures=[CodeSpread()])
     expected = float(model.encode(splits.test.x).detach().std())
-    assert found.of(Spread) == {"encode": Spread(expected)}
+    assert actual.of(Spread) == {"encode": Spread(expected)}
     tracked = validation(model, splits.valid, splits.data_range, Evaluate(), measures=[CodeSpread()])
     assert tracked["code_spread/encode/sd"] == pytest.approx(float(model.encode(splits.valid.x).detach().std()))
-    print_evaluation(Console(), found)
+    print_evaluation(Console(), actual)
     assert f"{expected:.5g}" in capsys.readouterr().out
-    stored = from_json(to_json(found.stored()), Evaluation, "a file")  # as by somebody who does not have the class
+    stored = from_json(to_json(actual.stored()), Evaluation, "a file")  # as by somebody who does not have the class
     (kept,) = stored.of(OtherResult).values()
     assert kept.means() == {"sd": expected}
-    assert stored.scores == found.scores
+    assert stored.scores == actual.scores
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,11 @@ class Share:
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.n_classes is None
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Spread]:
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Spread]:
         return {
-            c: Spread(float((encode(split.x) > self.level + how.theta + seed * 0).double().mean()))
+            c: Spread(float((encode(split.x) > self.level + settings.theta + seed * 0).double().mean()))
             for c, encode in model.coders().items()
         }
 
@@ -157,7 +162,7 @@ def test_a_run_names_a_measure_from_outside(tmp_path: Path) -> None:
 def test_sizes_of_codes_are_those_of_the_codes() -> None:
     folder, x = RunFolder(FROZEN / "runs/digits-topk"), Digits().load().valid.x
     model = folder.best_model()
-    sizes = CodeScale().measure(model, Digits().load().valid, How(), 0)["encode"]
+    sizes = CodeScale().measure(model, Digits().load().valid, MeasureSettings(), 0)["encode"]
     z = model.encode(x).detach().double().numpy()
     assert sizes.norm == pytest.approx(np.sqrt((z**2).sum(1)).mean())
     assert sizes.l1 == pytest.approx(np.abs(z).sum(1).mean())

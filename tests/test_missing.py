@@ -48,17 +48,17 @@ def gap(x: Any, D: Any, mask: Any, z: Any, alpha: float = ALPHA):
 
 def test_objectives_are_those_of_scikit_learn_row_by_row() -> None:
     x, D, mask = planted()
-    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-11, return_solution=True)
-    assert found.converged.all()
-    exact = np.zeros_like(found.z)
+    actual = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-11, return_solution=True)
+    assert actual.converged.all()
+    exact = np.zeros_like(actual.z)
     for i, m in enumerate(mask):
         if m.any():
             lasso = Lasso(ALPHA / m.sum(), fit_intercept=False, tol=1e-13, max_iter=100_000)
             exact[i] = lasso.fit(D[:, m].T, x[i, m]).coef_
-    np.testing.assert_allclose(energy(x, D, mask, found.z), energy(x, D, mask, exact), atol=1e-8)
-    np.testing.assert_allclose(found.objective, energy(x, D, mask, found.z), atol=1e-12)
-    assert not found.z[1].any()
-    assert found.gap[1] == 0
+    np.testing.assert_allclose(energy(x, D, mask, actual.z), energy(x, D, mask, exact), atol=1e-8)
+    np.testing.assert_allclose(actual.objective, energy(x, D, mask, actual.z), atol=1e-12)
+    assert not actual.z[1].any()
+    assert actual.gap[1] == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -67,13 +67,13 @@ def test_objectives_are_those_of_scikit_learn_row_by_row() -> None:
 def test_gaps_are_those_of_the_masked_problem(dtype: Any, solver: Any, repeated: int) -> None:
     x, D, mask = planted(dtype=dtype)
     mask = np.repeat(mask[:: len(mask) // (40 // repeated)][: 40 // repeated], repeated, axis=0)
-    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-5, solver=solver, return_solution=True)
-    assert found.converged.all()
-    assert (found.z != 0).any()
-    true = gap(x, D, mask, found.z)
-    assert (found.gap <= 1e-5).all()
-    np.testing.assert_allclose(found.gap, true, rtol=1e-3, atol=1e-12)
-    assert (found.gap >= true - 1e-12).all()
+    actual = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-5, solver=solver, return_solution=True)
+    assert actual.converged.all()
+    assert (actual.z != 0).any()
+    true = gap(x, D, mask, actual.z)
+    assert (actual.gap <= 1e-5).all()
+    np.testing.assert_allclose(actual.gap, true, rtol=1e-3, atol=1e-12)
+    assert (actual.gap >= true - 1e-12).all()
 
 
 def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read() -> None:
@@ -104,13 +104,13 @@ def test_a_mask_of_ones_changes_nothing_and_other_entries_are_not_read() -> None
 )
 def test_other_penalties_agree_with_one_row_without_its_missing_columns(penalty: Any) -> None:
     x, D, mask = planted(n=6)
-    found = sparse_encode(x, D, ALPHA, mask=mask, penalty=penalty, tol=1e-7, return_solution=True)
+    actual = sparse_encode(x, D, ALPHA, mask=mask, penalty=penalty, tol=1e-7, return_solution=True)
     for i, m in enumerate(mask):
         if m.any():
             one = sparse_encode(x[i : i + 1, m], D[:, m], ALPHA, penalty=penalty, tol=1e-7, return_solution=True)
-            np.testing.assert_allclose(found.objective[i], one.objective[0], atol=1e-6)
-    assert found.converged.all()
-    assert not isinstance(penalty, L1) or (found.z >= 0).all()
+            np.testing.assert_allclose(actual.objective[i], one.objective[0], atol=1e-6)
+    assert actual.converged.all()
+    assert not isinstance(penalty, L1) or (actual.z >= 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -121,9 +121,9 @@ def test_pursuit_is_that_of_each_row_without_its_missing_columns(
 ) -> None:
     x, D, mask = planted(dtype=dtype)
     mask = mask if repeated == 1 else np.repeat(mask[3:4], len(x), axis=0)
-    found = omp_encode(np.where(mask, x, np.nan), D, missing="nan", **options)
-    assert found.any()
-    for row, m, code in zip(x, mask, found, strict=True):
+    actual = omp_encode(np.where(mask, x, np.nan), D, missing="nan", **options)
+    assert actual.any()
+    for row, m, code in zip(x, mask, actual, strict=True):
         if m.any():
             one = omp_encode(row[None, m], np.ascontiguousarray(D[:, m]), **options)[0]
             np.testing.assert_allclose(code, one, atol=1e-4 if dtype == np.float32 else 1e-10)
@@ -134,9 +134,9 @@ def test_pursuit_is_that_of_each_row_without_its_missing_columns(
 def test_pursuit_on_supports_with_missing_entries() -> None:
     x, D, mask = planted()
     allowed = np.random.default_rng(1).random((len(x), len(D))) < 0.1
-    found = omp_encode(x, D, support=allowed, mask=mask)
-    assert not found[~allowed].any()
-    for row, m, may, code in zip(x, mask, allowed, found, strict=True):
+    actual = omp_encode(x, D, support=allowed, mask=mask)
+    assert not actual[~allowed].any()
+    for row, m, may, code in zip(x, mask, allowed, actual, strict=True):
         if m.sum() > may.sum():
             exact = np.linalg.lstsq(D[np.ix_(may, m)].T, row[m], rcond=None)[0]
             np.testing.assert_allclose(code[may], exact, atol=1e-8)
@@ -155,9 +155,9 @@ def test_more_active_codes_than_the_small_gram_matrix_holds(monkeypatch: pytest.
     x, D, mask = planted(n=10)
     plain = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-10, return_solution=True)
     monkeypatch.setattr(masked, "MOST", 16)
-    found = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-10, return_solution=True)
-    assert found.converged.all()
-    np.testing.assert_allclose(found.objective, plain.objective, atol=1e-9)
+    actual = sparse_encode(x, D, ALPHA, mask=mask, tol=1e-10, return_solution=True)
+    assert actual.converged.all()
+    np.testing.assert_allclose(actual.objective, plain.objective, atol=1e-9)
 
 
 def test_steps_are_bounded_and_said() -> None:
@@ -165,10 +165,10 @@ def test_steps_are_bounded_and_said() -> None:
 
     x, D, mask = planted()
     with pytest.warns(ConvergenceWarning, match="stopped at max_steps=3 with relative duality gaps up to"):
-        found = sparse_encode(x, D, 0.01, mask=mask, max_steps=3, tol=1e-9, return_solution=True)
-    assert found.steps.max() == 3
-    left = ~found.converged
-    np.testing.assert_allclose(found.gap[left], gap(x, D, mask, found.z, 0.01)[left], rtol=1e-6)
+        actual = sparse_encode(x, D, 0.01, mask=mask, max_steps=3, tol=1e-9, return_solution=True)
+    assert actual.steps.max() == 3
+    left = ~actual.converged
+    np.testing.assert_allclose(actual.gap[left], gap(x, D, mask, actual.z, 0.01)[left], rtol=1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         loose = sparse_encode(
@@ -181,10 +181,10 @@ def test_weights_multiply_objectives_alone() -> None:
     x, D, mask = planted()
     weight = np.linspace(0, 2, len(x))
     plain = sparse_encode(x, D, ALPHA, mask=mask, return_solution=True)
-    found = sparse_encode(x, D, ALPHA, mask=mask, sample_weight=weight, return_solution=True)
-    np.testing.assert_allclose(found.z, plain.z, atol=1e-12)
-    np.testing.assert_allclose(found.gap, plain.gap, atol=1e-12)
-    np.testing.assert_allclose(found.objective, weight * plain.objective, rtol=1e-12)
+    actual = sparse_encode(x, D, ALPHA, mask=mask, sample_weight=weight, return_solution=True)
+    np.testing.assert_allclose(actual.z, plain.z, atol=1e-12)
+    np.testing.assert_allclose(actual.gap, plain.gap, atol=1e-12)
+    np.testing.assert_allclose(actual.objective, weight * plain.objective, rtol=1e-12)
 
 
 X, _, MASK = planted(n=4)

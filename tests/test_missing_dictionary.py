@@ -46,8 +46,8 @@ def test_every_step_lowers_the_masked_objective(weighted: bool) -> None:
     )
     assert (np.diff(steps.objective) < 1e-9).all()
     assert steps.objective[-1] < 0.9 * steps.objective[0]
-    found = sparse_encode(x, steps.atoms, 0.2, mask=mask, tol=1e-8, return_solution=True, sample_weight=weight)
-    assert found.objective.sum() / weight.sum() <= steps.objective[-1] + 1e-9
+    result = sparse_encode(x, steps.atoms, 0.2, mask=mask, tol=1e-8, return_solution=True, sample_weight=weight)
+    assert result.objective.sum() / weight.sum() <= steps.objective[-1] + 1e-9
 
 
 def test_a_mask_of_ones_and_weights_of_one_change_nothing() -> None:

@@ -45,10 +45,10 @@ def test_arrays_in_arrays_out_and_tensors_in_tensors_out(model: Any) -> None:
         expected = function(torch.tensor(single))
         assert type(expected) is torch.Tensor
         for array in (given, single, single.astype(">f4"), np.asfortranarray(given), given[::-1][::-1]):
-            found = function(array)
-            assert type(found) is np.ndarray
-            assert found.dtype == np.float32
-            np.testing.assert_allclose(found, expected.detach().numpy(), rtol=0, atol=1e-5)
+            result = function(array)
+            assert type(result) is np.ndarray
+            assert result.dtype == np.float32
+            np.testing.assert_allclose(result, expected.detach().numpy(), rtol=0, atol=1e-5)
     assert model.reconstruct(X).shape == X.shape
     np.testing.assert_array_equal(model.encode(X.reshape(5, 8)), model.encode(X))
 
@@ -117,10 +117,10 @@ def test_leading_axes_are_kept(model: Any) -> None:
             continue
         expected = getattr(model, name)(given).detach()
         for lead in ((2, 2), (1, 4, 1), (4, 1, 1, 1)):
-            found = getattr(model, name)(given.reshape(*lead, *given.shape[1:]))
-            torch.testing.assert_close(found.detach(), expected.reshape(*lead, *expected.shape[1:]), rtol=0, atol=0)
-        found = getattr(model, name)(given.numpy().reshape(2, 2, *given.shape[1:]))
-        assert found.shape == (2, 2, *expected.shape[1:])
+            result = getattr(model, name)(given.reshape(*lead, *given.shape[1:]))
+            torch.testing.assert_close(result.detach(), expected.reshape(*lead, *expected.shape[1:]), rtol=0, atol=0)
+        result = getattr(model, name)(given.numpy().reshape(2, 2, *given.shape[1:]))
+        assert result.shape == (2, 2, *expected.shape[1:])
         none = getattr(model, name)(given[:0].reshape(0, 3, *given.shape[1:]))
         assert none.shape == (0, 3, *expected.shape[1:])
     assert model.encode(x.reshape(2, 2, 8)).shape == (2, 2, N_CODE)

@@ -168,21 +168,21 @@ def test_noise_silences_units_of_a_small_network(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_on_mnist_units_fall_silent_with_noise_and_stay_silent_when_it_is_gone(tmp_path: Path) -> None:
     """The acceptance checks f, g and i: 1000 units, 4 400 steps of 250 digits (SPARSECODE_DATA)."""
-    found: dict[float, Any] = {}
+    result: dict[float, Any] = {}
     experiment = EXPERIMENTS["noise-mnist"]
     axes = [Axis.parse("model.corruption.sigma=0,0.05,0.1,0.3,0.8,3")]
     for outcome in sweep(jobs_of(experiment.recipes, axes, (), tmp_path), tmp_path, serial()):
         assert outcome.evaluation is not None
-        found[outcome.job.overrides["model.corruption.sigma"]] = outcome.evaluation.of(Activity)["model"]
-    noisy = [found[sigma].active_noisy for sigma in (0.05, 0.1, 0.3, 0.8)]
+        result[outcome.job.overrides["model.corruption.sigma"]] = outcome.evaluation.of(Activity)["model"]
+    noisy = [result[sigma].active_noisy for sigma in (0.05, 0.1, 0.3, 0.8)]
     assert noisy == sorted(noisy, reverse=True)
-    clean = [found[sigma].active_clean for sigma in (0, 0.1, 0.3, 0.8, 3)]
+    clean = [result[sigma].active_clean for sigma in (0, 0.1, 0.3, 0.8, 3)]
     assert clean == sorted(clean, reverse=True)
-    assert found[3].bias_mean < 0
-    assert found[3].bias_sd < 0.3 * abs(found[3].bias_mean)
-    assert found[3].norm_cv < found[0.3].norm_cv
+    assert result[3].bias_mean < 0
+    assert result[3].bias_sd < 0.3 * abs(result[3].bias_mean)
+    assert result[3].norm_cv < result[0.3].norm_cv
     annealed = run(RECIPES["noise-mnist-anneal"](), tmp_path / "annealed").evaluation
     assert annealed is not None
     units = annealed.of(Activity)["model"]
-    assert units.active_clean < 2.5 * found[0.3].active_noisy
-    assert units.active_clean < 0.8 * found[0].active_clean
+    assert units.active_clean < 2.5 * result[0.3].active_noisy
+    assert units.active_clean < 0.8 * result[0].active_clean

@@ -29,8 +29,8 @@ def shown(figure: Figure, i: int = 0) -> Array:
 
 
 def words(figure: Figure) -> str:
-    found = [figure.get_suptitle(), *(axes.get_title() for axes in figure.get_axes())]
-    return " ".join([*found, *(axes.get_title(loc="left") for axes in figure.get_axes())])
+    result = [figure.get_suptitle(), *(axes.get_title() for axes in figure.get_axes())]
+    return " ".join([*result, *(axes.get_title(loc="left") for axes in figure.get_axes())])
 
 
 def test_peak_scaling_keeps_zero_grey() -> None:

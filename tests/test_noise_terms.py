@@ -26,14 +26,14 @@ def test_moments_are_those_of_the_definition() -> None:
     g = torch.linspace(-10, 10, 400_001, dtype=torch.float64)[:, None]
     weight = torch.exp(-g.square() / 2) / math.sqrt(2 * math.pi)
     delta = torch.relu(pre + spread * g) - torch.relu(pre)
-    found = moments(pre, spread)
-    assert torch.allclose(found.first[0], torch.trapezoid(weight * delta, g, dim=0), rtol=1e-7, atol=1e-12)
-    assert torch.allclose(found.second[0], torch.trapezoid(weight * delta.square(), g, dim=0), rtol=1e-7, atol=1e-12)
+    result = moments(pre, spread)
+    assert torch.allclose(result.first[0], torch.trapezoid(weight * delta, g, dim=0), rtol=1e-7, atol=1e-12)
+    assert torch.allclose(result.second[0], torch.trapezoid(weight * delta.square(), g, dim=0), rtol=1e-7, atol=1e-12)
 
 
 def test_moments_of_units_that_noise_does_not_move_are_0() -> None:
-    found = moments(torch.tensor([[-1.0, 0.0, 2.0]]), torch.zeros(3))
-    assert found.first.tolist() == found.second.tolist() == [[0.0, 0.0, 0.0]]
+    result = moments(torch.tensor([[-1.0, 0.0, 2.0]]), torch.zeros(3))
+    assert result.first.tolist() == result.second.tolist() == [[0.0, 0.0, 0.0]]
 
 
 @pytest.mark.parametrize("rho", [-0.95, -0.5, 0.0, 0.3, 0.9, 1.0])
@@ -42,14 +42,14 @@ def test_covariances_are_those_of_the_definition(rho: float, u: tuple[float, flo
     """Of one pair of units, by the conditional mean in the inner integral: E[relu(m + s g)] = m Phi(m/s) + s phi(m/s)."""
     pre = torch.tensor([u], dtype=torch.float64)
     keys = torch.tensor([[1.0, 0.0], [rho, math.sqrt(1 - rho**2)]], dtype=torch.float64)
-    found, bound = covariance_terms(pre, keys, torch.ones(2, 1, dtype=torch.float64), 1.0)
+    result, bound = covariance_terms(pre, keys, torch.ones(2, 1, dtype=torch.float64), 1.0)
     g = torch.linspace(-9, 9, 100_001, dtype=torch.float64)
     weight = torch.exp(-g.square() / 2) / math.sqrt(2 * math.pi)
     mean, sd = u[1] + rho * g, max(math.sqrt(1 - rho**2), 1e-12)
     inner = mean * torch.special.ndtr(mean / sd) + sd * torch.exp(-(mean / sd).square() / 2) / math.sqrt(2 * math.pi)
     delta = torch.relu(u[0] + g) - max(u[0], 0)
     exact = 2 * float(torch.trapezoid(weight * delta * (inner - max(u[1], 0)), g))
-    assert abs(float(found) - exact) <= float(bound) + 1e-8
+    assert abs(float(result) - exact) <= float(bound) + 1e-8
     assert float(bound) < 0.002
 
 
@@ -60,7 +60,7 @@ def test_terms_are_those_of_drawn_noise(sigma: float) -> None:
     net = rectified_network(model)
     assert net is not None
     x = model.normalise(x).double()
-    found = {
+    result = {
         name: float(value.mean())
         for name, value in zip(("r", "m", "v", "c", "b"), sample_terms(x, net, sigma), strict=True)
     }
@@ -80,13 +80,13 @@ def test_terms_are_those_of_drawn_noise(sigma: float) -> None:
     values = torch.stack(drawn)
     shift, variance, covariance, total = values.mean(dim=0).tolist()
     error = (values.std(dim=0) / math.sqrt(len(values))).tolist()
-    assert found["r"] == pytest.approx(float(residual.square().sum(dim=1).mean()))
-    assert found["v"] == pytest.approx(variance, rel=0.01)
-    assert found["c"] == pytest.approx(covariance, rel=0.01)
-    assert found["m"] == pytest.approx(shift, rel=0.01, abs=4 * error[0])
-    assert abs(found["m"]) > 10 * error[0]
-    assert found["r"] + found["m"] + found["v"] + found["c"] == pytest.approx(total, rel=0.005)
-    assert found["b"] < 1e-4 * found["v"]
+    assert result["r"] == pytest.approx(float(residual.square().sum(dim=1).mean()))
+    assert result["v"] == pytest.approx(variance, rel=0.01)
+    assert result["c"] == pytest.approx(covariance, rel=0.01)
+    assert result["m"] == pytest.approx(shift, rel=0.01, abs=4 * error[0])
+    assert abs(result["m"]) > 10 * error[0]
+    assert result["r"] + result["m"] + result["v"] + result["c"] == pytest.approx(total, rel=0.005)
+    assert result["b"] < 1e-4 * result["v"]
 
 
 def test_all_units_on_is_the_contractive_penalty() -> None:
@@ -122,7 +122,7 @@ def test_products_in_float32_change_next_to_nothing() -> None:
     keys, values = (torch.randn(40, 9, generator=rng, dtype=torch.float64) for _ in range(2))
     pre = 20 * torch.randn(30, 40, generator=rng, dtype=torch.float64)  # far from the threshold, too
     exact, exact_bound = covariance_terms(pre, keys, values, 0.5)
-    found, bound = covariance_terms(pre, keys, values, 0.5, products=torch.float32)
-    assert found.dtype == torch.float64
-    assert torch.allclose(found, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+    result, bound = covariance_terms(pre, keys, values, 0.5, products=torch.float32)
+    assert result.dtype == torch.float64
+    assert torch.allclose(result, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
     assert torch.allclose(bound, exact_bound, rtol=1e-3, atol=1e-6 * float(exact.abs().max()))

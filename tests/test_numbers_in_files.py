@@ -91,10 +91,10 @@ def test_numbers_of_every_type_are_read_as_numpy_does(
     n = int(np.prod(shape))
     data = header(descr, shape, order, version) + np.arange(n).astype(descr).tobytes()
     (tmp_path / "x.npy").write_bytes(data)
-    found, expected = read_npy(tmp_path / "x.npy"), np.load(io.BytesIO(data))
-    assert found is not None
-    assert found.dtype.isnative
-    np.testing.assert_array_equal(found, expected)
+    result, expected = read_npy(tmp_path / "x.npy"), np.load(io.BytesIO(data))
+    assert result is not None
+    assert result.dtype.isnative
+    np.testing.assert_array_equal(result, expected)
 
 
 def refused(argv: list[str], capsys: Capture, *words: str) -> None:

@@ -28,8 +28,8 @@ TRAIN = Train(epochs=4, batch_size=25, select="last", evaluate_every=100, checkp
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    found = Digits().load()
-    return found._replace(train=found.train.take(slice(250)))
+    result = Digits().load()
+    return result._replace(train=result.train.take(slice(250)))
 
 
 def trained(splits: Splits, adam: Adam, train: Train, fused: bool, resume: Path | None = None) -> VariationalModel:

@@ -35,9 +35,9 @@ def test_sparse_adam_leaves_silent_units_alone(shape: tuple[int, ...]) -> None:
     grads = [torch.randn(shape, generator=rng) for _ in range(6)]
     for grad in grads[2:5]:
         grad[1] = 0.0
-    found = descend(SparseAdam(lr=0.1), grads)
+    result = descend(SparseAdam(lr=0.1), grads)
     heard = descend(SparseAdam(lr=0.1), [g for i, g in enumerate(grads) if i not in (2, 3, 4)])
-    torch.testing.assert_close(found[1], heard[1])  # as if the steps in silence had not been
+    torch.testing.assert_close(result[1], heard[1])  # as if the steps in silence had not been
     assert not torch.allclose(descend(Adam(lr=0.1), grads)[1], heard[1])
 
 

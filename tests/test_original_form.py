@@ -159,10 +159,10 @@ def test_stopped_codes_coast_on_their_momentum_as_in_the_original(name: str, tau
     how = model.spec.inference
     assert how.original is not None
     energy = training_energy(model, y, z_e)
-    found = solve(energy, replace(how.original, tau=tau), z_e, max_steps=MOST, tol=1e-3)
+    result = solve(energy, replace(how.original, tau=tau), z_e, max_steps=MOST, tol=1e-3)
     unstopped = reference_codes(name, y, decoder_of(start["decoder"]), z_e, tau=0.0)
     assert float((theirs - unstopped).abs().max()) > 1e-5
-    torch.testing.assert_close(found.z, theirs, rtol=0, atol=1e-9)
+    torch.testing.assert_close(result.z, theirs, rtol=0, atol=1e-9)
 
 
 def test_the_original_rule_without_its_stop_reaches_the_same_optimum(tmp_path: Path) -> None:

@@ -43,13 +43,13 @@ def built(cache: Path) -> Path:
 def places_in(split: Split, strips: list[NDArray[np.uint8]]) -> list[list[tuple[int, int]]]:
     """Where each patch lies: (strip, column) of every place with the same grey levels."""
     bytes_of = (split.pixels(split.x) * 255).round().to(torch.uint8)[:, 0].numpy()
-    found: list[list[tuple[int, int]]] = [[] for _ in bytes_of]
+    result: list[list[tuple[int, int]]] = [[] for _ in bytes_of]
     for number, strip in enumerate(strips):
         windows = np.lib.stride_tricks.sliding_window_view(strip, bytes_of.shape[1:])
-        for patch, places in zip(bytes_of, found, strict=True):
+        for patch, places in zip(bytes_of, result, strict=True):
             rows, columns = np.nonzero((windows[..., 0, 0] == patch[0, 0]) & (windows[..., -1, -1] == patch[-1, -1]))
             places += [(number, c) for r, c in zip(rows, columns, strict=True) if (windows[r, c] == patch).all()]
-    return found
+    return result
 
 
 def test_patches_of_the_photographs_come_from_strips_of_their_own(cache: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_damaged_cache_is_named_with_its_remedy(cache: Path) -> None:
 
 
 def test_one_builds_while_others_wait(cache: Path) -> None:
-    start, calls, found = Barrier(3), list[Path](), list[Path]()
+    start, calls, result = Barrier(3), list[Path](), list[Path]()
 
     def build(folder: Path) -> None:
         calls.append(folder)
@@ -136,7 +136,7 @@ def test_one_builds_while_others_wait(cache: Path) -> None:
 
     def ask() -> None:
         start.wait()
-        found.append(cached("patches", key_of(b"same"), build))
+        result.append(cached("patches", key_of(b"same"), build))
 
     threads = [Thread(target=ask) for _ in range(3)]
     for thread in threads:
@@ -144,7 +144,7 @@ def test_one_builds_while_others_wait(cache: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(calls) == 1
-    assert [(path / "x").read_text() for path in found] == ["whole"] * 3
+    assert [(path / "x").read_text() for path in result] == ["whole"] * 3
 
 
 def test_a_full_disk_is_foreseen(cache: Path) -> None:

@@ -91,8 +91,8 @@ def test_a_path_at_given_alphas_penalties_and_units() -> None:
 @pytest.mark.parametrize("l0", [0.5, 3, 12.3])
 def test_the_alpha_of_a_number_of_active_codes(l0: float) -> None:
     alpha = alpha_for_l0(X, D, l0)
-    found = (sparse_encode(X, D, alpha, tol=1e-5) != 0).sum(axis=1).mean()
-    assert found == pytest.approx(l0, rel=0.05)
+    result = (sparse_encode(X, D, alpha, tol=1e-5) != 0).sum(axis=1).mean()
+    assert result == pytest.approx(l0, rel=0.05)
     assert alpha_for_l0(X * 1024, D, l0) == pytest.approx(1024 * alpha, rel=1e-6)
 
 

@@ -190,8 +190,8 @@ def test_the_sources_agree_on_values(name: str, tmp_path: Path) -> None:
     for i in range(3):
         put(tmp_path / str(i), name)
     colour = np.broadcast_to(expected[..., None] if expected.ndim == 2 else expected, (SIDE, SIDE, 3))
-    found = folder_of(tmp_path).load().train.x[0].numpy()
-    np.testing.assert_allclose(found.transpose(1, 2, 0), colour, atol=1e-6)
+    result = folder_of(tmp_path).load().train.x[0].numpy()
+    np.testing.assert_allclose(result.transpose(1, 2, 0), colour, atol=1e-6)
     patch = patches_of(tmp_path).load().train.x[0, 0].numpy()
     grey = np.asarray(Image.fromarray(ACCEPTED[name][1]).convert("L")) / 255 if expected.ndim == 3 else expected
     windows = np.lib.stride_tricks.sliding_window_view(grey, (8, 8))
@@ -222,12 +222,12 @@ def test_denoise_writes_what_it_read(atoms: Path, tmp_path: Path, capsys: pytest
         (line,) = [line for line in said if line.startswith(f"{target} ")]
         assert f"{values.dtype}, {values.min():.9g} to {values.max():.9g} (file: " in line
         with Image.open(target) as image:
-            found = np.asarray(image)
+            result = np.asarray(image)
             assert image.format == {".png": "PNG", ".tif": "TIFF", ".bmp": "BMP"}[target.suffix]
             assert not image.getexif().get(0x0112)
-        assert (found.dtype, found.shape) == (values.dtype, values.shape)
+        assert (result.dtype, result.shape) == (values.dtype, values.shape)
         rounding = 1e-6 * float(np.abs(values).max()) if values.dtype.itemsize == 4 else 0
-        np.testing.assert_allclose(found, values, rtol=0, atol=rounding)
+        np.testing.assert_allclose(result, values, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize("name", [*REFUSED, *PLACES])
@@ -259,8 +259,8 @@ def test_a_background_shows_below_transparent_pixels(name: str, tmp_path: Path) 
     with Image.open(path) as image:
         rgba = np.asarray(image.convert("RGBA")) / 255
     expected = rgba[..., 3:] * rgba[..., :3] + (1 - rgba[..., 3:]) * 0.2
-    found = folder_of(path.parent, background=0.2).load().train.x[0].numpy().transpose(1, 2, 0)
-    np.testing.assert_allclose(found, expected, atol=1 / 255)
+    result = folder_of(path.parent, background=0.2).load().train.x[0].numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(result, expected, atol=1 / 255)
     assert patches_of(path.parent, background=0.2).load().train.x.std() > 0
 
 
@@ -269,9 +269,9 @@ def test_denoise_lays_pictures_on_a_background(atoms: Path, tmp_path: Path) -> N
     command = ["denoise", str(path), "--dictionary", str(atoms), "--sigma", "1e-6", "--out", str(tmp_path / "out")]
     assert main([*command, "--background", "1"]) == 0
     with Image.open(tmp_path / "out" / path.name) as image:
-        found = np.asarray(image)
-    assert (found[SEE_THROUGH[..., 3] == 0] == 255).all()
-    assert (found[SEE_THROUGH[..., 3] == 255] == COLOUR[SEE_THROUGH[..., 3] == 255]).all()
+        result = np.asarray(image)
+    assert (result[SEE_THROUGH[..., 3] == 0] == 255).all()
+    assert (result[SEE_THROUGH[..., 3] == 255] == COLOUR[SEE_THROUGH[..., 3] == 255]).all()
     assert main([*command, "--background", "2", "--force"]) == 2
 
 
@@ -298,8 +298,8 @@ def test_white_is_what_the_file_says_or_what_is_stated(
                 source.load()
     if message is None:
         assert white is not None
-        found = folder_of(tmp_path, white=white, grey=True).load().train.x[0, 0].numpy()
-        np.testing.assert_allclose(found, values / white, atol=1e-6)
+        result = folder_of(tmp_path, white=white, grey=True).load().train.x[0, 0].numpy()
+        np.testing.assert_allclose(result, values / white, atol=1e-6)
 
 
 def test_a_name_that_cannot_hold_the_values_is_said_before_the_work(

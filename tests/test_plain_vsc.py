@@ -32,8 +32,8 @@ SPEC = Variational(
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    found = Digits().load()
-    return found._replace(train=found.train.take(slice(500)))
+    result = Digits().load()
+    return result._replace(train=result.train.take(slice(500)))
 
 
 def layers(model: VariationalModel) -> list[Tensor]:

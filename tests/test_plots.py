@@ -186,12 +186,12 @@ def test_l0_of_training_and_validation_share_a_panel_if_they_count_alike(theta: 
         {"kind": "evaluate", "step": 2, "encode/l0": 2.0},
     ]
     model = Amortised(n_code=16, activation=Sigmoid()).build((4,), seed=0)
-    found = curves(training_curves(counts_apart(records, model, theta)))
+    result = curves(training_curves(counts_apart(records, model, theta)))
     train, valid = {"train": ([1, 2], [16, 15])}, {"valid, encode": ([1, 2], [3, 2])}
     if together:
-        assert found == {"L0: active codes per sample": train | valid}
+        assert result == {"L0: active codes per sample": train | valid}
     else:
-        assert found == {"L0 in training: |z| > 0": train, "L0 in validation: |z| > 0.5": valid}
+        assert result == {"L0 in training: |z| > 0": train, "L0 in validation: |z| > 0.5": valid}
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 7])

@@ -109,8 +109,8 @@ def test_principal_components_are_those_of_scikit_learn(digits: Splits) -> None:
     task = ProbeTask.of(digits, Probe(labels_per_class=(1,), seeds=1))
     x = flat(digits.train.x[task.unlabelled]).numpy()
     expected = PCA(5, svd_solver="full").fit(x).transform(flat(digits.test.x).numpy())
-    found = np.asarray(pca(flat, digits, task, 5)(digits.test.x))
-    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
+    result = np.asarray(pca(flat, digits, task, 5)(digits.test.x))
+    np.testing.assert_allclose(np.abs(result), np.abs(expected), atol=1e-3)
     assert pca(flat, digits, task, 1000)(digits.test.x).shape == (digits.test.n, 64)
 
 

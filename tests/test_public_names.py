@@ -14,11 +14,11 @@ from public_names import FACES, GOLDEN, lines
 
 
 def test_the_interface_is_the_recorded_one() -> None:
-    found, recorded = list(lines()), GOLDEN.read_text().splitlines()
-    lost, new = sorted({*recorded} - {*found}), sorted({*found} - {*recorded})
+    result, recorded = list(lines()), GOLDEN.read_text().splitlines()
+    lost, new = sorted({*recorded} - {*result}), sorted({*result} - {*recorded})
     changes = "\n".join([*(f"- {line}" for line in lost), *(f"+ {line}" for line in new)])
     assert not changes, f"public names changed; if that is meant, run `python tests/public_names.py`:\n{changes}"
-    assert found == recorded
+    assert result == recorded
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -66,12 +66,23 @@ DOCS = Path(__file__).parent.parent
 def test_pages_import_what_is_public(page: str) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     places = {
-        found
+        result
         for block in blocks
-        for found in re.findall(r"^\s*(?:from|import) (sparsecode[\w.]*)", block, re.MULTILINE)
+        for result in re.findall(r"^\s*(?:from|import) (sparsecode[\w.]*)", block, re.MULTILINE)
     }
     assert places <= {*FACES, "sparsecode.runs"}
     for block in blocks:
         for place, names in re.findall(r"^\s*from (sparsecode[\w.]*) import ([\w, ]+)$", block, re.MULTILINE):
             for name in names.split(", "):
                 assert hasattr(import_module(place), name), f"{place} has no {name}"
+
+
+# words of plot that say nothing of what a variable holds
+MEANINGLESS = {"found", "how", "own", "taken", "told", "asked"}
+
+
+def test_variables_are_named_for_what_they_hold() -> None:
+    for path in sorted((Path(__file__).parents[1] / "sparsecode").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = {node.id} if isinstance(node, ast.Name) else {node.arg} if isinstance(node, ast.arg) else set[str]()
+            assert not names & MEANINGLESS, f"{path}:{getattr(node, 'lineno', 0)}: {names & MEANINGLESS}"

@@ -20,10 +20,10 @@ def left(z: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("l0", "n"), [(0.0, 7), (2.5, 8), (3.0, 5), (12.34, 1000)])
 def test_budgets_have_the_mean_asked_for(l0: float, n: int) -> None:
-    found = spread(l0, n)
-    assert len(found) == n
-    assert float(found.double().mean()) == pytest.approx(l0, abs=1 / n)
-    assert set(found.tolist()) <= {int(l0), int(l0) + 1}
+    result = spread(l0, n)
+    assert len(result) == n
+    assert float(result.double().mean()) == pytest.approx(l0, abs=1 / n)
+    assert set(result.tolist()) <= {int(l0), int(l0) + 1}
 
 
 def test_a_negative_budget_is_named() -> None:

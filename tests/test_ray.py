@@ -48,8 +48,8 @@ def test_ray_gives_what_serial_gives_and_a_killed_worker_costs_nothing(tmp_path:
     assert killed, "the runs were over before a worker could be killed"
     assert [o.problem for o in outcomes] == ["", ""]
     expected = {r.run: r for r in read_results(tmp_path / "here")}
-    found = {r.run: r for r in read_results(tmp_path / "there")}
-    assert found == expected
+    result = {r.run: r for r in read_results(tmp_path / "there")}
+    assert result == expected
     for ours, theirs in zip(here, there, strict=True):
         for name, value in tensors(ours).items():
             torch.testing.assert_close(tensors(theirs)[name], value, rtol=0, atol=0)

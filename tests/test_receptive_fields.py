@@ -71,18 +71,18 @@ def flat(values: Tensor) -> Tensor:
 @pytest.mark.parametrize(("noise", "degrees", "relative"), [(0.0, 0.01, 1e-4), (0.3, 2.0, 0.06)])
 def test_gabors_are_found_again(rng: torch.Generator, noise: float, degrees: float, relative: float) -> None:
     true, made = gabors(rng)
-    found = fit_fields(noisy(made, noise, rng))
-    turned = (found.orientation - flat(true["angle"]) + 90) % 180 - 90
+    result = fit_fields(noisy(made, noise, rng))
+    turned = (result.orientation - flat(true["angle"]) + 90) % 180 - 90
     assert float(turned.abs().max()) < degrees
-    assert torch.allclose(found.frequency, flat(true["frequency"]), rtol=relative)
+    assert torch.allclose(result.frequency, flat(true["frequency"]), rtol=relative)
     assert torch.allclose(
-        found.centre, torch.stack([flat(true["row"]), flat(true["column"])], dim=1), atol=0.01 + noise
+        result.centre, torch.stack([flat(true["row"]), flat(true["column"])], dim=1), atol=0.01 + noise
     )
-    assert torch.allclose(found.size, flat(true["across"] * true["ratio"].sqrt()), rtol=3 * relative)
-    assert torch.allclose(found.aspect, flat(true["ratio"]), rtol=6 * relative)
-    assert torch.allclose(found.gabor, torch.full((N,), 1 / (1 + noise**2)).double(), atol=1e-6 + noise / 8)
-    assert bool((found.kind == 0).all())
-    assert summary(found).gabor == 1.0
+    assert torch.allclose(result.size, flat(true["across"] * true["ratio"].sqrt()), rtol=3 * relative)
+    assert torch.allclose(result.aspect, flat(true["ratio"]), rtol=6 * relative)
+    assert torch.allclose(result.gabor, torch.full((N,), 1 / (1 + noise**2)).double(), atol=1e-6 + noise / 8)
+    assert bool((result.kind == 0).all())
+    assert summary(result).gabor == 1.0
 
 
 @pytest.mark.parametrize(("noise", "distance", "balance"), [(0.0, 0.01, 0.02), (0.3, 0.3, 0.35)])
@@ -90,22 +90,22 @@ def test_centres_and_surrounds_are_found_again(
     rng: torch.Generator, noise: float, distance: float, balance: float
 ) -> None:
     made = dogs(rng)
-    found = fit_fields(noisy(made, noise, rng))
-    assert bool((found.kind == 1).all())
-    assert summary(found).dog == 1.0
-    assert bool((found.dog > 0.99 / (1 + noise**2) - noise / 8).all())
+    result = fit_fields(noisy(made, noise, rng))
+    assert bool((result.kind == 1).all())
+    assert summary(result).dog == 1.0
+    assert bool((result.dog > 0.99 / (1 + noise**2) - noise / 8).all())
     parts = torch.stack([made.clamp(min=0).flatten(1).sum(dim=1), (-made).clamp(min=0).flatten(1).sum(dim=1)])
-    assert float((found.centre_surround - parts.amin(dim=0) / parts.amax(dim=0)).abs().median()) < balance
+    assert float((result.centre_surround - parts.amin(dim=0) / parts.amax(dim=0)).abs().median()) < balance
     values = made.flatten(1)
-    fitted = found.dog_values.flatten(1)
+    fitted = result.dog_values.flatten(1)
     agreement = torch.cosine_similarity(values - values.mean(1, True), fitted - fitted.mean(1, True), dim=1)
     assert float(agreement.min()) > 1 - distance
 
 
 def test_white_noise_is_neither(rng: torch.Generator) -> None:
-    found = fit_fields(torch.randn(N, 1, SIDE, SIDE, generator=rng, dtype=torch.float64))
-    assert float(torch.maximum(found.gabor, found.dog).max()) < 0.3
-    whole = summary(found)
+    result = fit_fields(torch.randn(N, 1, SIDE, SIDE, generator=rng, dtype=torch.float64))
+    assert float(torch.maximum(result.gabor, result.dog).max()) < 0.3
+    whole = summary(result)
     assert (whole.gabor, whole.dog, whole.neither) == (0.0, 0.0, 1.0)
     assert whole.frequency is whole.centre_surround is whole.opponency is None
 
@@ -113,8 +113,8 @@ def test_white_noise_is_neither(rng: torch.Generator) -> None:
 def test_values_are_the_fit_and_what_is_left_its_quality(rng: torch.Generator) -> None:
     _, made = gabors(rng)
     keys = noisy(made, 0.5, rng)
-    found = fit_fields(keys)
-    for values, quality in ((found.gabor_values, found.gabor), (found.dog_values, found.dog)):
+    result = fit_fields(keys)
+    for values, quality in ((result.gabor_values, result.gabor), (result.dog_values, result.dog)):
         left = (keys[:, 0] - values).flatten(1).square().sum(dim=1)
         spread = keys.flatten(1).var(dim=1, correction=0) * SIDE**2
         assert torch.allclose(1 - left / spread, quality)
@@ -129,9 +129,9 @@ def test_fits_do_not_depend_on_scale_or_company(rng: torch.Generator) -> None:
 
 
 def test_a_field_of_one_value_is_fitted_by_nothing() -> None:
-    found = fit_fields(torch.ones(1, 1, 8, 8))
-    assert found.gabor.tolist() == found.dog.tolist() == [0.0]
-    assert all(bool(torch.isfinite(getattr(found, name)).all()) for name in Fields._fields)
+    result = fit_fields(torch.ones(1, 1, 8, 8))
+    assert result.gabor.tolist() == result.dog.tolist() == [0.0]
+    assert all(bool(torch.isfinite(getattr(result, name)).all()) for name in Fields._fields)
 
 
 def test_colours_are_told_from_profiles(rng: torch.Generator) -> None:
@@ -142,18 +142,18 @@ def test_colours_are_told_from_profiles(rng: torch.Generator) -> None:
     profile, colour, share = spatial_profiles(keys)
     assert torch.allclose(share, torch.ones(8).double())
     assert torch.allclose(profile[:, None] * colour[:, :, None, None], keys)
-    found = fit_fields(keys)
-    assert torch.allclose(found.opponency, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
-    assert torch.allclose(found.chroma, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
-    assert summary(found).opponency is not None
-    assert float(found.dog.min()) > GOOD
+    result = fit_fields(keys)
+    assert torch.allclose(result.opponency, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
+    assert torch.allclose(result.chroma, torch.tensor([1.0] * 4 + [0.0] * 4).double(), atol=1e-9)
+    assert summary(result).opponency is not None
+    assert float(result.dog.min()) > GOOD
 
 
 def test_the_nearest_image_is_found_in_any_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     images = digits().train.x.flatten(1)
     keys = torch.cat([5 * images[[3, 700, 1200]], torch.zeros(1, images.shape[1])])
     monkeypatch.setattr("sparsecode.evaluate.units.receptive_fields.CHUNK", 100)
-    found = nearest_images(keys, images)
-    assert torch.allclose(found.cosine, torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    result = nearest_images(keys, images)
+    assert torch.allclose(result.cosine, torch.tensor([1.0, 1.0, 1.0, 0.0]))
     cosines = torch.nn.functional.normalize(images, dim=1) @ torch.nn.functional.normalize(keys[:3], dim=1).T
-    assert found.row[:3].tolist() == cosines.argmax(dim=0).tolist()
+    assert result.row[:3].tolist() == cosines.argmax(dim=0).tolist()

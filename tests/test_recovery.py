@@ -115,9 +115,9 @@ def test_matching_is_the_best_in_sum_and_leaves_out_what_has_no_partner() -> Non
 def test_support_scores_by_hand() -> None:
     counts = SupportCounts(3)
     true = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=torch.bool)
-    found = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)
-    counts.update(true[:3], found[:3])
-    counts.update(true[3:], found[3:])
+    actual = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0]], dtype=torch.bool)
+    counts.update(true[:3], actual[:3])
+    counts.update(true[3:], actual[3:])
     precision, recall, f1 = (share.tolist() for share in counts.result())
     assert precision == pytest.approx([2 / 3, 1 / 2, 0])
     assert recall == pytest.approx([2 / 3, 1, 0])
@@ -139,10 +139,10 @@ def test_cosines_by_hand() -> None:
     atoms = torch.tensor([[2.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 3.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
     nearest, pairs = nearest_cosines(atoms)
     assert nearest.tolist() == pytest.approx([root, root, 1, 1, 0], abs=1e-6)
-    found = cosines(atoms)
-    assert (pairs, found.pairs, found.duplicates, found.empty) == (1, 0.1, 2, 1)
-    assert found.mean == pytest.approx((2 * root + 2) / 5)
-    assert found.quantiles[2] == pytest.approx(root)
+    actual = cosines(atoms)
+    assert (pairs, actual.pairs, actual.duplicates, actual.empty) == (1, 0.1, 2, 1)
+    assert actual.mean == pytest.approx((2 * root + 2) / 5)
+    assert actual.quantiles[2] == pytest.approx(root)
     with pytest.raises(ValueError, match="at least two atoms"):
         cosines(atoms[:1])
 
@@ -195,10 +195,10 @@ def test_a_model_finds_the_dictionary_and_its_codes(tmp_path: Path) -> None:
     truth = source.truth("test")
     learned = dictionary_of(model, data_space=True)
     pairs = matching(truth.atoms, learned.atoms, signed=False)
-    found = recovery(pairs, truth.codes, model.encode(source.load().test.x), theta=0.1)
+    actual = recovery(pairs, truth.codes, model.encode(source.load().test.x), theta=0.1)
     untrained = config.model.build((20,), 0)
     chance = matching(truth.atoms, dictionary_of(untrained).atoms, signed=False)
     assert float(chance.cosine.mean()) < 0.7
-    assert found.mcc > 0.95
-    assert found.found > 0.9
-    assert found.f1 > 0.8
+    assert actual.mcc > 0.95
+    assert actual.found > 0.9
+    assert actual.f1 > 0.8

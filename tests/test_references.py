@@ -33,8 +33,8 @@ def points(approximate: object, l0s: list[float], x: Tensor = TEST) -> list[Refe
     return reference_scores(approximate, Split(x), 1.0, l0s)  # pyright: ignore[reportArgumentType] - an Approximate
 
 
-def explained(found: list[ReferencePoint]) -> list[float]:
-    return [math.nan if p.explained_variance is None else p.explained_variance for p in found]
+def explained(result: list[ReferencePoint]) -> list[float]:
+    return [math.nan if p.explained_variance is None else p.explained_variance for p in result]
 
 
 @pytest.mark.parametrize("k", [0, 1, 10, 40])
@@ -58,15 +58,15 @@ def test_references_rise_to_everything_and_do_not_depend_on_precision_or_batches
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, approximate in references(SPLITS.train.x.to(dtype), 100).items():
-        found = explained(points(approximate, [1, 4, 16, 64], TEST.to(dtype)))
-        assert sorted(found) == found, name
-        assert found[0] > 0
+        result = explained(points(approximate, [1, 4, 16, 64], TEST.to(dtype)))
+        assert sorted(result) == result, name
+        assert result[0] > 0
         if not name.endswith("top-k"):
-            assert found[-1] > 0.98, name
+            assert result[-1] > 0.98, name
         with monkeypatch.context() as patch:
             patch.setattr("sparsecode.evaluate.reconstruction.references.CHUNK", 50)
             again = explained(points(approximate, [4, 16], TEST.to(dtype)))
-        assert again == pytest.approx(found[1:3], rel=1e-4)
+        assert again == pytest.approx(result[1:3], rel=1e-4)
 
 
 def test_references_do_not_depend_on_units_or_offsets() -> None:
@@ -98,12 +98,12 @@ def test_pursuit_is_the_best_k_terms_of_an_orthonormal_dictionary() -> None:
 @pytest.mark.parametrize("target", [0.7, 6.0, 20.0])
 def test_the_lasso_comes_to_the_l0_asked_for(target: float, positive: bool) -> None:
     D = random_rows(TRAIN, 120, 0).double()
-    found = lasso_at(target, TEST, D, positive)
-    assert found.l0 == pytest.approx(target, rel=0.02)
-    assert found.l0 == float((found.z != 0).sum(dim=1).double().mean())
-    assert found.gap <= 1e-3
-    assert not positive or bool((found.z >= 0).all())
-    assert lasso_at(target, 9 * TEST, D, positive).weight == pytest.approx(9 * found.weight, rel=0.05)
+    result = lasso_at(target, TEST, D, positive)
+    assert result.l0 == pytest.approx(target, rel=0.02)
+    assert result.l0 == float((result.z != 0).sum(dim=1).double().mean())
+    assert result.gap <= 1e-3
+    assert not positive or bool((result.z >= 0).all())
+    assert lasso_at(target, 9 * TEST, D, positive).weight == pytest.approx(9 * result.weight, rel=0.05)
 
 
 def test_an_l0_that_no_weight_reaches_gives_the_nearest_codes() -> None:
@@ -126,14 +126,14 @@ def test_pursuit_leaves_no_gap_and_half_its_amplitudes_leave_three_quarters_of_w
 ) -> None:
     x, (atoms, bias) = setting
     z = omp_encode(x - bias, atoms, 8)
-    found = amortisation_gap(x, z, Dictionary(atoms, bias))
-    assert (found.l0, found.positive, found.n) == (8, False, len(x))
-    assert found.coder_error == pytest.approx(found.pursuit, rel=1e-9)
-    assert found.coder_error == pytest.approx(found.refitted, rel=1e-9)
-    assert found.amplitude_gap == pytest.approx(0, abs=1e-9)
-    assert found.best <= found.pursuit
+    result = amortisation_gap(x, z, Dictionary(atoms, bias))
+    assert (result.l0, result.positive, result.n) == (8, False, len(x))
+    assert result.coder_error == pytest.approx(result.pursuit, rel=1e-9)
+    assert result.coder_error == pytest.approx(result.refitted, rel=1e-9)
+    assert result.amplitude_gap == pytest.approx(0, abs=1e-9)
+    assert result.best <= result.pursuit
     half = amortisation_gap(x, z / 2, Dictionary(atoms, bias))
-    assert half.refitted == pytest.approx(found.refitted, rel=1e-9)  # the support is all there
+    assert half.refitted == pytest.approx(result.refitted, rel=1e-9)  # the support is all there
     explained_energy = (z @ atoms).square().sum() / (x - x.mean(dim=0)).square().sum()
     assert half.amplitude_gap == pytest.approx(float(explained_energy) / 4, rel=1e-6)
     assert half.gap == pytest.approx(half.amplitude_gap + half.support_gap, rel=1e-9)
@@ -145,19 +145,19 @@ def test_the_lasso_optimum_is_where_its_own_codes_are(positive: bool, setting: t
     x, (atoms, bias) = setting
     atoms = atoms / atoms.norm(dim=1, keepdim=True)
     z = lasso_at(10.0, x - bias, atoms, positive).z
-    found = amortisation_gap(x, z, Dictionary(atoms, bias))
-    assert found.positive == positive
-    assert found.lasso == pytest.approx(found.coder_error, rel=0.01)
-    assert found.lasso_refitted == pytest.approx(found.refitted, rel=0.02)
-    assert found.refitted < found.coder_error
-    assert found.gap == pytest.approx(found.amplitude_gap + found.support_gap)
-    assert min(found.amplitude_gap, found.support_gap) >= 0
+    result = amortisation_gap(x, z, Dictionary(atoms, bias))
+    assert result.positive == positive
+    assert result.lasso == pytest.approx(result.coder_error, rel=0.01)
+    assert result.lasso_refitted == pytest.approx(result.refitted, rel=0.02)
+    assert result.refitted < result.coder_error
+    assert result.gap == pytest.approx(result.amplitude_gap + result.support_gap)
+    assert min(result.amplitude_gap, result.support_gap) >= 0
 
 
 def test_the_gap_does_not_depend_on_units_norms_or_the_order_of_atoms(setting: tuple[Tensor, Dictionary]) -> None:
     x, (atoms, bias) = setting
     z = torch.relu((x - bias) @ atoms.T - 0.6)  # a one-layer coder
-    found = amortisation_gap(x, z, Dictionary(atoms, bias))
+    result = amortisation_gap(x, z, Dictionary(atoms, bias))
     scales = torch.linspace(0.2, 5, 120, dtype=torch.float64)[:, None]
     order = torch.randperm(120, generator=torch.Generator().manual_seed(0))
     for other in (
@@ -167,8 +167,8 @@ def test_the_gap_does_not_depend_on_units_norms_or_the_order_of_atoms(setting: t
         amortisation_gap(x.flip(0), z.flip(0), Dictionary(atoms, bias)),
     ):
         for field in ("coder_error", "refitted", "pursuit", "lasso", "lasso_refitted", "l0"):
-            assert getattr(other, field) == pytest.approx(getattr(found, field), rel=0.01), field
-    assert found.gap > 0.1
+            assert getattr(other, field) == pytest.approx(getattr(result, field), rel=0.01), field
+    assert result.gap > 0.1
 
 
 def test_codes_that_are_never_zero_need_a_theta(setting: tuple[Tensor, Dictionary]) -> None:
@@ -178,9 +178,9 @@ def test_codes_that_are_never_zero_need_a_theta(setting: tuple[Tensor, Dictionar
         amortisation_gap(x, z, dictionary)
     with pytest.raises(ValueError, match="theta is 1, and no code is above it"):
         amortisation_gap(x, z, dictionary, theta=1.0)
-    found = amortisation_gap(x, z, dictionary, theta=0.9)
-    assert found.theta == 0.9
-    assert found.l0 == pytest.approx(float((z > 0.9).sum(dim=1).double().mean()))
+    result = amortisation_gap(x, z, dictionary, theta=0.9)
+    assert result.theta == 0.9
+    assert result.l0 == pytest.approx(float((z > 0.9).sum(dim=1).double().mean()))
 
 
 @pytest.mark.parametrize("normaliser", [Standardise(), Whiten()])
@@ -200,8 +200,8 @@ def test_the_encoder_of_a_model_has_a_gap_and_its_solver_only_that_of_shrunken_a
     model.initialise_(SPLITS.train.x)
     with torch.no_grad():
         model.decoder.get_parameter("atoms").copy_(random_rows(TRAIN.float(), 100, 0))
-    found = model_gaps(model, SPLITS.test.x[:60])
-    solver, encoder = found["encode"], found["amortised"]
+    result = model_gaps(model, SPLITS.test.x[:60])
+    solver, encoder = result["encode"], result["amortised"]
     assert solver.lasso == pytest.approx(solver.coder_error, rel=0.02)
     assert solver.lasso_weight == pytest.approx(0.5, rel=0.1)
     assert solver.amplitude_gap > solver.support_gap >= 0

@@ -44,16 +44,16 @@ def test_attacks_beat_chance_within_their_bounds(
     original = module._Logits.forward
     monkeypatch.setattr(module._Logits, "forward", lambda self, x: (kept.append(x.detach()), original(self, x))[1])
     numpy_state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
-    found = robustness(model, test, attack, (0.0, 1.0), seed=3)
+    result = robustness(model, test, attack, (0.0, 1.0), seed=3)
     assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_state)  # noqa: NPY002
-    assert found.clean > 0.8
-    assert found.attacked < found.random - 0.1
+    assert result.clean > 0.8
+    assert result.attacked < result.random - 0.1
     attacked = kept[-1]
     assert 0 <= float(attacked.min()) <= float(attacked.max()) <= 1
     change = (attacked - test.x).flatten(1)
     size = change.abs().amax(dim=1) if attack.norm == "inf" else torch.linalg.vector_norm(change, dim=1)
     assert float(size.max()) <= attack.eps * (1 + 1e-5)
-    assert found == robustness(model, test, attack, (0.0, 1.0), seed=3)
+    assert result == robustness(model, test, attack, (0.0, 1.0), seed=3)
 
 
 def test_the_command_writes_a_table_and_refuses_what_does_not_classify(

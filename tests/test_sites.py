@@ -155,15 +155,15 @@ def test_a_skip_connection_learns_what_is_linear(upper_to_lower: Splits) -> None
 
 def test_scores_are_of_the_target(upper_to_lower: Splits) -> None:
     model, part = trained(started(transcoder(), upper_to_lower), upper_to_lower, 20), upper_to_lower.test
-    found = score(model, model.encode, part, upper_to_lower.data_range)
+    actual = score(model, model.encode, part, upper_to_lower.data_range)
     made, wanted = model.reconstruct(part.x).detach(), target_of(upper_to_lower)
-    assert found.mse == pytest.approx(float((made - wanted).double().square().mean()), rel=1e-5)
+    assert actual.mse == pytest.approx(float((made - wanted).double().square().mean()), rel=1e-5)
     variance = ExplainedVariance()
     variance.update(wanted, made)
-    assert found.explained_variance == pytest.approx(variance.result())
-    assert found.objective_of == "|y - decode(z)|^2 in model space"
+    assert actual.explained_variance == pytest.approx(variance.result())
+    assert actual.objective_of == "|y - decode(z)|^2 in model space"
     error = model.objective(Batch(part.x, part.target), model.encode(part.x).detach())
-    assert found.objective == pytest.approx(float(error.mean()), rel=1e-5)
+    assert actual.objective == pytest.approx(float(error.mean()), rel=1e-5)
     with pytest.raises(ValueError, match=r"predicts targets of shape \(32,\), and the samples have none; choose"):
         score(model, model.encode, part._replace(target=None), 1.0)
     with pytest.raises(ValueError, match=r"the samples have those of shape \(31,\)"):
@@ -174,21 +174,21 @@ def test_scores_are_of_the_target(upper_to_lower: Splits) -> None:
 
 def test_the_linear_baseline_is_least_squares(upper_to_lower: Splits) -> None:
     train, test = upper_to_lower.train, upper_to_lower.test
-    found = linear_map(train, test)
-    assert found is not None
+    actual = linear_map(train, test)
+    assert actual is not None
     theirs = LinearRegression().fit(train.x.numpy(), train.target.numpy()).predict(test.x.numpy())  # pyright: ignore - there
-    assert found.mse == pytest.approx(
+    assert actual.mse == pytest.approx(
         float((torch.from_numpy(theirs) - target_of(upper_to_lower)).square().mean()), rel=0.02
     )
-    assert (found.n, found.n_train) == (test.n, train.n)
+    assert (actual.n, actual.n_train) == (test.n, train.n)
     assert linear_map(train._replace(target=None), test) is None
 
 
 def test_a_transcoder_is_scored_beside_the_linear_map(upper_to_lower: Splits) -> None:
     model = started(transcoder(), upper_to_lower).eval()
-    found = evaluate_model(model, upper_to_lower, Evaluate(), 0)
-    assert found.of(LinearBaseline) == {"model": linear_map(upper_to_lower.train, upper_to_lower.test)}
-    assert set(found.measures) == {"scores", "linear_map"}  # it is not there to restore or denoise
+    actual = evaluate_model(model, upper_to_lower, Evaluate(), 0)
+    assert actual.of(LinearBaseline) == {"model": linear_map(upper_to_lower.train, upper_to_lower.test)}
+    assert set(actual.measures) == {"scores", "linear_map"}  # it is not there to restore or denoise
 
 
 def test_a_model_folder_keeps_the_shape_of_the_target(upper_to_lower: Splits, tmp_path: Path) -> None:
@@ -275,16 +275,16 @@ def test_scores_of_each_site(both: Splits) -> None:
     model = trained(started(crosscoder(), both), both, 30)
     assert isinstance(model.decoder, BiasedDictionaryModule)
     model.decoder.atoms.data[0, :32] = 0.0
-    found, made = site_scores(model, model.encode, both.test).sites, model.reconstruct(both.test.x).detach()
+    actual, made = site_scores(model, model.encode, both.test).sites, model.reconstruct(both.test.x).detach()
     for site in (0, 1):
         variance = ExplainedVariance()
         variance.update(both.test.x[:, site], made[:, site])
-        assert found[site].explained_variance == pytest.approx(variance.result())
-        assert found[site].mse == pytest.approx(variance.mse())
-    assert found[0].norm_share + found[1].norm_share == pytest.approx(1)
-    assert (found[0].alone, found[1].alone) == (0, 1)
+        assert actual[site].explained_variance == pytest.approx(variance.result())
+        assert actual[site].mse == pytest.approx(variance.mse())
+    assert actual[0].norm_share + actual[1].norm_share == pytest.approx(1)
+    assert (actual[0].alone, actual[1].alone) == (0, 1)
     whole = score(model, model.encode, both.test, 1.0)
-    assert whole.mse == pytest.approx((found[0].mse + found[1].mse) / 2)
+    assert whole.mse == pytest.approx((actual[0].mse + actual[1].mse) / 2)
 
 
 def test_models_without_sites_have_no_such_scores(upper_to_lower: Splits) -> None:
@@ -307,9 +307,9 @@ def test_sites_are_an_axis_of_samples() -> None:
 
 def test_crosscoders_learn_codes_in_common(both: Splits) -> None:
     model = trained(started(crosscoder(), both), both, 100)
-    found = site_scores(model, model.encode, both.test).sites
-    assert min(site.explained_variance or 0 for site in found) > 0.4
-    assert all(site.alone < 12 for site in found)
+    actual = site_scores(model, model.encode, both.test).sites
+    assert min(site.explained_variance or 0 for site in actual) > 0.4
+    assert all(site.alone < 12 for site in actual)
 
 
 # Recipes

@@ -81,19 +81,19 @@ def test_positive_codes_are_positive_and_optimal() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_numpy_in_numpy_out(dtype: Any, codes: Array) -> None:
-    found = sparse_encode(X.astype(dtype), D, ALPHA)
-    assert isinstance(found, np.ndarray)
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found, codes, atol=0.05)
+    result = sparse_encode(X.astype(dtype), D, ALPHA)
+    assert isinstance(result, np.ndarray)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, codes, atol=0.05)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_torch_in_torch_out(dtype: torch.dtype, codes: Array) -> None:
-    found = sparse_encode(torch.tensor(X, dtype=dtype), D, ALPHA)
-    assert isinstance(found, torch.Tensor)
-    assert found.dtype == dtype
-    assert not found.requires_grad
-    np.testing.assert_allclose(found.double().numpy(), codes, atol=0.05)
+    result = sparse_encode(torch.tensor(X, dtype=dtype), D, ALPHA)
+    assert isinstance(result, torch.Tensor)
+    assert result.dtype == dtype
+    assert not result.requires_grad
+    np.testing.assert_allclose(result.double().numpy(), codes, atol=0.05)
 
 
 def test_the_dictionary_follows_the_data() -> None:
@@ -106,17 +106,17 @@ def test_the_dictionary_follows_the_data() -> None:
 
 def test_half_precision_is_solved_in_single() -> None:
     half = X.astype(np.float16)
-    found = sparse_encode(half, D, ALPHA, return_solution=True)
+    result = sparse_encode(half, D, ALPHA, return_solution=True)
     expected = sparse_encode(half.astype(np.float32), D, ALPHA, return_solution=True)
-    np.testing.assert_array_equal(found.z, expected.z.astype(np.float16))
-    np.testing.assert_array_equal(found.objective, expected.objective)
+    np.testing.assert_array_equal(result.z, expected.z.astype(np.float16))
+    np.testing.assert_array_equal(result.objective, expected.objective)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 9, 1000])
 def test_chunks_do_not_matter(chunk: int) -> None:
-    found = sparse_encode(X, D, ALPHA, chunk=chunk, return_solution=True)
+    result = sparse_encode(X, D, ALPHA, chunk=chunk, return_solution=True)
     expected = sparse_encode(X, D, ALPHA, return_solution=True)
-    for part, whole in zip(found, expected, strict=True):
+    for part, whole in zip(result, expected, strict=True):
         np.testing.assert_allclose(part, whole, rtol=0, atol=1e-12)
 
 
@@ -142,9 +142,9 @@ def test_memory_maps_are_read_and_written_in_chunks(tmp_path: Path, codes: Array
 @pytest.mark.parametrize("kind", [np.asarray, torch.tensor], ids=["numpy", "torch"])
 def test_a_start_at_the_codes_takes_no_steps(kind: Callable[[Array], Any], codes: Array) -> None:
     start = kind(codes.copy())
-    found = sparse_encode(kind(X.copy()), D, ALPHA, tol=1e-8, z0=start, chunk=4, return_solution=True)
-    assert (np.asarray(found.steps) == 0).all()
-    np.testing.assert_array_equal(np.asarray(found.z), codes)
+    result = sparse_encode(kind(X.copy()), D, ALPHA, tol=1e-8, z0=start, chunk=4, return_solution=True)
+    assert (np.asarray(result.steps) == 0).all()
+    np.testing.assert_array_equal(np.asarray(result.z), codes)
 
 
 def test_a_far_start_reaches_the_same_codes_and_is_left_alone(codes: Array) -> None:
@@ -155,27 +155,27 @@ def test_a_far_start_reaches_the_same_codes_and_is_left_alone(codes: Array) -> N
 
 
 def test_a_negative_start_of_positive_codes_is_no_solution(codes: Array) -> None:
-    found = sparse_encode(X, D, ALPHA, positive=True, z0=codes)
-    assert (found >= 0).all()
+    result = sparse_encode(X, D, ALPHA, positive=True, z0=codes)
+    assert (result >= 0).all()
 
 
 @pytest.mark.parametrize("positive", [False, True])
 def test_the_certificate_is_what_its_formulas_say(positive: bool) -> None:
     tol = 1e-3
-    found = sparse_encode(X, D, ALPHA, positive=positive, tol=tol, return_solution=True)
+    result = sparse_encode(X, D, ALPHA, positive=positive, tol=tol, return_solution=True)
     half = np.square(X).sum(axis=1) / 2
-    residual = X - found.z @ D
+    residual = X - result.z @ D
     corr = residual @ D.T
     largest = np.maximum(corr, 0).max(axis=1) if positive else np.abs(corr).max(axis=1)
     scale = np.minimum(ALPHA / largest, 1)
     dual = half - np.square(X - scale[:, None] * residual).sum(axis=1) / 2
-    np.testing.assert_allclose(found.objective, objective(X, found.z), rtol=1e-12)
-    np.testing.assert_allclose(found.gap, (found.objective - dual) / half, rtol=1e-9, atol=1e-15)
-    assert found.converged.all()
-    assert (found.gap <= tol).all()
-    assert (found.steps > 0).all()
+    np.testing.assert_allclose(result.objective, objective(X, result.z), rtol=1e-12)
+    np.testing.assert_allclose(result.gap, (result.objective - dual) / half, rtol=1e-9, atol=1e-15)
+    assert result.converged.all()
+    assert (result.gap <= tol).all()
+    assert (result.steps > 0).all()
     best = sparse_encode(X, D, ALPHA, positive=positive, tol=1e-12)
-    assert (found.objective - objective(X, best) <= found.gap * half + 1e-12).all()
+    assert (result.objective - objective(X, best) <= result.gap * half + 1e-12).all()
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_the_certificate_has_the_kind_of_the_data(
     kind: Callable[[Array], Any], integer: Any, boolean: Any, n: int
 ) -> None:
     x = kind(X[:n].astype(np.float32))
-    found = sparse_encode(x, D, ALPHA, return_solution=True)
-    assert {type(part) for part in found} == {type(x)}
-    assert [tuple(part.shape) for part in found] == [(n, 10), (n,), (n,), (n,), (n,)]
-    assert [part.dtype for part in found] == [x.dtype, x.dtype, x.dtype, integer, boolean]
+    result = sparse_encode(x, D, ALPHA, return_solution=True)
+    assert {type(part) for part in result} == {type(x)}
+    assert [tuple(part.shape) for part in result] == [(n, 10), (n,), (n,), (n,), (n,)]
+    assert [part.dtype for part in result] == [x.dtype, x.dtype, x.dtype, integer, boolean]
 
 
 def test_no_samples_have_no_codes() -> None:
@@ -200,9 +200,9 @@ def test_no_samples_have_no_codes() -> None:
 
 
 def test_a_sample_of_zeros_has_a_code_of_zeros() -> None:
-    found = sparse_encode(np.zeros((2, 6)), D, ALPHA, return_solution=True)
-    assert (found.z == 0).all()
-    assert (found.gap == 0).all()
+    result = sparse_encode(np.zeros((2, 6)), D, ALPHA, return_solution=True)
+    assert (result.z == 0).all()
+    assert (result.gap == 0).all()
 
 
 def test_a_large_alpha_leaves_nothing() -> None:
@@ -214,17 +214,17 @@ def test_a_large_alpha_leaves_nothing() -> None:
 def test_unfinished_codes_raise_a_warning_that_counts_them() -> None:
     message = r"^9 of 9 codes stopped at max_steps=3 with relative duality gaps up to \d\.\de-0\d, above tol=1e-09; "
     with pytest.warns(ConvergenceWarning, match=message + "raise max_steps or tol$"):
-        found = sparse_encode(X, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), return_solution=True)
-    assert not found.converged.any()
-    assert (found.steps == 3).all()
-    assert (found.gap > 1e-9).all()
+        result = sparse_encode(X, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), return_solution=True)
+    assert not result.converged.any()
+    assert (result.steps == 3).all()
+    assert (result.gap > 1e-9).all()
 
 
 def test_only_unfinished_codes_are_counted() -> None:
     x = np.concatenate([X[:4], np.zeros((3, 6))])
     with pytest.warns(ConvergenceWarning, match="^4 of 7 codes"):
-        found = sparse_encode(x, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), chunk=2, return_solution=True)
-    assert found.converged.tolist() == [False] * 4 + [True] * 3
+        result = sparse_encode(x, D, ALPHA, tol=1e-9, max_steps=3, solver=FISTA(), chunk=2, return_solution=True)
+    assert result.converged.tolist() == [False] * 4 + [True] * 3
 
 
 def test_single_precision_at_its_limit_is_pointed_out() -> None:
@@ -235,18 +235,18 @@ def test_single_precision_at_its_limit_is_pointed_out() -> None:
 def test_codes_that_overflow_raise_a_warning_that_says_why() -> None:
     message = "^9 of 9 codes are beyond the range of float64; rescale x or D, or choose a shorter step_size$"
     with pytest.warns(ConvergenceWarning, match=message):
-        found = sparse_encode(X, D, ALPHA, solver=FISTA(step_size=10.0), max_steps=300, return_solution=True)
-    assert not found.converged.any()
-    assert np.isposinf(found.gap).all()
+        result = sparse_encode(X, D, ALPHA, solver=FISTA(step_size=10.0), max_steps=300, return_solution=True)
+    assert not result.converged.any()
+    assert np.isposinf(result.gap).all()
 
 
 @pytest.mark.parametrize("solver", [None, FISTA()])
 def test_a_sample_of_zeros_has_a_code_of_zeros_wherever_it_starts(solver: Solver | None) -> None:
-    found = sparse_encode(
+    result = sparse_encode(
         np.zeros((2, 6)), D, ALPHA, z0=np.ones((2, 10)), solver=solver, max_steps=1, return_solution=True
     )
-    assert (found.z == 0).all()
-    assert (found.gap == 0).all()
+    assert (result.z == 0).all()
+    assert (result.gap == 0).all()
 
 
 def test_progress_is_shown_on_request_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -389,9 +389,9 @@ class Frame:
     ids=["data frame", "record array", "backwards", "columns", "every third column", "every third row"],
 )
 def test_other_views_of_the_same_numbers_are_served(served: Callable[[Any], Any]) -> None:
-    found = sparse_encode(served(X), served(D), ALPHA)
-    assert type(found) is np.ndarray
-    np.testing.assert_allclose(found, sparse_encode(X, D, ALPHA), rtol=0, atol=1e-12)
+    result = sparse_encode(served(X), served(D), ALPHA)
+    assert type(result) is np.ndarray
+    np.testing.assert_allclose(result, sparse_encode(X, D, ALPHA), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +409,8 @@ def test_memory_beside_the_samples_and_the_start_itself_can_be_written_to() -> N
     expected = sparse_encode(X, D, ALPHA, tol=1e-9)
     assert sparse_encode(table[:, :6], D, ALPHA, tol=1e-9, out=out, chunk=2) is out
     np.testing.assert_allclose(table[:, 6:], expected, rtol=0, atol=1e-12)
-    found = sparse_encode(X, D, ALPHA, tol=1e-8, z0=out, out=out, chunk=2, return_solution=True)
-    assert (found.steps == 0).all()
+    result = sparse_encode(X, D, ALPHA, tol=1e-8, z0=out, out=out, chunk=2, return_solution=True)
+    assert (result.steps == 0).all()
     tensor = torch.tensor(table)
     with pytest.raises(ValueError, match=r"^out has entries that share memory"):
         sparse_encode(torch.tensor(X), D, ALPHA, out=torch.zeros(9, 1, dtype=torch.float64).expand(9, 10))

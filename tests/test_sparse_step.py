@@ -45,15 +45,15 @@ def model(kind: str, arithmetic: Arithmetic) -> AmortisedModel:
 
 def trained(kind: str, arithmetic: Arithmetic) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Loss terms and counts of the third step, and the gradients, after two steps that move state."""
-    built, found = model(kind, arithmetic), {}
+    built, result = model(kind, arithmetic), {}
     for step in range(3):
         built.zero_grad()
         loss = built.loss(Batch(patches()), step, Stream(0, step))
         loss.total.backward()
-        found = {"total": loss.total.detach(), **loss.parts, **loss.stats}
+        result = {"total": loss.total.detach(), **loss.parts, **loss.stats}
     gradients = {name: p.grad for name, p in built.named_parameters() if p.grad is not None}
     assert len(gradients) == len(list(built.parameters()))
-    return found, gradients | dict(built.named_buffers())
+    return result, gradients | dict(built.named_buffers())
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
@@ -92,9 +92,9 @@ def test_crowded_codes_go_through_bfloat16_products(crowded: str, monkeypatch: p
 def test_crowded_codes_are_dense_ones_where_bfloat16_is_slow(crowded: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparsecode.models.sparse_step.bf16_is_fast", lambda: False)
     (rough, tensors), (dense, expected) = trained(crowded, "bf16"), trained(crowded, "dense")
-    for found, other in ((rough, dense), (tensors, expected)):
+    for result, other in ((rough, dense), (tensors, expected)):
         for name, value in other.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(result[name], value, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -291,10 +291,10 @@ def test_differences_name_every_leaf_by_its_path() -> None:
 
 
 def test_differences_show_another_variant() -> None:
-    found = differences(Outer(size=3, part=Inner()), Outer(size=3, part=Other()))
-    assert found[0] == "part.type: inner -> other"
-    assert "part.rate: 1.0 -> (absent)" in found
-    assert "part.offset: (absent) -> 0.0" in found
+    result = differences(Outer(size=3, part=Inner()), Outer(size=3, part=Other()))
+    assert result[0] == "part.type: inner -> other"
+    assert "part.rate: 1.0 -> (absent)" in result
+    assert "part.offset: (absent) -> 0.0" in result
 
 
 def test_every_recipe_is_a_run() -> None:

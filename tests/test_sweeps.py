@@ -65,8 +65,8 @@ def test_values_may_be_numbers_words_multiples_and_variants(
     tmp_path: Path, over: str, values: list[object], name: str
 ) -> None:
     jobs = jobs_of(["digits-sdl"], [Axis.parse(over)], (), tmp_path)
-    found = [value["ratio"] if isinstance(value, dict) else value for job in jobs for value in job.overrides.values()]
-    assert found == values
+    actual = [value["ratio"] if isinstance(value, dict) else value for job in jobs for value in job.overrides.values()]
+    assert actual == values
     assert jobs[0].folder.name.startswith(f"digits-sdl_{name}")
 
 

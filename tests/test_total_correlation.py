@@ -52,16 +52,16 @@ def test_stratified_densities_are_unbiased_over_all_batches(posteriors: Any) -> 
     """The estimate of q(z_0), which `total_correlation` of two codes reveals where the second is the same for all."""
     z, mu, logvar = (part[:, :2].clone() for part in posteriors)
     joint, _ = exhaustive(z, mu, logvar)
-    found: list[Tensor] = []
+    result: list[Tensor] = []
     for others in combinations(range(1, 7), 2):
         rows = [0, *others]
         n, log_q = 7, Normal(mu[rows], (logvar[rows] / 2).exp()).log_prob(z[0]).sum(dim=1)
         weights = torch.tensor([1 / n, (n - 1) / (n * 2), (n - 1) / (n * 2)], dtype=torch.float64)
-        found.append((log_q.exp() * weights).sum())
+        result.append((log_q.exp() * weights).sum())
         marginals = (Normal(mu[rows], (logvar[rows] / 2).exp()).log_prob(z[0]).exp() * weights[:, None]).sum(dim=0)
-        expected = found[-1].log() - marginals.log().sum()
+        expected = result[-1].log() - marginals.log().sum()
         torch.testing.assert_close(total_correlation(z[rows], mu[rows], logvar[rows], 7)[0], expected)
-    torch.testing.assert_close(torch.stack(found).mean(), joint[0])
+    torch.testing.assert_close(torch.stack(result).mean(), joint[0])
 
 
 def test_independent_codes_have_none() -> None:
@@ -69,8 +69,8 @@ def test_independent_codes_have_none() -> None:
     axis = torch.linspace(-2, 2, 9, dtype=torch.float64)
     mu = torch.cartesian_prod(axis, axis)
     z = mu + 0.1 * torch.randn(mu.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = total_correlation(z, mu, torch.full_like(mu, -4.6), len(mu))
-    torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-10, rtol=0)
+    result = total_correlation(z, mu, torch.full_like(mu, -4.6), len(mu))
+    torch.testing.assert_close(result, torch.zeros_like(result), atol=1e-10, rtol=0)
 
 
 def test_a_correlated_normal_has_its_closed_form() -> None:
@@ -81,11 +81,11 @@ def test_a_correlated_normal_has_its_closed_form() -> None:
     noise = 0.3
     mu = torch.randn(700, 2, generator=rng, dtype=torch.float64) @ chol.T
     z = mu + noise * torch.randn(mu.shape, generator=rng, dtype=torch.float64)
-    found = float(total_correlation(z, mu, torch.full_like(mu, 2 * math.log(noise)), len(mu)).mean())
+    result = float(total_correlation(z, mu, torch.full_like(mu, 2 * math.log(noise)), len(mu)).mean())
     whole = cov + noise**2 * torch.eye(2)
     normal, variance = MultivariateNormal(torch.zeros(2).double(), whole), whole[0, 0]
     expected = float(normal.log_prob(z).mean() - Normal(0, variance.sqrt()).log_prob(z).sum(dim=1).mean())
-    assert found == pytest.approx(expected, abs=0.05)
+    assert result == pytest.approx(expected, abs=0.05)
     assert expected == pytest.approx(-0.5 * float(torch.log(1 - (0.8 / variance) ** 2)), abs=0.1)
 
 

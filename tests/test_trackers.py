@@ -60,13 +60,13 @@ def test_pictures_of_the_model_at_every_validation_change_no_weight(tmp_path: Pa
     models = (made.folder.best_model() for made in (with_pictures, without))
     for one, other in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(one, other)
-    found = EventAccumulator(str(log))
-    found.Reload()
-    assert [image.step for image in found.Images("atoms")] == [5]
+    result = EventAccumulator(str(log))
+    result.Reload()
+    assert [image.step for image in result.Images("atoms")] == [5]
     assert (
-        len(found.Histograms("norms of decoder.atoms" if name == "digits-sdl" else "use by encode (hard gates)")) == 1
+        len(result.Histograms("norms of decoder.atoms" if name == "digits-sdl" else "use by encode (hard gates)")) == 1
     )
-    assert len(found.Scalars("evaluate/encode/psnr")) == 1
+    assert len(result.Scalars("evaluate/encode/psnr")) == 1
 
 
 @pytest.mark.parametrize("name", TRACKERS)
@@ -137,12 +137,12 @@ def test_the_real_package_has_the_record_of_a_run_and_of_its_extension(tmp_path:
     assert extended.returncode == 0, extended.stderr
     read = call(str(Path(__file__).parent / "trackers" / "read_back.py"), name, str(tmp_path))
     assert read.returncode == 0, read.stderr
-    found = json.loads(read.stdout.splitlines()[-1])
+    result = json.loads(read.stdout.splitlines()[-1])
     assert {"evaluate/encode/objective", "train/loss", *(f"pictures/{n}" for n in PICTURES["digits-sdl"])} <= set(
-        found["names"]
+        result["names"]
     )
-    assert found["runs"] == 1
-    assert found["pictures"] == 9  # three figures at three validations
-    assert found.get("steps", [14, 28, 42]) == [14, 28, 42]
-    assert found.get("sessions", 2) == 2
-    assert found.get("epochs", "2.0") == "2.0"
+    assert result["runs"] == 1
+    assert result["pictures"] == 9  # three figures at three validations
+    assert result.get("steps", [14, 28, 42]) == [14, 28, 42]
+    assert result.get("sessions", 2) == 2
+    assert result.get("epochs", "2.0") == "2.0"

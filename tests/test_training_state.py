@@ -10,7 +10,7 @@ from noisy import digits, noisy_network, trained_network
 from torch import Tensor, nn
 
 from sparsecode.cli import main
-from sparsecode.evaluate.base import How
+from sparsecode.evaluate.base import MeasureSettings
 from sparsecode.evaluate.evaluation import validation
 from sparsecode.evaluate.units.activity import activity
 from sparsecode.evaluate.units.training_state import TrainingState
@@ -25,8 +25,8 @@ X = digits().test
 
 
 def state(model: AmortisedModel, samples: int = 500) -> dict[str, float]:
-    found = TrainingState(samples=samples).measure(model, X, How(), 0)
-    return found["model"].values if found else {}
+    result = TrainingState(samples=samples).measure(model, X, MeasureSettings(), 0)
+    return result["model"].values if result else {}
 
 
 def largest(model: AmortisedModel, rank: int) -> Tensor:
@@ -89,24 +89,26 @@ def test_activity_before_and_after_a_circuit() -> None:
     for c, silent in ((0.0, False), (2.0, True)):
         with torch.no_grad():
             parameter(model, "lateral").copy_(c * torch.eye(100))
-        found = activity(model, X)
-        assert found is not None
-        assert found.active_before_clean == pytest.approx(float((pre > 0).double().mean()))
-        assert found.active_before_noisy != found.active_before_clean
-        assert found.active_clean == (0.0 if silent else found.active_before_clean)
-        assert found.active_noisy == (0.0 if silent else found.active_before_noisy)
-        assert found.dead_share_before_clean == float((pre <= 0).all(dim=0).double().mean())
-        assert (found.dead_share_clean == 1.0) == silent
+        result = activity(model, X)
+        assert result is not None
+        assert result.active_before_clean == pytest.approx(float((pre > 0).double().mean()))
+        assert result.active_before_noisy != result.active_before_clean
+        assert result.active_clean == (0.0 if silent else result.active_before_clean)
+        assert result.active_noisy == (0.0 if silent else result.active_before_noisy)
+        assert result.dead_share_before_clean == float((pre <= 0).all(dim=0).double().mean())
+        assert (result.dead_share_clean == 1.0) == silent
         assert state(model) == {"inhibition": pytest.approx(float(c * torch.relu(pre).double().mean()), rel=1e-5)}
 
 
 def test_units_that_do_not_compete_have_no_activity_before() -> None:
-    found = activity(trained_network(), X)
-    assert found is not None
-    assert found.active_before_clean is found.active_before_noisy is found.dead_share_before_clean is None
-    assert found.active_without_bias is not None
-    assert found.active_without_bias == pytest.approx(found.active_clean - found.flips_bias_up + found.flips_bias_down)
-    assert "active_before_clean" not in found.means()
+    result = activity(trained_network(), X)
+    assert result is not None
+    assert result.active_before_clean is result.active_before_noisy is result.dead_share_before_clean is None
+    assert result.active_without_bias is not None
+    assert result.active_without_bias == pytest.approx(
+        result.active_clean - result.flips_bias_up + result.flips_bias_down
+    )
+    assert "active_before_clean" not in result.means()
 
 
 def test_noise_recipes_follow_it() -> None:

@@ -217,10 +217,10 @@ def test_a_film_of_a_grey_sample_has_no_pink(grey: Subject, monkeypatch: pytest.
     with Image.open(io.BytesIO(film_of(grey, None, 3.0))) as film:
         for index, frame in enumerate(frames):
             film.seek(index)
-            found, is_grey = np.asarray(film.convert("RGB")).astype(int), np.ptp(frame, axis=2) == 0
-            assert np.ptp(found[is_grey], axis=1).max() == 0
-            assert np.abs(found - frame)[is_grey].max() <= 1
-            assert np.abs(found - frame).mean() < 0.5
+            result, is_grey = np.asarray(film.convert("RGB")).astype(int), np.ptp(frame, axis=2) == 0
+            assert np.ptp(result[is_grey], axis=1).max() == 0
+            assert np.abs(result - frame)[is_grey].max() <= 1
+            assert np.abs(result - frame).mean() < 0.5
 
 
 def test_codes_are_those_of_the_coder_asked_for(grey: Subject) -> None:
@@ -268,14 +268,14 @@ def test_bounds_of_models_with_and_without_gates_make_one_picture() -> None:
         SweepResult({"elbo": without}, "b", "digits-vae", {"model.n_code": 2}),
     ]
     experiment = EXPERIMENTS["digits-latents"]
-    found = curves_of(results, experiment.x, experiment.y)
-    assert found == {"digits-vsc": {2: [-3.0]}, "digits-vae": {2: [-1.0]}}  # hard gates: relaxed ones give no bound
+    result = curves_of(results, experiment.x, experiment.y)
+    assert result == {"digits-vsc": {2: [-3.0]}, "digits-vae": {2: [-1.0]}}  # hard gates: relaxed ones give no bound
 
 
 def page_data(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
-    assert found is not None
-    return json.loads(found[1])
+    result = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert result is not None
+    return json.loads(result[1])
 
 
 def test_a_page_holds_the_weights_to_sixteen_bits(grey: Subject) -> None:
@@ -306,9 +306,9 @@ def in_browser(page: str, folder: Path, script: str = "") -> str:
 
 
 def said(document: str, name: str) -> str:
-    found = re.search(rf'<html[^>]* data-{name}="([^"]*)"', document)
-    assert found is not None, document[:300]
-    return found[1]
+    result = re.search(rf'<html[^>]* data-{name}="([^"]*)"', document)
+    assert result is not None, document[:300]
+    return result[1]
 
 
 browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path; install it with make test-browser")

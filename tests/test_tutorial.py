@@ -18,7 +18,7 @@ from sparsecode.cli.restore import RestoreReport
 from sparsecode.cli.threshold import ThresholdReport
 from sparsecode.data import Digits, WithoutClasses
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import How
+from sparsecode.evaluate.base import MeasureSettings
 from sparsecode.evaluate.metrics import wape
 from sparsecode.evaluate.reconstruction.anomaly import anomalies, reference_anomaly_scores
 from sparsecode.evaluate.reconstruction.classical import Pairs, classical, linear_map
@@ -32,7 +32,7 @@ from sparsecode.nn.noises import GaussianNoise
 from sparsecode.specs import from_json
 
 Capture = pytest.CaptureFixture[str]
-HOW = How()
+SETTINGS = MeasureSettings()
 SHORT = ["--no-figures", "--set", "train.epochs=2", "train.evaluate_every=1", "evaluate.sigmas=[]"]
 
 
@@ -52,16 +52,16 @@ def test_the_measure_of_codes_does_not_depend_on_batches_and_gives_the_share_of_
     split = Split(torch.rand(2300, 6))  # more than one chunk of samples
     model = Amortised(n_code=5, activation=Sigmoid(), terms=(KL(rho=0.1, weight=3.0),)).build((6,), 0)
     with torch.no_grad():
-        found = Codes().measure(model, split, HOW, 0)["encode"]
+        result = Codes().measure(model, split, SETTINGS, 0)["encode"]
         z = model.encode(split.x)
         kl = float(kl_divergence(0.1, z.double().mean(dim=0)).sum())
         error = float((model.normalise(split.x) - model.decode(z)).double().square().sum(dim=1).mean())
-    assert found.kl == pytest.approx(kl, rel=1e-6)
-    assert found.error_per_feature == pytest.approx(error / 6, rel=1e-5)
-    assert found.kl_share == pytest.approx(3 * kl / (error + 3 * kl), rel=1e-5)
-    assert found.histogram is not None
-    assert sum(found.histogram.counts) == 5
-    assert found.histogram.edges[0] == pytest.approx(found.least_activation)
+    assert result.kl == pytest.approx(kl, rel=1e-6)
+    assert result.error_per_feature == pytest.approx(error / 6, rel=1e-5)
+    assert result.kl_share == pytest.approx(3 * kl / (error + 3 * kl), rel=1e-5)
+    assert result.histogram is not None
+    assert sum(result.histogram.counts) == 5
+    assert result.histogram.edges[0] == pytest.approx(result.least_activation)
     at_target = KLTerm(KL(rho=0.1), 3)
     assert float(at_target.divergence(torch.full((4, 3), 0.1), training=False)) == pytest.approx(0, abs=1e-6)
 
@@ -69,11 +69,11 @@ def test_the_measure_of_codes_does_not_depend_on_batches_and_gives_the_share_of_
 def test_codes_of_denoisers_are_those_of_corrupted_samples() -> None:
     split = Split(torch.zeros(400, 6))
     model = Amortised(n_code=5, activation=Sigmoid(), terms=(KL(),), corruption=GaussianNoise(sigma=2.0)).build((6,), 0)
-    found = Codes().measure(model, split, HOW, 0)["encode"]
+    result = Codes().measure(model, split, SETTINGS, 0)["encode"]
     with torch.no_grad():
         clean = model.encode(split.x).double().mean()
-    assert abs(found.mean_activation - float(clean)) > 1e-4
-    assert Codes().measure(model, split, HOW, 0)["encode"] == found
+    assert abs(result.mean_activation - float(clean)) > 1e-4
+    assert Codes().measure(model, split, SETTINGS, 0)["encode"] == result
 
 
 def test_kept_codes() -> None:
@@ -88,14 +88,14 @@ def test_kept_codes() -> None:
 def test_all_codes_give_the_reconstruction_and_none_the_bias() -> None:
     splits = Digits().load()
     model = Amortised(n_code=12, activation=Sigmoid(), terms=(KL(),)).build((8, 8), 0)
-    found = thresholding(model, splits.test, splits.train, (0.0, 1.0), (1, 12))
+    result = thresholding(model, splits.test, splits.train, (0.0, 1.0), (1, 12))
     whole = float((splits.test.x - model.reconstruct(splits.test.x)).square().mean())
     nothing = float((splits.test.x - model.denormalise(model.decode(torch.zeros(1, 12)))).square().mean())
-    every, none = found.by_threshold
+    every, none = result.by_threshold
     assert (every.mse, none.mse) == pytest.approx((whole, nothing), rel=1e-4)
     assert (every.l0, none.l0) == (12, 0)
-    assert found.by_count[1].mse == pytest.approx(whole, rel=1e-4)
-    assert found.by_count[0].l0 == 1
+    assert result.by_count[1].mse == pytest.approx(whole, rel=1e-4)
+    assert result.by_count[0].l0 == 1
     means = model.denormalise(model.decode(model.encode(splits.train.x).mean(dim=0, keepdim=True)))
     assert none.mse_filled == pytest.approx(float((splits.test.x - means).square().mean()), rel=1e-4)
 
@@ -168,9 +168,9 @@ def test_training_lacks_the_classes_and_the_test_split_keeps_them() -> None:
 
 def test_areas_under_the_curve() -> None:
     label = np.array([0, 0, 1, 1, 1])
-    found = anomalies({"right": np.array([2.0, 3.0, 0, 1, 1]), "ties": np.ones(5)}, label, (0,)).by
-    assert (found["right"].auc, found["right"].detected) == (1.0, 1.0)
-    assert found["ties"].auc == pytest.approx(0.5)
+    result = anomalies({"right": np.array([2.0, 3.0, 0, 1, 1]), "ties": np.ones(5)}, label, (0,)).by
+    assert (result["right"].auc, result["right"].detected) == (1.0, 1.0)
+    assert result["ties"].auc == pytest.approx(0.5)
     with pytest.raises(ValueError, match="0 of 5 samples are of class 4"):
         anomalies({"ties": np.ones(5)}, label, (4,))
     x = torch.randn(50, 1) @ torch.randn(1, 4)
@@ -213,7 +213,7 @@ def test_classical_methods_remove_noise_and_their_parameters_are_those_of_the_va
     assert {"median", "Wiener"} <= set(methods)
     for name, one in methods.items():
         assert float(np.mean((one.restore(pairs.corrupted) - clean) ** 2)) < 0.6 * before, name
-    assert methods["median"].how == "7 x 7"
+    assert methods["median"].method == "7 x 7"
 
 
 def test_restored_beside_classical_methods(
@@ -247,5 +247,5 @@ def test_total_variation_and_non_local_means() -> None:
 
 def test_old_scores_of_codes_are_read() -> None:
     old = b'{"type":"code_means","n":3,"mean_activation":0.1,"least_activation":0.0,"greatest_activation":0.2,"rho":0.05,"kl":1.0}'
-    found = msgspec.json.decode(old, type=CodeMeans)
-    assert (found.kl, found.kl_share, found.histogram) == (1.0, None, None)
+    result = msgspec.json.decode(old, type=CodeMeans)
+    assert (result.kl, result.kl_share, result.histogram) == (1.0, None, None)

@@ -61,16 +61,16 @@ def test_a_run_is_measured_and_drawn(make: Make, tmp_path: Path, capsys: Capture
     run = make("run", model)
     assert main(["units", str(run), "--units", "8", "--json", str(report_file)]) == 0
     text = capsys.readouterr().out
-    (found,) = from_json(report_file.read_bytes(), UnitsReport).units
+    (result,) = from_json(report_file.read_bytes(), UnitsReport).units
     measured = activity(model, digits().test)
-    assert found.activity == measured
+    assert result.activity == measured
     assert measured is not None
     assert measured.terms is not None
     assert f"{measured.active_noisy:.4f} / {measured.active_clean:.4f}" in text
     assert f"{measured.terms.variance / 64:.5f}" in text
     rows = most_active(model, digits().test, 0.0, 8)
     fields = summary(fit_fields(model.encoder.get_parameter("weight")[rows].reshape(8, 1, 8, 8)))
-    assert found.fields == fields
+    assert result.fields == fields
     assert f"{fields.gabor_quality:.4f}" in text
     assert drawn(run / "figures") == PICTURES
     assert main(["units", str(run), "--json", str(report_file)]) == 3
@@ -86,17 +86,17 @@ def test_runs_stand_beside_each_other(
     assert main(["units", *runs, *few]) == 0
     assert drawn(tmp_path / "out") == {"pre_activations", "dynamics"}
     assert drawn(tmp_path / "out" / "second") == PICTURES - {"pre_activations", "dynamics"}
-    found = from_json((tmp_path / "r.json").read_bytes(), UnitsReport)
-    assert list(found.runs) == [one.run for one in found.units] == ["first", "second"]
-    assert [one.activity.n for one in found.units] == [50, 50]
+    result = from_json((tmp_path / "r.json").read_bytes(), UnitsReport)
+    assert list(result.runs) == [one.run for one in result.units] == ["first", "second"]
+    assert [one.activity.n for one in result.units] == [50, 50]
     capsys.readouterr()
     monkeypatch.setattr("sparsecode.cli.units.pictured", lambda *_, **__: "seen")
     monkeypatch.setattr("sparsecode.cli.units._comparisons", lambda *_: {})
     assert main(["units", runs[0], str(plain), *few, "--force"]) == 1
     assert "trained without noise; set --sigma" in capsys.readouterr().err
     assert main(["units", runs[0], str(plain), *few, "--force", "--sigma", "0.2", "--theta", "0.1"]) == 0
-    found = from_json((tmp_path / "r.json").read_bytes(), UnitsReport)
-    assert [(one.activity.sigma, one.activity.theta) for one in found.units] == [(0.2, 0.1)] * 2
+    result = from_json((tmp_path / "r.json").read_bytes(), UnitsReport)
+    assert [(one.activity.sigma, one.activity.theta) for one in result.units] == [(0.2, 0.1)] * 2
 
 
 def test_data_that_are_no_pictures_have_numbers_alone(make: Make, tmp_path: Path, capsys: Capture) -> None:
@@ -152,7 +152,7 @@ def test_the_most_active_units_come_first_and_dead_ones_never() -> None:
 
 def test_levels_follow_the_strongest_noise_of_training(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, ...]] = []
-    monkeypatch.setattr("sparsecode.cli.units.pictured", lambda *found, **_: seen.append(found[5]) or "seen")
+    monkeypatch.setattr("sparsecode.cli.units.pictured", lambda *result, **_: seen.append(result[5]) or "seen")
     annealed = noisy_network(30, corruption=GaussianNoise(sigma=Linear(start=0.4, stop=0.0, length=20)))
     still = noisy_network(0, corruption=GaussianNoise(sigma=0.0))
     assert main(["units", str(make("annealed", annealed)), str(make("still", still))]) == 0

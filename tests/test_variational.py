@@ -143,15 +143,15 @@ def test_a_bound_is_the_mean_loss_and_a_batchs_value_follows(digits: Tensor) -> 
     variants: list[dict[str, object]] = [{**SPIKES}, {**PLAIN}, {"prior": PseudoInputs(n=3)}]
     for parts in variants:
         model = built((8, 8), 6, **parts).eval()
-        found = bounds(model, splits.test, seed=3)
-        assert found == bounds(model, splits.test, seed=3)
+        result = bounds(model, splits.test, seed=3)
+        assert result == bounds(model, splits.test, seed=3)
         kind = "exact" if isinstance(model.spec.posterior, Gaussian) else "relaxed"
         x = splits.test.x
         stats = [model.loss(Batch(x), 0, Stream(s, 0)).stats["elbo"] for s in range(20)]
-        assert found[kind].elbo == pytest.approx(float(torch.stack(stats).mean()), rel=2e-3)
-        total = found[kind].recon + found[kind].kl_slab + found[kind].kl_spike + found[kind].kl_choice
-        assert found[kind].elbo == pytest.approx(-total)
-        assert evaluate_model(model, splits, Evaluate(sigmas=()), seed=3).of(Bound) == found
+        assert result[kind].elbo == pytest.approx(float(torch.stack(stats).mean()), rel=2e-3)
+        total = result[kind].recon + result[kind].kl_slab + result[kind].kl_spike + result[kind].kl_choice
+        assert result[kind].elbo == pytest.approx(-total)
+        assert evaluate_model(model, splits, Evaluate(sigmas=()), seed=3).of(Bound) == result
     assert per_batch(1.0, 10_000) == pytest.approx(10_000 / 313)
     assert per_batch(111.8, 10_000) == pytest.approx(31.949 * 111.8, rel=1e-4)
 

@@ -90,9 +90,9 @@ def read_run(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
         "train_deviation": next((r["deviation"] for r in reversed(metrics) if "deviation" in r), None),
         "scores": {c: {k: s[k] for k in SCORES} for c, s in measures.get("scores", {}).items()},
         "denoising": {
-            coder: [{k: level[k] for k in ("sigma", "noisy_psnr", "psnr", "l0")} for level in found["levels"]]
-            for coder, found in measures.get("denoising", {}).items()
-            if found["levels"]
+            coder: [{k: level[k] for k in ("sigma", "noisy_psnr", "psnr", "l0")} for level in actual["levels"]]
+            for coder, actual in measures.get("denoising", {}).items()
+            if actual["levels"]
         },
         "over_training": sizes,
     }
@@ -264,7 +264,7 @@ def print_probe(results: Sequence[dict[str, Any]]) -> None:
     cells: dict[str, dict[int, str]] = {}
     for r in results:
         cells.setdefault(r["features"], {})[r["labels_per_class"]] = f"{100 * r['mean']:.1f} ± {100 * r['sd']:.1f}"
-    rows = [[name, *(found.get(count, "-") for count in counts)] for name, found in cells.items()]
+    rows = [[name, *(actual.get(count, "-") for count in counts)] for name, actual in cells.items()]
     print("\n## Few labels\n\n" + markdown(["features", *map(str, counts)], rows))
 
 
@@ -278,7 +278,8 @@ def print_probe_points(title: str, points: Sequence[dict[str, Any]]) -> None:
             f"{100 * p['mean']:.1f} ± {100 * p['sd']:.1f}"
         )
     rows = [
-        [line, f"{at:.3g}", *(found.get(count, "-") for count in counts)] for (line, at), found in sorted(cells.items())
+        [line, f"{at:.3g}", *(actual.get(count, "-") for count in counts)]
+        for (line, at), actual in sorted(cells.items())
     ]
     print(f"\n## {title}\n\n" + markdown(["features", "weight", *map(str, counts)], rows))
 

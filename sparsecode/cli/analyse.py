@@ -49,9 +49,9 @@ class AnalysisReport(Spec, tag="analysis_report"):
     stability: tuple[Stability, ...]
 
 
-def analyse_command(asked: scoring.AnalyseArguments) -> None:
+def analyse_command(args: scoring.AnalyseArguments) -> None:
     """Scores and use of the codes of each run, references at equal L0, and the similarity of several runs."""
-    run, others, split, theta, samples, seed, json, out, force, moved = asked
+    run, others, split, theta, samples, seed, json, out, force, moved = args
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if theta is not None and theta < 0:
@@ -119,13 +119,13 @@ def _one(
     return done
 
 
-def _compared(found: dict[str, Analysed], console: Console) -> dict[str, tuple[Stability, list[float]]]:
+def _compared(analysed: dict[str, Analysed], console: Console) -> dict[str, tuple[Stability, list[float]]]:
     """Each pair of runs by a label, with the cosines of their matched atoms; nothing of a single run."""
-    if len(found) < 2:
+    if len(analysed) < 2:
         return {}
-    signed = any(done.signed for done in found.values())
-    dictionaries = {name: done.dictionary.atoms for name, done in found.items() if done.dictionary is not None}
-    if without := [name for name in found if name not in dictionaries]:
+    signed = any(done.signed for done in analysed.values())
+    dictionaries = {name: done.dictionary.atoms for name, done in analysed.items() if done.dictionary is not None}
+    if without := [name for name in analysed if name not in dictionaries]:
         raise ValueError(
             f"{without[0]}: its decoder is not linear, so that it has no atoms to compare with those of other runs"
         )

@@ -38,9 +38,9 @@ class AnomalyReport(Spec, tag="anomaly_report"):
     anomalies: Anomalies
 
 
-def anomaly_command(asked: comparing.AnomalyArguments) -> None:
+def anomaly_command(args: comparing.AnomalyArguments) -> None:
     """Detection of test samples of classes that training has not seen, by the scores of runs and of references."""
-    run, others, scores, json, out, force, moved = asked
+    run, others, scores, json, out, force, moved = args
     files = [file for file in (scores, json) if file is not None]
     for option, file in (("--scores", scores), ("--json", json)):
         refuse_to_overwrite(option, file, force or begun(files))
@@ -50,7 +50,7 @@ def anomaly_command(asked: comparing.AnomalyArguments) -> None:
     names = run_labels(paths, console)
     data = RunFolder(run).config().data
     loaded: dict[bytes, Splits] = {}
-    found: dict[str, NDArray[np.float64]] = {}
+    by_coder: dict[str, NDArray[np.float64]] = {}
     for name, path in zip(names, paths, strict=True):
         folder = RunFolder(path)
         config = folder.config()
@@ -72,13 +72,13 @@ def anomaly_command(asked: comparing.AnomalyArguments) -> None:
         except ValueError as problem:
             raise UsageError(f"{path}: {problem}") from None
         same = np.allclose(_ranks(each["error"]), _ranks(each["objective"]))
-        found |= {f"{name}, {kind}": score for kind, score in each.items() if kind == "error" or not same}
+        by_coder |= {f"{name}, {kind}": score for kind, score in each.items() if kind == "error" or not same}
     assert isinstance(data, WithoutClasses)
     splits = RunFolder(run).splits(moved, loaded)
     assert splits.test.label is not None  # all sources of `without_classes` have labels
     label = np.asarray(splits.test.label.cpu())
-    found |= reference_anomaly_scores(splits.train.x, splits.test.x)
-    report = anomalies(found, label, data.classes)
+    by_coder |= reference_anomaly_scores(splits.train.x, splits.test.x)
+    report = anomalies(by_coder, label, data.classes)
     anomalous = np.isin(label, data.classes)
     classes = ", ".join(map(str, data.classes))
     table = Table(
@@ -93,7 +93,7 @@ def anomaly_command(asked: comparing.AnomalyArguments) -> None:
     for name, one in report.by.items():
         table.add_row(name, f"{one.auc:.4f}", f"{one.detected:.1%}")
     console.print(table)
-    lines = {f"{name}: AUC {report.by[name].auc:.3f}": roc(score, anomalous) for name, score in found.items()}
+    lines = {f"{name}: AUC {report.by[name].auc:.3f}": roc(score, anomalous) for name, score in by_coder.items()}
     picture: Path = (RunFolder(run).figures if out is None else out) / "roc.png"
     save_figure(picture, roc_curves(lines, f"class {classes} against the others, test split"))
     console.print(f"picture  {picture}", highlight=False, soft_wrap=True)
@@ -103,7 +103,7 @@ def anomaly_command(asked: comparing.AnomalyArguments) -> None:
             write_atomic(json, to_json(AnomalyReport(folders, report)))
             console.print(f"report   {json}", highlight=False, soft_wrap=True)
         if scores is not None:
-            write_atomic(scores, _packed({"label": label, "anomalous": anomalous, **found}))
+            write_atomic(scores, _packed({"label": label, "anomalous": anomalous, **by_coder}))
             console.print(f"scores   {scores}", highlight=False, soft_wrap=True)
 
 

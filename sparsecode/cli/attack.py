@@ -30,9 +30,9 @@ def _noisy(model: AmortisedModel) -> bool:
     return model.corruption is not None and not isinstance(model.corruption.spec, PGD)
 
 
-def attack_command(asked: scoring.AttackArguments) -> None:
+def attack_command(args: scoring.AttackArguments) -> None:
     """Accuracy of classifiers under adversarial attack, with their training noise off and averaged over draws of it."""
-    run, others, eps, kind, norm, steps, draws, samples, seed, json, force, moved = asked
+    run, others, eps, kind, norm, steps, draws, samples, seed, json, force, moved = args
     if min(samples, steps) < 1 or draws < 0:
         raise UsageError(f"--samples {samples}, --steps {steps}, --draws {draws}: expected at least 1, 1 and 0")
     if json is not None:
@@ -55,9 +55,9 @@ def attack_command(asked: scoring.AttackArguments) -> None:
         done: list[Robustness] = []
         for size in eps:
             for number in (0, draws) if draws and _noisy(model) else (0,):
-                how = Attack(kind=kind, eps=size, norm=norm, steps=steps, draws=number)
+                attack = Attack(kind=kind, eps=size, norm=norm, steps=steps, draws=number)
                 with console.status(f"{described(name)}: attacking at {size:.3g}"):
-                    done.append(robustness(model, test, how, clip, seed))
+                    done.append(robustness(model, test, attack, clip, seed))
                 r = done[-1]
                 noise = f"mean of {number}" if number else "off"
                 table.add_row(name, noise, f"{size:.3g}", f"{r.clean:.1%}", f"{r.random:.1%}", f"{r.attacked:.1%}")

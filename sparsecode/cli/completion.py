@@ -39,9 +39,9 @@ complete -o default -F _sparsecode sparsecode
 """
 
 
-def completion_command(asked: using.CompletionArguments) -> None:
+def completion_command(arguments: using.CompletionArguments) -> None:
     """Print the script, which is the same for both shells."""
-    del asked
+    del arguments
     from sparsecode.cli.main import COMMANDS, SUBCOMMANDS
 
     parts: list[str] = []

@@ -29,8 +29,8 @@ class Console(rich.console.Console):
         except SystemExit:
             raise BrokenPipeError from None
 
-    def render_str(self, text: str, **how: Any) -> Text:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().render_str(printable(text, kept="\n"), **how)
+    def render_str(self, text: str, **options: Any) -> Text:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().render_str(printable(text, kept="\n"), **options)
 
 
 def described(name: str) -> str:

@@ -29,9 +29,9 @@ from sparsecode.train.session import INITIAL_SAMPLE
 __all__ = ["convert_command"]
 
 
-def convert_command(asked: using.ConvertArguments) -> None:
+def convert_command(args: using.ConvertArguments) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
-    src, dst, to, dtype, seed, like, ignore, force = asked
+    src, dst, to, dtype, seed, like, ignore, force = args
     if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():
@@ -89,11 +89,11 @@ def _make_run(folder: RunFolder, config: Run, splits: Splits) -> None:
         placed.normaliser.initialise_(splits.train.x[:INITIAL_SAMPLE].flatten(1).to(next(placed.parameters())))
         save_model(placed, folder.model, stored["metadata"]["sparsecode"]["provenance"])
         stored = read_json(file)
-    own = stored["metadata"]["sparsecode"]
-    own["shape"] = list(splits.shape)
+    entry = stored["metadata"]["sparsecode"]
+    entry["shape"] = list(splits.shape)
     if splits.target_shape is not None:
-        own["target_shape"] = list(splits.target_shape)
-    own["provenance"] |= {"data": splits.fingerprint(), "data_range": list(splits.span())}
+        entry["target_shape"] = list(splits.target_shape)
+    entry["provenance"] |= {"data": splits.fingerprint(), "data_range": list(splits.span())}
     write_json(file, stored)
     folder.write_config(msgspec.structs.replace(config, model=load_model(folder.model).spec))
 

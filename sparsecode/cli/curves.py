@@ -26,14 +26,14 @@ class CurvesReport(Spec, tag="curves_report"):
     curves: dict[str, dict[str, Course]]
 
 
-def curves_command(asked: comparing.CurvesArguments) -> None:
+def curves_command(args: comparing.CurvesArguments) -> None:
     """Draw validation values of several runs over epochs, a panel per quantity and a line per run."""
-    run, others, of, json, out, force = asked
+    run, others, of, json, out, force = args
     refuse_to_overwrite("--json", json, force)
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     courses = {name: courses_of(path) for name, path in zip(names, paths, strict=True)}
-    common = [q for q in next(iter(courses.values())) if all(q in found for found in courses.values())]
+    common = [q for q in next(iter(courses.values())) if all(q in by_name for by_name in courses.values())]
     quantities = of or tuple(common)
     if unknown := [q for q in quantities if q not in common]:
         raise UsageError(
@@ -42,7 +42,7 @@ def curves_command(asked: comparing.CurvesArguments) -> None:
     if not quantities:
         raise UsageError("the runs' validations have no quantity in common; give runs of similar models")
     console.print(_last(courses, quantities))
-    panels = {q: {name: found[q] for name, found in courses.items()} for q in quantities}
+    panels = {q: {name: by_name[q] for name, by_name in courses.items()} for q in quantities}
     path = (RunFolder(run).figures if out is None else out) / "curves_beside.png"
     save_figure(path, curves_beside(panels, "validation split"))
     console.print(f"picture  {path}", highlight=False, soft_wrap=True)
@@ -62,14 +62,14 @@ def courses_of(path: Path) -> dict[str, Course]:
             f"{path}: no validation yet; train it further, with train.evaluate-every of at most its epochs"
         )
     per_epoch = state.total_steps / config.train.epochs
-    found: dict[str, Course] = {}
+    by_name: dict[str, Course] = {}
     for record in records:
         for name, value in record.items():
             if name not in ("kind", "step", "seconds") and value is not None:
-                epochs, values = found.setdefault(name, Course([], []))
+                epochs, values = by_name.setdefault(name, Course([], []))
                 epochs.append(record["step"] / per_epoch)
                 values.append(value)
-    return found
+    return by_name
 
 
 def _last(courses: Mapping[str, Mapping[str, Course]], quantities: tuple[str, ...]) -> Table:
@@ -78,5 +78,5 @@ def _last(courses: Mapping[str, Mapping[str, Course]], quantities: tuple[str, ..
         first = column == "quantity"
         table.add_column(column, justify="left" if first else "right", overflow="fold", no_wrap=first)
     for quantity in quantities:
-        table.add_row(quantity, *(f"{found[quantity].values[-1]:.5g}" for found in courses.values()))
+        table.add_row(quantity, *(f"{by_name[quantity].values[-1]:.5g}" for by_name in courses.values()))
     return table

@@ -13,12 +13,12 @@ from sparsecode.data.downloads import Remote, downloaded, home, present, verifie
 __all__ = ["data_command"]
 
 
-def data_command(asked: arguments.DataGetArguments | arguments.DataLsArguments) -> int:
+def data_command(args: arguments.DataGetArguments | arguments.DataLsArguments) -> int:
     """Download data sets or list them; 1 if a file cannot be had."""
-    if isinstance(asked, arguments.DataGetArguments):
-        if not asked.names:
+    if isinstance(args, arguments.DataGetArguments):
+        if not args.names:
             raise UsageError(f"data get needs a name; choose from {', '.join(_published())}")
-        return max([_get(name, _published()[name]) for name in dict.fromkeys(asked.names)])
+        return max([_get(name, _published()[name]) for name in dict.fromkeys(args.names)])
     _ls()
     return 0
 
@@ -36,12 +36,12 @@ def _get(name: str, dataset: Dataset) -> int:
         )
     for remote in dataset.files[1 if instead else 0 :]:
         try:
-            said = _have(remote)
+            have = _have(remote)
         except (FileNotFoundError, ValueError) as problem:
             Console(stderr=True, soft_wrap=True).print(f"sparsecode data get {name}: {problem}", highlight=False)
             failed = 1
         else:
-            console.print(f"{name}: {said}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {have}", highlight=False, soft_wrap=True)
     return failed
 
 

@@ -32,9 +32,9 @@ KEPT = (".npy", ".png", ".tif", ".tiff", ".bmp")  # others are written as .png
 Pixels = NDArray[Any]
 
 
-def denoise_command(asked: using.DenoiseArguments) -> None:
+def denoise_command(args: using.DenoiseArguments) -> None:
     """Remove white Gaussian noise from images by sparse codes of their overlapping patches."""
-    images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, mask, force = asked
+    images, dictionary, sigma, out, method, stride, blend, background, add_noise, seed, mask, force = args
     if not images:
         raise UsageError("which images? name at least one file")
     if add_noise and sigma is None:
@@ -51,9 +51,9 @@ def denoise_command(asked: using.DenoiseArguments) -> None:
     picture = out / "comparison.png"
     if len({*targets, picture}) <= len(targets):
         raise UsageError("two of the images would be written to the same file; denoise them into different folders")
-    if own := [path for path, target in zip(images, targets, strict=True) if path.resolve() == target.resolve()]:
+    if same := [path for path, target in zip(images, targets, strict=True) if path.resolve() == target.resolve()]:
         raise FileExistsError(
-            f"--out {out}: {own[0]} would be overwritten by its denoised image; choose another folder"
+            f"--out {out}: {same[0]} would be overwritten by its denoised image; choose another folder"
         )
     files = (*targets, picture)
     refuse_to_overwrite_all("--out", files, force)

@@ -36,29 +36,29 @@ NamedArrays = dict[str, NDArray[Any]]
 
 
 @torch.no_grad()
-def encode_command(asked: using.EncodeArguments) -> None:
+def encode_command(args: using.EncodeArguments) -> None:
     """Code the rows of an array, of a folder of shards, or of a split of the run's own data."""
-    out, to_folder = asked.out, not asked.out.suffix
+    out, to_folder = args.out, not args.out.suffix
     if not to_folder and out.suffix not in WRITERS:
         raise UsageError(
             f"--out {out}: expected a name that ends in {' or '.join(WRITERS)}, or in neither, for a folder"
         )
-    if (asked.samples is None) == (asked.split is None):
+    if (args.samples is None) == (args.split is None):
         raise UsageError("expected either SAMPLES or --split, one of the two")
-    if asked.rows_per_shard < 1:
-        raise UsageError(f"--rows-per-shard {asked.rows_per_shard}: expected at least 1")
+    if args.rows_per_shard < 1:
+        raise UsageError(f"--rows-per-shard {args.rows_per_shard}: expected at least 1")
     if to_folder:
         refuse_codes(out)
     else:
-        refuse_to_overwrite("--out", out, asked.force)
-    folder, console = RunFolder(asked.run), Console()
+        refuse_to_overwrite("--out", out, args.force)
+    folder, console = RunFolder(args.run), Console()
     model = folder.best_model()
-    (called,) = run_labels((asked.run,), console)
+    (called,) = run_labels((args.run,), console)
     try:
-        name = model.coder_called(asked.coder)
+        name = model.coder_called(args.coder)
     except ValueError as error:
         raise UsageError(f"--{error}") from None
-    samples = _samples(asked, folder, model)
+    samples = _samples(args, folder, model)
     metadata = {
         "sparsecode": __version__,
         "run": called,
@@ -70,7 +70,7 @@ def encode_command(asked: using.EncodeArguments) -> None:
     coder = _Coder(model, model.coders()[name])
     if to_folder:
         described, n_active, gap = _to_folder(out, coder, samples, metadata, console)
-    elif asked.csr:
+    elif args.csr:
         described, n_active, gap = _to_sparse_file(out, coder, samples, metadata)
     else:
         described, n_active, gap = _to_dense_file(out, coder, samples, metadata)
@@ -82,13 +82,13 @@ def encode_command(asked: using.EncodeArguments) -> None:
     )
 
 
-def _samples(asked: using.EncodeArguments, folder: RunFolder, model: AbstractSparseModel) -> SampleBlocks:
-    if asked.samples is None:
-        split = asked.split or ""
-        return of_split(getattr(folder.splits(asked.data_path), split), split, asked.rows_per_shard)
-    if asked.samples.is_dir():
-        return of_shards(asked.samples, folder, model)
-    return of_array(asked.samples, asked.key, asked.rows_per_shard, folder, model)
+def _samples(args: using.EncodeArguments, folder: RunFolder, model: AbstractSparseModel) -> SampleBlocks:
+    if args.samples is None:
+        split = args.split or ""
+        return of_split(getattr(folder.splits(args.data_path), split), split, args.rows_per_shard)
+    if args.samples.is_dir():
+        return of_shards(args.samples, folder, model)
+    return of_array(args.samples, args.key, args.rows_per_shard, folder, model)
 
 
 class _Chunk(NamedTuple):

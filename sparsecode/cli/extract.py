@@ -36,26 +36,26 @@ HALF = 0.5  # of the energy
 FEW_FIRST = 8  # positions that may be skipped as a whole
 
 
-def extract_command(asked: sweep_extract.ExtractArguments) -> None:
+def extract_command(args: sweep_extract.ExtractArguments) -> None:
     """Write the activations of a Hugging Face model on a text, or of an image model on a data source, as shards to train on."""
-    refuse_shards(asked.out)
-    if asked.batch_size < 1:
-        raise UsageError(f"--batch-size {asked.batch_size}: expected at least 1")
-    by_path, usual = names_image_model(asked.model), asked._field_defaults
-    images = by_path and asked.tokenizer is None
+    refuse_shards(args.out)
+    if args.batch_size < 1:
+        raise UsageError(f"--batch-size {args.batch_size}: expected at least 1")
+    by_path, usual = names_image_model(args.model), args._field_defaults
+    images = by_path and args.tokenizer is None
     for name in TEXT_ALONE if images else IMAGES_ALONE if by_path else (*IMAGES_ALONE, "weights"):
-        if getattr(asked, name) != usual[name]:
+        if getattr(args, name) != usual[name]:
             kind = "a language model; an image model's data keep their splits" if images else "an image model"
             raise UsageError(f"--{name.replace('_', '-')} is of {kind}: leave it out")
-    if len(set(asked.hook_point)) < len(asked.hook_point) or not (asked.hook_point or images):
+    if len(set(args.hook_point)) < len(args.hook_point) or not (args.hook_point or images):
         raise UsageError("--hook-point: expected the names of one or more submodules, each once")
     console = Console()
-    (_of_images if images else _of_text)(asked, console)
-    index = read_index(asked.out)
+    (_of_images if images else _of_text)(args, console)
+    index = read_index(args.out)
     rows = {part: sum(shard.rows for shard in getattr(index, part)) for part in PARTS}
     shapes = [site.shape if len(index.sites) == 1 else f"{site.shape} of {site.name}" for site in index.sites]
     console.print(
-        f"{asked.out}: rows of shape {', '.join(map(str, shapes))} in {index.dtype}, "
+        f"{args.out}: rows of shape {', '.join(map(str, shapes))} in {index.dtype}, "
         f"{', '.join(f'{n} {part}' for part, n in rows.items())}{', with labels' if index.labelled else ''}",
         highlight=False,
         soft_wrap=True,
@@ -64,29 +64,29 @@ def extract_command(asked: sweep_extract.ExtractArguments) -> None:
         console.print(f"rows left out: {left_out}", highlight=False, soft_wrap=True)
 
 
-def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
-    text, length, window = Path(asked.text), asked.length, asked.window
+def _of_text(args: sweep_extract.ExtractArguments, console: Console) -> None:
+    text, length, window = Path(args.text), args.length, args.window
     if not 1 <= window <= length:
         raise UsageError(f"--window {window}: expected 1 to --length, {length}")
-    if not 0 <= asked.skip_first < length:
-        raise UsageError(f"--skip-first {asked.skip_first}: expected 0 to {length - 1}, less than --length")
-    if asked.max_norm is not None and not 0 < asked.max_norm < math.inf:
-        raise UsageError(f"--max-norm {asked.max_norm:g}: expected a number of medians above 0, such as 10")
+    if not 0 <= args.skip_first < length:
+        raise UsageError(f"--skip-first {args.skip_first}: expected 0 to {length - 1}, less than --length")
+    if args.max_norm is not None and not 0 < args.max_norm < math.inf:
+        raise UsageError(f"--max-norm {args.max_norm:g}: expected a number of medians above 0, such as 10")
     size = bytes_of(text)
-    model = language_model(asked)
+    model = language_model(args)
     limit = longest(model.module)
     if limit is not None and length > limit:
         raise UsageError(f"--length {length}: expected at most {limit}, the most that {model.name} takes")
-    bos = getattr(model.tokeniser, "bos_token_id", None) if asked.bos else None
-    if asked.bos and bos is None:
+    bos = getattr(model.tokeniser, "bos_token_id", None) if args.bos else None
+    if args.bos and bos is None:
         raise UsageError(f"--bos: the tokenizer of {model.name} has no beginning-of-sequence token; leave it out")
-    network = model.module.to(_device(asked))
-    hook_points = tuple(hook_path(network, name) for name in asked.hook_point)
+    network = model.module.to(_device(args))
+    hook_points = tuple(hook_path(network, name) for name in args.hook_point)
     if len(set(hook_points)) < len(hook_points):
         raise UsageError(f"--hook-point: {', '.join(hook_points)}; expected each once")
     start = model.starts_decoder(hook_points)
-    choice = RowChoice(asked.keep_special, asked.skip_first, asked.max_norm, window)
-    provenance = _provenance(asked, model.provenance, hook_points, size)
+    choice = RowChoice(args.keep_special, args.skip_first, args.max_norm, window)
+    provenance = _provenance(args, model.provenance, hook_points, size)
 
     @contextmanager
     def outputs(first: int, report: Callable[[int], None]) -> Generator[Iterator[tuple[TokenBatch, dict[str, Tensor]]]]:
@@ -96,9 +96,9 @@ def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
                 text,
                 model.tokeniser,
                 length=length,
-                batch_size=asked.batch_size,
+                batch_size=args.batch_size,
                 bos=bos,
-                column=asked.column,
+                column=args.column,
                 report=report,
             )
         ) as batches:
@@ -108,7 +108,7 @@ def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
             yield zip(mine, _named(x, model.name, "tokens [spans, length] of this tokenizer"), strict=True)
 
     with (
-        _writer(asked, provenance, console) as writer,
+        _writer(args, provenance, console) as writer,
         progress(f"{', '.join(hook_points)} of {model.name}", size) as report,
     ):
         most: dict[str, float] | None = None
@@ -124,26 +124,26 @@ def _of_text(asked: sweep_extract.ExtractArguments, console: Console) -> None:
 
 
 def _provenance(
-    asked: sweep_extract.ExtractArguments, model: dict[str, str], hook_points: tuple[str, ...], size: int
+    args: sweep_extract.ExtractArguments, model: dict[str, str], hook_points: tuple[str, ...], size: int
 ) -> dict[str, str]:
-    text = Path(asked.text)
-    special = "kept" if asked.keep_special else "left out"
+    text = Path(args.text)
+    special = "kept" if args.keep_special else "left out"
     result = {"made_by": f"sparsecode {__version__} extract"} | model
     result |= {
         "hook_point": ", ".join(hook_points),
         "text": f"{printable(text.name)}, {size} bytes",
-        "spans": f"{asked.length} tokens, special ones {special}, {asked.batch_size} at a time",
+        "spans": f"{args.length} tokens, special ones {special}, {args.batch_size} at a time",
     }
-    if asked.column != "text":
-        result["column"] = printable(asked.column)
-    if asked.window > 1:
-        result["window"] = f"{asked.window} tokens"
-    if asked.bos:
+    if args.column != "text":
+        result["column"] = printable(args.column)
+    if args.window > 1:
+        result["window"] = f"{args.window} tokens"
+    if args.bos:
         result["bos"] = "before each span"
-    if asked.skip_first:
-        result["skip_first"] = f"{asked.skip_first} positions"
-    if asked.max_norm is not None:
-        result["max_norm"] = f"{asked.max_norm:g} medians of the norms in the first batch"
+    if args.skip_first:
+        result["skip_first"] = f"{args.skip_first} positions"
+    if args.max_norm is not None:
+        result["max_norm"] = f"{args.max_norm:g} medians of the norms in the first batch"
     return result
 
 
@@ -174,35 +174,35 @@ def _largest_norms(sizes: dict[str, Sizes], choice: RowChoice, console: Console)
     return largest
 
 
-def _of_images(asked: sweep_extract.ExtractArguments, console: Console) -> None:
-    if asked.size is not None and asked.size < 1:
-        raise UsageError(f"--size {asked.size}: expected at least 1 pixel")
-    if 0 in asked.std:
+def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
+    if args.size is not None and args.size < 1:
+        raise UsageError(f"--size {args.size}: expected at least 1 pixel")
+    if 0 in args.std:
         raise UsageError("--std: expected numbers other than 0")
-    source = source_of(asked.text)
-    module, usual = image_model(asked.model, asked.weights, asked.seed)
-    takes = Preprocessing(asked.size or usual.size, usual.channels, asked.mean or usual.mean, asked.std or usual.std)
-    module = module.to(_device(asked))
+    source = source_of(args.text)
+    module, usual = image_model(args.model, args.weights, args.seed)
+    takes = Preprocessing(args.size or usual.size, usual.channels, args.mean or usual.mean, args.std or usual.std)
+    module = module.to(_device(args))
     splits = source.load()
     provenance = {
         "made_by": f"sparsecode {__version__} extract",
-        "model": asked.model,
-        "weights": "of the model" if asked.weights is None else printable(Path(asked.weights).name),
-        "hook_point": ", ".join(asked.hook_point) or "output",
-        "data": to_json(source).decode() if isinstance(source, Spec) else asked.text,
-        "input": f"size {takes.size}, mean {[*takes.mean]}, std {[*takes.std]}, {asked.batch_size} at a time",
+        "model": args.model,
+        "weights": "of the model" if args.weights is None else printable(Path(args.weights).name),
+        "hook_point": ", ".join(args.hook_point) or "output",
+        "data": to_json(source).decode() if isinstance(source, Spec) else args.text,
+        "input": f"size {takes.size}, mean {[*takes.mean]}, std {[*takes.std]}, {args.batch_size} at a time",
     }
     # the output of a model alone is that of the only submodule of a sequence
-    network, hook_points = (module, asked.hook_point) if asked.hook_point else (nn.Sequential(module), ("0",))
+    network, hook_points = (module, args.hook_point) if args.hook_point else (nn.Sequential(module), ("0",))
     total = splits.train.n + splits.valid.n + splits.test.n
-    with _writer(asked, provenance, console) as writer, progress(f"{asked.model} of {tag_of(source)}", total) as report:
-        batches = islice(batches_of(splits, takes, asked.batch_size), writer.appended, None)
+    with _writer(args, provenance, console) as writer, progress(f"{args.model} of {tag_of(source)}", total) as report:
+        batches = islice(batches_of(splits, takes, args.batch_size), writer.appended, None)
         mine, theirs = tee(batches)
         outputs = _named(extract(network, hook_points, (b.x for b in theirs)), asked.model, "samples of this source")
         for batch, x in zip(mine, outputs, strict=True):
             for name, value in x.items():
                 if value.ndim < 2 or len(value) != len(batch.x):
-                    where = name if asked.hook_point else "the output of the model"
+                    where = name if args.hook_point else "the output of the model"
                     raise ValueError(
                         f"{where} has shape {list(value.shape)} for {len(batch.x)} samples; expected a row for each"
                     )
@@ -221,16 +221,16 @@ def _named(outputs: Iterator[dict[str, Tensor]], model: str, inputs: str) -> Ite
 
 @contextmanager
 def _writer(
-    asked: sweep_extract.ExtractArguments, provenance: dict[str, str], console: Console
+    args: sweep_extract.ExtractArguments, provenance: dict[str, str], console: Console
 ) -> Generator[ShardWriter]:
-    shares = {"valid": asked.valid, "test": asked.test}
+    shares = {"valid": args.valid, "test": args.test}
     with ShardWriter(
-        asked.out, asked.rows_per_shard, asked.seed, **shares, dtype=asked.dtype, provenance=provenance
+        args.out, args.rows_per_shard, args.seed, **shares, dtype=args.dtype, provenance=provenance
     ) as writer:
         if writer.appended:
-            console.print(f"going on with {asked.out} after {writer.appended} batches", highlight=False, soft_wrap=True)
+            console.print(f"going on with {args.out} after {writer.appended} batches", highlight=False, soft_wrap=True)
         yield writer
 
 
-def _device(asked: sweep_extract.ExtractArguments) -> str:
-    return asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
+def _device(args: sweep_extract.ExtractArguments) -> str:
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -19,9 +19,9 @@ from sparsecode.runs import RunFolder
 __all__ = ["forgetting_command"]
 
 
-def forgetting_command(asked: scoring.ForgettingArguments) -> None:
+def forgetting_command(args: scoring.ForgettingArguments) -> None:
     """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks."""
-    run, others, out = asked
+    run, others, out = args
     paths, console = (run, *others), Console()
     results = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
     if len({report.tasks for report in results.values()}) > 1:

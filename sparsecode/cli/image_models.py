@@ -88,10 +88,10 @@ def image_model(model: str, weights: str | None, seed: int) -> ImageModel:
     the module as it is. Raises ImportError, FileNotFoundError or ValueError naming what is wrong.
     """
     torch.manual_seed(seed)
-    found = _timm(model.removeprefix(TIMM), pretrained=weights is None) if model.startswith(TIMM) else _imported(model)
+    loaded = _timm(model.removeprefix(TIMM), pretrained=weights is None) if model.startswith(TIMM) else _imported(model)
     if weights not in (None, RANDOM):
-        _load(found.module, Path(weights))
-    return found
+        _load(loaded.module, Path(weights))
+    return loaded
 
 
 def _timm(name: str, pretrained: bool) -> ImageModel:
@@ -121,14 +121,14 @@ def _imported(path: str) -> ImageModel:
     place, _, name = path.partition(":")
     sys.path.insert(0, "")  # the present folder, as with python -m
     try:
-        found = getattr(importlib.import_module(place), name)
+        loaded = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError) as error:
         raise ImportError(
             f"{path}: {error}; expected package.module:NAME of a module, or of a function that gives one"
         ) from None
     finally:
         sys.path.remove("")
-    made = found if isinstance(found, nn.Module) or not callable(found) else found()
+    made = loaded if isinstance(loaded, nn.Module) or not callable(loaded) else loaded()
     if not isinstance(made, nn.Module):
         raise ValueError(
             f"{path}: is {type(made).__name__}; expected an nn.Module, or a function without arguments that gives one"

@@ -68,18 +68,18 @@ class LanguageModel(NamedTuple):
         return {name: value for name, value in batch.inputs.items() if some or name in parameters}
 
 
-def language_model(asked: sweep_extract.ExtractArguments) -> LanguageModel:
+def language_model(args: sweep_extract.ExtractArguments) -> LanguageModel:
     """The model and the tokenizer that the arguments name. Errors name what is wrong with the files."""
-    folder = Path(asked.tokenizer or asked.model)
+    folder = Path(args.tokenizer or args.model)
     tokenizer = tokenizer_files(folder)
     provenance = {"tokenizer": printable(folder.resolve().name), "tokenizer_files": tokenizer}
-    if names_image_model(asked.model):
-        if asked.model.startswith(TIMM):
-            raise UsageError(f"--tokenizer is of language models, and {asked.model} is an image model: leave it out")
+    if names_image_model(args.model):
+        if args.model.startswith(TIMM):
+            raise UsageError(f"--tokenizer is of language models, and {args.model} is an image model: leave it out")
         tokeniser = _tokeniser(folder)
-        module = image_model(asked.model, asked.weights, asked.seed).module
-        return LanguageModel(module, tokeniser, asked.model, {"model": asked.model} | provenance)
-    model = Path(asked.model)
+        module = image_model(args.model, args.weights, args.seed).module
+        return LanguageModel(module, tokeniser, args.model, {"model": args.model} | provenance)
+    model = Path(args.model)
     if not (model / CONFIG).is_file():
         raise FileNotFoundError(f"{model}: not a Hugging Face model folder (no {CONFIG} in it)")
     name = model.resolve().name

@@ -32,9 +32,9 @@ class LatentsReport(Spec, tag="latents_report"):
     latents: dict[str, Latents]
 
 
-def latents_command(asked: scoring.LatentsArguments) -> None:
+def latents_command(args: scoring.LatentsArguments) -> None:
     """Bounds on log p(x), use of the codes and, for data of known factors, disentanglement of variational runs."""
-    run, others, split, draws, samples, seed, json, force, moved = asked
+    run, others, split, draws, samples, seed, json, force, moved = args
     for name, value in (("draws", draws), ("samples", samples)):
         if value < 1:
             raise UsageError(f"--{name} {value}: expected at least 1")
@@ -81,15 +81,15 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _bounds(found: dict[str, Latents]) -> Table:
+def _bounds(measured: dict[str, Latents]) -> Table:
     """A row per run and kind of gate."""
-    any_found = next(iter(found.values()))
+    any_found = next(iter(measured.values()))
     k = any_found.importance.k
     table = _table(
         f"bounds on log p(x), {any_found.split} split, nats per sample",
         "run", "gates", "elbo", "recon", "slab", "spike", f"VLB/{BATCH}", f"IWAE-{k}",
     )  # fmt: skip
-    for name, each in found.items():
+    for name, each in measured.items():
         for i, (gates, b) in enumerate(each.bounds.items()):
             error = f" ± {each.importance.error:.2f}" if each.importance.n > 1 else ""
             weighted = f"{each.importance.bound:.2f}{error}" if i == 0 else ""
@@ -99,12 +99,12 @@ def _bounds(found: dict[str, Latents]) -> Table:
     return table
 
 
-def _use(found: dict[str, Latents]) -> Table:
+def _use(measured: dict[str, Latents]) -> Table:
     table = _table(
         "use of the codes",
         "run", "K", "on", "gates", "all", "dead", "AU", "select", "Hoyer", "PSNR", "SSIM", "gap",
     )  # fmt: skip
-    for name, each in found.items():
+    for name, each in measured.items():
         use = each.use
         table.add_row(
             name,
@@ -128,8 +128,8 @@ def _use(found: dict[str, Latents]) -> Table:
     return table
 
 
-def _disentanglement(found: dict[str, Latents]) -> Table:
-    scored = {name: each.disentanglement for name, each in found.items() if each.disentanglement is not None}
+def _disentanglement(measured: dict[str, Latents]) -> Table:
+    scored = {name: each.disentanglement for name, each in measured.items() if each.disentanglement is not None}
     table = _table("disentanglement of gamma mu", "run", "MIG", "SAP", "FactorVAE", "D", "C", "I")
     for name, d in scored.items():
         numbers = (d.mig, d.sap, d.factor_vae, d.dci.disentanglement, d.dci.completeness, d.dci.informativeness)

@@ -141,10 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = (
                 f"not enough memory{reason and f' ({reason})'}; choose smaller sizes, smaller batches or fewer samples"
             )
-        said = str(words or problem)  # less the [Errno 28]
+        text = str(words or problem)  # less the [Errno 28]
         if not isinstance(problem, RunConflictError):  # which lists what differs
-            said = printable(said)
-        error.print(f"sparsecode {name}: {said}", highlight=False)
+            text = printable(text)
+        error.print(f"sparsecode {name}: {text}", highlight=False)
         return code
 
 
@@ -180,18 +180,18 @@ def _needs_memory(problem: Exception) -> bool:
 def _run(name: str, argv: list[str]) -> int:
     """Read the arguments, which is all that help needs, and only then import what does the work."""
     command = COMMANDS[name]
-    asked: Any = argv
+    args: Any = argv
     if name == "train":
         if not argv or argv[0] in train.HELP:
             _train_overview(Console())
             return OK
         train.print_help(argv)
     if name in SUBCOMMANDS:
-        asked = parsed_subcommand(SUBCOMMANDS[name], argv, f"sparsecode {name}")
+        args = parsed_subcommand(SUBCOMMANDS[name], argv, f"sparsecode {name}")
     elif command.arguments:
         kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), f"{name.capitalize()}Arguments")
-        asked = parsed(kind, repeated(argv, ("--set", "--over", "--start-set", "--start-over")), f"sparsecode {name}")
-    return getattr(import_module(command.home), f"{name}_command")(asked) or OK
+        args = parsed(kind, repeated(argv, ("--set", "--over", "--start-set", "--start-over")), f"sparsecode {name}")
+    return getattr(import_module(command.home), f"{name}_command")(args) or OK
 
 
 def _train_overview(console: Console) -> None:

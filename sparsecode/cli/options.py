@@ -104,8 +104,8 @@ def _kind_of(value: Any, hint: Any) -> Any:
 
 
 def _metas(hint: Any) -> list[Meta]:
-    own = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Meta)]
-    return own + [m for part in typing.get_args(hint) for m in _metas(part)]
+    descriptions = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Meta)]
+    return descriptions + [m for part in typing.get_args(hint) for m in _metas(part)]
 
 
 def _help(hint: Any) -> str:

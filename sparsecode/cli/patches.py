@@ -11,9 +11,9 @@ from sparsecode.data.patches import Patches
 __all__ = ["patches_command"]
 
 
-def patches_command(asked: sweep_extract.PatchesArguments) -> None:
+def patches_command(args: sweep_extract.PatchesArguments) -> None:
     """Build patches by local contrast normalisation as arrays."""
-    fields = asked._asdict()
+    fields = args._asdict()
     out, images = fields.pop("out"), fields.pop("images")
     window = {name: fields.pop(name) for name in LCN.__struct_fields__}
     try:

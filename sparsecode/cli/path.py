@@ -44,43 +44,43 @@ class AlphaPath(Spec, tag="alpha_path"):
     hidden_standard_error: list[float] | None = None
 
 
-def path_command(asked: using.PathArguments) -> None:
+def path_command(args: using.PathArguments) -> None:
     """Objective, L0, error and gap of codes at many alphas, as a table, a file and a figure."""
-    if asked.l0 is not None and asked.cross_validate:
+    if args.l0 is not None and args.cross_validate:
         raise UsageError("--l0 and --cross-validate both choose an alpha; give one of them")
-    files = (asked.out / "path.json", asked.out / "path.png")
-    refuse_to_overwrite_all("--out", files, asked.force)
-    x, D = _rows(asked.samples, asked.key), _rows(asked.dictionary, asked.dictionary_key)
+    files = (args.out / "path.json", args.out / "path.png")
+    refuse_to_overwrite_all("--out", files, args.force)
+    x, D = _rows(args.samples, args.key), _rows(args.dictionary, args.dictionary_key)
     if x.shape[1] != D.shape[1]:
         raise UsageError(
-            f"{asked.dictionary} has atoms of {D.shape[1]} features and {asked.samples} samples of {x.shape[1]}; expected as many: "
+            f"{args.dictionary} has atoms of {D.shape[1]} features and {args.samples} samples of {x.shape[1]}; expected as many: "
             "atoms stand in rows"
         )
-    console, positive = Console(), asked.positive
+    console, positive = Console(), args.positive
     try:
         path = sparse_path(
-            x, D, asked.alphas or None, n_alphas=asked.n_alphas, ratio=asked.ratio, positive=positive, tol=asked.tol
+            x, D, args.alphas or None, n_alphas=args.n_alphas, ratio=args.ratio, positive=positive, tol=args.tol
         )
         held_out, chosen = None, None
-        if asked.cross_validate:
-            held_out = cross_validate_alpha(x, D, path.alphas, n_folds=asked.folds, positive=positive, seed=asked.seed)
+        if args.cross_validate:
+            held_out = cross_validate_alpha(x, D, path.alphas, n_folds=args.folds, positive=positive, seed=args.seed)
             chosen = held_out.alpha
-        elif asked.l0 is not None:
-            chosen = alpha_for_l0(x, D, asked.l0, positive=positive)
+        elif args.l0 is not None:
+            chosen = alpha_for_l0(x, D, args.l0, positive=positive)
     except ValueError as problem:
-        raise UsageError(f"{asked.samples}: {problem}") from None
+        raise UsageError(f"{args.samples}: {problem}") from None
     hidden = None if held_out is None else held_out.error
-    title = f"{asked.samples.name} in {asked.dictionary.name}: {len(x)} samples, {len(D)} atoms"
+    title = f"{args.samples.name} in {args.dictionary.name}: {len(x)} samples, {len(D)} atoms"
     console.print(_table(path, hidden, title, chosen))
     if chosen is not None:
-        why = f"L0 {asked.l0:g}" if held_out is None else "least error of hidden entries"
+        why = f"L0 {args.l0:g}" if held_out is None else "least error of hidden entries"
         console.print(f"alpha    {chosen:.6g} ({why})", highlight=False)
     if held_out is not None:
         console.print(f"         {held_out.sparsest:.6g} (largest within one standard error)", highlight=False)
     values = {name: values.tolist() for name, values in path._asdict().items() if name != "codes"}
     with written_together(files):
         record = AlphaPath(
-            printable(str(asked.samples)), printable(str(asked.dictionary)), len(x), len(D), positive, **values,
+            printable(str(args.samples)), printable(str(args.dictionary)), len(x), len(D), positive, **values,
             chosen=chosen, sparsest=None if held_out is None else held_out.sparsest,
             hidden_error=None if held_out is None else held_out.error.tolist(),
             hidden_standard_error=None if held_out is None else held_out.standard_error.tolist(),

@@ -43,7 +43,7 @@ __all__ = ["probe_command"]
 TRIALS = {"linear": linear_trials, "mlp": mlp_trials}
 
 
-def probe_command(asked: scoring.ProbeArguments) -> None:
+def probe_command(args: scoring.ProbeArguments) -> None:
     """Test accuracy of classifiers on the runs' codes, given a few labels per class."""
     (
         runs,
@@ -59,10 +59,10 @@ def probe_command(asked: scoring.ProbeArguments) -> None:
         out,
         force,
         moved,
-    ) = asked
+    ) = args
     try:
         labels = tuple(sorted(set(labels_per_class)))
-        how = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
+        settings = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
     except ValueError as error:
         raise UsageError(str(error)) from None
     files = (out / "probe.json", out / "probe.png") if out else ()
@@ -78,29 +78,29 @@ def probe_command(asked: scoring.ProbeArguments) -> None:
     models = {name: RunFolder(path).best_model() for name, path in zip(names, paths, strict=True)}
     _check_coders(models, coders)
     splits = _same_data(paths, moved)
-    task = ProbeTask.of(splits, how)
+    task = ProbeTask.of(splits, settings)
     results: list[ProbeResult] = []
     places = _places(names, models, swept, over)
     report = ProbeReport(
-        {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, how, (), over if swept else ""
+        {n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, settings, (), over if swept else ""
     )
     with written_together(files), Progress(console=console, transient=True) as bar:
 
         def track(name: str) -> Track:
             return lambda items, what: bar.track(items, description=f"{described(name)}: {what}")
 
-        def add(found: list[ProbeResult]) -> None:
-            results.extend(found)
-            shown = "  ".join(f"{r.labels_per_class}: {r.mean:.1%}" for r in found)
-            bar.console.print(f"{found[0].features}  {shown}", highlight=False, soft_wrap=True)
+        def add(measured: list[ProbeResult]) -> None:
+            results.extend(measured)
+            shown = "  ".join(f"{r.labels_per_class}: {r.mean:.1%}" for r in measured)
+            bar.console.print(f"{measured[0].features}  {shown}", highlight=False, soft_wrap=True)
             if files:  # after each kind of features: what is done is kept
                 so_far = msgspec.structs.replace(report, results=tuple(results), points=points_of(results, places))
                 write_atomic(files[0], to_json(so_far))
 
         for name, transform in _transforms(models, coders, references, splits, task).items():
-            found, unlabelled = features_of(transform, splits, task, track(name))
+            measured, unlabelled = features_of(transform, splits, task, track(name))
             for classifier in classifiers:
-                trials = TRIALS[classifier](found, unlabelled, task, how, track(name))
+                trials = TRIALS[classifier](measured, unlabelled, task, settings, track(name))
                 add(summary(_named(name, classifier), unlabelled.shape[1], trials, classifier))
         if "lista" in references:
             first = next(iter(models.values()))
@@ -110,10 +110,10 @@ def probe_command(asked: scoring.ProbeArguments) -> None:
                 add(summary(name, n_code, lista_trials(pixels, n_code, task, track(name))))
         points = points_of(results, places)
         if files:
-            what = _over(how) + ("; bands: one standard deviation each way" if how.seeds > 1 else "")
+            what = _over(settings) + ("; bands: one standard deviation each way" if settings.seeds > 1 else "")
             figure = swept_figure(points, over) if swept else accuracy_curves(_curves(results), what)
             save_figure(files[1], figure)
-    console.print(swept_table(points, over) if swept else _table(results, how))
+    console.print(swept_table(points, over) if swept else _table(results, settings))
     for what, path in zip(("scores", "picture"), files, strict=False):
         console.print(f"{what:8} {path}", highlight=False, soft_wrap=True)
 
@@ -187,13 +187,15 @@ def _transforms(
     return results
 
 
-def _over(how: Probe) -> str:
+def _over(settings: Probe) -> str:
     return (
-        "one subset of labels" if how.seeds == 1 else f"mean and standard deviation over {how.seeds} subsets of labels"
+        "one subset of labels"
+        if settings.seeds == 1
+        else f"mean and standard deviation over {settings.seeds} subsets of labels"
     )
 
 
-def _table(results: list[ProbeResult], how: Probe) -> Table:
+def _table(results: list[ProbeResult], settings: Probe) -> Table:
     table = Table(
         box=box.SIMPLE,
         title="test accuracy in per cent, by labels per class",
@@ -204,10 +206,10 @@ def _table(results: list[ProbeResult], how: Probe) -> Table:
     for k in dict.fromkeys(r.labels_per_class for r in sorted(results, key=lambda r: r.labels_per_class)):
         table.add_column(str(k), justify="right", no_wrap=True)
     for name in dict.fromkeys(r.features for r in results):
-        own = [r for r in results if r.features == name]
-        table.add_row(name, *(with_deviation(100 * r.mean, 100 * r.sd, len(r.test), 1) for r in own))
-    scale = "every feature standardised" if how.standardise else "features scaled by one number"
-    table.caption = f"{_over(how)}; {scale}"
+        rows = [r for r in results if r.features == name]
+        table.add_row(name, *(with_deviation(100 * r.mean, 100 * r.sd, len(r.test), 1) for r in rows))
+    scale = "every feature standardised" if settings.standardise else "features scaled by one number"
+    table.caption = f"{_over(settings)}; {scale}"
     return table
 
 

@@ -13,9 +13,9 @@ from sparsecode.specs import to_json
 __all__ = ["recipes_command"]
 
 
-def recipes_command(asked: using.RecipesArguments) -> None:
+def recipes_command(args: using.RecipesArguments) -> None:
     """List the recipes, or print one's whole config as JSON."""
-    name = asked.name
+    name = args.name
     if name is None:
         table = Table("recipe", "what it is")
         for known, recipe in RECIPES.items():

@@ -39,7 +39,7 @@ class RestoredBy(Spec, tag="restored_by"):
     """Errors of one method against clean samples in data space: mean squared error per feature, mean PSNR in dB, `wape` (`metrics.wape`), and mean
     SSIM of images of at least 11 x 11 pixels. `how`: its parameters."""
 
-    how: str
+    method: str
     mse: float
     psnr: float
     wape: float
@@ -56,9 +56,9 @@ class RestoreReport(Spec, tag="restore_report"):
     left_out: tuple[str, ...]
 
 
-def restore_command(asked: comparing.RestoreArguments) -> None:
+def restore_command(args: comparing.RestoreArguments) -> None:
     """Errors of runs and of classical methods on the same corrupted samples."""
-    run, others, split, samples, seed, json, out, force, moved = asked
+    run, others, split, samples, seed, json, out, force, moved = args
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     refuse_to_overwrite("--json", json, force)
@@ -80,11 +80,11 @@ def restore_command(asked: comparing.RestoreArguments) -> None:
     restored: dict[str, tuple[str, NDArray[Any]]] = {"corrupted": ("", test.corrupted)}
     with console.status("classical methods: parameters on the validation split"):
         chosen = {**classical(valid), "linear map of training samples": linear_map(train, valid)}
-        restored |= {name: (one.how, one.restore(test.corrupted)) for name, one in chosen.items()}
+        restored |= {name: (one.method, one.restore(test.corrupted)) for name, one in chosen.items()}
     for name, each in models.items():
         with console.status(f"{described(name)}: restoring"):
             restored[name] = ("", _by_model(each, test))
-    by = {name: _errors(test.clean, y, how, splits.data_range) for name, (how, y) in restored.items()}
+    by = {name: _errors(test.clean, y, method, splits.data_range) for name, (method, y) in restored.items()}
     console.print(_table(by, f"{split} split: {len(test.clean)} samples corrupted as in training"))
     left_out = () if has_skimage() else NEEDS_SKIMAGE
     if left_out:
@@ -146,10 +146,10 @@ def _by_model(model: AbstractSparseModel, pairs: Pairs) -> NDArray[Any]:
     return np.asarray(made.cpu(), np.float64).reshape(pairs.clean.shape)
 
 
-def _errors(clean: NDArray[Any], y: NDArray[Any], how: str, data_range: float) -> RestoredBy:
+def _errors(clean: NDArray[Any], y: NDArray[Any], method: str, data_range: float) -> RestoredBy:
     a, b = torch.from_numpy(clean), torch.from_numpy(y)
     return RestoredBy(
-        how=how,
+        method=method,
         mse=float(mean_squared_error(a, b).mean()),
         psnr=float(psnr(a, b, data_range).mean()),
         wape=wape(a, b),
@@ -171,5 +171,5 @@ def _table(by: dict[str, RestoredBy], title: str) -> Table:
     for name, one in by.items():
         cells = [f"{one.psnr:.2f}", f"{one.mse:.5f}", f"{one.wape:.1%}"]
         cells += [] if not structured else ["-" if one.ssim is None else f"{one.ssim:.3f}"]
-        table.add_row(name, *cells, one.how)
+        table.add_row(name, *cells, one.method)
     return table

@@ -16,14 +16,14 @@ from sparsecode.specs import differences, to_json
 __all__ = ["runs_command"]
 
 
-def runs_command(asked: using.RunsLsArguments | using.RunsShowArguments | using.RunsCompareArguments) -> None:
+def runs_command(args: using.RunsLsArguments | using.RunsShowArguments | using.RunsCompareArguments) -> None:
     """List, show or compare runs."""
-    if isinstance(asked, using.RunsLsArguments):
-        _ls(asked.root)
-    elif isinstance(asked, using.RunsShowArguments):
-        _show(asked.run)
+    if isinstance(args, using.RunsLsArguments):
+        _ls(args.root)
+    elif isinstance(args, using.RunsShowArguments):
+        _show(args.run)
     else:
-        _compare(asked.run, asked.others)
+        _compare(args.run, args.others)
 
 
 def _ls(root: Path) -> None:

@@ -35,7 +35,7 @@ from sparsecode.train.observers import Observer, ProgressBar
 __all__ = ["sweep_command"]
 
 
-def sweep_command(asked: sweep_extract.SweepArguments) -> int:
+def sweep_command(args: sweep_extract.SweepArguments) -> int:
     """Train every combination of values for every recipe, or an experiment; the same command resumes an interrupted sweep."""
     (
         names,
@@ -55,7 +55,7 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
         start_from,
         start_over,
         start_set,
-    ) = asked
+    ) = args
     console = Console()
     if list:
         _list(console)
@@ -80,12 +80,12 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
         )
         console.print(f"experiment {names[0]}: {len(jobs)} runs, over {varied}", highlight=False, soft_wrap=True)
     require_own(*(root / name for name in (TABLE, PICTURE, *([f"{names[0]}.png"] if experiment else []))))
-    how = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
+    backend_used = _backend(jobs, backend, processes, accelerator, console, (ray_address, ray_cpus, ray_gpus))
     failed: dict[str, Outcome] = {}
     stopped: int | None = None
     try:
         with terminable():
-            for number, outcome in enumerate(sweep(jobs, root, how), start=1):
+            for number, outcome in enumerate(sweep(jobs, root, backend_used), start=1):
                 _tell(outcome, number, len(jobs), console)
                 failed |= {outcome.job.folder.name: outcome} if outcome.problem else {}
                 if outcome.evaluation is None and not outcome.problem:
@@ -94,10 +94,10 @@ def sweep_command(asked: sweep_extract.SweepArguments) -> int:
         stopped = stop.code
     if results := read_results(root):
         report(results, root, references, console)
-        own = {job.folder.name for job in jobs if not experiment or experiment.x in job.overrides}
-        if experiment and (found := [result for result in results if result.run in own]):
+        swept = {job.folder.name for job in jobs if not experiment or experiment.x in job.overrides}
+        if experiment and (chosen := [result for result in results if result.run in swept]):
             try:
-                report_experiment(experiment, names[0], found, root, console)
+                report_experiment(experiment, names[0], chosen, root, console)
             except ValueError as problem:  # runs whose models do not have the quantity
                 console.print(f"no picture of {names[0]}: {problem}", highlight=False, markup=False, soft_wrap=True)
     for outcome in failed.values():
@@ -124,31 +124,31 @@ def _list(console: Console) -> None:
 def _experiment(names: Sequence[str]) -> Experiment | None:
     if len(names) > 1 and all(name in RECIPES for name in names):
         return None  # some experiments are named after the one recipe that they vary
-    found = [name for name in names if name in EXPERIMENTS]
-    if found and len(names) > 1:
+    chosen = [name for name in names if name in EXPERIMENTS]
+    if chosen and len(names) > 1:
         raise UsageError(
-            f"{found[0]} is an experiment, and other names are given with it; expected one experiment, or recipes"
+            f"{chosen[0]} is an experiment, and other names are given with it; expected one experiment, or recipes"
         )
     if unknown := [name for name in names if name not in RECIPES and name not in EXPERIMENTS]:
         raise UsageError(
             f"no recipe {unknown[0]!r}; choose from {', '.join(RECIPES)}; or experiments: {', '.join(EXPERIMENTS)}"
         )
-    return EXPERIMENTS[found[0]] if found else None
+    return EXPERIMENTS[chosen[0]] if chosen else None
 
 
-def _axes(usual: Sequence[str], over: Sequence[str]) -> list[Axis]:
+def _axes(presets: Sequence[str], over: Sequence[str]) -> list[Axis]:
     """The `usual` axes, with those of `over` replacing axes of the same path or appended."""
-    axes = {axis.path: axis for axis in map(Axis.parse, usual)}
+    axes = {axis.path: axis for axis in map(Axis.parse, presets)}
     given = [Axis.parse(text) for text in over]
-    return [*(axes | {axis.path: axis for axis in given}).values()] if usual else given
+    return [*(axes | {axis.path: axis for axis in given}).values()] if presets else given
 
 
 def _start(
     experiment: Experiment | None, recipe: str | None, over: Sequence[str], set: tuple[str, ...]
 ) -> Start | None:
     """What runs start from: as asked for, or as the experiment says."""
-    usual = experiment.start if experiment else None
-    recipe = recipe or (usual and usual.recipe)
+    presets = experiment.start if experiment else None
+    recipe = recipe or (presets and presets.recipe)
     if recipe is None or recipe == PREVIOUS:
         if over or set:
             raise UsageError(
@@ -160,7 +160,7 @@ def _start(
             f"--start-from {recipe}: expected {PREVIOUS} or a recipe, one of {', '.join(RECIPES)}; to start from a run that is "
             'there: --set init_from=\'{"run":"FOLDER"}\''
         )
-    return Start(recipe, _axes(usual.over if usual else (), over), (*(usual.fixed if usual else ()), *set))
+    return Start(recipe, _axes(presets.over if presets else (), over), (*(presets.fixed if presets else ()), *set))
 
 
 def _backend(

@@ -45,8 +45,8 @@ def report_experiment(
     across, quantity = experiment.x.rpartition(".")[2], experiment.y.rpartition(".")[2]
     quantity = WORDS.get(quantity, quantity)
     panels: dict[str, dict[str, list[SweepPoint]]] = {}
-    for meaning, own in groups.items():
-        lines = curves_of(own, experiment.x, experiment.y)
+    for meaning, group in groups.items():
+        lines = curves_of(group, experiment.x, experiment.y)
         what = f"{quantity} ({meaning})" if meaning else quantity
         console.print(f"{what}: mean over seeds, and least to greatest", highlight=False, markup=False, soft_wrap=True)
         table = Table(across, box=box.SIMPLE)
@@ -56,7 +56,7 @@ def report_experiment(
             table.add_row(str(at), *(_band(line.get(at, [])) for line in lines.values()))
         console.print(table)
         panels[meaning] = {
-            line: [SweepPoint(at, values) for at, values in found.items()] for line, found in lines.items()
+            line: [SweepPoint(at, values) for at, values in by_x.items()] for line, by_x in lines.items()
         }
     figure = sweep_panels(panels, across, quantity, experiment.title)
     picture = out / f"{name}.png"

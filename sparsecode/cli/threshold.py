@@ -46,9 +46,9 @@ class ThresholdReport(Spec, tag="threshold_report"):
     thresholding: dict[str, Thresholding]
 
 
-def threshold_command(asked: comparing.ThresholdArguments) -> None:
+def threshold_command(args: comparing.ThresholdArguments) -> None:
     """Error and number of active codes when codes below a threshold are set to 0, and of the k largest."""
-    run, others, thresholds, k, at, split, samples, json, out, force, moved = asked
+    run, others, thresholds, k, at, split, samples, json, out, force, moved = args
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if wrong := [t for t in (*(thresholds or ()), at) if not (math.isfinite(t) and t >= 0)]:
@@ -58,7 +58,7 @@ def threshold_command(asked: comparing.ThresholdArguments) -> None:
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}
-    found: dict[str, Thresholding] = {}
+    reports: dict[str, Thresholding] = {}
     figures: dict[Path, Figure] = {}
     for name, place, path in zip(names, run_names(paths), paths, strict=True):
         folder = RunFolder(path)
@@ -68,23 +68,23 @@ def threshold_command(asked: comparing.ThresholdArguments) -> None:
         train = splits.train.take(slice(MEANS)).to(weights.device, weights.dtype)
         try:
             with console.status(f"{described(name)}: decoding"):
-                found[name] = thresholding(model, chosen, train, thresholds, k, folder.config().seed)
+                reports[name] = thresholding(model, chosen, train, thresholds, k, folder.config().seed)
         except ValueError as problem:
             raise UsageError(f"{path}: {problem}") from None
         if is_grey_image(model.shape) and model.n_sites == 1:
             target = folder.figures if out is None else out / place if others else out
             figures[target / "thresholded.png"] = _grid(model, chosen, train, splits, at, folder.config().seed, name)
-    _print(found, console)
+    _print(reports, console)
     figures[(RunFolder(run).figures if out is None else out) / "threshold.png"] = threshold_curves(
-        {name: _line(report.by_threshold) for name, report in found.items()},
-        {name: _line(report.by_count) for name, report in found.items()},
+        {name: _line(report.by_threshold) for name, report in reports.items()},
+        {name: _line(report.by_count) for name, report in reports.items()},
         f"{split} split: reconstructions from some of the codes",
     )
     for path, figure in figures.items():
         save_figure(path, figure)
         console.print(f"picture  {path}", highlight=False, soft_wrap=True)
     if json is not None:
-        report = ThresholdReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, found)
+        report = ThresholdReport({n: printable(str(p)) for n, p in zip(names, paths, strict=True)}, reports)
         write_atomic(json, to_json(report))
         console.print(f"errors   {json}", highlight=False, soft_wrap=True)
 
@@ -93,8 +93,8 @@ def _line(kept: Sequence[KeptCodes]) -> KeptLine:
     return KeptLine([k.at for k in kept], [k.l0 for k in kept], [k.mse for k in kept], [k.mse_filled for k in kept])
 
 
-def _print(found: Mapping[str, Thresholding], console: Console) -> None:
-    for name, report in found.items():
+def _print(reports: Mapping[str, Thresholding], console: Console) -> None:
+    for name, report in reports.items():
         seen = "corrupted as in training" if report.corrupted else "not corrupted"
         table = Table(
             title=f"{name}: {report.n} samples, {seen}; {report.n_code} codes by {report.coder}",

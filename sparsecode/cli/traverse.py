@@ -27,9 +27,9 @@ LARGE = 5_000_000  # bytes of a page, from which on it says what they are
 PRESETS = 12  # samples that the page starts from
 
 
-def traverse_command(asked: using.TraverseArguments) -> None:
+def traverse_command(args: using.TraverseArguments) -> None:
     """Draw how the codes of a variational model change its images."""
-    run, samples, codes, coder, frames, reach, step, share, gif, html, bits, out, seed, moved = asked
+    run, samples, codes, coder, frames, reach, step, share, gif, html, bits, out, seed, moved = args
     if frames < 2:
         raise UsageError(f"--frames {frames}: expected at least 2")
     if not 0 < share <= 1:
@@ -83,12 +83,12 @@ def traverse_command(asked: using.TraverseArguments) -> None:
         others = subject_of(model, splits, subject.name, n=PRESETS, coder=coder).rows
         played = subject_of(model, splits, subject.name, tuple(dict.fromkeys([*samples, *others])), coder=coder)
         write_atomic(path, interactive_page(played, seed, bits).encode())
-        size, held = path.stat().st_size, f"{n_weights(model):,} weights at {bits} bits"
-        said = f"{path} ({size / 1e3:.0f} kB): open it in a browser, it needs no network"
+        size, weights = path.stat().st_size, f"{n_weights(model):,} weights at {bits} bits"
+        message = f"{path} ({size / 1e3:.0f} kB): open it in a browser, it needs no network"
         if size > LARGE:
-            said = f"{path} ({size / 1e6:.0f} MB, {held}): open it in a browser, it needs no network"
-            said += "; --bits 8 makes it half as large" if bits == 16 else ""
-        console.print(said, highlight=False, soft_wrap=True)
+            message = f"{path} ({size / 1e6:.0f} MB, {weights}): open it in a browser, it needs no network"
+            message += "; --bits 8 makes it half as large" if bits == 16 else ""
+        console.print(message, highlight=False, soft_wrap=True)
 
 
 def film_of(subject: Subject, code: int | None, reach: float) -> bytes:

@@ -67,9 +67,9 @@ class _Opened(NamedTuple):
     seed: int
 
 
-def units_command(asked: scoring.UnitsArguments) -> None:
+def units_command(args: scoring.UnitsArguments) -> None:
     """Activity of units with noise on and off, the error that noise adds, and receptive fields of noise-trained networks."""
-    run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force, moved = asked
+    run, others, split, sigma, theta, samples, seed, units, query, sigmas, json, out, force, moved = args
     for option, value, least in (("samples", samples, 1), ("units", units, 1), ("query", query, 0)):
         if value < least:
             raise UsageError(f"--{option} {value}: expected at least {least}")
@@ -152,8 +152,8 @@ def _open(
 
 def _strongest(one: _Opened) -> float:
     """The noise of training, where it was annealed the most there was."""
-    how = one.model.corruption
-    return one.noise.sigma if how is None or how.noise is None else how.strongest
+    source = one.model.corruption
+    return one.noise.sigma if source is None or source.noise is None else source.strongest
 
 
 def _print(reports: Mapping[str, Units], console: Console) -> None:

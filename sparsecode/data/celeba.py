@@ -155,12 +155,12 @@ class CelebA(Spec, tag="celeba"):
                 f"listed; {kept} are used",
                 stacklevel=3,
             )
-        for i, (name, asked) in enumerate(zip(PARTS, (self.n_train, self.n_valid, self.n_test), strict=True)):
-            if len(parts[i]) < (asked or 1):
+        for i, (name, number) in enumerate(zip(PARTS, (self.n_train, self.n_valid, self.n_test), strict=True)):
+            if len(parts[i]) < (number or 1):
                 raise ValueError(
-                    f"{partition}: {len(parts[i])} pictures of {files.path} are {name}; expected at least {asked or 1}"
+                    f"{partition}: {len(parts[i])} pictures of {files.path} are {name}; expected at least {number or 1}"
                 )
-            parts[i] = parts[i][:asked]
+            parts[i] = parts[i][:number]
         return parts
 
     def _classes(self, names: list[str]) -> NDArray[np.int64] | None:
@@ -174,7 +174,7 @@ class CelebA(Spec, tag="celeba"):
             raise ValueError(f"{table.path}: no line for {absent[0]}; expected one for every picture")
         columns = [table.names.index(name) for name in self.attributes]
         values = table.values[[table.rows[name] for name in names]][:, columns] > 0
-        return reduce(lambda found, bits: 2 * found + bits, values.T.astype(np.int64))
+        return reduce(lambda number, bits: 2 * number + bits, values.T.astype(np.int64))
 
 
 class _Table(NamedTuple):

@@ -145,8 +145,8 @@ def _read(response: HTTPResponse) -> bytes:
 
 def _first(response: HTTPResponse) -> int:
     """The first byte of a part, by its `Content-Range`; -1 if it does not say."""
-    said = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return int(said[1]) if said else -1
+    content_range = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(content_range[1]) if content_range else -1
 
 
 def _reason(error: Exception) -> str:

@@ -73,10 +73,10 @@ def _outputs(module: nn.Module, names: tuple[str, ...], batches: Iterable[Inputs
                 raise _Reached
         return output
 
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for name in names:
-            held.enter_context(hooked(module, name, partial(keep, name)))
-        held.enter_context(evaluating(module))
+            stack.enter_context(hooked(module, name, partial(keep, name)))
+        stack.enter_context(evaluating(module))
         for batch in batches:
             outputs.clear()
             with suppress(_Reached):

@@ -61,15 +61,15 @@ def splits_from(x: Any, target: Any = None, labels: Any = None, valid: Any = 0.1
     parts: list[Split | None] = []
     for name, given, rows in zip(("valid", "test"), (valid, test), others, strict=True):
         if rows is not None:
-            held = rows[:HELD] if mapped else rows
-            parts.append(_split(samples, targets, classes, held))
+            resident = rows[:HELD] if mapped else rows
+            parts.append(_split(samples, targets, classes, resident))
         else:
             parts.append(None if given is None else _own_split(name, given, samples, targets, classes))
     first, last = parts
     assert first is not None
-    held = _split(samples, targets, classes, train[:HELD] if mapped else train)
+    resident = _split(samples, targets, classes, train[:HELD] if mapped else train)
     stream = _Mapped(samples, train, targets, classes) if mapped else None
-    splits = Splits(held, first, first if last is None else last, 0.0, 1.0, stream)
+    splits = Splits(resident, first, first if last is None else last, 0.0, 1.0, stream)
     span = splits.target_span() if stream is None else stream.range
     low, high = span if targets is None else splits.target_span()
     if low == high:
@@ -143,8 +143,8 @@ def _rows(
 
 def _split(x: Any, target: Any, labels: Any, rows: NDArray[np.int64]) -> Split:
     others = (None if part is None else torch.from_numpy(np.ascontiguousarray(part[rows])) for part in (target, labels))
-    own = torch.from_numpy(np.ascontiguousarray(x[rows], np.float32))
-    return Split(own, *others, tokens=None)
+    floats = torch.from_numpy(np.ascontiguousarray(x[rows], np.float32))
+    return Split(floats, *others, tokens=None)
 
 
 def _own_split(name: str, given: Any, x: Any, target: Any, labels: Any) -> Split:

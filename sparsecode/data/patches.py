@@ -143,13 +143,15 @@ class Patches(Spec, tag="patches"):
         key = key_of(FORMAT + RULES, to_json(self), b"" if files is None else files.signature)
         if there := sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []:
             meta = folder / META
-            own = is_own(meta) is True and msgspec.json.decode(meta.read_bytes(), type=dict[str, Any])
-            if not own or own.get("key") != key:
+            stored = is_own(meta) is True and msgspec.json.decode(meta.read_bytes(), type=dict[str, Any])
+            if not stored or stored.get("key") != key:
                 what = (
-                    "patches of another spec or of other images" if own else f"files of others: {', '.join(there[:5])}"
+                    "patches of another spec or of other images"
+                    if stored
+                    else f"files of others: {', '.join(there[:5])}"
                 )
                 raise FileExistsError(f"{folder}: holds {what}; choose another folder, or delete it first")
-            return PatchSet(own["images"], own["floor"], new=False)
+            return PatchSet(stored["images"], stored["floor"], new=False)
         built(folder, lambda aside: self._build(files, aside, {"sparsecode": __version__, "key": key}))
         made = msgspec.json.decode((folder / META).read_bytes())
         if files is not None:
@@ -170,16 +172,16 @@ class Patches(Spec, tag="patches"):
                     written(folder / f"{part}.npy", (n, *shape)) as append,
                     written(folder / f"{part}_ctx.npy", (n, maps, *shape)) if maps else nullcontext() as append_maps,
                 ):
-                    found, batch, most = 0, 0, max(CROPS_PER_PATCH * n, PASSES * pool.n)
-                    while found < n:
+                    n_kept, batch, most = 0, 0, max(CROPS_PER_PATCH * n, PASSES * pool.n)
+                    while n_kept < n:
                         if batch * BATCH >= most:
-                            raise ValueError(self._too_few(files, part, n, found, batch * BATCH, pool.n))
+                            raise ValueError(self._too_few(files, part, n, n_kept, batch * BATCH, pool.n))
                         kept = self.preprocess.prepare(self._crops(pool, batch, part, threads), level)
-                        append(kept.x[: n - found])
+                        append(kept.x[: n - n_kept])
                         if append_maps is not None and kept.ctx is not None:
-                            append_maps(kept.ctx[: n - found])
-                        found, batch = min(n, found + len(kept.x)), batch + 1
-                        report(done + found)
+                            append_maps(kept.ctx[: n - n_kept])
+                        n_kept, batch = min(n, n_kept + len(kept.x)), batch + 1
+                        report(done + n_kept)
                 done += n
         write_atomic(
             folder / META,
@@ -227,9 +229,9 @@ class Patches(Spec, tag="patches"):
             parts = np.split(order, [total - n_valid - n_test, total - n_test])
             yield [_Pool(len(part), lambda k, part=part: grey(int(part[k]))) for part in parts]
 
-    def _too_few(self, files: ImageFiles | None, part: str, n: int, found: int, tried: int, images: int) -> str:
+    def _too_few(self, files: ImageFiles | None, part: str, n: int, n_kept: int, tried: int, images: int) -> str:
         return (
-            f"{_title(files)}: {found} of {n} {part} patches after {tried} crops of {images} images; the others have "
+            f"{_title(files)}: {n_kept} of {n} {part} patches after {tried} crops of {images} images; the others have "
             f"too little contrast. Ask for fewer (n_{part}), give more images, or lower preprocess.min_std"
         )
 

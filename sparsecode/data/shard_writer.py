@@ -285,10 +285,10 @@ class ShardWriter:
         source = Shuffle(self._home, most, journal.record_bytes, self._settings.seed)
         for records in source.slices(self._file(part), n, (part,)):
             while len(records):
-                taken, records = np.split(records, [sizes[number] - filled])
+                block, records = np.split(records, [sizes[number] - filled])
                 for name, values in bytes_of.items():
-                    values[filled : filled + len(taken)] = taken[:, columns[name]]
-                filled += len(taken)
+                    values[filled : filled + len(block)] = block[:, columns[name]]
+                filled += len(block)
                 if filled == sizes[number]:
                     data = save({name: value[:filled] for name, value in kept.items()})
                     name = f"{PARTS[part]}-{number:05d}.safetensors"

@@ -27,13 +27,13 @@ Tokeniser = Callable[..., Any]  # a Hugging Face tokenizer: (text, add_special_t
 
 
 class TokenBatch(NamedTuple):
-    """Spans of text [B, T]: a model's named arguments; the tokens `ids`; which of them are no padding (`real`), and the text's `own`;
-    the `place` of each in its text, that of the nearest own token for special ones; and whose `group` [B] they are."""
+    """Spans of text [B, T]: a model's named arguments; the tokens `ids`; which of them are no padding (`real`), and which are the text's (`is_text`);
+    the `place` of each in its text, that of the nearest token of the text for special ones; and whose `group` [B] they are."""
 
     inputs: dict[str, Tensor]
     ids: Tensor
     real: Tensor
-    own: Tensor
+    is_text: Tensor
     place: Tensor
     group: Tensor
 
@@ -45,14 +45,17 @@ class TokenBatch(NamedTuple):
 
         ids = later(self.ids, torch.full_like(self.ids[:, :1], start))
         real = later(self.real, self.real[:, :1])
-        own, place = later(self.own, torch.zeros_like(self.own[:, :1])), later(self.place, self.place[:, :1])
+        is_text, place = (
+            later(self.is_text, torch.zeros_like(self.is_text[:, :1])),
+            later(self.place, self.place[:, :1]),
+        )
         inputs = self.inputs | {"decoder_input_ids": ids, "decoder_attention_mask": real.long()}
-        return TokenBatch(inputs, ids, real, own, place, self.group)
+        return TokenBatch(inputs, ids, real, is_text, place, self.group)
 
 
 def _batch(spans: list[_Span], prefix: list[int], suffix: list[int]) -> TokenBatch:
     ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in spans]
-    own = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
+    is_text = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
     padded = pad_sequence(ids, batch_first=True)
     mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
     column = torch.arange(padded.shape[1])[None] - len(prefix)
@@ -61,7 +64,7 @@ def _batch(spans: list[_Span], prefix: list[int], suffix: list[int]) -> TokenBat
         {"input_ids": padded, "attention_mask": mask},
         padded,
         mask.bool(),
-        pad_sequence(own, batch_first=True),
+        pad_sequence(is_text, batch_first=True),
         torch.tensor([span.start for span in spans])[:, None] + column.clamp(min=0).minimum(last),
         torch.tensor([span.group for span in spans]),
     )

@@ -28,7 +28,7 @@ class RowChoice(NamedTuple):
 
     def chosen(self, batch: TokenBatch) -> tuple[Tensor, dict[str, int]]:
         """The tokens [B, T] whose rows are kept, but for their norms; and how many are not, by the reason."""
-        chosen = (batch.real if self.keep_special else batch.own).clone()
+        chosen = (batch.real if self.keep_special else batch.is_text).clone()
         left_out = {"special tokens": int(batch.real.sum() - chosen.sum())}
         if self.skip_first:
             left_out[self.skipped] = int(chosen[:, : self.skip_first].sum())
@@ -121,8 +121,8 @@ def sizes_of(x: Mapping[str, Tensor], batch: TokenBatch, choice: RowChoice) -> d
 
 def _check(x: Mapping[str, Tensor], batch: TokenBatch) -> None:
     for name, value in x.items():
-        if value.ndim < 3 or value.shape[:2] != batch.own.shape:
+        if value.ndim < 3 or value.shape[:2] != batch.is_text.shape:
             raise ValueError(
-                f"hook_point {name!r}: gives shape {list(value.shape)} for {list(batch.own.shape)} spans and tokens; expected a row for each "
-                f"token, {list(batch.own.shape)} and the shape of a row"
+                f"hook_point {name!r}: gives shape {list(value.shape)} for {list(batch.is_text.shape)} spans and tokens; expected a row for each "
+                f"token, {list(batch.is_text.shape)} and the shape of a row"
             )

@@ -1,6 +1,6 @@
 from .base import WHOLE as WHOLE
-from .base import How as How
 from .base import Measure as Measure
+from .base import MeasureSettings as MeasureSettings
 from .base import OtherResult as OtherResult
 from .base import Result as Result
 from .base import Table as Table
@@ -50,9 +50,9 @@ __all__ = [
     "Elbo",
     "Evaluation",
     "Gates",
-    "How",
     "LinearMap",
     "Measure",
+    "MeasureSettings",
     "OtherResult",
     "Restoration",
     "Result",

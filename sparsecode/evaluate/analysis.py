@@ -118,7 +118,7 @@ def analyse(
         scores=scores,
         density={n: tuple(coder.frequency()) for n, coder in watched.items()},
         cosines=cosines(local.atoms) if local is not None and several else None,
-        references={n: _references(own, splits, few, seed) for n, own in usable.items()},
+        references={n: _references(coder_score, splits, few, seed) for n, coder_score in usable.items()},
         gaps={} if local is None else model_gaps(model, few.x, theta, local, tuple(usable)),
         recovery=recovered,
         notes=tuple(notes),
@@ -149,9 +149,13 @@ class _Watched:
         return [] if self.use is None else self.use.result().frequency.tolist()
 
 
-def _references(own: Score, splits: Splits, few: Split, seed: int) -> dict[str, ReferencePoint]:
-    assert own.psnr is not None  # only models that classify have none
-    points = {OWN: ReferencePoint(own.l0, own.psnr, own.normalised_mse, own.explained_variance)}
-    for name, approximate in references(splits.train.x.to(few.x), own.n_code, seed).items():
-        points[name] = reference_scores(approximate, few, splits.data_range, [own.l0])[0]
+def _references(coder_score: Score, splits: Splits, few: Split, seed: int) -> dict[str, ReferencePoint]:
+    assert coder_score.psnr is not None  # only models that classify have none
+    points = {
+        OWN: ReferencePoint(
+            coder_score.l0, coder_score.psnr, coder_score.normalised_mse, coder_score.explained_variance
+        )
+    }
+    for name, approximate in references(splits.train.x.to(few.x), coder_score.n_code, seed).items():
+        points[name] = reference_scores(approximate, few, splits.data_range, [coder_score.l0])[0]
     return points

@@ -11,13 +11,23 @@ from sparsecode.data.splits import Split
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 
-__all__ = ["CHUNK", "WHOLE", "How", "KnownMeasure", "Measure", "OtherResult", "Result", "Table", "plain_table"]
+__all__ = [
+    "CHUNK",
+    "WHOLE",
+    "KnownMeasure",
+    "Measure",
+    "MeasureSettings",
+    "OtherResult",
+    "Result",
+    "Table",
+    "plain_table",
+]
 
 CHUNK = 1000  # samples coded together
 WHOLE = "model"  # the key of a result that is not of one coder
 
 
-class How(NamedTuple):
+class MeasureSettings(NamedTuple):
     """Settings shared by all measures: `theta`, the level above which a code is active, the range of the data, the noise to remove, and
     training samples, for baselines that are fitted to them.
     """
@@ -75,7 +85,9 @@ class Measure(Protocol):
 
     def applies(self, model: AbstractSparseModel) -> bool: ...
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> Mapping[str, Result]: ...
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> Mapping[str, Result]: ...
 
 
 class KnownMeasure(Spec):
@@ -85,7 +97,7 @@ class KnownMeasure(Spec):
     def name(self) -> str:
         return str(self.__struct_config__.tag)
 
-    def applies(self, model: AbstractSparseModel) -> bool:  # noqa: ARG002 - the contract
+    def applies(self, model: AbstractSparseModel) -> bool:
         """All models by default."""
         return True
 
@@ -93,9 +105,9 @@ class KnownMeasure(Spec):
 def plain_table(name: str, parts: Mapping[str, Result]) -> Table:
     """A row for each number, a column for each coder."""
     numbers = {part: result.means() for part, result in parts.items()}
-    quantities = list(dict.fromkeys(quantity for found in numbers.values() for quantity in found))
+    quantities = list(dict.fromkeys(quantity for per_coder in numbers.values() for quantity in per_coder))
     rows = [
-        (quantity.replace("_", " "), *(_cell(found.get(quantity, math.nan)) for found in numbers.values()))
+        (quantity.replace("_", " "), *(_cell(per_coder.get(quantity, math.nan)) for per_coder in numbers.values()))
         for quantity in quantities
     ]
     return Table(name.replace("_", " "), ("", *numbers), rows)

@@ -12,7 +12,7 @@ from msgspec import Meta
 from sparsecode.choices import NoiseUnit
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import WHOLE, How, Measure, OtherResult, Result
+from sparsecode.evaluate.base import WHOLE, Measure, MeasureSettings, OtherResult, Result
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD, AnyMeasure, result_kinds
 from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, Score, validated
@@ -72,9 +72,9 @@ class Evaluate(Spec, tag="evaluate"):
                     "and each measure once"
                 )
 
-    def how(self, data_range: float) -> How:
+    def settings(self, data_range: float) -> MeasureSettings:
         """The settings passed to every measure, for data of this range."""
-        return How(data_range, self.theta, self.sigmas, self.unit, self.noise_weight)
+        return MeasureSettings(data_range, self.theta, self.sigmas, self.unit, self.noise_weight)
 
 
 class Measured(Spec):
@@ -154,7 +154,7 @@ def _measured(
     measures: Sequence[Measure],
     model: AbstractSparseModel,
     samples: Callable[[Measure], Split],
-    how: How,
+    settings: MeasureSettings,
     seed: int,
 ) -> Iterator[tuple[str, dict[str, Result]]]:
     """Results by measure, of those that apply to the model and give any."""
@@ -162,13 +162,13 @@ def _measured(
         if not measure.applies(model):
             continue
         with torch.no_grad():
-            result = measure.measure(model, samples(measure), how, seed)
+            result = measure.measure(model, samples(measure), settings, seed)
         if result:
             yield measure.name, dict(result)
 
 
 def validation(
-    model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate, measures: Sequence[Measure] = ()
+    model: AbstractSparseModel, valid: Split, data_range: float, settings: Evaluate, measures: Sequence[Measure] = ()
 ) -> dict[str, float]:
     """The means of the measures that are named for validation: of scores as `coder/quantity`, of others as
     `measure/quantity` or, where there are several results, `measure/part/quantity`.
@@ -178,7 +178,11 @@ def validation(
     some = valid.take(slice(COUNTED))
     values: dict[str, float] = {}
     chosen = _measured(
-        (*how.validation, *measures), model, lambda m: valid if m.name == SCORES else some, how.how(data_range), 0
+        (*settings.validation, *measures),
+        model,
+        lambda m: valid if m.name == SCORES else some,
+        settings.settings(data_range),
+        0,
     )
     for name, parts in chosen:
         for part, result in parts.items():
@@ -187,7 +191,9 @@ def validation(
     return values
 
 
-def selectable(model: AbstractSparseModel, valid: Split, data_range: float, how: Evaluate, wanted: str) -> list[str]:
+def selectable(
+    model: AbstractSparseModel, valid: Split, data_range: float, settings: Evaluate, wanted: str
+) -> list[str]:
     """The names of validation values, those of scores first; of other measures only if `wanted` is none of scores, as they are
     computed from a few samples to see which values a measure gives for this model.
     """
@@ -196,7 +202,7 @@ def selectable(model: AbstractSparseModel, valid: Split, data_range: float, how:
         return names
     weights, training = next(model.parameters()), model.training
     some = valid.take(slice(TRIED)).to(weights.device, weights.dtype)
-    values = validation(model.eval(), some, data_range, how)
+    values = validation(model.eval(), some, data_range, settings)
     model.train(training)
     return list(dict.fromkeys((*names, *values)))
 
@@ -211,7 +217,7 @@ def higher_is_better(name: str) -> bool:
 def evaluate_model(
     model: AbstractSparseModel,
     splits: Splits,
-    how: Evaluate,
+    settings: Evaluate,
     seed: int,
     split: str = "test",
     calibration: Calibration | None = None,
@@ -222,8 +228,8 @@ def evaluate_model(
     """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
-    shared = how.how(splits.data_range)._replace(train=splits.train)
-    results = dict(_measured((*how.measures, *measures), model, lambda _: samples, shared, seed))
+    shared = settings.settings(splits.data_range)._replace(train=splits.train)
+    results = dict(_measured((*settings.measures, *measures), model, lambda _: samples, shared, seed))
     scores = records_of(results, Score)
     warnings = (
         *(() if calibration is None else calibration.warnings()),

@@ -87,10 +87,10 @@ def ssim(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
 def _windows(n: int, device: torch.device) -> Float[Tensor, "p n"]:
     """The window at each of its places in a line of n pixels."""
     weights = torch.exp(-(torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2).square() / (2 * SPREAD**2))
-    found = torch.zeros(n - WINDOW + 1, n, dtype=torch.float64)
-    for place, row in enumerate(found):
+    matrix = torch.zeros(n - WINDOW + 1, n, dtype=torch.float64)
+    for place, row in enumerate(matrix):
         row[place : place + WINDOW] = weights / weights.sum()
-    return found.to(device)
+    return matrix.to(device)
 
 
 def l0(z: Float[Tensor, "b k"], theta: float = 0.0) -> Float[Tensor, " b"]:

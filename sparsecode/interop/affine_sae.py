@@ -180,8 +180,10 @@ class AffineSAE:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, those of the activation too."""
-        own = {name: getattr(self, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip")}
-        return {name: value for name, value in {**own, **vars(self.activation)}.items() if isinstance(value, Tensor)}
+        weights = {name: getattr(self, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip")}
+        return {
+            name: value for name, value in {**weights, **vars(self.activation)}.items() if isinstance(value, Tensor)
+        }
 
     def normalise(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """The encoder's input, before the centre is subtracted."""

@@ -60,10 +60,10 @@ def convert(
     """
     path = Path(path)
     refuse_what_is_there(path, force)
-    found, source = locate(source)
+    format_name, source = locate(source)
     writer_of(name)
-    old, new = FORMATS[found], FORMATS[name]
-    given = read_any(source, found, ignore)
+    old, new = FORMATS[format_name], FORMATS[name]
+    given = read_any(source, format_name, ignore)
     writer = writer_for(given, name)
     before = old.computed(source, ignore)
     path = path if path.name else path.resolve()
@@ -85,7 +85,7 @@ def convert(
             )
         story: dict[str, Any] = {
             "source": printable(source.resolve().name),
-            "source_format": found,
+            "source_format": format_name,
             "sparsecode": __version__,
         }
         if name in ("openai", "sparsify", "evtimova"):  # which have no place for it
@@ -96,7 +96,7 @@ def convert(
         _move(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Converted(found, given, again, proof, path.parent / noted.relative_to(aside))
+    return Converted(format_name, given, again, proof, path.parent / noted.relative_to(aside))
 
 
 def _cast(record: CoderRecord, dtype: torch.dtype) -> CoderRecord:

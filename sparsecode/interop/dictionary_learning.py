@@ -194,31 +194,31 @@ def _check_threshold(tensors: Tensors, file: Path) -> None:
         )
 
 
-def _auto_encoder(found: DictionaryLearningFiles) -> AffineSAE:
-    weight, b_enc, atoms, bias = found.tensors.values()
-    return AffineSAE(weight, b_enc, atoms.T, bias, ReLUCodes(), centred=found.name == "AutoEncoder")
+def _auto_encoder(files: DictionaryLearningFiles) -> AffineSAE:
+    weight, b_enc, atoms, bias = files.tensors.values()
+    return AffineSAE(weight, b_enc, atoms.T, bias, ReLUCodes(), centred=files.name == "AutoEncoder")
 
 
-def _gated(found: DictionaryLearningFiles) -> AffineSAE:
-    weight, atoms, bias, gate, mag, r_mag = found.tensors.values()
+def _gated(files: DictionaryLearningFiles) -> AffineSAE:
+    weight, atoms, bias, gate, mag, r_mag = files.tensors.values()
     return AffineSAE(weight, torch.zeros_like(gate), atoms.T, bias, GatedCodes(gate, mag, r_mag), centred=True)
 
 
-def _jump_relu(found: DictionaryLearningFiles) -> AffineSAE:
-    weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
+def _jump_relu(files: DictionaryLearningFiles) -> AffineSAE:
+    weight, b_enc, atoms, b_dec, threshold = files.tensors.values()
     return AffineSAE(weight.T, b_enc, atoms, b_dec, JumpReLUCodes(threshold), centred=False)
 
 
-def _topk(found: DictionaryLearningFiles) -> AffineSAE:
-    weight, b_enc, atoms, b_dec = (found.tensors[name] for name in (*LINEAR, "b_dec"))
-    kept = float(found.tensors.get("threshold", torch.tensor(UNSET)))
-    return AffineSAE(weight, b_enc, atoms.T, b_dec, TopKCodes(found.k or 0, None if kept < 0 else kept), centred=True)
+def _topk(files: DictionaryLearningFiles) -> AffineSAE:
+    weight, b_enc, atoms, b_dec = (files.tensors[name] for name in (*LINEAR, "b_dec"))
+    kept = float(files.tensors.get("threshold", torch.tensor(UNSET)))
+    return AffineSAE(weight, b_enc, atoms.T, b_dec, TopKCodes(files.k or 0, None if kept < 0 else kept), centred=True)
 
 
-def _batch_topk(found: DictionaryLearningFiles) -> AffineSAE:
-    weight, b_enc, atoms, b_dec, threshold = found.tensors.values()
-    activation = JumpReLUCodes(threshold.expand(len(b_enc)).clone(), found.k, found.groups)
-    if found.name == "BatchTopKSAE":
+def _batch_topk(files: DictionaryLearningFiles) -> AffineSAE:
+    weight, b_enc, atoms, b_dec, threshold = files.tensors.values()
+    activation = JumpReLUCodes(threshold.expand(len(b_enc)).clone(), files.k, files.groups)
+    if files.name == "BatchTopKSAE":
         weight, atoms = weight.T, atoms.T
     return AffineSAE(weight.T, b_enc, atoms, b_dec, activation, centred=True)
 

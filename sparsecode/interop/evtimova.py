@@ -55,8 +55,8 @@ def read(path: Path, ignore: Collection[str] = ()) -> SparseCoderRecord:
     lam, positive = arguments.get("sparsity_reg"), arguments.get("positive_ISTA", True)
     # the original minimises 2 / P times our energy
     weight = None if lam is None else float(lam) * out.shape[1] / 2
-    said = {"num_iter_LISTA": n_iter if "num_iter_LISTA" in arguments else f"{n_iter}, assumed"} if encoder else {}
-    coder = SparseCoderRecord(out, hidden, bias, lista, weight, positive, {**said, "sparsity_reg": lam})
+    stated = {"num_iter_LISTA": n_iter if "num_iter_LISTA" in arguments else f"{n_iter}, assumed"} if encoder else {}
+    coder = SparseCoderRecord(out, hidden, bias, lista, weight, positive, {**stated, "sparsity_reg": lam})
     sizes = {"code_dim": coder.n_code, "hidden_dim": len(out)}
     for name in ("code_dim", "hidden_dim") if hidden is not None else ("code_dim",):
         if arguments.get(name, sizes[name]) != sizes[name]:
@@ -133,11 +133,11 @@ def _opened(path: Path, ignore: Collection[str]) -> _OpenedEvtimova:
     arguments = {} if there is None else read_json(there)
     check(arguments, EVTIMOVA, there or file, ignore)
     kind = "linear_dictionary" if names == LINEAR else "one_hidden_decoder"
-    said = str(arguments.get("decoder", kind)).replace(
+    stated = str(arguments.get("decoder", kind)).replace(
         "linear_decoder", "linear_dictionary"
     )  # as two of the scripts call it
-    if said != kind:
-        raise ValueError(f"{there}: decoder is {said!r}, and {file.name} holds a {kind}; give files of one run")
+    if stated != kind:
+        raise ValueError(f"{there}: decoder is {stated!r}, and {file.name} holds a {kind}; give files of one run")
     return _OpenedEvtimova(decoder, encoder, arguments, there or file)
 
 

@@ -165,5 +165,5 @@ def _in_double(sae: AffineSAE, change: Callable[[AffineSAE], AffineSAE]) -> Affi
 def _with(sae: AffineSAE, change: Callable[[Tensor], Tensor]) -> AffineSAE:
     """Every tensor changed, those of the activation too."""
     changed = {name: change(value) for name, value in sae.tensors().items()}
-    own = {name: changed.pop(name) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip") if name in changed}
-    return replace(sae, **own, activation=replace(sae.activation, **changed))
+    weights = {name: changed.pop(name) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip") if name in changed}
+    return replace(sae, **weights, activation=replace(sae.activation, **changed))

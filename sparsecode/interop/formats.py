@@ -142,18 +142,18 @@ def locate(path: str | Path) -> tuple[str, Path]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    found: list[tuple[str, Path]] = []
+    candidates: list[tuple[str, Path]] = []
     for name, format_ in FORMATS.items():
         folder = next((f for f in _stood_for(path, format_.files) if format_.matches(f)), None)
-        if folder is not None and not (name == "saelens" and found):  # a model of ours has SAELens' file names
-            found.append((name, folder))
-    if len(found) > 1:
+        if folder is not None and not (name == "saelens" and candidates):  # a model of ours has SAELens' file names
+            candidates.append((name, folder))
+    if len(candidates) > 1:
         files = ", ".join(
-            f"{folder / FORMATS[name].files[-1]} ({name})" for name, folder in found if FORMATS[name].files
+            f"{folder / FORMATS[name].files[-1]} ({name})" for name, folder in candidates if FORMATS[name].files
         )
         raise ValueError(f"{path}: holds autoencoders in several formats; name the weights of one: {files}")
-    if found:
-        return found[0]
+    if candidates:
+        return candidates[0]
     deeper = [str(f) for f in _folders(path) if any(known.matches(f) for known in FORMATS.values())]
     if deeper:
         raise ValueError(f"{path}: holds several autoencoders; name one of them: {', '.join(deeper)}")
@@ -170,13 +170,13 @@ def read(path: str | Path, name: str | None = None, ignore: Collection[str] = ()
     A config key that is not known is refused, because it may change what is computed; `ignore` names keys that only describe.
     Raises CannotExpressError for sparse coding with a solver or a LISTA encoder: that is what `read_any` reads.
     """
-    found = read_any(path, name, ignore)
-    if not isinstance(found, AffineSAE):
+    candidates = read_any(path, name, ignore)
+    if not isinstance(candidates, AffineSAE):
         raise CannotExpressError(
             f"{path}: sparse coding, whose codes come from a solver or a LISTA encoder, and no autoencoder with an affine encoder; "
             "read it with read_any, or choose --to sparsecode or evtimova"
         )
-    return found
+    return candidates
 
 
 def read_any(path: str | Path, name: str | None = None, ignore: Collection[str] = ()) -> CoderRecord:

@@ -28,17 +28,17 @@ def saelens(config: Mapping[str, Any], tensors: Tensors, scale: float | None, wh
     mean, matrix, inverse = (value.double() for value in whitening) if whitening else (None, None, None)
     norms = t["W_dec"].norm(dim=-1) if config["rescale_acts_by_decoder_norm"] else torch.ones(len(t["W_dec"])).double()
     factor = next((t[key] for key in ("scaling_factor", "finetuning_scaling_factor") if key in t), 1.0)
-    how = config["normalize_activations"]
+    scaling = config["normalize_activations"]
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         rows = x if scale is None else x * scale
         if mean is not None and matrix is not None:
             rows = (rows - mean) @ matrix
         mu = deviation = length = None
-        if how == "layer_norm":
+        if scaling == "layer_norm":
             mu, deviation = rows.mean(dim=-1, keepdim=True), rows.std(dim=-1, keepdim=True)
             rows = (rows - mu) / (deviation + 1e-5)
-        if how == "constant_norm_rescale":
+        if scaling == "constant_norm_rescale":
             length = math.sqrt(x.shape[1]) / rows.norm(dim=-1, keepdim=True)
             rows = rows * length
         if "transcoder" not in name and config.get("apply_b_dec_to_input", True):
@@ -152,8 +152,8 @@ def gemma_scope(tensors: Tensors) -> Formula:
 
 def llama_scope(config: Mapping[str, Any], tensors: Tensors) -> Formula:
     """Llama Scope: inputs scaled to mean norm sqrt(d); the threshold counts for unscaled inputs, times norms of atoms if so said."""
-    t, said = _double(tensors), config["dataset_average_activation_norm"]
-    scale_in, scale_out = (math.sqrt(t["encoder.weight"].shape[1]) / float(said[key]) for key in ("in", "out"))
+    t, averages = _double(tensors), config["dataset_average_activation_norm"]
+    scale_in, scale_out = (math.sqrt(t["encoder.weight"].shape[1]) / float(averages[key]) for key in ("in", "out"))
     by_norm = config["sparsity_include_decoder_norm"]
     norms = t["decoder.weight"].norm(dim=0) if by_norm else torch.ones(len(t["encoder.weight"])).double()
 

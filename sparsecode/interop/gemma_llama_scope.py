@@ -176,9 +176,11 @@ def _llama_scope(path: Path, ignore: Collection[str]) -> tuple[dict[str, Any], d
     return config, tensors
 
 
-def _jump_relu(found: dict[str, Tensor], transcoder: bool = False, metadata: dict[str, Any] | None = None) -> AffineSAE:
-    W_enc, b_enc, W_dec, b_dec, threshold = (found[name] for name in NAMES)
-    skip = found[SKIP].T.contiguous() if SKIP in found else None
+def _jump_relu(
+    by_name: dict[str, Tensor], transcoder: bool = False, metadata: dict[str, Any] | None = None
+) -> AffineSAE:
+    W_enc, b_enc, W_dec, b_dec, threshold = (by_name[name] for name in NAMES)
+    skip = by_name[SKIP].T.contiguous() if SKIP in by_name else None
     return AffineSAE(
         W_enc.T, b_enc, W_dec, b_dec, JumpReLUCodes(threshold), centred=False, W_skip=skip, transcoder=transcoder,
         metadata=metadata or {},

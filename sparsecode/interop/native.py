@@ -216,8 +216,8 @@ def model_folder(path: Path) -> Path | None:
     for folder in (path, path / MODEL):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             metadata = read_json(folder / CONFIG).get("metadata")
-            own = metadata.get("sparsecode") if isinstance(metadata, dict) else None
-            if isinstance(own, dict) and "spec" in own:
+            stored = metadata.get("sparsecode") if isinstance(metadata, dict) else None
+            if isinstance(stored, dict) and "spec" in stored:
                 return folder
     return None
 

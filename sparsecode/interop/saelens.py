@@ -190,20 +190,20 @@ def _scales(config: Config, d_in: int, path: Path) -> tuple[float | None, tuple[
     scaler: Config = {}
     if (path / SCALER).is_file():
         check(scaler := read_json(path / SCALER), SAELENS_SCALER, path / SCALER)
-    factor, how = scaler.get("scaling_factor"), config["normalize_activations"]
-    if factor is not None and how != "expected_average_only_in":
+    factor, scaling = scaler.get("scaling_factor"), config["normalize_activations"]
+    if factor is not None and scaling != "expected_average_only_in":
         raise ValueError(
-            f"{path / SCALER}: scaling_factor is {factor}, and {CONFIG} says normalize_activations {how!r}; expected null, or "
+            f"{path / SCALER}: scaling_factor is {factor}, and {CONFIG} says normalize_activations {scaling!r}; expected null, or "
             "expected_average_only_in"
         )
-    if how == "expected_average_only_in":
+    if scaling == "expected_average_only_in":
         if factor is None:
             raise ValueError(
                 f"{path / CONFIG}: made for inputs of mean norm sqrt(d_in), and the factor to that scale is in no file. Give it, "
                 f'sqrt(d_in) / mean norm of your activations, as {{"scaling_factor": ...}} in {path / SCALER}'
             )
         return float(factor), ()
-    if how != "covariance_whitening":
+    if scaling != "covariance_whitening":
         return None, ()
     if not (path / WHITENING).is_file() or scaler.get("has_whitening") is False:
         raise ValueError(
@@ -260,8 +260,8 @@ def _up_to_date(config: dict[str, Any], file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file}: rescale_acts_by_decoder_norm is true, and architecture {name!r} has no top-k; expected false"
         )
-    how = results.get("normalize_activations")
-    results["normalize_activations"] = "expected_average_only_in" if how is True else how or "none"
+    scaling = results.get("normalize_activations")
+    results["normalize_activations"] = "expected_average_only_in" if scaling is True else scaling or "none"
     reshape = results.get("reshape_activations") or "none"
     origin = {key: results[key] for key in sorted(ORIGIN) if results.get(key) is not None}
     if reshape != "none":

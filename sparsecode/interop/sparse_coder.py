@@ -88,9 +88,9 @@ class SparseCoderRecord:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        own = {"out": self.out, "hidden": self.hidden, "bias": self.bias}
-        own |= {} if self.encoder is None else {name: getattr(self.encoder, name) for name in ("W", "b", "S")}
-        return {name: value for name, value in own.items() if value is not None}
+        parts = {"out": self.out, "hidden": self.hidden, "bias": self.bias}
+        parts |= {} if self.encoder is None else {name: getattr(self.encoder, name) for name in ("W", "b", "S")}
+        return {name: value for name, value in parts.items() if value is not None}
 
     def to(self, dtype: torch.dtype) -> SparseCoderRecord:
         """The same with all tensors in `dtype`."""

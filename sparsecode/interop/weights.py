@@ -59,14 +59,14 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     """All arrays of an .npz file by their names in lower case; it may hold numbers alone (object arrays are pickles)."""
     try:
         arrays = arrays_of(path)
-        found = {name.lower(): torch.from_numpy(array) for name, array in arrays.items()}
+        loaded = {name.lower(): torch.from_numpy(array) for name, array in arrays.items()}
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: not an .npz file of plain numbers ({error}); pickled objects are never loaded, save arrays of floats"
         ) from None
-    if len(found) < len(arrays):
+    if len(loaded) < len(arrays):
         raise ValueError(f"{path}: {', '.join(arrays)}; expected names that differ by more than capitals")
-    return found
+    return loaded
 
 
 def load_torch(path: Path, mapped: bool = False) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def load_torch(path: Path, mapped: bool = False) -> dict[str, Any]:
             with zipfile.ZipFile(path) as archive:
                 if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
                     raise ValueError("compressed, which torch.save never does")
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipped)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipped)
     except (
         pickle.UnpicklingError, RuntimeError, EOFError, LookupError, AttributeError, ValueError, TypeError,
         AssertionError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile, OSError,
@@ -92,9 +92,9 @@ def load_torch(path: Path, mapped: bool = False) -> dict[str, Any]:
             f"{path}: damaged, or more than tensors and plain values in it, which could run code and is never loaded "
             f"({reason}); save its state_dict() alone"
         ) from None
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise ValueError(f"{path}: holds a {type(found).__name__}; expected a dictionary of tensors (a state_dict)")
-    return found
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
+        raise ValueError(f"{path}: holds a {type(loaded).__name__}; expected a dictionary of tensors (a state_dict)")
+    return loaded
 
 
 def names_in_torch(path: Path) -> set[str]:
@@ -114,22 +114,22 @@ def save_torch(path: Path, value: Mapping[str, Any]) -> None:
     save_atomic(path, write, checked=True)
 
 
-def unwrapped(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def unwrapped(loaded: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A state dict without what compiled, parallel and wrapped modules put before every name.
 
     A dictionary whose entry `state_dict` or `model_state_dict` is one is opened. Raises ValueError if two names become one.
     """
     for outer in ("state_dict", "model_state_dict"):
-        if isinstance(inner := found.get(outer), dict):
-            found = inner
-    names = {name: str(name).replace(COMPILED, "") for name in found}
+        if isinstance(inner := loaded.get(outer), dict):
+            loaded = inner
+    names = {name: str(name).replace(COMPILED, "") for name in loaded}
     while prefix := next((p for p in WRAPPERS if names and all(n.startswith(p) for n in names.values())), None):
         names = {name: new.removeprefix(prefix) for name, new in names.items()}
     if len(set(names.values())) < len(names):
         raise ValueError(
             f"{path}: the same tensor stands in it with and without {COMPILED}; save its state_dict() alone"
         )
-    return {new: found[name] for name, new in names.items()}
+    return {new: loaded[name] for name, new in names.items()}
 
 
 def take(

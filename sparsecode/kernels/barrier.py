@@ -88,13 +88,13 @@ def _pause(_: Any) -> Any:
 
 
 @_jit
-def wait_for_all(told: Any, team: Any) -> None:
+def wait_for_all(signals_: Any, team: Any) -> None:
     """A barrier: return when all members of the team have reached it as often as this one."""
     if team == 1:
         return
-    due = (_add(told, ARRIVED) // team + 1) * team
+    due = (_add(signals_, ARRIVED) // team + 1) * team
     looks = 0
-    while _read(told, ARRIVED) < due:
+    while _read(signals_, ARRIVED) < due:
         looks += 1
         if looks > LOOKS:
             _give_way()
@@ -103,29 +103,29 @@ def wait_for_all(told: Any, team: Any) -> None:
 
 
 @_jit
-def asleep(told: Any, member: Any) -> Any:
+def asleep(signals_: Any, member: Any) -> Any:
     """Whether a member must be woken; marks it as awake."""
-    return _swap(told, SLEEPING + LINE * member, 0) == 1
+    return _swap(signals_, SLEEPING + LINE * member, 0) == 1
 
 
 @_jit
-def call(told: Any) -> Any:
+def call(signals_: Any) -> Any:
     """Publish a work item; returns the number published before."""
-    return _add(told, CALLED)
+    return _add(signals_, CALLED)
 
 
 @_jit
-def more_to_do(told: Any, member: Any, done: Any) -> Any:
+def more_to_do(signals_: Any, member: Any, done: Any) -> Any:
     """Poll until more than `done` work items are published; False on timeout: the thread should then sleep."""
     looks = 0
-    while _read(told, CALLED) <= done:
+    while _read(signals_, CALLED) <= done:
         looks += 1
         if looks > LOOKS:
             _give_way()
         else:
             _pause()
         if looks > LOOKS + OFFERS:
-            _swap(told, SLEEPING + LINE * member, 1)
+            _swap(signals_, SLEEPING + LINE * member, 1)
             # if an item came meanwhile, the thread that resets the 1 to 0 handles it: this one, or the caller by waking it
-            return _read(told, CALLED) > done and _swap(told, SLEEPING + LINE * member, 0) == 1
+            return _read(signals_, CALLED) > done and _swap(signals_, SLEEPING + LINE * member, 0) == 1
     return True

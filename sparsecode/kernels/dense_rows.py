@@ -139,17 +139,17 @@ def activate(
 
     def work(blocks: Iterable[slice]) -> None:
         bits, line = _scratch(rough, scale.dtype)
-        own = np.zeros(len(fired), np.bool_)
-        results.append(own)
+        block = np.zeros(len(fired), np.bool_)
+        results.append(block)
         for rows in blocks:
             _activate(
                 keys[rows], floats[rows], z_keys[rows], z_floats[rows], threshold, scale, rough, bits, line, sums[rows],
-                counts[rows], own,
+                counts[rows], block,
             )  # fmt: skip
 
     share_out(len(pre), ROWS, threads, work)
-    for own in results:
-        fired |= own
+    for block in results:
+        fired |= block
 
 
 def slopes(
@@ -179,10 +179,10 @@ def slopes(
         slope_bits, slope_line = _scratch(rough, scale.dtype)
         half = scale.dtype.type(width / 2)
         for rows in blocks:
-            own = result[rows.start // ROWS]
+            block = result[rows.start // ROWS]
             _slopes(
                 keys[rows], floats[rows], slope_keys[rows], slope_floats[rows], threshold, half, scale, by_sum[rows],
-                by_count[rows], rough, bits, line, slope_bits, slope_line, own[0], own[1], own[2],
+                by_count[rows], rough, bits, line, slope_bits, slope_line, block[0], block[1], block[2],
             )  # fmt: skip
 
     share_out(len(pre), ROWS, threads, work)

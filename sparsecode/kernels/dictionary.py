@@ -26,12 +26,12 @@ def update_block(
     change = np.empty(n_features, atoms.dtype)
     for i in range(len(residual)):
         j = first + i
-        own = codes[j, j]
-        if own <= floor:
+        diagonal = codes[j, j]
+        if diagonal <= floor:
             continue
         atom, pull, square = atoms[j], residual[i], zero
         for m in range(n_features):
-            v = atom[m] + pull[m] / own
+            v = atom[m] + pull[m] / diagonal
             if positive:
                 v = max(v, zero)
             change[m] = v

@@ -53,7 +53,7 @@ class Layer(NamedTuple):
     columns: int
     slopes: int
     partial: int
-    found: int
+    derivative: int
 
 
 M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPES, PARTIAL, FOUND = range(13)
@@ -119,7 +119,7 @@ def _forward(layer: Any, x: Any, out: Any, rows: Any, hidden: Any, first: Any, l
 
 
 @_jit
-def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, found: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
+def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, derivative: Any, by_bias: Any, first: Any, last: Any) -> None:  # fmt: skip
     """For rows `first` to `last` of a layer: their part of the gradient with respect to its input, if needed, and the update."""
     m, k, width = layer[M], layer[K], slope.shape[1]
     weight = _matrix(layer[WEIGHT], m, k)
@@ -131,13 +131,13 @@ def _backward(layer: Any, numbers: Any, slope: Any, x: Any, partial: Any, found:
         stop = min(start + BLOCK, last)
         if len(partial):
             product(weight, start * k, 1, k, slope, start * width, partial, 0, k, stop - start, start > first)
-        weight_derivative(slope, x, found, start, stop)
+        weight_derivative(slope, x, derivative, start, stop)
         for r in range(start, stop):
             total = ZERO
             for j in range(len(x)):
                 total += slope[r, j]
             by_bias[r - start] = total
-        _update(layer, WEIGHT, FIRST, SECOND, start * k, stop * k, found.reshape(-1), numbers)
+        _update(layer, WEIGHT, FIRST, SECOND, start * k, stop * k, derivative.reshape(-1), numbers)
         _update(layer, BIAS, BIAS_FIRST, BIAS_SECOND, start, stop, by_bias, numbers)
 
 
@@ -183,7 +183,7 @@ def _codes(orders: Any, out: Any, z: Any, rows: Any, first: Any, last: Any, sums
 
 
 @_jit
-def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: Any, done: Any, most: Any) -> None:
+def steps(member: Any, team: Any, signals: Any, layers: Any, encoder: Any, orders: Any, done: Any, most: Any) -> None:
     """The part of thread `member` in at most `most` steps after step `done`, until no next step is published in time.
 
     `layers` [depth, 13] holds a `Layer` in each row, the first `encoder` of them the encoder's. In each step sums over the batch
@@ -191,7 +191,7 @@ def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: 
     the result; then the weights are updated, unless a sum is not finite.
     """
     depth, (n, n_features), width = len(layers), orders.x.shape, orders.noise.shape[2]
-    while most > 0 and more_to_do(told, member, done):
+    while most > 0 and more_to_do(signals, member, done):
         done, most = done + 1, most - 1
         sums = orders.sums[member]
         for i in range(len(sums)):
@@ -199,25 +199,25 @@ def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: 
         pixels = _matrix(layers[0, COLUMNS], n_features, width)
         first, last = share(n_features, UNIT, member, team)
         columns_from_rows(orders.x, pixels, first, last)
-        wait_for_all(told, team)
+        wait_for_all(signals, team)
         for i in range(depth):
             layer = layers[i]
-            taken = _matrix(layer[COLUMNS], layer[K], width)
+            inputs = _matrix(layer[COLUMNS], layer[K], width)
             out = _matrix(layer[SLOPES], layer[M], width)
             if i == encoder:
                 first, last = share(layer[K], UNIT, member, team)
                 below = _matrix(layers[i - 1, SLOPES], layers[i - 1, M], width)
-                _codes(orders, below, taken, _matrix(layer[ROWS], n, layer[K]), first, last, sums)
-                wait_for_all(told, team)
+                _codes(orders, below, inputs, _matrix(layer[ROWS], n, layer[K]), first, last, sums)
+                wait_for_all(signals, team)
             rows, hidden = _matrix(layer[ROWS], n, layer[K]), i not in (encoder - 1, depth - 1)
             if hidden:
                 out = _matrix(layers[i + 1, COLUMNS], layer[M], width)
                 rows = _matrix(layers[i + 1, ROWS], n, layer[M])
             first, last = share(layer[M], UNIT, member, team)
-            _forward(layer, taken, out, rows, hidden, first, last)
+            _forward(layer, inputs, out, rows, hidden, first, last)
             if i == depth - 1:
                 bernoulli(out, pixels, n, first, last, sums)
-            wait_for_all(told, team)
+            wait_for_all(signals, team)
         total = 0.0
         for i in range(team):
             for value in orders.sums[i]:
@@ -234,10 +234,10 @@ def steps(member: Any, team: Any, told: Any, layers: Any, encoder: Any, orders: 
                 parts = _matrix(above[PARTIAL], team * above[K], width)
                 columns = _matrix(above[COLUMNS], above[K], width)
                 _slopes(slopes, parts, columns, orders, first, last, i == encoder - 1)
-                wait_for_all(told, team)
+                wait_for_all(signals, team)
             first, last = share(m, UNIT, member, team)
             result = _matrix(layer[FOUND] + 4 * member * BLOCK * k, BLOCK, k)
-            taken = _matrix(layer[ROWS], n, k) if i else orders.x
+            inputs = _matrix(layer[ROWS], n, k) if i else orders.x
             partial = _matrix(layer[PARTIAL] + 4 * member * k * width, k if i else 0, width)
-            _backward(layer, orders.numbers[5:], slopes, taken, partial, result, orders.by_bias[member], first, last)
-            wait_for_all(told, team)
+            _backward(layer, orders.numbers[5:], slopes, inputs, partial, result, orders.by_bias[member], first, last)
+            wait_for_all(signals, team)

@@ -121,8 +121,8 @@ def _folder() -> Path:
 
     Raises FileNotFoundError without a cache folder.
     """
-    asked = os.environ.get("NUMBA_CACHE_DIR")
-    root = Path(asked) if asked else cache_folder() / "kernels"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(chosen) if chosen else cache_folder() / "kernels"
     return root / hashlib.sha256(os.fsencode(HERE)).hexdigest()[:16]
 
 

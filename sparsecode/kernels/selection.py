@@ -59,7 +59,7 @@ def _groups(keys: Any, most: Any) -> None:
 
 
 @_jit
-def _collect(keys: Any, level: Any, found: Any) -> Any:
+def _collect(keys: Any, level: Any, chosen: Any) -> Any:
     """Write the indices of keys >= level to `found`, in order; returns their number."""
     count = 0
     for start in range(0, len(keys), SPAN):
@@ -70,7 +70,7 @@ def _collect(keys: Any, level: Any, found: Any) -> Any:
         if largest >= level:
             for j in range(len(part)):
                 if part[j] >= level:
-                    found[count] = start + j
+                    chosen[count] = start + j
                     count += 1
     return count
 
@@ -78,7 +78,7 @@ def _collect(keys: Any, level: Any, found: Any) -> Any:
 @_jit
 def _top(
     keys: Any, scores: Any, x: Any, weight: Any, bias: Any, k: Any, margin: Any, rough: Any, bits: Any,
-    bits_as_floats: Any, most: Any, found: Any, values: Any, value_keys: Any, indices_out: Any, values_out: Any,
+    bits_as_floats: Any, most: Any, chosen: Any, values: Any, value_keys: Any, indices_out: Any, values_out: Any,
     counts: Any,
 ) -> None:  # fmt: skip
     """The k largest of each row of `scores`; if `rough`, of exact values where the scores are not too far below the k-th."""
@@ -90,14 +90,14 @@ def _top(
             bits[0] = level << 16  # a bfloat16 is a float32's upper half
             bits_as_floats[0] = max(bits_as_floats[0] * (1 - 2 * UNCERTAIN) - margin[i], margin[i] - margin[i])
             level = max(np.int64(bits[0] >> 16), np.int64(1))
-        n = _collect(row, level, found)
+        n = _collect(row, level, chosen)
         if rough:
-            dots(x[i], weight, found[:n], values)
+            dots(x[i], weight, chosen[:n], values)
             for p in range(n):
-                values[p] += bias[found[p]]
+                values[p] += bias[chosen[p]]
         else:
             for p in range(n):
-                values[p] = scores[i, found[p]]
+                values[p] = scores[i, chosen[p]]
         exact = value_keys[:n]
         level = _level(exact, k)
         over = 0
@@ -108,7 +108,7 @@ def _top(
             tied = exact[p] == level
             if exact[p] > level or (tied and room > 0):
                 room -= tied
-                indices_out[i, count], values_out[i, count] = found[p], values[p]
+                indices_out[i, count], values_out[i, count] = chosen[p], values[p]
                 count += 1
         counts[i] = count
 

@@ -33,8 +33,8 @@ __all__ = [
 
 def _registers() -> tuple[int, int, int]:
     """Numbers in a vector register; rows of blocks two registers wide, and width of blocks of 6 rows, that fit the registers."""
-    asked = os.environ.get("NUMBA_CPU_FEATURES")
-    features = get_host_cpu_features().flatten() if asked is None else asked
+    chosen = os.environ.get("NUMBA_CPU_FEATURES")
+    features = get_host_cpu_features().flatten() if chosen is None else chosen
     if "+avx512f" in features:
         return 16, 12, 4
     return (8, 6, 2) if platform.machine() in ("x86_64", "AMD64") else (4, 12, 4)
@@ -69,10 +69,10 @@ def _tile(rows: int, vectors: int) -> Any:
         a, b, out = pointer(0), pointer(4), pointer(7)
         rows_of_a = [builder.gep(a, [builder.mul(ar, index(r))]) for r in range(rows)]
         outs = [vectors_at(builder.gep(out, [builder.mul(stride, index(r))])) for r in range(rows)]
-        held = [
+        sums = [
             [cgutils.alloca_once(builder, vector) for _ in range(vectors)] for _ in range(rows)
         ]  # LLVM turns them into registers
-        both = [(h, o) for hs, os in zip(held, outs, strict=True) for h, o in zip(hs, os, strict=True)]
+        both = [(h, o) for hs, os in zip(sums, outs, strict=True) for h, o in zip(hs, os, strict=True)]
         with builder.if_else(add) as (yes, no):
             with yes:
                 for place, at in both:
@@ -87,7 +87,7 @@ def _tile(rows: int, vectors: int) -> Any:
         with cgutils.for_range(builder, n) as loop:
             loaded = [builder.load(v, align=4) for v in vectors_at(builder.gep(b, [builder.mul(loop.index, bk)]))]
             along = builder.mul(loop.index, ak)
-            for row, places in zip(rows_of_a, held, strict=True):
+            for row, places in zip(rows_of_a, sums, strict=True):
                 factor = builder.insert_element(nothing, builder.load(builder.gep(row, [along])), ir.IntType(32)(0))
                 factor = builder.shuffle_vector(factor, nothing, first)
                 for place, value in zip(places, loaded, strict=True):

@@ -143,9 +143,9 @@ def auxiliary_error(
 
 def depth(pre: Float[Tensor, "b n"]) -> Tensor:
     """sum_j max(0, -max_b pre_bj), b over the global batch: the distance of codes without a positive entry from activation."""
-    own = pre.amax(dim=0)
-    largest = gather_over_ranks(own.detach()[None]).amax(dim=0)
-    return torch.relu(-own)[own.detach() == largest].sum() * world_size()  # the ranks' gradients are averaged
+    peak = pre.amax(dim=0)
+    largest = gather_over_ranks(peak.detach()[None]).amax(dim=0)
+    return torch.relu(-peak)[peak.detach() == largest].sum() * world_size()  # the ranks' gradients are averaged
 
 
 def directions(error: Float[Tensor, "b f"], dead: Int[Tensor, " n"], rng: torch.Generator) -> Float[Tensor, "n f"]:

@@ -281,8 +281,12 @@ class AmortisedModel(AbstractSparseModel):
         })  # fmt: skip
 
     def _projected(self, x: Tensor, before_noise: bool) -> Tensor:
-        how = self.spec.projection
-        return x if how is None or self.projection is None or how.before_noise != before_noise else self.projection(x)
+        settings = self.spec.projection
+        return (
+            x
+            if settings is None or self.projection is None or settings.before_noise != before_noise
+            else self.projection(x)
+        )
 
     def _sparse_step(self, dictionary: BiasedDictionaryModule, x: Tensor, target: Tensor, step: int) -> Step | None:
         encoder, arithmetic = self.encoder, self.spec.arithmetic

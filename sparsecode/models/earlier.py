@@ -23,7 +23,7 @@ def renamed(tensors: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tenso
 
 def _before(name: str) -> str:
     """The name in format 1 of a tensor of a term."""
-    own = name.split(".", 2)[2]
-    if own == "weight" or own.startswith("control."):
-        return own
-    return f"revival.{own}" if own == "silent" else f"penalty.{own}"
+    rest = name.split(".", 2)[2]
+    if rest == "weight" or rest.startswith("control."):
+        return rest
+    return f"revival.{rest}" if rest == "silent" else f"penalty.{rest}"

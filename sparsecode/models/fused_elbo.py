@@ -91,7 +91,7 @@ class BoundUpdates:
 
         self._team = team = min(torch.get_num_threads(), MEMBERS) if CAN_WAIT else 1
         width, weights = row_length(n), [*encoder, *decoder]
-        held: list[Any] = []  # what the layers hold addresses of
+        kept_alive: list[Any] = []  # what the layers hold addresses of
         layers: list[Layer] = []
         for weight, bias in zip(weights[::2], weights[1::2], strict=True):
             m, k = weight.shape
@@ -102,9 +102,9 @@ class BoundUpdates:
             shapes = (n, k), (k, width), (m, width), (team, k, width), (team, BLOCK, k)
             scratch = [zeros(*shape) for shape in shapes]
             layers.append(Layer(m, k, *(t.data_ptr() for t in given), *(a.ctypes.data for a in scratch)))
-            held += [*given, *scratch]
+            kept_alive += [*given, *scratch]
         n_out, n_code = layers[len(encoder) // 2 - 1].m, layers[len(encoder) // 2].k
-        self._held, self._told = held, signals(team)
+        self._kept_alive, self._signals = kept_alive, signals(team)
         self._orders = Orders(
             x=zeros(n, layers[0].k),
             normal=zeros(n, n_code),
@@ -118,7 +118,7 @@ class BoundUpdates:
             sums=np.zeros((team, len(ElboSums._fields))),
         )
         self._pool = ThreadPoolExecutor(team - 1, "bound") if team > 1 else None
-        self._rest = self._told, np.array(layers, np.int64), len(encoder) // 2, self._orders
+        self._rest = self._signals, np.array(layers, np.int64), len(encoder) // 2, self._orders
         steps(0, team, *self._rest, 0, 0)  # no step, but compiled, while nobody waits for it
 
     def __call__(self, x: Tensor, normal: Tensor, uniform: Tensor | None, plan: Plan, adam: AdamStep) -> ElboSums:
@@ -139,10 +139,10 @@ class BoundUpdates:
         if uniform is not None:
             orders.uniform[...] = uniform.numpy()
         orders.kind[0], orders.numbers[...] = kind, (*objective, *adam)
-        done = call(self._told)
+        done = call(self._signals)
         if self._pool is not None:
             for member in range(1, self._team):
-                if asleep(self._told, member):
+                if asleep(self._signals, member):
                     self._pool.submit(steps, member, self._team, *self._rest, done, ENDLESS)
         steps(0, self._team, *self._rest, done, 1)
         return ElboSums(*(sum(parts) / n for parts in zip(*orders.sums.tolist(), strict=True)))

@@ -276,12 +276,12 @@ class IterativeModel(AbstractSparseModel):
         predicted: Tensor | None = None,
         any_units: bool = False,
     ) -> Solution[Tensor]:
-        how = self.spec.inference
-        solver = how.original if how.compat else how.solver
-        if how.start == "encoder" and self.encoder is not None:
+        settings = self.spec.inference
+        solver = settings.original if settings.compat else settings.solver
+        if settings.start == "encoder" and self.encoder is not None:
             start = self.encoder(x) if predicted is None else predicted.detach()
         else:
-            start = x.new_full((len(x), self.spec.n_code), 0.0 if isinstance(how.start, str) else how.start)
+            start = x.new_full((len(x), self.spec.n_code), 0.0 if isinstance(settings.start, str) else settings.start)
         if any_units and isinstance(energy, QuadraticEnergy):
-            return solve_in_any_units(energy, solver, start, max_steps=how.max_steps, tol=how.tol)
-        return solve(energy, solver, start, max_steps=how.max_steps, tol=how.tol)
+            return solve_in_any_units(energy, solver, start, max_steps=settings.max_steps, tol=settings.tol)
+        return solve(energy, solver, start, max_steps=settings.max_steps, tol=settings.tol)

@@ -92,8 +92,8 @@ def _needs(spec: Amortised, names: list[str]) -> Iterator[tuple[str, str, str]]:
     parts |= {f"terms.{name}": term for name, term in zip(names, spec.terms, strict=True)}
     for place, part in parts.items():
         needs: Any = getattr(part, "needs", ())
-        asked: Mapping[str, str] = needs if isinstance(needs, Mapping) else dict.fromkeys(needs, "")
-        for need, field in asked.items():
+        fields: Mapping[str, str] = needs if isinstance(needs, Mapping) else dict.fromkeys(needs, "")
+        for need, field in fields.items():
             if field:
                 yield f"{place}.{field}", need, f", or change {place}.{field}"
             else:

@@ -66,11 +66,11 @@ class Stacked:
         )  # a narrowing for the type checker: all are
         self.tensors: dict[str, Tensor] = {}
         self.grads: dict[str, Tensor] = {}
-        own = [dict(member.named_parameters()) for member in self.members]
-        for name in own[0]:
-            self.tensors[name] = torch.stack([params[name].detach() for params in own])
+        by_member = [dict(member.named_parameters()) for member in self.members]
+        for name in by_member[0]:
+            self.tensors[name] = torch.stack([params[name].detach() for params in by_member])
             self.grads[name] = torch.zeros_like(self.tensors[name])
-            for i, params in enumerate(own):
+            for i, params in enumerate(by_member):
                 params[name].data = self.tensors[name][i]
                 params[name].grad = self.grads[name][i]
         weights = self.tensors["encoder.weight"]

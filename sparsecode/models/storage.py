@@ -77,15 +77,15 @@ def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, Any]) -> None:
     """Write the model to `folder`, each file atomically."""
     packed = pack(model.spec)
-    own = {**packed, "shape": model.shape, "provenance": provenance}
+    entry = {**packed, "shape": model.shape, "provenance": provenance}
     if model.target_shape is not None:
-        own["target_shape"] = model.target_shape
+        entry["target_shape"] = model.target_shape
     config = {
         "architecture": f"sparsecode_{packed['spec']['type']}",
         "d_in": math.prod(model.shape),
         "d_sae": packed["spec"]["n_code"],
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "metadata": {"sparsecode": own},
+        "metadata": {"sparsecode": entry},
     }
     write_atomic(folder / CONFIG, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     write_tensors(folder / WEIGHTS, tensors_of(model))
@@ -165,14 +165,14 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
                 f"{folder / name}: no such file; expected a model folder with {CONFIG} and {WEIGHTS}"
             )
     try:
-        own = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]
-        shape = converted(own["shape"], tuple[Count, ...], "shape")
-        target = converted(own.get("target_shape"), tuple[Count, ...] | None, "target_shape")
+        entry = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]
+        shape = converted(entry["shape"], tuple[Count, ...], "shape")
+        target = converted(entry.get("target_shape"), tuple[Count, ...] | None, "target_shape")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{folder / CONFIG}: damaged, or not a sparsecode model ({error!r}); restore it from a copy or train again"
         ) from None
-    spec: ModelSpec = unpack(own, ModelSpec, str(folder / CONFIG), leaves=leaves)
+    spec: ModelSpec = unpack(entry, ModelSpec, str(folder / CONFIG), leaves=leaves)
     tensors = read_tensors(folder / WEIGHTS).tensors
     model = build_model(spec, shape, 0, target)
     tensors = model.renamed(tensors)

@@ -24,7 +24,8 @@ SIGMA = "model.corruption.sigma"
 SIGMAS = f"{SIGMA}=0,0.05,0.1,0.3,0.8,1.5,3,10"
 SMALL = f"{SIGMA}=0,0.1,0.3,0.8,1.5,3"
 LAWS = "model.corruption=" + ",".join(
-    f'{{"type":"{law}","sigma":0}}' for law in ("gaussian", "laplace", "uniform", "exponential", "poisson")
+    f'{{"type":"{distribution}","sigma":0}}'
+    for distribution in ("gaussian", "laplace", "uniform", "exponential", "poisson")
 )
 SHAPES = "model.activation=" + ",".join(f'{{"type":"{name}"}}' for name in ("relu", "gelu", "elu", "sigmoid", "tanh"))
 RATES = "optim.groups=" + ",".join(f'{{"*":{{"type":"adam","lr":{lr},"eps":0.00000256}}}}' for lr in (1e-2, 1e-3, 1e-5))

@@ -189,7 +189,7 @@ class Affine(Spec, tag="affine"):
     def needs(self) -> dict[str, str]:
         """The needs of this config, by the field that requires a dictionary of data."""
         asks = {"centred": self.centred, "tied": self.tied, "start": self.start == "atoms"}
-        field = next((name for name, asked in asks.items() if asked), None)
+        field = next((name for name, needed in asks.items() if needed), None)
         return {} if field is None else {"atoms": field, "reconstruction": field}
 
     def build(

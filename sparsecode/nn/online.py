@@ -109,9 +109,9 @@ def update_atom_by_atom_(state: Statistics, constraint: Bounded) -> None:
     Each step gives the optimal d_j within the constraint, the other atoms fixed. Source: algorithm 2.
     """
     for j in range(len(state.atoms)):
-        own = state.codes[j, j]
-        if own > _floor(state.codes):
-            state.atoms[j] += (state.cross[j] - state.codes[j] @ state.atoms) / own
+        squares = state.codes[j, j]
+        if squares > _floor(state.codes):
+            state.atoms[j] += (state.cross[j] - state.codes[j] @ state.atoms) / squares
             constraint.apply_(state.atoms[j : j + 1])
 
 
@@ -139,11 +139,11 @@ def descend_(state: Statistics, constraint: Bounded, steps: int = STEPS) -> None
     Fixed points are those of `sweep_`; a step makes less progress, hence several.
     """
     atoms, codes = state.atoms, state.codes
-    own = codes.diagonal()[:, None]
-    used = own > _floor(codes)
+    squares = codes.diagonal()[:, None]
+    used = squares > _floor(codes)
     residual = torch.addmm(state.cross, codes, atoms, alpha=-1)
     for _ in range(steps):
-        goal = torch.where(used, atoms + residual / own, atoms)
+        goal = torch.where(used, atoms + residual / squares, atoms)
         constraint.apply_(goal)
         way = goal - atoms
         bend = codes @ way

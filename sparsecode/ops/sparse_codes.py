@@ -186,24 +186,24 @@ class _SelectAbove(_Select):
     ) -> tuple[Tensor, ...] | None:
         from sparsecode.kernels.selection import above_rows  # numba is slow to import
 
-        n, held = len(x), (min(CHUNK, len(x)), len(weight))
+        n, size = len(x), (min(CHUNK, len(x)), len(weight))
         centred = _centred(x, centre).contiguous()
-        indices, values = borrowed(held, torch.int32), borrowed(held, x.dtype)
+        indices, values = borrowed(size, torch.int32), borrowed(size, x.dtype)
         counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
         table, shift, level, threads = _array(weight), _array(bias), _array(levels), torch.get_num_threads()
         kept: list[tuple[Tensor, Tensor]] = []
         for rows, scores in scores_of(centred, weight, bias, products, first=PROBE):
-            own = counts[rows]
+            n_active = counts[rows]
             for counted in (True, False) if products == "bf16" and not rows.start else (False,):
                 above_rows(
                     scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(), indices.numpy(),
-                    values.numpy(), own.numpy(), threads, counted,
+                    values.numpy(), n_active.numpy(), threads, counted,
                 )  # fmt: skip
-                if float(own.sum()) > most * len(own):
+                if float(n_active.sum()) > most * len(n_active):
                     return None
-            width = int(own.amax())
-            filled = torch.arange(width) < own[:, None]
-            kept.append((values[: len(own), :width][filled], indices[: len(own), :width][filled]))
+            width = int(n_active.amax())
+            filled = torch.arange(width) < n_active[:, None]
+            kept.append((values[: len(n_active), :width][filled], indices[: len(n_active), :width][filled]))
         all_values, all_indices = (torch.cat(part) for part in zip(*kept, strict=True))
         return _finish(ctx, centred, weight, (all_values, all_indices, offsets_of(counts)))
 

@@ -113,13 +113,13 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
             values.append(math.nan if value is None else value)
     if not series:
         raise ValueError("records hold no values; expected the lines of a metrics.jsonl")
-    constant = {quantity: found[0] for quantity, lines in series.items() if len(found := _distinct(lines)) == 1}
+    constant = {quantity: distinct[0] for quantity, lines in series.items() if len(distinct := _distinct(lines)) == 1}
     panels = {quantity: lines for quantity, lines in series.items() if quantity not in constant} or series
     columns = min(5 if len(panels) > MANY else 3, len(panels))
     rows = -(-len(panels) // columns)
     wide = 3.6 * columns
-    told = ", ".join(f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in constant.items())
-    notes = textwrap.wrap(f"constant: {told}", int(wide * 14)) if told and panels is not series else []
+    constants = ", ".join(f"{quantity.replace('_', ' ')} {value:.4g}" for quantity, value in constant.items())
+    notes = textwrap.wrap(f"constant: {constants}", int(wide * 14)) if constants and panels is not series else []
     names = list(dict.fromkeys(line for lines in panels.values() for line in lines))  # one colour in all panels
     keys_wide = max(1, int(wide * 14 / (max(map(len, names)) + 6)))  # names of lines beside each other
     extra = LINE * (len(notes) + -(-len(names) // keys_wide))

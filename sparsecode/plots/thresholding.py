@@ -50,8 +50,8 @@ def threshold_curves(by_threshold: Mapping[str, KeptLine], by_count: Mapping[str
     active.set_ylim(bottom=0)
     both.set_xlim(left=0)
     rules = {"above a threshold": "-", "k largest": ":", "k largest, others at their means": "--"}
-    for words, how in rules.items():
-        both.plot([], [], how, color="black", label=words)
+    for words, style in rules.items():
+        both.plot([], [], style, color="black", label=words)
     both.legend(fontsize=7)
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -102,10 +102,10 @@ class Subject(NamedTuple):
         strips: list[FilmStrip] = []
         for row, x, z in zip(self.rows, self.x, self.z, strict=True):
             for j in codes or self.used(z)[: max(1, 9 // len(self.rows))]:
-                own = float(z[j])
-                taken = values if step is None else through_zero(own, step, frames)
-                nearest = int(np.abs(np.array(taken) - own).argmin())
-                images = self.decoded(swept(z, j, taken))
+                current = float(z[j])
+                values_shown = values if step is None else through_zero(current, step, frames)
+                nearest = int(np.abs(np.array(values_shown) - current).argmin())
+                images = self.decoded(swept(z, j, values_shown))
                 strips.append(FilmStrip(f"sample {row}, code {j}", images, _array(x[None]), nearest))
         title = f"{self.name}: one code at a time; the frame nearest to its own value is marked"
         return film_strips(strips, self.model.shape, self.span, heads, "sample", title)

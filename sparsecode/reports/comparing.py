@@ -73,17 +73,17 @@ def manifold(model: AbstractSparseModel, splits: Splits, name: str, side: int = 
     if has_posterior(model) and isinstance(model.spec.prior, StandardNormal):
         share = (torch.arange(side, dtype=torch.float64) + 0.5) / side
         axes = torch.special.ndtri(share).repeat(2, 1)
-        how = "quantiles of the prior"
+        range_words = "quantiles of the prior"
     else:
         coder = next(iter(model.coders().values()))
         codes = torch.cat([coder(_as(x, model)).cpu() for x in splits.test.x[:ENCODED].split(CHUNK)]).double()
         low, high = codes.quantile(torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64), dim=0)
         axes = torch.stack([torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)])
-        how = f"between {TAIL:.0%} and {1 - TAIL:.0%} of test samples"
+        range_words = f"between {TAIL:.0%} and {1 - TAIL:.0%} of test samples"
     across, up = axes
     z = torch.cartesian_prod(up.flip(0), across).flip(1).to(weights)
     images = torch.cat([model.denormalise(model.decode(part)).cpu() for part in z.split(CHUNK)])
-    title = f"{name}: the plane of its two codes, {how}"
+    title = f"{name}: the plane of its two codes, {range_words}"
     return code_plane(_array(images), _array(across), _array(up), model.shape, splits.span(), title)
 
 

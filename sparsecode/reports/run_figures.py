@@ -14,7 +14,7 @@ from sparsecode.choices import AtomsAt
 from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How
+from sparsecode.evaluate.base import CHUNK, MeasureSettings
 from sparsecode.evaluate.reconstruction.denoising import add_noise, coder_for
 from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.evaluate.units.codes import Codes
@@ -116,8 +116,8 @@ def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float
     counted = control.spec.theta if control is not None else 0.0
     if counted == theta:
         return list(records)
-    how = "open gates" if has_posterior(model) else f"|z| > {counted:g}"
-    names = {"train": f"L0 in training: {how}", "evaluate": f"L0 in validation: |z| > {theta:g}"}
+    settings = "open gates" if has_posterior(model) else f"|z| > {counted:g}"
+    names = {"train": f"L0 in training: {settings}", "evaluate": f"L0 in validation: |z| > {theta:g}"}
 
     def renamed(name: str, kind: str) -> str:
         coder, slash, quantity = name.rpartition("/")
@@ -130,11 +130,11 @@ def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float
 def usage_of(model: AbstractSparseModel, split: Split, theta: float) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Per coder: the share of samples that use each code, and the number of active codes of each sample."""
     weights, split, words = next(model.parameters()), split.take(slice(COUNTED)), in_words(model.coders())
-    found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    series: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for name, coder in model.coders().items():
         active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
-        found[words[name]] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
-    return found
+        series[words[name]] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
+    return series
 
 
 @torch.no_grad()
@@ -144,11 +144,11 @@ def _means(model: AbstractSparseModel, split: Split, seed: int, name: str) -> di
     if not any(isinstance(part, KLTerm) for part in model.modules()):
         return {}
     samples = split.take(slice(COUNTED)).to(weights.device, weights.dtype)
-    found = next(iter(Codes().measure(model, samples, How(), seed).values()))
-    if found.histogram is None or found.rho is None or found.kl is None:
+    series = next(iter(Codes().measure(model, samples, MeasureSettings(), seed).values()))
+    if series.histogram is None or series.rho is None or series.kl is None:
         return {}
-    title = f"{name}: mean activations, KL {found.kl:.3g} nats over {model.n_code} units"
-    return {"means": mean_activations(found.histogram.edges, found.histogram.counts, found.rho, title)}
+    title = f"{name}: mean activations, KL {series.kl:.3g} nats over {model.n_code} units"
+    return {"means": mean_activations(series.histogram.edges, series.histogram.counts, series.rho, title)}
 
 
 @torch.no_grad()
@@ -239,7 +239,7 @@ def _through(model: AbstractSparseModel, coder: Any, samples: torch.Tensor) -> t
 @torch.no_grad()
 def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str, at: AtomsAt) -> dict[str, Figure]:
     shown = shown_of(model, splits.test, "test", splits)
-    samples, coders, how = shown.split, model.coders(), config.evaluate
+    samples, coders, settings = shown.split, model.coders(), config.evaluate
     words = in_words(coders)
     figures = atoms_and_reconstructions(model, splits.test, shown, name, at)
     made = corrupted(model, samples.x, generator(config.seed, "picture"))
@@ -251,15 +251,15 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
         }
         title = f"{name}: samples corrupted as in training"
         figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
-    if how.sigmas:
-        sigma = how.sigmas[len(how.sigmas) // 2]
-        noisy = add_noise(model, samples, sigma, how.unit, splits.data_range, generator(config.seed, "picture"))
+    if settings.sigmas:
+        sigma = settings.sigmas[len(settings.sigmas) // 2]
+        noisy = add_noise(model, samples, sigma, settings.unit, splits.data_range, generator(config.seed, "picture"))
         denoised = {
-            words[c]: shown.pixels(_through(model, coder_for(model, c, samples.x, noisy, how.noise_weight), noisy))
+            words[c]: shown.pixels(_through(model, coder_for(model, c, samples.x, noisy, settings.noise_weight), noisy))
             for c in coders
         }
         rows = {"clean": shown.pixels(samples.x), "noisy": shown.pixels(noisy), **denoised}
-        title = f"{name}: denoising at sigma {sigma:.3g} ({how.unit})"
+        title = f"{name}: denoising at sigma {sigma:.3g} ({settings.unit})"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     return figures
 

@@ -82,9 +82,9 @@ def array_source(
     total = max_steps
 
     def pick(rows: NDArray[np.int64]) -> Rows:
-        taken = x[torch.from_numpy(rows).to(x.device)] if isinstance(x, Tensor) else x[rows]
+        chosen = x[torch.from_numpy(rows).to(x.device)] if isinstance(x, Tensor) else x[rows]
         observed = None if mask is None else mask[torch.from_numpy(rows) if isinstance(mask, Tensor) else rows]
-        return Rows(taken, lambda i: f"row {rows[i]}", observed, None if weight is None else weight[rows])
+        return Rows(chosen, lambda i: f"row {rows[i]}", observed, None if weight is None else weight[rows])
 
     def batches() -> Iterator[Rows]:
         order = np.empty(0, np.int64)

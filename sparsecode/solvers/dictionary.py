@@ -170,11 +170,11 @@ def learn_dictionary(
             energy = QuadraticEnergy(batch, now.state.atoms, penalty, alpha)
             start = batch.new_zeros(len(batch), n_code)
             if samples.observed is None:
-                found = solve(energy, solver, start, max_steps=CODE_STEPS, tol=tol)
+                solution = solve(energy, solver, start, max_steps=CODE_STEPS, tol=tol)
             else:
-                found = solve_observed(energy, samples.observed, solver, start, max_steps=CODE_STEPS, tol=tol)
-            history[now.steps :] = [samples.mean(found.objective)]
-            x_seen, z_seen = samples.completed(found.z, now.state.atoms)
+                solution = solve_observed(energy, samples.observed, solver, start, max_steps=CODE_STEPS, tol=tol)
+            history[now.steps :] = [samples.mean(solution.objective)]
+            x_seen, z_seen = samples.completed(solution.z, now.state.atoms)
             # A copy is updated and bound at once, so that an interrupt at any point leaves the last whole step.
             for new, old in zip(spare, now.state, strict=True):
                 new.copy_(old)

@@ -76,26 +76,26 @@ def solve(energy: Energy, solver: Solver | None, z0: Tensor, *, max_steps: int, 
     return _refined(energy, result, max_steps, tol)
 
 
-def _refined(energy: QuadraticEnergy, found: Solution[Tensor], max_steps: int, tol: float) -> Solution[Tensor]:
+def _refined(energy: QuadraticEnergy, solution: Solution[Tensor], max_steps: int, tol: float) -> Solution[Tensor]:
     """Codes that have stopped before `max_steps` and whose proven gap is above `tol`, solved on in float64.
 
     A code is replaced where it is better after its rounding to the dtype, which sets the least gap that can be had.
     """
-    left = ~found.converged & (found.steps < max_steps) & found.gap.isfinite()
+    left = ~solution.converged & (solution.steps < max_steps) & solution.gap.isfinite()
     if not bool(left.any()):
-        return found
+        return solution
     part = energy.rows(left)
     wide = part.wide()
-    start = found.z[left].to(wide.x)
+    start = solution.z[left].to(wide.x)
     exact = solve(wide, None, start, max_steps=max_steps, tol=tol / REFINED)
-    z = exact.z.to(found.z)
+    z = exact.z.to(solution.z)
     gap = part.proven_gap(z)
-    better = gap < found.gap[left]
+    better = gap < solution.gap[left]
     rows = torch.nonzero(left).squeeze(1)[better]
-    result = Solution(*(each.clone() for each in found))
+    result = Solution(*(each.clone() for each in solution))
     result.z[rows], result.gap[rows] = z[better], gap[better]
     result.objective[rows] = part.per_sample(z)[better]
-    result.steps[left] += exact.steps.to(found.steps)
+    result.steps[left] += exact.steps.to(solution.steps)
     return result._replace(converged=result.gap.double() <= tol)
 
 

@@ -49,7 +49,7 @@ def solve_observed(
     if len(parts) == 1:
         return parts[0][1]
     order = torch.argsort(torch.cat([rows for rows, _ in parts]))
-    return Solution(*(torch.cat(values)[order] for values in zip(*(found for _, found in parts), strict=True)))
+    return Solution(*(torch.cat(values)[order] for values in zip(*(solution for _, solution in parts), strict=True)))
 
 
 def _parts(energy: QuadraticEnergy, mask: Tensor) -> Iterator[tuple[Tensor, QuadraticEnergy]]:

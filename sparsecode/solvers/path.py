@@ -223,13 +223,13 @@ def alpha_for_l0(
         )
     for _ in range(HALVINGS):
         middle = math.sqrt(high * low)
-        found, codes = solved(middle)
-        if abs(found - l0) <= close:
+        reached, codes = solved(middle)
+        if abs(reached - l0) <= close:
             return middle
-        if found > l0:
-            low, beyond = middle, found
+        if reached > l0:
+            low, beyond = middle, reached
         else:
-            high, count, above = middle, found, codes
+            high, count, above = middle, reached, codes
     raise ValueError(
         f"l0 is {l0:g}; the mean number of active codes of {len(kept)} rows goes from {count:g} to {beyond:g} at alpha={low:.6g}: "
         "expected one of these, or more rows"

@@ -70,8 +70,8 @@ def solve_in_any_units(
     if energy.x.dtype not in REACH or not energy.x.numel():
         return solve(energy, solver, z0, max_steps=max_steps, tol=tol)
     if product := _product_of_sizes(energy, z0):
-        found = solve(energy, solver, z0, max_steps=max_steps, tol=tol)
-        return _recertified(energy, found, tol) if energy.weight < SMALL * product else found
+        solution = solve(energy, solver, z0, max_steps=max_steps, tol=tol)
+        return _recertified(energy, solution, tol) if energy.weight < SMALL * product else solution
     x, atoms, gram = energy.x, energy.dictionary, energy.gram
     n_code, n_features = atoms.shape
     bits, up = reach(x.dtype), 0
@@ -111,18 +111,20 @@ def solve_in_any_units(
             part, start = (energy, z0) if bool(group.all()) else (energy.rows(group), z0[group])
         if bool(start[is_zero[group]].any()):
             start = start.masked_fill(is_zero[group][:, None], 0)
-        found = solve(part, solver, start, max_steps=max_steps, tol=tol)
+        solution = solve(part, solver, start, max_steps=max_steps, tol=tol)
         if weight < SMALL * math.sqrt(float(part.half_square.amax()) * float(part.gram.diagonal().amax())):
-            found = _recertified(part, found, tol)
+            solution = _recertified(part, solution, tol)
         if up or down:
-            z = shifted(found.z, down - up)
-            gone = lost(found.z, z)
-            gap = found.gap.masked_fill(gone, torch.inf)
-            found = Solution(z, shifted(found.objective, 2 * down), gap, found.steps, found.converged & ~gone)
+            z = shifted(solution.z, down - up)
+            gone = lost(solution.z, z)
+            gap = solution.gap.masked_fill(gone, torch.inf)
+            solution = Solution(
+                z, shifted(solution.objective, 2 * down), gap, solution.steps, solution.converged & ~gone
+            )
         if bool(group.all()):
-            return found
+            return solution
         result = _zeros(energy, z0) if result is None else result
-        for whole, some in zip(result, found, strict=True):
+        for whole, some in zip(result, solution, strict=True):
             whole[solved] = some[solved[group]]
     return _zeros(energy, z0) if result is None else result
 
@@ -144,13 +146,13 @@ def _product_of_sizes(energy: QuadraticEnergy, z0: Tensor) -> float:
     return math.sqrt(product) if fits else 0.0
 
 
-def _recertified(energy: QuadraticEnergy, found: Solution[Tensor], tol: float) -> Solution[Tensor]:
+def _recertified(energy: QuadraticEnergy, solution: Solution[Tensor], tol: float) -> Solution[Tensor]:
     """In float64, gaps with a bound on what rounding of D r hides beside a small weight; float32 has proven gaps anyway."""
     if not isinstance(energy.penalty, Convex) or energy.x.dtype != torch.float64:
-        return found
+        return solution
     size = (2 * energy.half_square * energy.gram.diagonal().amax()).sqrt()
-    gap = found.gap + 128 * torch.finfo(size.dtype).eps * size / energy.weight * (found.z != 0).any(dim=1)
-    return found._replace(gap=gap, converged=gap <= tol)
+    gap = solution.gap + 128 * torch.finfo(size.dtype).eps * size / energy.weight * (solution.z != 0).any(dim=1)
+    return solution._replace(gap=gap, converged=gap <= tol)
 
 
 def _rescaled(penalty: Proximal, exponent: int) -> Proximal:

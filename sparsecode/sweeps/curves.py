@@ -53,22 +53,22 @@ def resolved(result: SweepResult, place: str) -> list[str]:
 
 def _followed(result: SweepResult, place: str) -> tuple[list[str], Any]:
     """The steps of the resolved path, and the value there."""
-    found: Any = msgspec.to_builtins(result.measures)
+    values: Any = msgspec.to_builtins(result.measures)
     steps: list[str] = []
     for given in place.split("."):
-        if isinstance(found, dict) and given not in found and [*found] == [WHOLE]:
-            found = found[WHOLE]
-        step = next((name for name in given.split("|") if isinstance(found, dict) and name in found), given)
-        if not isinstance(found, dict) or step not in found:
-            known = f"; choose from {', '.join(found)}" if isinstance(found, dict) else ""
+        if isinstance(values, dict) and given not in values and [*values] == [WHOLE]:
+            values = values[WHOLE]
+        step = next((name for name in given.split("|") if isinstance(values, dict) and name in values), given)
+        if not isinstance(values, dict) or step not in values:
+            known = f"; choose from {', '.join(values)}" if isinstance(values, dict) else ""
             raise ValueError(f"{result.run}: no {step!r} of {place!r} in its results{known}")
         steps.append(step)
-        found = found[step]
-    return steps, found
+        values = values[step]
+    return steps, values
 
 
 def _number(result: SweepResult, place: str) -> float:
-    found = _followed(result, place)[1]
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise ValueError(f"{result.run}: {place} is {found!r}; expected a number")
-    return float(found)
+    values = _followed(result, place)[1]
+    if isinstance(values, bool) or not isinstance(values, int | float):
+        raise ValueError(f"{result.run}: {place} is {values!r}; expected a number")
+    return float(values)

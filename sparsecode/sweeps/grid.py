@@ -47,13 +47,13 @@ class Axis(NamedTuple):
                 f"--over {text}: expected PATH=VALUE,VALUE,... such as model.weight=0.5x,1x,2x or seed=0,1"
             )
         try:
-            found: list[Any] = parsed(f"[{values}]", f"--over {path}")
+            nested: list[Any] = parsed(f"[{values}]", f"--over {path}")
         except ValueError:
-            found = [_value(part.strip()) for part in values.split(",")]
-        twice = [value for i, value in enumerate(found) if value in found[:i]]
+            nested = [_value(part.strip()) for part in values.split(",")]
+        twice = [value for i, value in enumerate(nested) if value in nested[:i]]
         if twice:
             raise OverrideError(f"--over {text}: {twice[0]!r} is there twice")
-        return cls(path, tuple(found))
+        return cls(path, tuple(nested))
 
 
 def _value(text: str) -> Any:
@@ -113,11 +113,11 @@ def jobs_of(
         for source, values in itertools.product(sources or [None], itertools.product(*(axis.values for axis in axes))):
             chained = start is not None and start.recipe == PREVIOUS and values[-1] != axes[-1].values[0]
             before = jobs[-1] if chained else source
-            own = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
-            theirs = {} if source is None else source.overrides
-            own = ({SEED: theirs[SEED]} if SEED in theirs else {}) | own
-            overrides = {f"start.{path}": value for path, value in theirs.items() if path != SEED} | own
-            config = replaced(base, own, "--over")
+            assigned = {axis.path: _resolved(base, axis.path, v) for axis, v in zip(axes, values, strict=True)}
+            inherited = {} if source is None else source.overrides
+            assigned = ({SEED: inherited[SEED]} if SEED in inherited else {}) | assigned
+            overrides = {f"start.{path}": value for path, value in inherited.items() if path != SEED} | assigned
+            config = replaced(base, assigned, "--over")
             config = config if start is None else _starting(config, before)
             words = [recipe, *(f"{_short(path, overrides)}={_word(value)}" for path, value in overrides.items())]
             known = there.get(_hash_trained(config, root), "")
@@ -181,11 +181,11 @@ def _hash(config: Run, root: Path) -> str:
 def _resolved(base: Run, path: str, value: Any) -> Any:
     if not isinstance(value, Multiple):
         return value
-    own = value_at(base, path, "--over")
-    if isinstance(own, bool) or not isinstance(own, int | float):
-        raise OverrideError(f"--over {path}: {value.times:g}x needs a number to multiply, and {path} is {own!r}")
-    product = float(f"{own * value.times:.12g}")  # 3 x 0.1 is 0.3
-    return int(product) if isinstance(own, int) and product.is_integer() else product
+    assigned = value_at(base, path, "--over")
+    if isinstance(assigned, bool) or not isinstance(assigned, int | float):
+        raise OverrideError(f"--over {path}: {value.times:g}x needs a number to multiply, and {path} is {assigned!r}")
+    product = float(f"{assigned * value.times:.12g}")  # 3 x 0.1 is 0.3
+    return int(product) if isinstance(assigned, int) and product.is_integer() else product
 
 
 def _short(path: str, paths: Iterable[str]) -> str:

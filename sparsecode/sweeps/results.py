@@ -97,7 +97,7 @@ def _write(root: Path, results: dict[str, SweepResult]) -> None:
 def read_results(root: Path) -> list[SweepResult]:
     """The lines of `root/results.jsonl`, none if it is not there. Raises ValueError naming a damaged line."""
     path = root / RESULTS
-    found: list[SweepResult] = []
+    read: list[SweepResult] = []
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
         where = f"{path}, line {number}"
         try:
@@ -105,8 +105,8 @@ def read_results(root: Path) -> list[SweepResult]:
         except ValueError as error:
             raise ValueError(f"{error}: the table is made anew from the runs") from None
         overrides, fixed = (current(changes, root / result.run) for changes in (result.overrides, result.fixed))
-        found.append(msgspec.structs.replace(result, overrides=overrides, fixed=fixed))
-    return found
+        read.append(msgspec.structs.replace(result, overrides=overrides, fixed=fixed))
+    return read
 
 
 def _current(raw: Any) -> Any:

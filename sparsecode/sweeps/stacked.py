@@ -76,7 +76,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
 
     config, threads = jobs[0].config, torch.get_num_threads()
     members: list[_StackedRun] = []
-    with ExitStack() as held:
+    with ExitStack() as exit_stack:
         try:
             fabric = launch(config.train.precision, accelerator)
             splits = config.data.load()
@@ -87,7 +87,7 @@ def _train(jobs: Sequence[Job], accelerator: str, observers: Sequence[Observer])
         for job in jobs:
             try:
                 folder = RunFolder(job.folder, foreign_types(job.config))
-                runner.enter(job.config, folder, held, fabric)
+                runner.enter(job.config, folder, exit_stack, fabric)
                 prepared = runner.prepare(job.config, folder, splits, fingerprint)
                 members.append(_StackedRun(job, prepared, prepared.session(fabric, () if members else observers)))
             except Exception as error:

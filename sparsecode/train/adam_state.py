@@ -22,9 +22,11 @@ MARGIN = 1e-6  # torch.nn.utils.clip_grad_norm_ adds it to norms; the same is do
 class AdamState:
     """The state of a group's `torch.optim.Adam`, for steps computed elsewhere."""
 
-    def __init__(self, spec: Adam, state: dict[Tensor, dict[str, Any]], params: Sequence[Tensor], taken: int) -> None:
+    def __init__(
+        self, spec: Adam, state: dict[Tensor, dict[str, Any]], params: Sequence[Tensor], steps_taken: int
+    ) -> None:
         self._spec, self._state = spec, state
-        counts = torch.full((len(params),), taken, dtype=torch.float32)
+        counts = torch.full((len(params),), steps_taken, dtype=torch.float32)
         self._counts = dict(zip(params, counts, strict=True))
         self._count = counts.numpy()  # shared memory: all counts advance together
 
@@ -32,16 +34,20 @@ class AdamState:
     def of(cls, group: OptimiserGroup) -> AdamState | None:
         """The state; None for another optimiser, and for parameters with different numbers of steps."""
         state, params = group.optimiser.state, list(group.params.values())
-        taken = {int(state[param]["step"]) if param in state else 0 for param in params}
-        return cls(group.spec, state, params, taken.pop()) if isinstance(group.spec, Adam) and len(taken) == 1 else None
+        steps_taken = {int(state[param]["step"]) if param in state else 0 for param in params}
+        return (
+            cls(group.spec, state, params, steps_taken.pop())
+            if isinstance(group.spec, Adam) and len(steps_taken) == 1
+            else None
+        )
 
     def moments(self, param: Tensor) -> tuple[Tensor, Tensor]:
         """Running means of a parameter's gradient and squared gradient; its steps are counted here from now on."""
-        own = self._state[param]
-        own["step"] = self._counts[param]
+        entry = self._state[param]
+        entry["step"] = self._counts[param]
         for name in ("exp_avg", "exp_avg_sq"):
-            own.setdefault(name, torch.zeros_like(param, requires_grad=False))
-        return own["exp_avg"], own["exp_avg_sq"]
+            entry.setdefault(name, torch.zeros_like(param, requires_grad=False))
+        return entry["exp_avg"], entry["exp_avg_sq"]
 
     def ahead(self, step: int, scale: float = 1.0) -> AdamStep:
         """The coefficients of the next step, at the learning rate of training step `step`, for gradients times `scale`."""
@@ -57,7 +63,7 @@ class AdamState:
             scale=scale,
         )
 
-    def taken(self) -> None:
+    def advance(self) -> None:
         """Count a step."""
         self._count[...] += 1
 
@@ -97,6 +103,6 @@ def clipped_adam(groups: Sequence[OptimiserGroup], clip: Clip | None) -> Callabl
             numbers = np.array(state.ahead(number, scale), np.float32)
             for w, grad, first, second in parts:
                 adam(w, grad, first, second, numbers)
-            state.taken()
+            state.advance()
 
     return step

@@ -81,16 +81,16 @@ def _with_coders_of_today(record: Record) -> Record:
 
 def _lines(path: Path) -> list[tuple[Record, bytes]]:
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    found: list[tuple[Record, bytes]] = []
+    parsed_lines: list[tuple[Record, bytes]] = []
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:
-            found.append((_record(parsed(line, where, REMEDY), where), line))
+            parsed_lines.append((_record(parsed(line, where, REMEDY), where), line))
         except ValueError:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise
-    return found
+    return parsed_lines
 
 
 class MetricsFile:

@@ -152,7 +152,7 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
     Raises ValueError for a group that no pattern matches and for a pattern that matches no group.
     """
     names = {id(param): name for name, param in model.named_parameters()}
-    taken: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in optim.groups}
+    by_pattern: dict[str, dict[str, nn.Parameter]] = {pattern: {} for pattern in optim.groups}
     matched: set[str] = set()
     for group, params in model.param_groups().items():
         pattern = next((p for p in optim.groups if _matches(group, p)), None)
@@ -163,7 +163,7 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
                 f"one for every group: add --set optim.groups.{group.partition('.')[0]}='{msgspec.json.encode(first).decode()}'"
             )
         matched.add(pattern)
-        taken[pattern].update({names[id(param)]: param for param in params if param.requires_grad})
+        by_pattern[pattern].update({names[id(param)]: param for param in params if param.requires_grad})
     if unused := [pattern for pattern in optim.groups if pattern not in matched]:
         rest = {pattern: _short(group) for pattern, group in optim.groups.items() if pattern not in unused}
         raise ValueError(
@@ -172,7 +172,7 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
         )
     return [
         OptimiserGroup(optim.groups[pattern], params, optim.groups[pattern].build(list(params.values())))
-        for pattern, params in taken.items()
+        for pattern, params in by_pattern.items()
         if params  # all of them may be frozen
     ]
 
@@ -180,8 +180,12 @@ def build(optim: Optim, model: AbstractSparseModel) -> list[OptimiserGroup]:
 def _short(group: Group) -> dict[str, Any]:
     """An optimiser as JSON types, without default values."""
     given = plain(group)
-    usual: dict[str, Any] = {} if is_foreign(group) else msgspec.to_builtins(type(group)())
-    return {name: value for name, value in given.items() if name == "type" or name not in usual or value != usual[name]}
+    defaults: dict[str, Any] = {} if is_foreign(group) else msgspec.to_builtins(type(group)())
+    return {
+        name: value
+        for name, value in given.items()
+        if name == "type" or name not in defaults or value != defaults[name]
+    }
 
 
 def _matches(group: str, pattern: str) -> bool:

@@ -124,7 +124,7 @@ class TrainingSession:
         if resume is not None and self.step == options.get("extended_at") and not self.over:
             self._save()  # by the new plan
         self._began = time.monotonic()
-        self._asked: str | None = None  # the reason to stop given by an observer
+        self._reason: str | None = None  # the reason to stop given by an observer
         self._notify("start", {})
         model.train()
 
@@ -182,10 +182,10 @@ class TrainingSession:
         if self._evaluate and self.rank == 0 and (step % self._every_evaluate == 0 or last):
             self._validate(self._evaluate)
         # only now, as observers and validation may take long
-        asked = signal() or self._asked
-        stopped = any_rank(asked is not None or self.ended is not None, loss.total.device) and not last
+        reason = signal() or self._reason
+        stopped = any_rank(reason is not None or self.ended is not None, loss.total.device) and not last
         if stopped and self.ended is None:
-            self.stopped_by = asked or "another process"
+            self.stopped_by = reason or "another process"
         if stopped or last or step % self._every_checkpoint == 0:
             self._save()
 
@@ -198,13 +198,13 @@ class TrainingSession:
             return
         for observer in self._observers:
             try:
-                asked = observer(Event(kind, self.step, self.total_steps, values, self.model))
+                reason = observer(Event(kind, self.step, self.total_steps, values, self.model))
             except StopTraining as stop:
-                asked = str(stop) or "an observer"
+                reason = str(stop) or "an observer"
             except BrokenPipeError:  # the reader of the output has exited
-                asked = UNREAD
-            if isinstance(asked, str):  # other return values have no meaning
-                self._asked = asked
+                reason = UNREAD
+            if isinstance(reason, str):  # other return values have no meaning
+                self._reason = reason
 
     def _validate(self, evaluate: Callable[[AbstractSparseModel], dict[str, float]]) -> None:
         self.model.eval()

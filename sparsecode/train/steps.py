@@ -76,7 +76,7 @@ class FusedSteps:
 
     def loss(self, batch: Batch, step: int, rng: Stream, watched: bool) -> Loss:  # noqa: ARG002 - `Steps`
         loss = self._update(batch, step, rng, self._adam.ahead(step))
-        self._adam.taken()
+        self._adam.advance()
         return loss
 
     def update(self, loss: Loss, step: int) -> None:

@@ -131,10 +131,10 @@ class Logging:
             self.tracker.finish()
 
     def show(self, snapshot: Snapshot) -> None:
-        found = {f"pictures/{name}": self.tracker.Image(picture) for name, picture in snapshot.pictures.items()}
+        logged = {f"pictures/{name}": self.tracker.Image(picture) for name, picture in snapshot.pictures.items()}
         if histogram := getattr(self.tracker, "Histogram", None):
-            found |= {f"histograms/{name}": histogram(values) for name, values in snapshot.histograms.items()}
-        self._log(found, snapshot.step)
+            logged |= {f"histograms/{name}": histogram(values) for name, values in snapshot.histograms.items()}
+        self._log(logged, snapshot.step)
 
     def _log(self, values: dict[str, Any], step: int) -> None:
         self.tracker.log(values, step=step)
@@ -181,11 +181,11 @@ def _name(name: str) -> str:
 
 def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Values by their path, `train.epochs`, as text."""
-    found: dict[str, str] = {}
+    logged: dict[str, str] = {}
     for name, value in config.items():
         path = f"{above}{name}"
-        found |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: str(value)[:LONGEST]}
-    return found
+        logged |= _flat(value, f"{path}.") if isinstance(value, Mapping) else {path: str(value)[:LONGEST]}
+    return logged
 
 
 # Observers that `--track NAME` selects; each is given the folder NAME of the run.

@@ -60,8 +60,8 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> str:
 def case(request: pytest.FixtureRequest, tiles: str) -> Case:
     """A case whose source reads the folder of tiles if it reads any."""
     case: Case = request.param
-    found = {name: tiles for name in ("path", "images") if getattr(case.source, name, None) is not None}
-    return case._replace(source=msgspec.structs.replace(case.source, **found))
+    result = {name: tiles for name in ("path", "images") if getattr(case.source, name, None) is not None}
+    return case._replace(source=msgspec.structs.replace(case.source, **result))
 
 
 def samples(splits: Splits) -> list[Tensor]:
@@ -129,13 +129,13 @@ def test_digits_are_all_there_with_their_labels() -> None:
     pixels, target = load_digits(return_X_y=True)
     label_of = {np.float32(row / 16).tobytes(): label for row, label in zip(pixels, target, strict=True)}
     splits = Digits().load()
-    found = {
+    result = {
         x.numpy().tobytes(): int(label)
         for split in splits[:3]
         if split.label is not None
         for x, label in zip(split.x, split.label, strict=True)
     }
-    assert found == label_of
+    assert result == label_of
 
 
 def test_patches_have_mean_zero() -> None:
@@ -150,8 +150,8 @@ def test_patches_of_low_contrast_may_be_left_out() -> None:
     for split in cut[:3]:
         assert split.x.flatten(1).std(dim=1, correction=0).min() >= 0.05
     kept = whole.train.x[whole.train.x.flatten(1).std(dim=1, correction=0) >= 0.05]
-    found, expected = (x.flatten(1).std(dim=1).quantile(torch.tensor([0.1, 0.5, 0.9])) for x in (cut.train.x, kept))
-    torch.testing.assert_close(found, expected, rtol=0.05, atol=0)
+    result, expected = (x.flatten(1).std(dim=1).quantile(torch.tensor([0.1, 0.5, 0.9])) for x in (cut.train.x, kept))
+    torch.testing.assert_close(result, expected, rtol=0.05, atol=0)
     with pytest.raises(
         ValueError, match=r"Photos.min_std is 0.6; no patch of a split has more than 0.\d+: lower min_std"
     ):

@@ -50,10 +50,10 @@ def test_every_output_and_gradient_is_that_of_plain_torch(width: float) -> None:
 
     for n in (1, 40, 1500):
         args, others = (arguments(n, 50, 1300, torch.float64, bool(width)) for _ in range(2))
-        for found, expected in zip(fast(*args), plain(width, *others), strict=True):
-            torch.testing.assert_close(found, expected)
-        for found, expected in zip(gradients(fast, args), gradients(lambda *a: plain(width, *a), others), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+        for result, expected in zip(fast(*args), plain(width, *others), strict=True):
+            torch.testing.assert_close(result, expected)
+        for result, expected in zip(gradients(fast, args), gradients(lambda *a: plain(width, *a), others), strict=True):
+            torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-9)
     assert function(*args, width).fired.equal((plain_pre(args) > args[6]).any(dim=0))
 
 
@@ -75,12 +75,12 @@ def test_bfloat16_is_as_near_as_it_can_be(width: float) -> None:
         return function(*args, width, products="bf16")[:3]
 
     args, others = (arguments(1500, 50, 1300, dtype, bool(width)) for dtype in (torch.float32, torch.float64))
-    for found, expected in zip(rough(*args), plain(width, *others), strict=True):
-        assert torch.linalg.vector_norm(found - expected) <= 0.01 * torch.linalg.vector_norm(expected)
+    for result, expected in zip(rough(*args), plain(width, *others), strict=True):
+        assert torch.linalg.vector_norm(result - expected) <= 0.01 * torch.linalg.vector_norm(expected)
     pairs = zip(gradients(rough, args), gradients(lambda *a: plain(width, *a), others), strict=True)
-    for i, (found, expected) in enumerate(pairs):
+    for i, (result, expected) in enumerate(pairs):
         limit = 0.05 if i == 6 else 0.02  # entries near thresholds come and go
-        assert torch.linalg.vector_norm(found - expected) <= limit * torch.linalg.vector_norm(expected), i
+        assert torch.linalg.vector_norm(result - expected) <= limit * torch.linalg.vector_norm(expected), i
 
 
 def test_sums_do_not_depend_on_which_thread_did_them() -> None:

@@ -96,10 +96,10 @@ def test_gradient_is_that_of_the_smooth_part(energy: Any) -> None:
 def test_solvers_reach_a_stationary_point_below_the_start(energy: Any, solver: FISTA | None) -> None:
     # A decoder with kinks may have its optimum on one, where no gradient vanishes.
     kinks = isinstance(getattr(energy, "base", energy), DecoderEnergy) and energy is not ENERGIES["any decoder"]
-    found = solve(energy, solver, codes(), max_steps=60 if kinks else 300, tol=1e-2)
-    assert found.objective.sum() < 0.9 * energy.per_sample(codes()).sum()
-    assert kinks or found.converged.all()
-    assert (found.z >= 0).all()
+    result = solve(energy, solver, codes(), max_steps=60 if kinks else 300, tol=1e-2)
+    assert result.objective.sum() < 0.9 * energy.per_sample(codes()).sum()
+    assert kinks or result.converged.all()
+    assert (result.z >= 0).all()
 
 
 @every_energy
@@ -134,13 +134,13 @@ def test_rows_do_not_see_each_other(energy: Any) -> None:
 
 def test_coupled_rows_stop_together_and_cannot_leave() -> None:
     energy = CoupledEnergy(quadratic(), HINGE)
-    found = solve(energy, None, codes(), max_steps=500, tol=1e-4)
-    assert len(set(found.steps.tolist())) == 1
-    assert len(set(found.gap.tolist())) == 1
+    result = solve(energy, None, codes(), max_steps=500, tol=1e-4)
+    assert len(set(result.steps.tolist())) == 1
+    assert len(set(result.gap.tolist())) == 1
     order = torch.randperm(30, generator=rng())
     shuffled = CoupledEnergy(quadratic().rows(order), HINGE)
     again = solve(shuffled, None, codes()[order], max_steps=500, tol=1e-4)
-    torch.testing.assert_close(again.z, found.z[order], rtol=0, atol=1e-9)
+    torch.testing.assert_close(again.z, result.z[order], rtol=0, atol=1e-9)
     with pytest.raises(TypeError, match="rows cannot leave the batch"):
         energy.rows(order)
 

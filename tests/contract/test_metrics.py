@@ -188,9 +188,9 @@ def test_code_use_by_hand(theta: float, frequency: list[float], dead: int, alway
     use = CodeUse(4, theta)
     use.update(torch.tensor([[1.0, 0.0, 0.0, 2.0], [-2.0, 0.5, 0.0, 0.0]]))
     use.update(torch.tensor([[3.0, -1.0, 0.0, 0.5], [4.0, 0.0, 0.0, -2.0]]))
-    found = use.result()
-    assert found.frequency.tolist() == frequency
-    assert (found.dead, found.always_on) == (dead, always_on)
+    actual = use.result()
+    assert actual.frequency.tolist() == frequency
+    assert (actual.dead, actual.always_on) == (dead, always_on)
 
 
 def test_a_code_is_dense_above_a_tenth_of_the_samples() -> None:
@@ -237,13 +237,13 @@ def test_ssim_is_that_of_its_authors(rng: torch.Generator) -> None:
     def blurred(image: Tensor) -> Any:
         return gaussian_filter(image.numpy(), 1.5, radius=5)[5:-5, 5:-5]
 
-    for sample, other, found in zip(x, y, ssim(x, y, 2.0).tolist(), strict=True):
+    for sample, other, actual in zip(x, y, ssim(x, y, 2.0).tolist(), strict=True):
         maps: list[Any] = []
         for a, b in zip(sample, other, strict=True):
             m, n = blurred(a), blurred(b)
             v, w, c = blurred(a * a) - m**2, blurred(b * b) - n**2, blurred(a * b) - m * n
             maps.append((2 * m * n + 0.02**2) * (2 * c + 0.06**2) / ((m**2 + n**2 + 0.02**2) * (v + w + 0.06**2)))
-        assert found == pytest.approx(np.mean(maps), rel=1e-12)
+        assert actual == pytest.approx(np.mean(maps), rel=1e-12)
     assert ssim(x, x, 2.0).tolist() == pytest.approx([1.0, 1.0])
     assert float(ssim(x, 1 - x, 1.0).max()) < 0
     grey = ssim(x[:, 0], y[:, 0], 2.0)
@@ -262,8 +262,8 @@ def test_scores_of_older_versions_can_be_read() -> None:
     old = b"""{"format": 1, "spec": {"type": "score", "n": 2, "psnr": 20.0, "data_range": 1.0, "explained_variance": 0.5,
         "objective": 1.0, "gap_mean": null, "gap_max": null, "l0": 3.0, "theta": 0.0, "active_fraction": 0.3, "dead": 0,
         "always_on": 0, "n_code": 10}}"""
-    found = from_json(old, Score)
-    assert (found.l0, found.dense, found.normalised_mse) == (3.0, None, None)
+    actual = from_json(old, Score)
+    assert (actual.l0, actual.dense, actual.normalised_mse) == (3.0, None, None)
 
 
 @pytest.mark.parametrize("n", [5, 1001])  # few, and more than are coded together
@@ -276,32 +276,32 @@ def test_score_gathers_the_metrics(n: int, rng: torch.Generator) -> None:
     def coder(x: Tensor) -> Tensor:
         return torch.stack([x[:, 0], 0 * x[:, 1], x[:, 2]], dim=1)  # decodes to itself, feature 1 lost
 
-    found = score(model, coder, Split(x), data_range=1.0)
-    assert (found.n, found.n_code, found.l0, found.dead, found.always_on) == (n, 3, 2.0, 1, 2)
-    assert found.psnr == pytest.approx(float(psnr(x, coder(x), 1.0).mean()), rel=1e-5)
-    assert found.active_fraction == pytest.approx(2 / 3)
-    assert found.explained_variance == pytest.approx(explained_variance([(x, coder(x))])[0], rel=1e-6)
-    assert [found.mse, found.normalised_mse] == pytest.approx(errors([(x, coder(x))]), rel=1e-6)
-    assert found.dense == 2
-    assert found.silent == 0
+    actual = score(model, coder, Split(x), data_range=1.0)
+    assert (actual.n, actual.n_code, actual.l0, actual.dead, actual.always_on) == (n, 3, 2.0, 1, 2)
+    assert actual.psnr == pytest.approx(float(psnr(x, coder(x), 1.0).mean()), rel=1e-5)
+    assert actual.active_fraction == pytest.approx(2 / 3)
+    assert actual.explained_variance == pytest.approx(explained_variance([(x, coder(x))])[0], rel=1e-6)
+    assert [actual.mse, actual.normalised_mse] == pytest.approx(errors([(x, coder(x))]), rel=1e-6)
+    assert actual.dense == 2
+    assert actual.silent == 0
     assert score(model, lambda x: torch.relu(x - 0.5), Split(x), 1.0).silent == (x <= 0.5).all(dim=1).double().mean()
-    assert found.hoyer == pytest.approx(float(hoyer(coder(x)).mean()), rel=1e-5)
-    assert found.population_sparsity == pytest.approx(float(treves_rolls(coder(x)).mean()), rel=1e-5)
-    assert found.lifetime_sparsity == pytest.approx(float(treves_rolls(x.T)[[0, 2]].mean()), rel=1e-5)
+    assert actual.hoyer == pytest.approx(float(hoyer(coder(x)).mean()), rel=1e-5)
+    assert actual.population_sparsity == pytest.approx(float(treves_rolls(coder(x)).mean()), rel=1e-5)
+    assert actual.lifetime_sparsity == pytest.approx(float(treves_rolls(x.T)[[0, 2]].mean()), rel=1e-5)
     gap = model.gap(x, coder(x))
     assert gap is not None
-    assert (found.gap_mean, found.gap_max) == pytest.approx((float(gap.mean()), float(gap.max())), rel=1e-5)
+    assert (actual.gap_mean, actual.gap_max) == pytest.approx((float(gap.mean()), float(gap.max())), rel=1e-5)
     assert 0 < float(gap.mean()) < float(gap.max())
     expected = x[:, 1].square() / 2 + 0.5 * (x[:, 0] + x[:, 2])
-    assert found.objective == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert actual.objective == pytest.approx(float(expected.mean()), rel=1e-5)
 
 
 def test_a_split_of_one_sample_can_be_scored(rng: torch.Generator) -> None:
     """It does not vary, so its explained variance is undefined; the other scores are not."""
     model = Iterative(n_code=3, weight=0.5).build((3,), seed=0)
-    found = score(model, model.encode, Split(torch.rand(1, 3, generator=rng)), data_range=1.0)
-    assert found.n == 1
-    assert found.explained_variance is None
+    actual = score(model, model.encode, Split(torch.rand(1, 3, generator=rng)), data_range=1.0)
+    assert actual.n == 1
+    assert actual.explained_variance is None
 
 
 def by_feature(x: Tensor, y: Tensor, batch: int = 100) -> ExplainedVariance.ByFeature:
@@ -319,15 +319,15 @@ def test_explained_variance_of_single_features_is_that_of_scikit_learn(batch: in
     x[:, 7] *= 6
     x[:, 20] = 0.1
     y = x + rng.normal(size=x.shape) * 0.7
-    found = by_feature(torch.from_numpy(x), torch.from_numpy(y), batch)
+    actual = by_feature(torch.from_numpy(x), torch.from_numpy(y), batch)
     varies = np.delete(np.arange(60), 20)
-    assert found.mean == pytest.approx(r2_score(x[:, varies], y[:, varies], multioutput="uniform_average"))
+    assert actual.mean == pytest.approx(r2_score(x[:, varies], y[:, varies], multioutput="uniform_average"))
     variance = x.var(axis=0)
-    assert found.large == [7]
-    assert found.share == pytest.approx(variance[7] / variance.sum())
+    assert actual.large == [7]
+    assert actual.share == pytest.approx(variance[7] / variance.sum())
     others = np.delete(np.arange(60), 7)
     error = np.square(x[:, others] - y[:, others]).sum()
-    assert found.rest == pytest.approx(1 - error / (100 * variance[others].sum()))
+    assert actual.rest == pytest.approx(1 - error / (100 * variance[others].sum()))
 
 
 def test_equal_features_and_few_features_have_no_large_one() -> None:
@@ -355,12 +355,12 @@ def test_a_feature_that_dominates_explained_variance_is_a_warning(tmp_path: Path
     loud = splits._replace(test=louder(splits.test))
     evaluation = evaluate_model(model, loud, Evaluate(sigmas=()), 0)
     (warning,) = [w for w in evaluation.warnings if "of the variance" in w]
-    found = evaluation.scores["encode"]
-    assert found.large_features == (28,)
-    assert found.large_share is not None
-    assert found.large_share > 0.5
-    assert warning.startswith(f"1 feature holds {found.large_share:.0%} of the variance (number 28)")
-    assert f"{found.explained_variance:.3f} by encode is {found.explained_variance_rest:.3f} without" in warning
+    actual = evaluation.scores["encode"]
+    assert actual.large_features == (28,)
+    assert actual.large_share is not None
+    assert actual.large_share > 0.5
+    assert warning.startswith(f"1 feature holds {actual.large_share:.0%} of the variance (number 28)")
+    assert f"{actual.explained_variance:.3f} by encode is {actual.explained_variance_rest:.3f} without" in warning
     assert "standardise_features" in warning
 
 
@@ -372,7 +372,7 @@ def test_the_objective_is_what_its_words_say(name: str, tmp_path: Path) -> None:
     model = config.model.build(tuple(split.x.shape[1:]), seed=0).eval()
     model.initialise_(split.x)
     codes = next(iter(model.coders().values()))
-    found = score(model, codes, split, 1.0)
+    actual = score(model, codes, split, 1.0)
     z = codes(split.x)
     error = (model.normalise(split.x) - model.decode(z)).square().sum(dim=1)
     weight = model.state_dict().get("terms.l1.weight", getattr(model, "weight", 0.0))
@@ -382,5 +382,5 @@ def test_the_objective_is_what_its_words_say(name: str, tmp_path: Path) -> None:
         "|x - decode(z)|^2 + weight * penalty(z) in model space": error + size,
         "|x - decode(z)|^2 in model space": error,
     }
-    assert found.objective_of is not None
-    assert found.objective == pytest.approx(float(expected[found.objective_of].mean()), rel=1e-4)
+    assert actual.objective_of is not None
+    assert actual.objective == pytest.approx(float(expected[actual.objective_of].mean()), rel=1e-4)

@@ -109,15 +109,15 @@ def test_dual_scale_gives_a_feasible_point(penalty: Any, seed: int, weight: floa
 def test_the_gap_closes_at_the_optimum(penalty: Proximal) -> None:
     x, atoms = normal(0, 20, 6), normal(1, 9, 6)
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
-    found = solve(energy, FISTA(), torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
-    assert found.converged.all()
+    result = solve(energy, FISTA(), torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
+    assert result.converged.all()
     eta = 1 / energy.lipschitz()
     torch.testing.assert_close(
-        penalty.prox(found.z - eta * energy.grad(found.z), eta * 0.5), found.z, rtol=0, atol=1e-4
+        penalty.prox(result.z - eta * energy.grad(result.z), eta * 0.5), result.z, rtol=0, atol=1e-4
     )
     for size in (1e-6, 1e-3, 1e-1):  # and the gap bounds how much worse anything else in the domain is
-        z = domain(penalty, found.z + size * normal(2, 20, 9))
-        worse = (energy.per_sample(z) - found.objective) / energy.scale
+        z = domain(penalty, result.z + size * normal(2, 20, 9))
+        worse = (energy.per_sample(z) - result.objective) / energy.scale
         assert (energy.gap(z) >= worse - 1e-9).all()
 
 
@@ -125,13 +125,13 @@ def test_the_gap_closes_at_the_optimum(penalty: Proximal) -> None:
 def test_without_convexity_the_kkt_residual_closes_and_no_neighbour_is_better(penalty: Proximal) -> None:
     x, atoms = normal(0, 20, 6), normal(1, 9, 6)
     energy = QuadraticEnergy(x, atoms, penalty, 0.5)
-    found = solve(energy, None, torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
-    assert found.converged.all()
-    assert (found.z != 0).any()
-    assert (found.z == 0).any()
+    result = solve(energy, None, torch.zeros(20, 9, dtype=torch.float64), max_steps=20_000, tol=1e-9)
+    assert result.converged.all()
+    assert (result.z != 0).any()
+    assert (result.z == 0).any()
     for size in (1e-6, 1e-4):
-        z = domain(penalty, found.z + size * normal(2, 20, 9))
-        assert (energy.per_sample(z) >= found.objective - 1e-9).all()
+        z = domain(penalty, result.z + size * normal(2, 20, 9))
+        assert (energy.per_sample(z) >= result.objective - 1e-9).all()
 
 
 def test_log_sum_is_between_no_penalty_and_l1() -> None:

@@ -203,8 +203,8 @@ def test_pseudo_inputs_hold_their_own_spikes_to_alpha() -> None:
     module = pseudo(4)
 
     def aggregate(gamma: float) -> float:
-        found = Parameters(*(torch.zeros(4, 3).double() for _ in range(2)), *(torch.full((4, 3), gamma).double(),) * 2)
-        cost = module.divergence(found, torch.zeros(4, 5).double(), lambda _: found).aggregate
+        result = Parameters(*(torch.zeros(4, 3).double() for _ in range(2)), *(torch.full((4, 3), gamma).double(),) * 2)
+        cost = module.divergence(result, torch.zeros(4, 5).double(), lambda _: result).aggregate
         assert cost is not None
         return float(cost)
 

@@ -95,16 +95,16 @@ def test_optimum_is_that_of_scikit_learn(solver: Solver, positive: bool) -> None
     x, atoms = data()
     lasso = Lasso(ALPHA / x.shape[1], fit_intercept=False, positive=positive, tol=1e-12, max_iter=100_000)
     reference = torch.tensor(np.stack([lasso.fit(atoms.T.numpy(), row.numpy()).coef_.copy() for row in x]))
-    found = solved(lasso_energy(positive), solver)
-    assert found.converged.all()
+    result = solved(lasso_energy(positive), solver)
+    assert result.converged.all()
     assert (reference != 0).any(dim=1).all()
 
     def objective(z: Tensor) -> Tensor:
         return (x - z @ atoms).square().sum(dim=1) / 2 + ALPHA * z.abs().sum(dim=1)
 
-    torch.testing.assert_close(objective(found.z), objective(reference), rtol=1e-6, atol=0)
-    torch.testing.assert_close(found.z, reference, rtol=0, atol=1e-4)
-    assert not positive or (found.z >= 0).all()
+    torch.testing.assert_close(objective(result.z), objective(reference), rtol=1e-6, atol=0)
+    torch.testing.assert_close(result.z, reference, rtol=0, atol=1e-4)
+    assert not positive or (result.z >= 0).all()
 
 
 @every_case
@@ -130,12 +130,12 @@ def test_fista_takes_the_steps_of_beck_and_teboulle() -> None:
     gram, corr, eta = energy.gram.numpy(), energy.corr.numpy(), 0.1
     y, t = np.zeros_like(corr), 1.0
     z = y
-    for found in path(energy, FISTA(step_size=eta), 20)[1:]:
+    for result in path(energy, FISTA(step_size=eta), 20)[1:]:
         v = y - eta * (y @ gram - corr)
         new = np.sign(v) * np.maximum(np.abs(v) - eta * ALPHA, 0)
         following = (1 + math.sqrt(1 + 4 * t**2)) / 2
         y, z, t = new + (t - 1) / following * (new - z), new, following
-        np.testing.assert_allclose(found.numpy(), z, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(result.numpy(), z, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("solver", [case.solver for case in STEPPING if case.monotone], ids=lambda s: type(s).__name__)
@@ -151,10 +151,10 @@ def test_energy_never_rises(solver: ISTA | FISTA) -> None:
 def test_reported_gap_bounds_the_distance_from_the_optimum(solver: Solver, positive: bool) -> None:
     energy, best = lasso_energy(positive), optimum(positive)
     for steps in (1, 2, 3, 5, 10, 20, 50):
-        found = solved(energy, solver, max_steps=steps, tol=1e-12)
-        away = (energy.per_sample(found.z) - best.objective) / energy.half_square
-        assert (found.gap >= away - 1e-13).all()
-        assert (found.gap <= 1e-12).tolist() == found.converged.tolist()
+        result = solved(energy, solver, max_steps=steps, tol=1e-12)
+        away = (energy.per_sample(result.z) - best.objective) / energy.half_square
+        assert (result.gap >= away - 1e-13).all()
+        assert (result.gap <= 1e-12).tolist() == result.converged.tolist()
     assert (energy.gap(best.z) <= 1e-12).all()
 
 
@@ -195,18 +195,18 @@ def test_gap_bounds_the_distance_from_the_optimum_where_the_residual_is_rounding
 @both_precisions
 def test_codes_that_explain_the_data_exactly_are_not_taken_for_a_solution(solver: Solver, dtype: torch.dtype) -> None:
     energy, codes, least = explained(dtype)
-    found = solve(energy, solver, codes, max_steps=5_000, tol=1e-4)
-    assert found.converged.all()
-    assert (energy.per_sample(found.z) - least <= 2e-4 * energy.half_square).all()
+    result = solve(energy, solver, codes, max_steps=5_000, tol=1e-4)
+    assert result.converged.all()
+    assert (energy.per_sample(result.z) - least <= 2e-4 * energy.half_square).all()
 
 
 @every_solver
 def test_a_start_outside_the_constraint_is_never_taken_for_a_solution(solver: Solver) -> None:
     signed = optimum(positive=False).z
     assert (signed < 0).any(dim=1).all()
-    found = solve(lasso_energy(positive=True), solver, signed, max_steps=20_000, tol=1e-8)
-    assert (found.z >= 0).all()
-    torch.testing.assert_close(found.objective, optimum(positive=True).objective)
+    result = solve(lasso_energy(positive=True), solver, signed, max_steps=20_000, tol=1e-8)
+    assert (result.z >= 0).all()
+    torch.testing.assert_close(result.objective, optimum(positive=True).objective)
 
 
 @every_solver
@@ -238,27 +238,27 @@ def test_a_nan_row_does_not_stop_the_others(solver: Solver) -> None:
     clean = solved(lasso_energy(), solver, tol=1e-5)
     x[2, 5] = torch.nan
     most = int(clean.steps.max()) + 50
-    found = solved(QuadraticEnergy(x, atoms, L1(), ALPHA), solver, tol=1e-5, max_steps=most)
+    result = solved(QuadraticEnergy(x, atoms, L1(), ALPHA), solver, tol=1e-5, max_steps=most)
     others = torch.arange(5) != 2
-    torch.testing.assert_close(found.z[others], clean.z[others], rtol=0, atol=1e-12)
-    assert found.converged.tolist() == others.tolist()
+    torch.testing.assert_close(result.z[others], clean.z[others], rtol=0, atol=1e-12)
+    assert result.converged.tolist() == others.tolist()
 
 
 @every_solver
 def test_a_row_out_of_steps_says_so(solver: Solver) -> None:
     energy = lasso_energy()
-    found = solved(energy, solver, max_steps=13, tol=1e-15)
-    assert found.steps.tolist() == [13] * 5
-    assert not found.converged.any()
-    torch.testing.assert_close(found.gap, energy.gap(found.z), rtol=1e-6, atol=1e-14)
-    torch.testing.assert_close(found.objective, energy.per_sample(found.z))
+    result = solved(energy, solver, max_steps=13, tol=1e-15)
+    assert result.steps.tolist() == [13] * 5
+    assert not result.converged.any()
+    torch.testing.assert_close(result.gap, energy.gap(result.z), rtol=1e-6, atol=1e-14)
+    torch.testing.assert_close(result.objective, energy.per_sample(result.z))
 
 
 @every_case
 def test_a_row_out_of_steps_has_taken_them_all(case: Case) -> None:
     energy = lasso_energy()
-    found = solved(energy, case.solver, max_steps=13)
-    torch.testing.assert_close(found.z, path(energy, case.solver, 13)[-1], rtol=0, atol=1e-12)
+    result = solved(energy, case.solver, max_steps=13)
+    torch.testing.assert_close(result.z, path(energy, case.solver, 13)[-1], rtol=0, atol=1e-12)
 
 
 @every_solver
@@ -272,9 +272,9 @@ def test_the_start_is_not_written_to(solver: Solver) -> None:
 def test_a_sample_of_zeros_has_a_code_of_zeros(solver: Solver) -> None:
     _, atoms = data()
     energy = QuadraticEnergy(torch.zeros(2, 20, dtype=torch.float64), atoms, L1(), ALPHA)
-    found = solve(energy, solver, torch.ones(2, 30, dtype=torch.float64), max_steps=5_000, tol=1e-5)
-    assert (found.z == 0).all()
-    assert found.converged.all()
+    result = solve(energy, solver, torch.ones(2, 30, dtype=torch.float64), max_steps=5_000, tol=1e-5)
+    assert (result.z == 0).all()
+    assert result.converged.all()
 
 
 def test_coordinate_descent_gives_the_same_codes_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,9 +294,9 @@ def test_coordinate_descent_refuses_what_it_cannot_descend() -> None:
 @pytest.mark.parametrize("penalty", [L1(), ElasticNet()], ids=repr)
 def test_without_a_solver_one_that_fits_is_taken(penalty: L1 | ElasticNet) -> None:
     energy = QuadraticEnergy(*data(), penalty, ALPHA)
-    found = solve(energy, None, torch.zeros_like(energy.corr), max_steps=20_000, tol=1e-8)
-    assert found.converged.all()
-    torch.testing.assert_close(found.objective, solved(energy, FISTA()).objective)
+    result = solve(energy, None, torch.zeros_like(energy.corr), max_steps=20_000, tol=1e-8)
+    assert result.converged.all()
+    torch.testing.assert_close(result.objective, solved(energy, FISTA()).objective)
 
 
 def test_energy_from_the_gram_matrix_is_that_of_the_data(rng: torch.Generator) -> None:

@@ -52,9 +52,9 @@ def gradients(select: Callable[[Tensor, Weights], SparseCode], dtype: torch.dtyp
     code = select(x, w)
     out = ops.decode_sparse(code, w[3], w[2])
     (out - x).square().sum().add(code.values.sin().sum()).backward()
-    found = [part.grad for part in (x, *w)]
-    assert all(grad is not None for grad in found)
-    return tuple(grad.double() for grad in found if grad is not None)
+    result = [part.grad for part in (x, *w)]
+    assert all(grad is not None for grad in result)
+    return tuple(grad.double() for grad in result if grad is not None)
 
 
 @pytest.mark.parametrize("select", [top(9), top(9, "bf16"), above(LEVEL), above(LEVEL, "bf16")])
@@ -75,14 +75,14 @@ def test_gradients_of_every_output_are_those_of_finite_differences(name: str) ->
     c = c[0].detach().requires_grad_()
 
     def select(*args: Tensor) -> Tensor:
-        found = (
+        result = (
             ops._SelectTop.apply(*args, 4, "exact")
             if name == "top"
             else ops._SelectAbove.apply(*args, torch.full((12,), LEVEL, dtype=torch.float64), "exact", torch.inf)
         )
-        assert not found[1].requires_grad
-        assert not found[2].requires_grad
-        return found[0]
+        assert not result[1].requires_grad
+        assert not result[2].requires_grad
+        return result[0]
 
     values, indices, offsets = ops._SelectTop.apply(x, w, b, c, 4, "exact")
     assert torch.autograd.gradcheck(select, (x, w, b, c))
@@ -119,10 +119,10 @@ def test_all_codes_above_a_threshold_and_no_others(products: ops.Products) -> No
         assert code is not None
         pre = (x - c) @ w.T + b
         expected = torch.where(pre > level, pre, 0.0)
-        found = sparse_layout.dense(code)
-        missed = (found != 0) != (expected != 0)
+        result = sparse_layout.dense(code)
+        missed = (result != 0) != (expected != 0)
         assert missed.double().mean() <= (1e-5 if products == "exact" else 1e-3)
-        torch.testing.assert_close(found[~missed], expected[~missed], rtol=0, atol=1e-4)
+        torch.testing.assert_close(result[~missed], expected[~missed], rtol=0, atol=1e-4)
         assert missed.sum() == 0 or (pre - level).abs()[missed].max() < 0.02
 
 

@@ -25,14 +25,14 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def test_kl_is_zero_at_its_target_positive_elsewhere_and_finite_at_the_ends() -> None:
     mean = torch.tensor([0.05, 0.01, 0.5, 0.0, 1.0], dtype=torch.float64)
-    found = kl_divergence(0.05, mean)
-    assert abs(float(found[0])) < 1e-15
-    assert bool((found[1:] > 0).all())
-    assert bool(torch.isfinite(found).all())
+    result = kl_divergence(0.05, mean)
+    assert abs(float(result[0])) < 1e-15
+    assert bool((result[1:] > 0).all())
+    assert bool(torch.isfinite(result).all())
     # with the entropy put back it is the cross-entropy
     cross = -0.05 * math.log(0.5) - 0.95 * math.log(0.5)
     entropy = -0.05 * math.log(0.05) - 0.95 * math.log(0.95)
-    assert math.isclose(float(found[2]), cross - entropy)
+    assert math.isclose(float(result[2]), cross - entropy)
 
 
 def test_kl_has_the_derivative_of_the_formula() -> None:
@@ -67,9 +67,9 @@ def test_whatever_is_remembered_the_gradient_is_that_of_the_batch(spec: KL) -> N
     penalty = spec.build(6).double()
     penalty.divergence(z.detach(), training=True)  # the mean is the batch's now, and stays so
     value = penalty.divergence(z, training=False)
-    (found,) = torch.autograd.grad(value, z)
+    (result,) = torch.autograd.grad(value, z)
     (plain,) = torch.autograd.grad(kl_divergence(0.05, z.mean(dim=0)).sum(), z)
-    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(result, plain)
 
 
 def test_hoyer_counts_equal_codes_whatever_their_size() -> None:

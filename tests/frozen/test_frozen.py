@@ -46,8 +46,8 @@ def test_a_run_has_the_scores_it_had(name: str, tmp_path: Path) -> None:
     assert after is not None
     assert after.scores.keys() == before.scores.keys()
     for coder, score in before.scores.items():
-        expected, found = numbers(score), numbers(after.scores[coder])  # which may have more fields by now
-        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=5e-3, abs=1e-6, nan_ok=True)
+        expected, result = numbers(score), numbers(after.scores[coder])  # which may have more fields by now
+        assert {name: result[name] for name in expected} == pytest.approx(expected, rel=5e-3, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", INTERRUPTED)

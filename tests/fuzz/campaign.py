@@ -172,7 +172,7 @@ def _outcome(argv: tuple[str, ...], stopped: list[int]) -> str:
 
 def _watch(folder: Path) -> list[str]:
     """Names of files that this process writes outside `folder` from here on; compiled code and fonts have caches of their own."""
-    found: list[str] = []
+    result: list[str] = []
     allowed = (str(folder.resolve()), os.devnull, "/proc/self", str(cache_folder() / "kernels"))
 
     def look(event: str, args: tuple[Any, ...]) -> None:
@@ -186,10 +186,10 @@ def _watch(folder: Path) -> list[str]:
         if isinstance(path, str | Path):
             full = os.path.abspath(path)
             if not full.startswith(allowed) and "__pycache__" not in full and "matplotlib" not in full:
-                found.append(f"{event} {full}")
+                result.append(f"{event} {full}")
 
     sys.addaudithook(look)
-    return found
+    return result
 
 
 def _addresses() -> int:

@@ -26,9 +26,9 @@ def tried(kind: str, n: int, trained: Path, folder: Path, seed: int, seconds: fl
         (folder / "data").mkdir(parents=True)
         patch.setenv("SPARSECODE_DATA", str(folder / "data"))  # no downloads
         patch.setenv("SPARSECODE_CACHE", str(folder / "cache"))
-        found = campaign(kind, kinds(trained)[kind], n, folder, seed, seconds)
-    assert not found.findings, f"{len(found.findings)} of {found.done}" + "".join(map(str, found.findings))
-    return found.done
+        result = campaign(kind, kinds(trained)[kind], n, folder, seed, seconds)
+    assert not result.findings, f"{len(result.findings)} of {result.done}" + "".join(map(str, result.findings))
+    return result.done
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -38,13 +38,13 @@ def numbers(name: str, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("name", EACH_KIND)
 def test_the_numbers_stay(name: str, tmp_path: Path) -> None:
     expected = json.loads(FILE.read_text())[name]
-    found = numbers(name, tmp_path)
-    assert found.keys() == expected.keys()
-    for key, value in found.items():  # of 50 samples, a code or two may be at the edge of being active
+    actual = numbers(name, tmp_path)
+    assert actual.keys() == expected.keys()
+    for key, value in actual.items():  # of 50 samples, a code or two may be at the edge of being active
         assert value == pytest.approx(expected[key], rel=2e-3, abs=0.1 if key.endswith("/l0") else 0.0), key
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: numbers(name, Path(folder)) for name in RECIPES}
-    FILE.write_text(json.dumps(found, indent=2) + "\n")
+        actual = {name: numbers(name, Path(folder)) for name in RECIPES}
+    FILE.write_text(json.dumps(actual, indent=2) + "\n")

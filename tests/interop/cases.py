@@ -31,8 +31,8 @@ class Expected(NamedTuple):
 
 
 def expected(case: Case) -> Expected:
-    found = load_file(FIXTURES / case.format / case.name / "expected.safetensors")
-    return Expected(found["x"], found["codes"], found["outputs"])
+    result = load_file(FIXTURES / case.format / case.name / "expected.safetensors")
+    return Expected(result["x"], result["codes"], result["outputs"])
 
 
 ALL = [Case(path.parent.name, path.name) for path in sorted(FIXTURES.glob("*/*"))]

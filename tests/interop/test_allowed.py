@@ -67,7 +67,7 @@ def edit(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("case", WITH_CONFIG, ids=str)
 def test_every_key_of_every_fixture(case: Case, edit: Callable[..., Path]) -> None:
     """A computing key with an unknown value, and any unknown key, is refused; a describing key changes nothing."""
-    found = read(case.path)
+    result = read(case.path)
     original = json.loads((case.path / CONFIGS[case.format][0]).read_text())
     for path, keys in CONFIGS[case.format][1]:
         described = [key for key in inside(original, path) if key not in keys.computes]
@@ -81,7 +81,7 @@ def test_every_key_of_every_fixture(case: Case, edit: Callable[..., Path]) -> No
             with pytest.raises(CannotExpressError, match="cannot be ignored"):
                 read(folder, ignore=(key,))
         folder = edit(case, lambda config, p=path, d=described: inside(config, p).update(dict.fromkeys(d, "other")))
-        assert same(read(folder), found)
+        assert same(read(folder), result)
         if keys.describes is None:
             continue
         folder = edit(case, lambda config, p=path: inside(config, p).update({"gain_of_codes": 2.0}))
@@ -89,7 +89,7 @@ def test_every_key_of_every_fixture(case: Case, edit: Callable[..., Path]) -> No
             CannotExpressError, match=r"unknown key 'gain_of_codes' \(it is 2.0\).* --ignore gain_of_codes"
         ):
             read(folder)
-        assert same(read(folder, ignore=("gain_of_codes",)), found)
+        assert same(read(folder, ignore=("gain_of_codes",)), result)
 
 
 @pytest.mark.parametrize("case", READABLE, ids=str)

@@ -69,7 +69,7 @@ ALL = [
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "model.", "sae.", "module._orig_mod.", "model.sae."])
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_names_with_the_prefixes_of_wrappers(case: Case, prefix: str, tmp_path: Path) -> None:
-    path = rewritten(copied(case, tmp_path), lambda found: {prefix + name: value for name, value in found.items()})
+    path = rewritten(copied(case, tmp_path), lambda result: {prefix + name: value for name, value in result.items()})
     assert_reads_as(case, path)
 
 
@@ -79,10 +79,10 @@ def test_a_compiled_part_and_a_nested_state_dict(tmp_path: Path) -> None:
         copied(case, tmp_path), lambda s: {n.replace("encoder.", "encoder._orig_mod."): v for n, v in s.items()}
     )
     assert_reads_as(case, path)
-    rewritten(path, lambda found: {"state_dict": OrderedDict(found), "epoch": 3})
+    rewritten(path, lambda result: {"state_dict": OrderedDict(result), "epoch": 3})
     assert_reads_as(case, path)
     rewritten(
-        path, lambda found: found["state_dict"] | {"encoder.weight": found["state_dict"]["encoder._orig_mod.weight"]}
+        path, lambda result: result["state_dict"] | {"encoder.weight": result["state_dict"]["encoder._orig_mod.weight"]}
     )
     with pytest.raises(ValueError, match="with and without _orig_mod"):
         read(path)
@@ -235,10 +235,10 @@ def test_a_folder_with_two_formats_is_not_guessed(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_weights_in_every_floating_precision(case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
-    def stored(found: State) -> State:
+    def stored(result: State) -> State:
         return {
             name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() and value.ndim else value
-            for name, value in found.items()
+            for name, value in result.items()
         }
 
     path = rewritten(copied(case, tmp_path), stored)
@@ -257,7 +257,7 @@ def test_integers_without_a_scale_are_refused(
     case: Case, dtype: torch.dtype, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = "W_enc" if case.format == "saelens" else "w_enc" if case.format == "gemma_scope_2" else "encoder.weight"
-    path = rewritten(copied(case, tmp_path), lambda found: found | {name: found[name].to(dtype)})
+    path = rewritten(copied(case, tmp_path), lambda result: result | {name: result[name].to(dtype)})
     said = refused(path, capsys, tmp_path)
     assert f"{name} holds {str(dtype).removeprefix('torch.')}; expected floating-point numbers" in said
 
@@ -300,7 +300,7 @@ def test_torch_files_that_are_not_state_dicts(content: Any, tmp_path: Path, caps
 def test_activations_of_openai_files_that_are_not_known(
     name: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = rewritten(copied(Case("openai", "topk"), tmp_path), lambda found: found | {"activation": name})
+    path = rewritten(copied(Case("openai", "topk"), tmp_path), lambda result: result | {"activation": name})
     assert "expected ReLU, or TopK with k and a postact_fn of ReLU" in refused(path, capsys, tmp_path)
 
 
@@ -428,7 +428,7 @@ def test_json_as_python_writes_it_is_read(tmp_path: Path) -> None:
 
 def test_a_negative_threshold_lets_negative_values_through_nowhere(tmp_path: Path) -> None:
     case = Case("saelens", "jumprelu_centred")
-    path = rewritten(copied(case, tmp_path), lambda found: found | {"threshold": found["threshold"] - 2})
+    path = rewritten(copied(case, tmp_path), lambda result: result | {"threshold": result["threshold"] - 2})
     sae = read(path)
     assert isinstance(sae.activation, JumpReLUCodes)
     assert float(sae.encode(expected(case).x).min()) == 0

@@ -257,9 +257,9 @@ class TestCommand:
         assert main([*to_ours, "--like", "digits-topk"]) == 0
         assert main(["eval", str(run)]) == 0
         assert main(["encode", str(run), "--split", "test", "--out", str(codes)]) == 0
-        with np.load(codes) as found:
-            assert found["z"].shape[1] == 40
-            assert 4.5 < float((found["z"] != 0).sum(axis=1).mean()) <= 5
+        with np.load(codes) as actual:
+            assert actual["z"].shape[1] == 40
+            assert 4.5 < float((actual["z"] != 0).sum(axis=1).mean()) <= 5
         assert main(["convert", str(run), str(tmp_path / "sae"), "--to", "saelens"]) == 0
         assert main([*to_ours, "--like", "digits-topk", "--force"]) == 0
 

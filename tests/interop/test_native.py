@@ -102,9 +102,9 @@ def test_transcoders_there_and_back(kind: activations.Activation, skip: bool, di
 
 def test_groups_and_k_of_batch_top_k(digits: Tensor) -> None:
     spec = Amortised(n_code=N_CODE, activation=activations.BatchTopK(6), terms=(Matryoshka((16, 48)),))
-    found = from_model(model_like_a_trained_one(spec, digits)).activation
-    assert isinstance(found, JumpReLUCodes)
-    assert (found.k, found.groups) == (6, (16, 32, 48))
+    result = from_model(model_like_a_trained_one(spec, digits)).activation
+    assert isinstance(result, JumpReLUCodes)
+    assert (result.k, result.groups) == (6, (16, 32, 48))
 
 
 def test_thresholds_of_zero_and_below_let_every_positive_value_through(digits: Tensor) -> None:

@@ -36,8 +36,8 @@ def test_pickled_code_is_not_run(name: str, tmp_path: Path) -> None:
     else:
         file = tmp_path / "autoencoder.pt"
         model = file
-    found = torch.load(case.path / "ae.pt" if case.path.is_dir() else case.path, weights_only=True)
-    torch.save({**found, "more": Payload(proof)}, file)
+    result = torch.load(case.path / "ae.pt" if case.path.is_dir() else case.path, weights_only=True)
+    torch.save({**result, "more": Payload(proof)}, file)
     with pytest.raises(ValueError, match="could run code and is never loaded"):
         read(model, name)
     assert not proof.exists()

@@ -29,7 +29,7 @@ def models() -> dict[str, AffineSAE]:
     rng = torch.Generator().manual_seed(5)
     mixing = torch.randn(12, 12, generator=rng)
     sample = 1.5 + torch.randn(500, 12, generator=rng) @ mixing
-    found: dict[str, AffineSAE] = {}
+    result: dict[str, AffineSAE] = {}
     kinds = (
         activations.ReLU(),
         activations.TopK(4),
@@ -47,8 +47,8 @@ def models() -> dict[str, AffineSAE]:
                     value += 0.2 * torch.randn(value.shape, generator=rng)
                 if isinstance(model.activation, activations.BatchTopKModule):
                     model.activation.threshold.fill_(0.7)
-            found[f"sparsecode-{type(kind).__name__}-{type(normaliser).__name__}"] = from_model(model)
-    return found
+            result[f"sparsecode-{type(kind).__name__}-{type(normaliser).__name__}"] = from_model(model)
+    return result
 
 
 @pytest.mark.skipif(
@@ -86,12 +86,12 @@ def test_real_packages_compute_what_the_source_computes(
         sae, x = sources[source]
         theirs = load_file(tmp_path / f"{to}-{source}.out")
         pairs = (theirs["codes"], sae.encode(x)), (theirs["outputs"], sae.reconstruct(x))
-        found = tuple(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
-        if max(found) > TOLERANCE:
-            wrong.append(f"{source} to {to}: codes {found[0]:.1e}, outputs {found[1]:.1e}")
+        result = tuple(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+        if max(result) > TOLERANCE:
+            wrong.append(f"{source} to {to}: codes {result[0]:.1e}, outputs {result[1]:.1e}")
         key = f"{type(sae.activation).__name__} to {to}"
         old = worst.get(key, (0.0, 0.0))
-        worst[key] = max(old[0], found[0]), max(old[1], found[1])
+        worst[key] = max(old[0], result[0]), max(old[1], result[1])
     record_testsuite_property(
         "largest relative differences", {key: f"{a:.1e} {b:.1e}" for key, (a, b) in sorted(worst.items())}
     )

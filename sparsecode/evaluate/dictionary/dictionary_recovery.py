@@ -45,11 +45,11 @@ class SupportCounts:
     def __init__(self, n: int) -> None:
         self.hits, self.false, self.missed = (torch.zeros(n, dtype=torch.long) for _ in range(3))
 
-    def update(self, true: Tensor, found: Tensor) -> None:
+    def update(self, true: Tensor, inferred: Tensor) -> None:
         """Whether codes are active, [B, n] bool: in truth, and according to the model."""
-        self.hits += (true & found).sum(dim=0)
-        self.false += (~true & found).sum(dim=0)
-        self.missed += (true & ~found).sum(dim=0)
+        self.hits += (true & inferred).sum(dim=0)
+        self.false += (~true & inferred).sum(dim=0)
+        self.missed += (true & ~inferred).sum(dim=0)
 
     def result(self) -> tuple[Tensor, Tensor, Tensor]:
         """Precision, recall and F1 = 2 hits / (2 hits + false + missed) of each code [n]; 0 / 0 is 0."""

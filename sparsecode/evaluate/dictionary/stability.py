@@ -37,8 +37,8 @@ class Stability(Spec, tag="stability"):
 def leading_subspace(atoms: Float[Tensor, "k f"]) -> tuple[Tensor, int]:
     """Right singular vectors [r, n_features] of the atoms scaled to norm 1, and how many hold 90 % of the squares."""
     _, values, vectors = torch.linalg.svd(unit_rows(atoms.cpu()), full_matrices=False)
-    held = values.square().cumsum(dim=0) / values.square().sum()
-    return vectors, int((held < HELD).sum()) + 1
+    share = values.square().cumsum(dim=0) / values.square().sum()
+    return vectors, int((share < HELD).sum()) + 1
 
 
 def subspace_angles(first: Float[Tensor, "r f"], second: Float[Tensor, "r f"]) -> Float[Tensor, " r"]:

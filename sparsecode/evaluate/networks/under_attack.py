@@ -9,7 +9,7 @@ import torch
 from msgspec import Meta
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result
+from sparsecode.evaluate.base import WHOLE, KnownMeasure, MeasureSettings, Result
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_activation
@@ -51,7 +51,9 @@ class UnderAttack(KnownMeasure, tag="under_attack"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return has_activation(model) and not model.spec.projection
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Attacked]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Attacked]:
         assert has_activation(model)
         split, eps, task = split.take(slice(self.samples)), at(self.attack.eps, 0), model.spec.task
         if (model.n_classes and split.label is None) or (model.predict is not None and split.target is None):

@@ -18,7 +18,7 @@ EPOCHS = 200
 
 
 def mlp_trials(
-    features: Features, unlabelled: Tensor, task: ProbeTask, how: Probe, track: Track = untracked
+    features: Features, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
 ) -> Iterator[Trial]:
     """Two layers, 100 ReLU units between them, on each subset; scaling and choice of the weight decay as in `linear_trials`.
 
@@ -27,7 +27,7 @@ def mlp_trials(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
-    train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, how.standardise))
+    train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, spec.standardise))
     # the default initial weights of MLPClassifier suit features of standard deviation 1: rescale from unit mean norm
     train, valid, test = (part * np.sqrt(train.shape[1]) for part in (train, valid, test))
     labels = np.asarray(task.train)

@@ -135,7 +135,7 @@ class ProbeTask(NamedTuple):
     unlabelled: Tensor
 
     @classmethod
-    def of(cls, splits: Splits, how: Probe) -> ProbeTask:
+    def of(cls, splits: Splits, spec: Probe) -> ProbeTask:
         """Balanced subsets, nested for each seed. Raises ValueError if labels are missing or a class has too few."""
         label, valid, test = splits.train.label, splits.valid.label, splits.test.label
         if label is None or valid is None or test is None:
@@ -148,22 +148,22 @@ class ProbeTask(NamedTuple):
             raise ValueError(
                 f"all training samples are of class {next(iter(counts))}; a probe needs at least two classes"
             )
-        rarest, most = min(counts, key=lambda c: counts[c]), max(how.labels_per_class)
+        rarest, most = min(counts, key=lambda c: counts[c]), max(spec.labels_per_class)
         if counts[rarest] < most:
             raise ValueError(
                 f"labels_per_class is {most}, and class {rarest} has {counts[rarest]} training samples; ask for at most as many"
             )
         chosen: dict[tuple[int, int], Tensor] = {}
-        for seed in range(how.seeds):
+        for seed in range(spec.seeds):
             orders = [
                 torch.nonzero(label == c).flatten()[
                     torch.randperm(counts[int(c)], generator=generator(seed, "probe", int(c)))
                 ]
                 for c in classes
             ]
-            for k in how.labels_per_class:
+            for k in spec.labels_per_class:
                 chosen[k, seed] = torch.cat([order[:k] for order in orders])
-        if how.all_labels:
+        if spec.all_labels:
             chosen.setdefault((len(label) // len(classes), 0), torch.arange(len(label)))
         rows = torch.cat(list(chosen.values())).unique()
         pool = torch.randperm(len(label), generator=generator(0, "probe, unlabelled"))[:UNLABELLED]
@@ -216,7 +216,7 @@ def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Feature
 
 
 def linear_trials(
-    features: Features, unlabelled: Tensor, task: ProbeTask, how: Probe, track: Track = untracked
+    features: Features, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
 ) -> Iterator[Trial]:
     """Multinomial logistic regression with an L2 penalty on each subset: 1/2 |w|^2 + strength * sum of log losses.
 
@@ -226,14 +226,14 @@ def linear_trials(
     """
     from sklearn.linear_model import LogisticRegression
 
-    train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, how.standardise))
+    train, valid, test = (np.asarray(part) for part in scaled(features, unlabelled, spec.standardise))
     labels = np.asarray(task.train)
     for (k, _), rows in track(list(task.subsets.items()), "linear classifiers"):
         x, y = train[np.asarray(rows)], labels[np.asarray(rows)]
         # From weak to strong, each fit starting where the last one ended.
         classifier = LogisticRegression(max_iter=5000, warm_start=True)
         best = Trial(k, -1.0, 0.0)
-        for strength in sorted(how.strengths):
+        for strength in sorted(spec.strengths):
             classifier.set_params(C=strength).fit(x, y)
             accuracy, _ = judged(classifier.predict(valid), task.valid)
             if accuracy > best.valid:

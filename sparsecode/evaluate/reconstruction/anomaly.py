@@ -69,8 +69,8 @@ def reference_anomaly_scores(train: Float[Tensor, "n *f"], x: Float[Tensor, "m *
     mean = known.mean(dim=0)
     centred = rows - mean
     values, vectors = torch.linalg.eigh((known - mean).T @ (known - mean))
-    held = values.flip(0).clamp(min=0).cumsum(0)
-    count = 1 + int((held < EXPLAINED * held[-1]).sum())
+    share = values.flip(0).clamp(min=0).cumsum(0)
+    count = 1 + int((share < EXPLAINED * share[-1]).sum())
     basis = vectors.flip(1)[:, :count]
     rest = centred - centred @ basis @ basis.T
     return {
@@ -98,11 +98,11 @@ def anomalies(scores: Mapping[str, NDArray[np.float64]], label: NDArray[np.int64
         raise ValueError(
             f"{n} of {len(label)} samples are of class {', '.join(map(str, classes))}; expected some of these and some of other classes"
         )
-    found: dict[str, Detection] = {}
+    detections: dict[str, Detection] = {}
     for name, score in scores.items():
         false, right = roc(score, anomalous)
-        found[name] = Detection(float(np.trapezoid(right, false)), float(right[false <= FEW].max()))
-    return Anomalies(tuple(classes), len(label) - n, n, found)
+        detections[name] = Detection(float(np.trapezoid(right, false)), float(right[false <= FEW].max()))
+    return Anomalies(tuple(classes), len(label) - n, n, detections)
 
 
 def _array(x: Tensor) -> NDArray[np.float64]:

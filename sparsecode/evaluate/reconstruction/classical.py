@@ -28,7 +28,7 @@ class Pairs(NamedTuple):
 class TunedMethod(NamedTuple):
     """A method at the parameters of the least mean squared error on validation samples; `how` says which."""
 
-    how: str
+    method: str
     restore: Restorer
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.evaluate.metrics import l0, psnr
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.rng import generator
@@ -131,10 +131,22 @@ class Denoising(KnownMeasure, tag="denoising"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.reconstructs
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, DenoisedLevels]:
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, DenoisedLevels]:
         def levels(coder: str) -> tuple[Denoised, ...]:
             return tuple(
-                denoise(model, coder, split, how.sigmas, how.unit, how.data_range, how.theta, seed, how.noise_weight)
+                denoise(
+                    model,
+                    coder,
+                    split,
+                    settings.sigmas,
+                    settings.unit,
+                    settings.data_range,
+                    settings.theta,
+                    seed,
+                    settings.noise_weight,
+                )
             )
 
-        return {coder: DenoisedLevels(levels(coder)) for coder in model.coders()} if how.sigmas else {}
+        return {coder: DenoisedLevels(levels(coder)) for coder in model.coders()} if settings.sigmas else {}

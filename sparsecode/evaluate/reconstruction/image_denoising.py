@@ -207,8 +207,8 @@ def _estimates(
     n = known.sum(axis=1, keepdims=True)
     means = patches.sum(axis=1, keepdims=True) / np.maximum(n, 1).astype(np.float32)
     codes = coder.codes(np.where(known, patches - means, np.float32(0)), atoms, sigma, known)
-    said = n > 0
-    return np.where(said, codes @ atoms + means, np.float32(0)), said[:, 0].astype(np.float64)
+    covered = n > 0
+    return np.where(covered, codes @ atoms + means, np.float32(0)), covered[:, 0].astype(np.float64)
 
 
 def _checked(mask: Any, shape: tuple[int, ...]) -> Mask:

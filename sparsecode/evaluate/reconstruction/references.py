@@ -58,8 +58,8 @@ def principal_components(train: Float[Tensor, "n f"]) -> Approximate:
     axes = torch.linalg.eigh((rows - mean).T @ (rows - mean)).eigenvectors.flip(1)
 
     def approximate(x: Tensor, budgets: Tensor) -> Tensor:
-        taken = torch.arange(axes.shape[1]) < budgets.clamp(max=axes.shape[1])[:, None]
-        return (((x.double() - mean) @ axes * taken) @ axes.T + mean).to(x)
+        chosen = torch.arange(axes.shape[1]) < budgets.clamp(max=axes.shape[1])[:, None]
+        return (((x.double() - mean) @ axes * chosen) @ axes.T + mean).to(x)
 
     return approximate
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.evaluate.metrics import mean_squared_error, psnr
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.rng import generator
@@ -98,6 +98,8 @@ class Restoration(KnownMeasure, tag="restoration"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.reconstructs
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Restored]:
-        result = restore(model, split, how.data_range, seed)
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Restored]:
+        result = restore(model, split, settings.data_range, seed)
         return {} if result is None else {WHOLE: result}

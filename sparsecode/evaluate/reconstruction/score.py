@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsecode.coders import in_words
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.evaluate.metrics import (
     DENSE,
     CodeUse,
@@ -222,8 +222,13 @@ def _mean(values: Tensor) -> float | None:
 class Scores(KnownMeasure, tag="scores"):
     """Reconstruction, sparsity and use of the codes of every coder: a `Score` each."""
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Score]:  # noqa: ARG002 - the contract
-        return {name: score(model, coder, split, how.data_range, how.theta) for name, coder in model.coders().items()}
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Score]:
+        return {
+            name: score(model, coder, split, settings.data_range, settings.theta)
+            for name, coder in model.coders().items()
+        }
 
 
 SILENT = 0.01  # a larger share of samples without an active code is worth a line

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.reconstruction.score import wanted_of
 from sparsecode.models.base import AbstractSparseModel
@@ -94,7 +94,9 @@ class Sites(KnownMeasure, tag="sites"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.n_sites > 1
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, SiteScores]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, SiteScores]:
         return {name: site_scores(model, coder, split) for name, coder in model.coders().items()}
 
 
@@ -104,8 +106,10 @@ class LinearMap(KnownMeasure, tag="linear_map"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.target_shape is not None
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, LinearBaseline]:  # noqa: ARG002 - the contract
-        result = None if how.train is None else linear_map(how.train, split)
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, LinearBaseline]:
+        result = None if settings.train is None else linear_map(settings.train, split)
         return {} if result is None else {WHOLE: result}
 
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import WHOLE, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.evaluate.units.noise_terms import NoiseTerms, noise_terms
 from sparsecode.evaluate.units.unit_use import UnitUse, mean_of_finite
 from sparsecode.models.base import AbstractSparseModel
@@ -119,7 +119,7 @@ class Activity(Result, tag="activity"):
 class NoiseSource(NamedTuple):
     """A noise distribution, and its standard deviation in model space."""
 
-    law: Noise
+    distribution: Noise
     sigma: float
 
 
@@ -132,9 +132,9 @@ def noise_source(model: AbstractSparseModel, sigma: float | None = None) -> Nois
     layer = one_layer(model)
     if layer is None or layer.model.projection is not None:
         return None
-    how = layer.model.corruption
-    if how is not None and how.noise is not None:
-        return NoiseSource(how.noise, how.sigma if sigma is None else sigma)
+    settings = layer.model.corruption
+    if settings is not None and settings.noise is not None:
+        return NoiseSource(settings.noise, settings.sigma if sigma is None else sigma)
     return None if sigma is None else NoiseSource(GaussianNoise(sigma=sigma), sigma)
 
 
@@ -142,7 +142,7 @@ def with_noise(
     x: Float[Tensor, "b f"], noise: NoiseSource, seed: int, purpose: str, start: int = 0
 ) -> Float[Tensor, "b f"]:
     """x in model space plus noise that is a function of (seed, purpose, start)."""
-    return x + noise.law.noise(x, noise.sigma, generator(seed, purpose, start)) if noise.sigma else x
+    return x + noise.distribution.noise(x, noise.sigma, generator(seed, purpose, start)) if noise.sigma else x
 
 
 @torch.no_grad()
@@ -193,7 +193,7 @@ def activity(
         each = torch.linalg.vecdot(keys, values) / lengths  # `cosine_similarity` takes three times as long
         cosine, weighted = float(each.mean()), mean_of_finite((noisy_use.counts @ each / noisy_use.counts.sum())[None])
     near = _nearest(model, split, noise, seed) if model.reconstructs else None
-    closed = costs and isinstance(noise.law, GaussianNoise) and noise.sigma > 0
+    closed = costs and isinstance(noise.distribution, GaussianNoise) and noise.sigma > 0
     return Activity(
         n=split.n,
         n_code=n_code,
@@ -250,8 +250,8 @@ def _nearest(model: AbstractSparseModel, split: Split, noise: NoiseSource, seed:
     clean = model.normalise(split.take(torch.linspace(0, split.n - 1, n).long()).x)
     noisy = with_noise(clean, noise, seed, "probe")
     made = model.decode(model.encode(model.denormalise(noisy)))
-    own = torch.arange(n, device=clean.device)
-    hits = [(torch.cdist(rows, clean).argmin(dim=1) == own).double().mean() for rows in (made, noisy)]
+    index = torch.arange(n, device=clean.device)
+    hits = [(torch.cdist(rows, clean).argmin(dim=1) == index).double().mean() for rows in (made, noisy)]
     recon, by_noise = torch.stack(hits).tolist()
     return _Nearest(n, recon, by_noise)
 
@@ -267,6 +267,8 @@ class UnitActivity(KnownMeasure, tag="activity"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return noise_source(model) is not None
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Activity]:
-        result = activity(model, split.take(slice(self.samples)), seed=seed, theta=how.theta, costs=self.costs)
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Activity]:
+        result = activity(model, split.take(slice(self.samples)), seed=seed, theta=settings.theta, costs=self.costs)
         return {} if result is None else {WHOLE: result}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result
 from sparsecode.models.base import AbstractSparseModel
 
 __all__ = ["CodeScale", "CodeSizes"]
@@ -35,7 +35,9 @@ class CodeScale(KnownMeasure, tag="code_scale"):
     """Norms and standard deviations of the codes of every coder, and the norm of what single codes decode to."""
 
     @torch.no_grad()
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, CodeSizes]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, CodeSizes]:
         sizes: dict[str, CodeSizes] = {}
         atom_norm: float | None = None
         for name, coder in model.coders().items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result
 from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.losses.kl import KLTerm, kl_divergence
 from sparsecode.models.base import AbstractSparseModel
@@ -55,7 +55,9 @@ class CodeMeans(Result, tag="code_means"):
 class Codes(KnownMeasure, tag="codes"):
     """Mean activation of the codes of every coder."""
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, CodeMeans]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, CodeMeans]:
         term = next((part for part in model.modules() if isinstance(part, KLTerm)), None)
         return {name: _measured(model, coder, split, term, seed) for name, coder in model.coders().items()}
 

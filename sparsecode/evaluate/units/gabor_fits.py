@@ -209,9 +209,9 @@ def _marquardt(
         gain = error[going] - rest.square().sum(dim=1)
         better = gain > 0
         damping[going] = torch.where(better, damp / 4, damp * 4)
-        taken = going[better]
-        p[taken], left[taken], slopes[taken] = then[better], rest[better], tried.slopes[better]
-        error[taken] -= gain[better]
+        accepted = going[better]
+        p[accepted], left[accepted], slopes[accepted] = then[better], rest[better], tried.slopes[better]
+        error[accepted] -= gain[better]
         going = going[(gain > 1e-7 * y.shape[1]) | (~better & (damping[going] < 1e6))]
     return p
 

@@ -189,10 +189,10 @@ def rectified_network(model: AbstractSparseModel) -> Network | None:
     if layer is None:
         return None
     model, encoder = layer
-    dictionary, how = model.dictionary, encoder.spec
+    dictionary, encoder_spec = model.dictionary, encoder.spec
     if dictionary is None or dictionary.spec.output != "linear" or not isinstance(model.spec.activation, ReLU):
         return None
-    if how.cosine or how.positive or model.projection is not None:
+    if encoder_spec.cosine or encoder_spec.positive or model.projection is not None:
         return None
     keys, bias, centre = encoder.map(dictionary)
     return Network(*(w.detach().double() for w in (keys, bias, centre, dictionary.atoms, dictionary.bias)))

@@ -8,7 +8,7 @@ import torch
 from msgspec import Meta
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import WHOLE, How, KnownMeasure, Result
+from sparsecode.evaluate.base import WHOLE, KnownMeasure, MeasureSettings, Result
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_activation
 from sparsecode.nn.activations import ActivationModule
@@ -41,7 +41,9 @@ class TrainingState(KnownMeasure, tag="training_state"):
     samples: Annotated[Count, Meta(description="number of samples behind the inhibition")] = 500
 
     @torch.no_grad()
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, StateValues]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, StateValues]:
         values: dict[str, float] = {}
         corruption = getattr(model, "corruption", None)
         if isinstance(corruption, Corruptor) and corruption.anneals:

@@ -66,7 +66,7 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
             "at least two of each"
         )
     codes = _standardised(codes)
-    result, told = dci(codes, values, seed)
+    result, informative = dci(codes, values, seed)
     gaps = mutual_information_gap(codes, values)
     labels = [factor.name for factor in names]
     return Disentanglement(
@@ -76,7 +76,7 @@ def disentanglement(z: Tensor, factors: Tensor, names: Sequence[Factor], seed: i
         factor_vae=factor_vae_score(codes, values, seed),
         dci=result,
         gaps=dict(zip(labels, gaps.tolist(), strict=True)),
-        informativeness=dict(zip(labels, told.tolist(), strict=True)),
+        informativeness=dict(zip(labels, informative.tolist(), strict=True)),
     )
 
 
@@ -97,9 +97,9 @@ def mutual_information_gap(codes: CodeArray, values: Values) -> NDArray[np.float
     binned = np.minimum(((codes - low) / width * BINS).astype(np.int64), BINS - 1)
     gaps = np.empty(values.shape[1])
     for k, value in enumerate(values.T):
-        own = _entropy(np.bincount(value))
-        shared = np.sort([_entropy(np.bincount(b)) + own - _entropy(_together(b, value)) for b in binned.T])
-        gaps[k] = (shared[-1] - shared[-2]) / own if own > 0 else 0.0
+        value_entropy = _entropy(np.bincount(value))
+        shared = np.sort([_entropy(np.bincount(b)) + value_entropy - _entropy(_together(b, value)) for b in binned.T])
+        gaps[k] = (shared[-1] - shared[-2]) / value_entropy if value_entropy > 0 else 0.0
     return gaps
 
 
@@ -124,23 +124,23 @@ def dci(codes: CodeArray, values: Values, seed: int = 0) -> tuple[DCI, NDArray[n
     from sklearn.ensemble import RandomForestClassifier
 
     rows = np.random.RandomState(seed).permutation(len(codes))
-    train, held = np.split(rows, [int(TRAINED * len(rows))])
-    matters, told = np.zeros((codes.shape[1], values.shape[1])), np.zeros(values.shape[1])
+    train, test = np.split(rows, [int(TRAINED * len(rows))])
+    matters, informative = np.zeros((codes.shape[1], values.shape[1])), np.zeros(values.shape[1])
     for k in range(values.shape[1]):
         # all codes are candidates at each split, or codes that know nothing would be given a part of it
         every: Any = 1.0  # typed as a word in scikit-learn
         forest = RandomForestClassifier(TREES, max_features=every, min_samples_leaf=LEAF, random_state=seed)
         forest.fit(codes[train], values[train, k])
         matters[:, k] = forest.feature_importances_
-        told[k] = float(forest.score(codes[held], values[held, k]))
+        informative[k] = float(forest.score(codes[test], values[test, k]))
     total = matters.sum()
     weight = matters.sum(axis=1) / total if total > 0 else np.zeros(len(matters))
     result = DCI(
         disentanglement=float(weight @ _concentration(matters)),
         completeness=float(_concentration(matters.T).mean()),
-        informativeness=float(told.mean()),
+        informativeness=float(informative.mean()),
     )
-    return result, told
+    return result, informative
 
 
 def _concentration(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, How, KnownMeasure, Result, Table
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.models.variational import VariationalModel
@@ -88,5 +88,7 @@ class Elbo(KnownMeasure, tag="elbo"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return has_posterior(model)
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, Bound]:  # noqa: ARG002 - the contract
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, Bound]:
         return bounds(model, split, seed) if has_posterior(model) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, How, KnownMeasure, Result
+from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result
 from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
 from sparsecode.evaluate.variational.elbo import bound
 from sparsecode.models.base import AbstractSparseModel
@@ -104,5 +104,7 @@ class Gates(KnownMeasure, tag="gates"):
     def applies(self, model: AbstractSparseModel) -> bool:
         return has_posterior(model)
 
-    def measure(self, model: AbstractSparseModel, split: Split, how: How, seed: int) -> dict[str, GateUse]:
-        return {WHOLE: gate_use(model, split, how.data_range, seed)} if has_posterior(model) else {}
+    def measure(
+        self, model: AbstractSparseModel, split: Split, settings: MeasureSettings, seed: int
+    ) -> dict[str, GateUse]:
+        return {WHOLE: gate_use(model, split, settings.data_range, seed)} if has_posterior(model) else {}

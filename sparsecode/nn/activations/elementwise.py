@@ -119,9 +119,9 @@ class JumpReLUModule(ActivationModule):
         code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products] * len(weight))
         if code is None:
             return None
-        own = threshold[code.indices]
-        values = jump_relu(code.values, own, width)
-        return code._replace(values=values, active=above(code.values, own, width))
+        thresholds = threshold[code.indices]
+        values = jump_relu(code.values, thresholds, width)
+        return code._replace(values=values, active=above(code.values, thresholds, width))
 
     @torch.no_grad()
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:

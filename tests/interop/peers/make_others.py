@@ -102,10 +102,10 @@ def scopes() -> None:
     for name, by_norm in (("residual", False), ("by_norm", True)):
         case = Case("llama_scope", name)
         (case.model / "checkpoints").mkdir()
-        found = weights(case)
+        result = weights(case)
         tensors = {
-            "encoder.weight": found["w_enc"].T, "encoder.bias": found["b_enc"],
-            "decoder.weight": found["w_dec"].T, "decoder.bias": found["b_dec"],
+            "encoder.weight": result["w_enc"].T, "encoder.bias": result["b_enc"],
+            "decoder.weight": result["w_dec"].T, "decoder.bias": result["b_dec"],
         }  # fmt: skip
         tensors = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
         save_file(tensors, case.model / "checkpoints" / "final.safetensors")

@@ -57,27 +57,27 @@ def sparsify(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def openai(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
     """The documented computation (the package is in no registry): see the README beside the fixtures."""
-    found = torch.load(path, weights_only=True)
-    top_k = found["activation"] == "TopK"
+    result = torch.load(path, weights_only=True)
+    top_k = result["activation"] == "TopK"
     mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
     rows = (x - mean) / (deviation + 1e-5) if top_k else x
-    codes = ((rows - found["pre_bias"]) @ found["encoder.weight"].T + found["latent_bias"]).relu()
+    codes = ((rows - result["pre_bias"]) @ result["encoder.weight"].T + result["latent_bias"]).relu()
     if top_k:
-        least = codes.topk(found["activation_state_dict"]["k"], dim=1).values[:, -1:]
+        least = codes.topk(result["activation_state_dict"]["k"], dim=1).values[:, -1:]
         codes = codes * (codes >= least)
-    out = codes @ found["decoder.weight"].T + found["pre_bias"]
+    out = codes @ result["decoder.weight"].T + result["pre_bias"]
     return codes, out * deviation + mean if top_k else out
 
 
 def llama_scope_by_norm(path: Path, x: Tensor) -> tuple[Tensor, Tensor]:
     """The authors' computation with `sparsity_include_decoder_norm`, where SAELens leaves the norms out."""
     config = json.loads((path / "hyperparams.json").read_text())
-    found = {name: value.float() for name, value in load_file(path / "checkpoints/final.safetensors").items()}
+    result = {name: value.float() for name, value in load_file(path / "checkpoints/final.safetensors").items()}
     scale = math.sqrt(config["d_model"]) / config["dataset_average_activation_norm"]["in"]
-    pre = x @ found["encoder.weight"].T + found["encoder.bias"] / scale  # the authors fold the scale into the bias
-    norms = found["decoder.weight"].norm(dim=0)
+    pre = x @ result["encoder.weight"].T + result["encoder.bias"] / scale  # the authors fold the scale into the bias
+    norms = result["decoder.weight"].norm(dim=0)
     codes = pre * (pre * norms > config["jump_relu_threshold"])
-    return codes * scale, codes @ found["decoder.weight"].T + found["decoder.bias"] / scale
+    return codes * scale, codes @ result["decoder.weight"].T + result["decoder.bias"] / scale
 
 
 def by_hub_loader(loader: str, repo: str):
