@@ -154,6 +154,15 @@ def fit(
 
     Raises TypeError or ValueError naming the argument, RunConflictError if `out` holds something else, NonFiniteLossError if training
     diverges.
+
+    >>> import sparsecode as sc
+    >>> from sparsecode.models import Amortised
+    >>> from sparsecode.nn import TopK
+    >>> import torch
+    >>> x = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
+    >>> fitted = sc.fit(Amortised(n_code=32, activation=TopK(k=4)), x, epochs=2, progress=False, device="cpu")
+    >>> (fitted.model.encode(x[:10]) != 0).sum(dim=1).max()
+    tensor(4)
     """
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; choose from {', '.join(DEVICES)}")

@@ -111,6 +111,16 @@ def run(
     is saved, and the same call goes on with it. `moved` says where the files of its data source are now: the config stays as it
     is, and samples other than those of the last checkpoint are refused. Raises RunConflictError if `out` holds another run, BlockingIOError if
     another process trains in it, NonFiniteLossError if training diverges, ValueError for configs that cannot be run.
+
+    >>> import tempfile
+    >>> import msgspec
+    >>> import sparsecode as sc
+    >>> config = sc.recipes.RECIPES["digits-topk"]()
+    >>> config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, epochs=0.5))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = sc.run(config, folder, accelerator="cpu", figures=False)
+    >>> sorted(result.evaluation.scores)
+    ['encode']
     """
     folder = RunFolder(out, foreign_types(config))
     if extend is not None:

@@ -1,6 +1,5 @@
 """Estimators: scikit-learn's checks, with and without array API dispatch, and what a user of scikit-learn expects beyond them."""
 
-import doctest
 import os
 import pickle
 import re
@@ -277,14 +276,6 @@ def test_dictionaries_of_whole_numbers() -> None:
         sc.SparseCoder(np.eye(13, dtype=int), alpha=0.5).fit_transform(X),
         sc.SparseCoder(np.eye(13).tolist(), alpha=0.5).fit_transform(X),
     )
-
-
-@pytest.mark.parametrize("name", SHORT)
-def test_the_example_of_the_docstring_runs(name: str) -> None:
-    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    (example,) = finder.find(type(SHORT[name]), name, globs={})
-    assert example.examples
-    assert runner.run(example).failed == 0
 
 
 def test_early_stopping() -> None:

@@ -198,7 +198,7 @@ def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
     with _writer(args, provenance, console) as writer, progress(f"{args.model} of {tag_of(source)}", total) as report:
         batches = islice(batches_of(splits, takes, args.batch_size), writer.appended, None)
         mine, theirs = tee(batches)
-        outputs = _named(extract(network, hook_points, (b.x for b in theirs)), asked.model, "samples of this source")
+        outputs = _named(extract(network, hook_points, (b.x for b in theirs)), args.model, "samples of this source")
         for batch, x in zip(mine, outputs, strict=True):
             for name, value in x.items():
                 if value.ndim < 2 or len(value) != len(batch.x):

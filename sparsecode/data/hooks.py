@@ -54,6 +54,12 @@ def extract(
     module runs in evaluation mode without gradients, and is left in the mode it was in. `x[mask]` then picks rows [n, d] for a `ShardWriter`.
 
     Raises ValueError naming `hook_point` if there is no such submodule, it is never called, gives no tensor, or is named twice.
+
+    >>> import torch
+    >>> from sparsecode.data import extract
+    >>> network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> [x.shape for x in extract(network, "1", [torch.zeros(3, 4), torch.zeros(5, 4)])]
+    [torch.Size([3, 8]), torch.Size([5, 8])]
     """
     if isinstance(hook_point, str):
         return (outputs[hook_point] for outputs in _outputs(module, (hook_point,), batches))

@@ -83,6 +83,17 @@ def extract_patches(
     ------
     ValueError naming the argument for wrong shapes, sizes and strides, an `out` that does not fit, and more patches than
     fit in memory without `out`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparsecode.data import extract_patches, rebuild_from_patches
+    >>> image = np.arange(30.0).reshape(5, 6)
+    >>> patches = extract_patches(image, 3)
+    >>> patches.shape
+    (12, 9)
+    >>> bool(np.allclose(rebuild_from_patches(patches, (5, 6)), image))
+    True
     """
     pixels = _with_channels(image)
     height, width, channels = pixels.shape

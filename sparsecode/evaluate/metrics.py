@@ -34,7 +34,12 @@ DENSE = 0.1  # share of samples above which a code is called dense; source: Sun 
 
 
 def mean_squared_error(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"]) -> Float[Tensor, " b"]:
-    """The mean over features of (x - y)^2."""
+    """The mean over features of (x - y)^2.
+
+    >>> import torch
+    >>> mean_squared_error(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]))
+    tensor([2.])
+    """
     return (x - y).flatten(1).square().mean(dim=1)
 
 
@@ -52,6 +57,10 @@ def psnr(x: Float[Tensor, "b *f"], y: Float[Tensor, "b *f"], data_range: float) 
     """10 log10(data_range^2 / mse) per sample in dB, nothing clipped; at most 100 dB (equal samples).
 
     The mean over samples is a mean of decibels, not the decibels of a mean.
+
+    >>> import torch
+    >>> psnr(torch.tensor([[0.0, 4.0]]), torch.tensor([[1.0, 5.0]]), data_range=10.0)
+    tensor([20.])
     """
     ratio = mean_squared_error(x, y) / data_range**2
     return -10 * torch.log10(ratio.clamp(min=10 ** (-PSNR_CAP / 10)))
@@ -102,6 +111,10 @@ def hoyer(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """(sqrt(k) - |z|_1 / |z|_2) / (sqrt(k) - 1) per sample: 1 for one active code, 0 for equal ones, NaN for z = 0.
 
     Source: Hoyer, JMLR 2004, section 3.1.
+
+    >>> import torch
+    >>> hoyer(torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]))
+    tensor([1., 0.])
     """
     root = math.sqrt(z.shape[1])
     return (root - z.abs().sum(dim=1) / torch.linalg.vector_norm(z, dim=1)) / (root - 1)
@@ -112,6 +125,10 @@ def treves_rolls(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
 
     Of codes in rows this is population sparsity, of samples in rows (z transposed) lifetime sparsity.
     Source: Treves & Rolls, Network 1991; rescaled as in Vinje & Gallant, Science 2000.
+
+    >>> import torch
+    >>> treves_rolls(torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]))
+    tensor([1., 0.])
     """
     return _sparsity(z.abs().sum(dim=1), z.square().sum(dim=1), z.shape[1])
 

@@ -57,6 +57,17 @@ def convert(
 
     Raises CannotExpressError before anything is written; ValueError if the two compute different things; FileExistsError if
     something is there: with `force` something that sparsecode has not written.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sparsecode.interop import convert
+    >>> from sparsecode.models import Amortised, save_model
+    >>> from sparsecode.nn import TopK
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(Amortised(n_code=32, activation=TopK(k=4)).build((16,), seed=0), f"{folder}/ours", {})
+    ...     result = convert(f"{folder}/ours", f"{folder}/theirs", "saelens")
+    ...     sorted(path.name for path in Path(folder, "theirs").iterdir())
+    ['cfg.json', 'sae_weights.safetensors']
     """
     path = Path(path)
     refuse_what_is_there(path, force)

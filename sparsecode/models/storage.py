@@ -74,8 +74,9 @@ def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
 
 
-def save_model(model: AbstractSparseModel, folder: Path, provenance: dict[str, Any]) -> None:
+def save_model(model: AbstractSparseModel, folder: str | Path, provenance: dict[str, Any]) -> None:
     """Write the model to `folder`, each file atomically."""
+    folder = Path(folder)
     packed = pack(model.spec)
     entry = {**packed, "shape": model.shape, "provenance": provenance}
     if model.target_shape is not None:
@@ -157,6 +158,14 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
     """The model saved in `folder`, on the CPU, in evaluation mode.
 
     `leaves` are the classes of its parts that are not this library's. Raises FileNotFoundError if a file is missing and ValueError if one is damaged, of another kind, or needs a class that is not in `leaves`.
+
+    >>> import tempfile
+    >>> from sparsecode.models import Amortised, load_model, save_model
+    >>> from sparsecode.nn import TopK
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(Amortised(n_code=32, activation=TopK(k=4)).build((16,), seed=0), folder, {})
+    ...     load_model(folder).n_code
+    32
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):

@@ -117,6 +117,14 @@ def learn_dictionary(
     TypeError for the wrong kinds and dtypes, ValueError for wrong shapes, values out of range, empty or constant data,
     too few samples to start from, samples that are not finite or whose squares overflow, or underflow while alpha is as
     small (with the row), and more atoms than have a Gram matrix in memory.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> import sparsecode as sc
+    >>> fitted = sc.learn_dictionary(load_digits().data / 16, 20, alpha=0.5, max_steps=20)
+    >>> fitted.atoms.shape
+    (20, 64)
     """
     n_code, batch_size, patience = (
         whole("n_code", n_code),

@@ -177,6 +177,19 @@ def sparse_encode(
     TypeError for arrays of the wrong kind or dtype, ValueError for wrong shapes, values out of range, non-finite samples,
     memory that overlaps `out`, more atoms than have a Gram matrix in memory, and units too far apart for the dtype (alpha
     beside x and D, one atom beside another); the message names the argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> rng = np.random.default_rng(0)
+    >>> D, x = rng.normal(size=(8, 5)), rng.normal(size=(3, 5))
+    >>> z = sc.sparse_encode(x, D, alpha=0.5)
+    >>> z.shape
+    (3, 8)
+    >>> solution = sc.sparse_encode(x, D, alpha=0.5, return_solution=True)
+    >>> bool(solution.converged.all()), bool((solution.gap <= 1e-4).all())
+    (True, True)
     """
     problem = prepare(x, D, out, chunk, z0, mask, missing)
     x, atoms, z0 = problem.x, problem.atoms, problem.z0

@@ -75,6 +75,17 @@ def cross_validate_alpha(
 
     Source: Wold, Technometrics 1978 (cross-validation by entries of a matrix); one standard error: Hastie, Tibshirani & Friedman, The
     Elements of Statistical Learning, section 7.10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> rng = np.random.default_rng(0)
+    >>> D = rng.normal(size=(30, 20))
+    >>> z = rng.laplace(size=(200, 30)) * (rng.random((200, 30)) < 0.1)
+    >>> result = sc.cross_validate_alpha(z @ D + rng.normal(size=(200, 20)), D, n_alphas=10)
+    >>> bool(result.alphas.min() < result.alpha < result.alphas.max())
+    True
     """
     problem, shape, tol = prepare(x, D, CSR, chunk), shape_of(positive, penalty), above_zero("tol", tol)
     n, n_features = len(problem.x), problem.atoms.shape[1]

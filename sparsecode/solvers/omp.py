@@ -102,6 +102,14 @@ def omp_encode(
     Source: Pati, Rezaiifar & Krishnaprasad, Asilomar 1993; with a Gram matrix and a progressive factorisation as in
     Rubinstein, Zibulevsky & Elad, Technion CS-2008-08. With `positive`: Lawson & Hanson, Solving Least Squares Problems, 1974,
     ch. 23, stopped early; Bruckstein, Elad & Zibulevsky, IEEE Trans. Information Theory 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> D = np.eye(4)
+    >>> sc.omp_encode(np.array([[3.0, 0.0, -1.0, 0.5]]), D, n_nonzero=2)
+    array([[ 3.,  0., -1.,  0.]])
     """
     problem = prepare(x, D, out, chunk, None, mask, missing)
     x = problem.x

@@ -71,6 +71,13 @@ def alpha_max(x: Any, D: Any, *, positive: bool = False, penalty: Proximal | Non
     Raises
     ------
     TypeError and ValueError as `sparse_encode`; TypeError for a penalty that is not convex, where no such alpha is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> sc.alpha_max(np.array([[1.0, -2.0, 0.5]]), np.eye(3))
+    array([2.])
     """
     problem, shape = prepare(x, D, CSR, None), shape_of(positive, penalty)
     parts = [least_alphas(rows, problem.atoms, shape) for _, rows, _ in problem.chunks(False)]
@@ -118,6 +125,16 @@ def sparse_path(
     that no atom correlates with and penalties that are not convex.
 
     Source: Friedman, Hastie & Tibshirani, J. Stat. Software 2010, section 2.5 (warm starts from alpha_max down).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> rng = np.random.default_rng(0)
+    >>> D, x = rng.normal(size=(8, 5)), rng.normal(size=(3, 5))
+    >>> path = sc.sparse_path(x, D, n_alphas=4)
+    >>> path.alphas.shape, float(path.l0[0])
+    ((4,), 0.0)
     """
     problem, shape, tol = prepare(x, D, CSR, chunk), shape_of(positive, penalty), above_zero("tol", tol)
     max_steps = MAX_STEPS if max_steps is None else whole("max_steps", max_steps)
@@ -181,6 +198,16 @@ def alpha_for_l0(
     ------
     TypeError and ValueError as `sparse_encode`. ValueError where no alpha from the largest `alpha_max` to 0.0001 of it has this L0: it
     names the largest L0 there, or the two that it jumps between (few rows have few values).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sparsecode as sc
+    >>> rng = np.random.default_rng(0)
+    >>> D, x = rng.normal(size=(8, 5)), rng.normal(size=(1000, 5))
+    >>> alpha = sc.alpha_for_l0(x, D, l0=2.0)
+    >>> round(float((sc.sparse_encode(x, D, alpha) != 0).sum(axis=1).mean()), 1)
+    2.0
     """
     problem, shape, tol = prepare(x, D, CSR, None), shape_of(positive, penalty), above_zero("tol", tol)
     l0, n = above_zero("l0", l0), len(problem.x)
