@@ -83,6 +83,10 @@ MEANINGLESS = {"found", "how", "own", "taken", "told", "asked"}
 
 def test_variables_are_named_for_what_they_hold() -> None:
     for path in sorted((Path(__file__).parents[1] / "sparsecode").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = {node.id} if isinstance(node, ast.Name) else {node.arg} if isinstance(node, ast.arg) else set[str]()
-            assert not names & MEANINGLESS, f"{path}:{getattr(node, 'lineno', 0)}: {names & MEANINGLESS}"
+        tree = ast.parse(path.read_text())
+        fields = {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}  # stored by this name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and id(node) not in fields:
+                assert node.id not in MEANINGLESS, f"{path}:{node.lineno}: {node.id}"
+            elif isinstance(node, ast.arg):
+                assert node.arg not in MEANINGLESS, f"{path}:{node.lineno}: {node.arg}"
