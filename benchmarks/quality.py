@@ -3,8 +3,8 @@
 The host is a transformer of four layers (width 128, 4096 byte-level tokens), trained here on the text, once, and kept in
 FOLDER. Both libraries see the outputs of its second layer, without position 0, scaled to a mean norm of sqrt(128), of nine
 tenths of the text; the rest is for testing. 1024 codes, batches of 1024 rows, Adam with the same learning rate, falling to
-0 over the last fifth. TopK has k = 16. Under L1 and JumpReLU ours trains with a target L0 of 16; SAELens at a grid of
-coefficients, and its figures are interpolated, linearly in log L0, at the L0 that ours has on the test rows. Everything
+0 over the last fifth. TopK has k = 16. Under L1 and JumpReLU ours trains with a target L0 of 16; SAELens with
+coefficients on either side, and its figures are interpolated, linearly in log L0, at the L0 that ours has on the test rows. Everything
 else is each library's default. Loss recovered: (zero - spliced) / (zero - clean), cross-entropy over the test spans.
 
     python benchmarks/quality.py FOLDER TEXT
@@ -45,7 +45,7 @@ WIDTH, LAYERS, VOCABULARY, LENGTH = 128, 4, 4096, 64
 HOOK = "transformer.h.1"
 CODES, BATCH, STEPS, L0_TARGET, LR = 1024, 1024, 1500, 16, 1e-3
 SEEDS = (0, 1, 2)
-GRID = {"l1": (1.0, 2.0, 4.0, 8.0), "jumprelu": (0.05, 0.15, 0.5, 1.5)}
+START, FACTOR, TRIALS = {"l1": 10.0, "jumprelu": 2.0}, 1.5, 8  # SAELens's coefficients
 Coder = Callable[[Tensor], tuple[Tensor, Tensor]]  # rows to codes and reconstructions
 
 
@@ -196,15 +196,26 @@ def scored(coder: Coder, model: nn.Module, spans: Tensor, test: Tensor, scale: f
     }
 
 
-def at_equal_l0(rows: list[dict[str, float]], l0: float) -> dict[str, float]:
-    """Interpolated linearly in log L0. Raises ValueError if the grid does not reach that L0."""
-    rows = sorted(rows, key=lambda row: row["l0"])
-    if not rows[0]["l0"] <= l0 <= rows[-1]["l0"]:
-        raise ValueError(
-            f"SAELens has L0 {[round(row['l0'], 1) for row in rows]}; expected {l0:.1f} between: extend GRID"
-        )
-    logs = [np.log(row["l0"]) for row in rows]
-    return {key: float(np.interp(np.log(l0), logs, [row[key] for row in rows])) for key in rows[0]}
+def at_equal_l0(train: Callable[[float], dict[str, float]], start: float, l0: float) -> dict[str, Any]:
+    """Figures at this L0: interpolated, linearly in log L0, between two coefficients on either side of it.
+
+    Raises ValueError if no such two are met.
+    """
+    rows = {start: train(start)}
+    while len(rows) < TRIALS:
+        lowest, highest = min(rows), max(rows)
+        if rows[lowest]["l0"] < l0:
+            rows[lowest / FACTOR] = train(lowest / FACTOR)
+        elif rows[highest]["l0"] > l0:
+            rows[highest * FACTOR] = train(highest * FACTOR)
+        else:
+            break
+    sides = sorted(rows.values(), key=lambda row: abs(np.log(row["l0"] / l0)))
+    above, below = (next((r for r in sides if (r["l0"] >= l0) is over), None) for over in (True, False))
+    if above is None or below is None:
+        raise ValueError(f"SAELens has L0 {[round(row['l0'], 1) for row in sides]}; expected {l0:.1f} between")
+    share = float(np.log(l0 / below["l0"]) / np.log(above["l0"] / below["l0"]))
+    return {key: (1 - share) * below[key] + share * above[key] for key in above} | {"trained": list(rows)}
 
 
 def main() -> None:
@@ -226,10 +237,12 @@ def main() -> None:
     for kind in ("topk", "l1", "jumprelu"):
         for seed in SEEDS:
             mine = scored(ours(kind, seed, train, test), model, spans[cut:], test, scale)
-            coefficients = GRID.get(kind, (0.0,))
-            grid = [scored(saelens(kind, seed, train, c), model, spans[cut:], test, scale) for c in coefficients]
-            theirs = grid[0] if kind == "topk" else at_equal_l0(grid, mine["l0"])
-            result["rows"].append({"kind": kind, "seed": seed, "ours": mine, "saelens": theirs, "grid": grid})
+
+            def trained(coefficient: float, kind: str = kind, seed: int = seed) -> dict[str, float]:
+                return scored(saelens(kind, seed, train, coefficient), model, spans[cut:], test, scale)
+
+            theirs = trained(0.0) if kind == "topk" else at_equal_l0(trained, START[kind], mine["l0"])
+            result["rows"].append({"kind": kind, "seed": seed, "ours": mine, "saelens": theirs})
             print(kind, seed, mine, theirs, flush=True)
     lines = []
     for kind in ("topk", "l1", "jumprelu"):

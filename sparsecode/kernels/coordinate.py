@@ -2,7 +2,8 @@
 
 Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache; four coordinates are
 changed before the residual correlations are updated in one pass over them and four rows of the Gram matrix;
-steps are over-relaxed; and long solves continue in a copy of the Gram matrix that holds only the work list. The sums may
+steps are over-relaxed; long solves continue in a copy of the Gram matrix that holds only the work list; and Newton steps on
+the support (`newton.py`) end those that correlated atoms would make long. The sums may
 be reordered by the compiler; NaN is never assumed away. Single precision stops by its own gap and then has the gap of its
 code computed in double precision.
 """
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from sparsecode.kernels.certificate import certify, correlate, correlation
 from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
+from sparsecode.kernels.newton import newton_cost, newton_step
 from sparsecode.kernels.threads import aligned, share_out
 
 __all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfold
+DROPS = 8  # codes that may leave the support in a row of Newton steps, once single steps have not sufficed
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 
 _jit = compiled()
@@ -84,7 +87,22 @@ def _descend(
                 sweeps += 1
             count, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+        patience, width = 1, n_code if n_code < WIDE * count else count + 1
+        due = sweeps + newton_cost(code, width)
         while gap > tol and sweeps < max_sweeps:
+            if sweeps >= due:
+                moved, drops = 1, 0
+                while moved == 1 and drops < (DROPS if patience > 1 else 1):
+                    moved = newton_step(gram, q, code, part, weight, ridge, floats[2], floats[3], small)
+                    drops += 1
+                    if moved:
+                        correlate(gram, c, code, work, q)
+                count, largest = survey(q, code, work, weight, positive)
+                gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+                patience = 1 if moved == 2 else 2 * patience  # the signs are not the last ones yet, or cannot be had
+                due = sweeps + patience * newton_cost(code, width)
+                if gap <= tol:
+                    break
             copied = sweeps >= CALM and n_code >= WIDE * count and count <= most
             if copied:
                 count, largest = survey(q, code, work, near * weight, positive)
@@ -93,17 +111,17 @@ def _descend(
                     sweep(gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero)
                     sweeps += 1
             else:
-                width = (count + 15) // 16 * 16
-                sub = small[: count * width].reshape(count, width)
+                stride = (count + 15) // 16 * 16
+                sub = small[: count * stride].reshape(count, stride)
                 _copy(gram, work, count, sub)
-                sub_c, sub_q, sub_z = floats[2][:width], floats[3][:width], floats[4][:width]
-                sub_diag, sub_inverse = floats[5][:width], floats[6][:width]
+                sub_c, sub_q, sub_z = floats[2][:stride], floats[3][:stride], floats[4][:stride]
+                sub_diag, sub_inverse = floats[5][:stride], floats[6][:stride]
                 sub_c[count:], sub_q[count:], sub_z[count:] = zero, zero, zero
                 for a in range(count):
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
-                while gap > goal and sweeps < max_sweeps:
+                while gap > goal and sweeps < min(max_sweeps, due):
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                         sweep(
