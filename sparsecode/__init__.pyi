@@ -21,6 +21,11 @@ from .estimators import VariationalSparseCoder as VariationalSparseCoder
 from .fitting import Fitted as Fitted
 from .fitting import fit as fit
 from .init_from import InitFrom as InitFrom
+from .interventions import Ablate as Ablate
+from .interventions import Add as Add
+from .interventions import Clamp as Clamp
+from .interventions import attributions as attributions
+from .interventions import spliced as spliced
 from .models.storage import load_model as load_model
 from .recipes import RECIPES as RECIPES
 from .runner import run as run
@@ -39,6 +44,9 @@ from .version import __version__ as __version__
 
 __all__ = [
     "RECIPES",
+    "Ablate",
+    "Add",
+    "Clamp",
     "Evaluate",
     "Fitted",
     "InitFrom",
@@ -53,6 +61,7 @@ __all__ = [
     "__version__",
     "alpha_for_l0",
     "alpha_max",
+    "attributions",
     "cross_validate_alpha",
     "data",
     "estimators",
@@ -74,6 +83,7 @@ __all__ = [
     "solvers",
     "sparse_encode",
     "sparse_path",
+    "spliced",
     "sweeps",
     "train",
 ]
