@@ -134,6 +134,7 @@ def spliced(
     *,
     keep_error: bool = True,
     keep: Tensor | None = None,
+    at: Sequence[str] | None = None,
     leaf: bool = False,
 ) -> Generator[Splice]:
     """While this holds, the outputs of submodules of `host` are what `model` makes of them, its codes edited.
@@ -149,6 +150,7 @@ def spliced(
     hook_points: submodules of `host`, in any spelling that `extract` takes.
     edits: `Clamp(code, value)`, `Add(code, value)`, `Ablate(code)`, or functions of codes [n, n_code], one after another.
     keep: which positions are replaced, a mask with the leading axes of the activations, such as [batch, tokens]; default all.
+    at: of a crosscoder, the hook points whose values are replaced; default all.
     leaf: codes are leaves of the graph, so that gradients with respect to `Splice.codes` [n, n_code] exist.
 
     Returns
@@ -182,13 +184,15 @@ def spliced(
     if len(names) != wanted or len({*names}) < wanted:
         what = "where it reads and where it predicts" if model.target_shape is not None else "one for each site"
         raise ValueError(f"hook_points are {', '.join(names) or 'none'}; expected {wanted} for this model: {what}")
+    if at is not None and (wrong := [name for name in at if name not in names]):
+        raise ValueError(f"at has {wrong[0]}; choose from {', '.join(names)}")
     splice = Splice(model, names, edits, keep_error, keep, leaf)
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
         if model.target_shape is not None:
             _at_two(host, splice, stack)
         elif wanted > 1:
-            _at_many(host, splice, stack)
+            _at_many(host, splice, set(names if at is None else at), stack)
         else:
             stack.enter_context(hooked(host, names[0], lambda x: splice.put(splice.computed(x), x)))
         yield splice
@@ -212,7 +216,7 @@ def _at_two(host: nn.Module, splice: Splice, stack: ExitStack) -> None:
     stack.enter_context(hooked(host, splice.hook_points[1], change))
 
 
-def _at_many(host: nn.Module, splice: Splice, stack: ExitStack) -> None:
+def _at_many(host: nn.Module, splice: Splice, at: set[str], stack: ExitStack) -> None:
     """A pass before each pass reads all sites; the second one puts their new values in place."""
     read: dict[str, Tensor] = {}
     values: dict[str, Tensor] = {}
@@ -220,7 +224,7 @@ def _at_many(host: nn.Module, splice: Splice, stack: ExitStack) -> None:
 
     def change(name: str, x: Tensor) -> Tensor:
         if not reading:
-            return splice.put(values[name], x)
+            return splice.put(values[name], x) if name in at else x
         read[name] = x
         return x
 

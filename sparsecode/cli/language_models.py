@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.image_models import TIMM, image_model, names_image_model
@@ -16,7 +16,7 @@ from sparsecode.data.hooks import Inputs
 from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
 
-__all__ = ["LanguageModel", "language_model", "tokenizer_files"]
+__all__ = ["LanguageModel", "causal_model", "language_model", "tokenizer_files"]
 
 CONFIG = "config.json"
 TOKENIZER_FILES = (
@@ -64,6 +64,11 @@ class LanguageModel(NamedTuple):
         parameters = inspect.signature(self.module.forward).parameters
         if "input_ids" not in parameters:
             return batch.inputs["input_ids"]
+        return self.inputs_of(batch)
+
+    def inputs_of(self, batch: TokenBatch) -> dict[str, Tensor]:
+        """Those named arguments of a batch that the module takes."""
+        parameters = inspect.signature(self.module.forward).parameters
         some = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         return {name: value for name, value in batch.inputs.items() if some or name in parameters}
 
@@ -87,6 +92,14 @@ def language_model(args: sweep_extract.ExtractArguments) -> LanguageModel:
     return LanguageModel(_network(model), _tokeniser(folder), name, about | provenance)
 
 
+def causal_model(folder: Path, tokenizer: Path | None = None) -> LanguageModel:
+    """The model of a folder with the head that predicts the next token, and its tokenizer. Errors name what is wrong with the files."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder}: not a Hugging Face model folder (no {CONFIG} in it)")
+    module = _network(folder, "AutoModelForCausalLM")
+    return LanguageModel(module, _tokeniser(tokenizer or folder), folder.resolve().name, {})
+
+
 def tokenizer_files(folder: Path) -> str:
     """The files of a tokenizer in a folder with their SHA-256, as provenance keeps them."""
     files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
@@ -108,11 +121,11 @@ def _transformers() -> Any:
     return transformers
 
 
-def _network(folder: Path) -> nn.Module:
-    """The model of a folder without a head; pickled weights are refused."""
+def _network(folder: Path, kind: str = "AutoModel") -> nn.Module:
+    """The model of a folder, by default without a head; pickled weights are refused."""
     library = _transformers()
     try:
-        return library.AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto")
+        return getattr(library, kind).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot be loaded: {' '.join(str(error).split())}") from None
 

@@ -63,6 +63,9 @@ COMMANDS = {
     "restore": Command("restored images beside classical methods", "sparsecode.cli.restore", "comparing"),
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe", "scoring"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack", "scoring"),
+    "recovered": Command(
+        "loss of a language model with activations replaced by reconstructions", "sparsecode.cli.recovered", "scoring"
+    ),
     "latents": Command(
         "bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents", "scoring"
     ),

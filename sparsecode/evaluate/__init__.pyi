@@ -16,6 +16,10 @@ from .networks.under_attack import UnderAttack as UnderAttack
 from .reconstruction.amortisation import amortisation_gap as amortisation_gap
 from .reconstruction.amortisation import model_gaps as model_gaps
 from .reconstruction.denoising import Denoising as Denoising
+from .reconstruction.host_loss import HostBatch as HostBatch
+from .reconstruction.host_loss import HostLoss as HostLoss
+from .reconstruction.host_loss import RecoveredLoss as RecoveredLoss
+from .reconstruction.host_loss import recovered_losses as recovered_losses
 from .reconstruction.image_denoising import denoise_image as denoise_image
 from .reconstruction.loss_recovered import loss_recovered as loss_recovered
 from .reconstruction.noise_level import estimate_sigma as estimate_sigma
@@ -50,10 +54,13 @@ __all__ = [
     "Elbo",
     "Evaluation",
     "Gates",
+    "HostBatch",
+    "HostLoss",
     "LinearMap",
     "Measure",
     "MeasureSettings",
     "OtherResult",
+    "RecoveredLoss",
     "Restoration",
     "Result",
     "Score",
@@ -75,6 +82,7 @@ __all__ = [
     "model_gaps",
     "nearest_images",
     "noise_terms",
+    "recovered_losses",
     "reference_scores",
     "references",
     "summary",

@@ -17,6 +17,7 @@ __all__ = [
     "ForgettingArguments",
     "LatentsArguments",
     "ProbeArguments",
+    "RecoveredArguments",
     "Reference",
     "UnitsArguments",
 ]
@@ -179,6 +180,48 @@ class AttackArguments(NamedTuple):
     json: Path | None = None
     force: bool = False
     data_path: DataPath = None
+
+
+class RecoveredArguments(NamedTuple):
+    """Loss recovered: the cross-entropy and KL of a language model with activations replaced by a run's reconstructions.
+
+    Losses are means over predictions of the next token, in nats: of the model as it is, with the rows of the hook point replaced by
+    reconstructions (of a crosscoder at each site alone and at all), by zeros and by their mean. recovered = (zeros - reconstructions) /
+    (zeros - as it is). Needs the extra `lm`.
+
+    Args:
+        run: run folder, or an autoencoder in another library's format
+        model: folder of a Hugging Face model with a head that predicts the next token
+        text: text file, documents in a .jsonl or .parquet file, or a folder of such
+        hook_point: where the run's activations are from; of a transcoder, where it reads and where it predicts; default: what the run's data say
+        length: tokens in a span
+        batch_size: spans in a forward pass
+        spans: largest number of spans
+        column: of documents: the name that their texts have
+        tokenizer: folder of a tokenizer, for a model without one of its own
+        bos: put the beginning-of-sequence token before each span, unless the tokenizer does
+        skip_first: leave the rows of so many first positions as they are
+        keep_special: replace the rows of special tokens, too
+        json: also write everything to this file
+        force: write over an existing file
+        device: where the model runs; default a CUDA device, if there is one
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    text: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    hook_point: tuple[str, ...] = ()
+    length: int = 128
+    batch_size: int = 8
+    spans: int = 256
+    column: str = "text"
+    tokenizer: Path | None = None
+    bos: bool = False
+    skip_first: int = 0
+    keep_special: bool = False
+    json: Path | None = None
+    force: bool = False
+    device: str | None = None
 
 
 class LatentsArguments(NamedTuple):

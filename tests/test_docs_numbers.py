@@ -1,0 +1,24 @@
+"""Numbers in the pages are those of the files that named commands write."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_quality_beside_saelens() -> None:
+    page = (ROOT / "docs/sparse-autoencoders.md").read_text()
+    result = json.loads((ROOT / "benchmarks/results/quality.json").read_text())
+    digits = {"l0": 1, "explained_variance": 3, "loss_recovered": 4, "dead": 0}
+    for kind in ("topk", "l1", "jumprelu"):
+        for key, name in (("ours", "sparsecode"), ("saelens", "SAELens")):
+            rows = [row[key] for row in result["rows"] if row["kind"] == kind]
+            assert len(rows) == 3
+            cells = [
+                f"{statistics.mean(row[q] for row in rows):.{n}f} ± {statistics.stdev(row[q] for row in rows):.{n}f}"
+                for q, n in digits.items()
+            ]
+            assert f"| {kind}, {name} | {' | '.join(cells)} |" in page
