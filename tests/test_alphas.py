@@ -103,3 +103,13 @@ def test_estimators_pass_weights_of_atoms_and_signs_of_pursuits_through() -> Non
     np.testing.assert_array_equal(coder.transform(X), sparse_encode(X, D, ATOMS))
     pursuit = SparseCoder(D, n_nonzero=3, positive=True).fit(X)
     np.testing.assert_array_equal(pursuit.transform(X), omp_encode(X, D, 3, positive=True))
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-30, 1e200])
+def test_weights_per_atom_in_any_units(unit: float) -> None:
+    x, atoms = np.random.default_rng(0).normal(size=(20, 5)), np.eye(5)
+    alphas = np.linspace(0.1, 0.5, 5)
+    plain = sparse_encode(x, atoms, alphas, return_solution=True)
+    scaled = sparse_encode(x * unit, atoms, alphas * unit, return_solution=True)
+    np.testing.assert_allclose(scaled.z / unit, plain.z, atol=1e-9)
+    assert bool(scaled.converged.all())

@@ -293,3 +293,35 @@ def test_the_blocks_of_the_page_run(
         exec(block, names)
     assert "explained variance" in capsys.readouterr().out
     np.testing.assert_allclose(names["again"].transform(names["x"]).toarray(), names["fitted"].transform(names["x"]))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (sc.SparseAutoencoder(8, k=2, patience=0), "patience is 0; expected"),
+        (sc.VariationalSparseCoder(4, alpha=2), "alpha is 2; expected the share"),
+        (sc.SparseDictionary(4, missing="no"), "missing is 'no'; expected 'nan'"),
+    ],
+)
+def test_messages_name_the_parameter_of_the_estimator(estimator: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X)
+
+
+def test_masked_arrays_are_refused_with_what_to_do() -> None:
+    masked = np.ma.masked_greater(X, 3.0)
+    with pytest.raises(TypeError, match="missing='nan'"):
+        sc.SparseDictionary(4).fit(masked)
+    with pytest.raises(TypeError, match="fill it first"):
+        sc.SparseAutoencoder(8, k=2).fit(masked)
+
+
+def test_a_saved_model_keeps_that_entries_may_be_missing(tmp_path: Path) -> None:
+    holes = X.copy()
+    holes[::7, 2] = np.nan
+    fitted = sc.SparseDictionary(8, alpha=0.3, epochs=2, missing="nan", random_state=0).fit(holes)
+    fitted.save(tmp_path / "model")
+    again = sc.SparseDictionary.from_folder(tmp_path / "model", alpha=0.3)
+    assert again.missing == "nan"
+    np.testing.assert_allclose(again.transform(holes), fitted.transform(holes), atol=1e-6)
+    assert sc.SparseDictionary.from_folder(tmp_path / "model", missing=None).missing is None

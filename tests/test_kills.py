@@ -20,6 +20,8 @@ from toys import toy
 
 from sparsecode.data import ClassTasks, Digits
 from sparsecode.data.catalogue import Dataset
+from sparsecode.models import Amortised, save_model
+from sparsecode.nn import TopK
 from sparsecode.runs import Run
 from sparsecode.specs import to_json
 
@@ -99,6 +101,9 @@ COMMANDS = {
     "latents": Case(("latents", "vsc", "--draws", "2", "--samples", "50", "--json", "out/latents.json"), ("vsc",)),
     "traverse": Case(("traverse", "vsc", "--samples", "0", "1", "--frames", "3", "--gif", "--html"), ("vsc",)),
     "denoise": Case(("denoise", "image.npy", "picture.png", "--dictionary", "sdl", "--sigma", "0.1", "--stride", "4", "--out", "out"), ("sdl", "image.npy", "picture.png")),
+    "denoise-alone": Case(("denoise", "picture.png", "--out", "out"), ("picture.png",)),
+    "path": Case(("path", "x.npy", "--dictionary", "atoms.npy", "--n-alphas", "4", "--out", "out"), ("x.npy", "atoms.npy")),
+    "recovered": Case(("recovered", "model", "gpt", "text.txt", "--hook-point", "h.0", "--length", "12", "--spans", "8", "--json", "out/recovered.json"), ("gpt", "model", "text.txt")),
     "threshold": Case(("threshold", "sdl", "topk", "--samples", "20", "--json", "out/threshold.json"), ("sdl", "topk")),
     "curves": Case(("curves", "sdl", "topk", "--json", "out/curves.json"), ("sdl", "topk")),
     "restore": Case(("restore", "denoiser", "--samples", "10", "--json", "out/restore.json"), ("denoiser",)),
@@ -148,6 +153,16 @@ def make(name: str, folder: Path) -> None:
         from PIL import Image
 
         Image.fromarray((np.random.default_rng(0).random((16, 16)) * 255).astype(np.uint8)).save(folder / name)
+    elif name in ("x.npy", "atoms.npy"):
+        np.save(folder / name, np.random.default_rng(len(name)).normal(size=(30, 12)))
+    elif name == "model":
+        save_model(Amortised(n_code=32, activation=TopK(k=4)).build((8,), seed=0), folder / name, {})
+    elif name == "gpt":
+        from test_extract_text import GPT2, save_tokenizer, transformers
+
+        torch.manual_seed(0)
+        transformers.GPT2LMHeadModel(transformers.GPT2Config(**GPT2)).save_pretrained(folder / name)
+        save_tokenizer(folder / name)
     elif name == "text.txt":
         (folder / name).write_text("\n".join(" ".join(f"w{(i * j) % 40}" for j in range(10)) for i in range(60)))
     elif name == "bert":

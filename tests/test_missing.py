@@ -212,7 +212,7 @@ X, _, MASK = planted(n=4)
         (
             {"x": np.where(MASK, np.inf, np.nan), "missing": "nan"},
             ValueError,
-            "x contains NaN or infinity, first in row 0",
+            "x contains infinity, first in row 0",
         ),
     ],
 )

@@ -20,6 +20,8 @@ from sparsecode.penalties import ElasticNet, GroupL2, LogSum
 from sparsecode.plots import alpha_path
 from sparsecode.specs import from_json
 
+EDGE = pytest.mark.filterwarnings("ignore:the best alpha")
+
 Array = NDArray[Any]
 ROWS = Digits().load().train.x.flatten(1).double().numpy()
 X, D = ROWS[:60], ROWS[100:180] / np.linalg.norm(ROWS[100:180], axis=1, keepdims=True)
@@ -172,6 +174,7 @@ def test_folds_out_of_range_are_named(folds: int) -> None:
         cross_validate_alpha(X, D, n_folds=folds)
 
 
+@EDGE
 def test_the_command_writes_numbers_and_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "x.npy", X[:20].reshape(20, 8, 8))
     np.save(tmp_path / "D.npy", D)
@@ -209,6 +212,7 @@ def test_the_command_says_what_does_not_fit(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "out").exists()
 
 
+@EDGE
 @pytest.mark.parametrize(
     ("kind", "x_unit", "atom_unit"),
     [("f8", 2.0**-664, 2.0**-332), ("f8", 2.0**520, 1.0), ("f4", 2.0**-83, 1.0), ("f4", 2.0**64, 1.0)],
@@ -229,3 +233,15 @@ def test_errors_do_not_depend_on_units(kind: str, x_unit: float, atom_unit: floa
 
 def kind_of(kind: str, value: float) -> Any:
     return np.dtype(kind).type(value)
+
+
+def test_a_best_alpha_at_the_edge_of_the_grid_is_said() -> None:
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(30, 20))
+    x = (rng.random((100, 30)) < 0.1) * rng.laplace(size=(100, 30)) @ atoms + rng.normal(size=(100, 20))
+    with pytest.warns(
+        UserWarning, match=r"is the smallest of the 3 that were tried: one beyond may be better; lower `ratio`"
+    ):
+        cross_validate_alpha(x, atoms, [30.0, 25.0, 20.0])
+    with pytest.warns(UserWarning, match=r"is the largest of the 2 that were tried"):
+        cross_validate_alpha(x, atoms, [0.01, 0.005])

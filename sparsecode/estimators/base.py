@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sparsecode.init_from import model_at
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.storage import save_model
+from sparsecode.models.storage import provenance_of, save_model
 from sparsecode.ops.csr import CSRRows
 from sparsecode.version import __version__
 
@@ -129,7 +129,8 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         if folder.exists() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; expected a new folder")
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self._model(), folder, {"sparsecode": __version__, "estimator": type(self).__name__})
+        provenance = {"sparsecode": __version__, "estimator": type(self).__name__, "missing": self.missing}
+        save_model(self._model(), folder, provenance)
         return folder
 
     @classmethod
@@ -146,6 +147,8 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
                 f"{folder}: a model of samples of shape {model.shape}; expected one of vectors: use sparsecode.load_model"
             )
         estimator._adopt(model)
+        if "missing" in estimator.get_params() and provenance_of(Path(folder)).get("missing") == "nan":
+            estimator.set_params(missing="nan")
         estimator.set_params(**params)
         estimator.n_features_in_ = model.shape[0]
         return estimator
@@ -155,6 +158,13 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
 
         Raises ValueError or TypeError by scikit-learn's rules.
         """
+        if isinstance(X, np.ma.MaskedArray):
+            remedy = (
+                "pass X.filled(np.nan) with missing='nan'"
+                if "missing" in self.get_params(deep=False)
+                else "fill it first (X.filled(0))"
+            )
+            raise TypeError(f"X is a masked array; expected one without a mask: {remedy}")
         finite = "allow-nan" if self.missing == "nan" else True
         x: Array = validate_data(self, X, reset=not method, ensure_min_samples=least, ensure_all_finite=finite)
         if get_config()["array_api_dispatch"]:

@@ -157,7 +157,8 @@ class NetworkTransformer(SparseTransformer):
 
     def _plan(self, epochs: float, size: int) -> Train:
         select = "last" if self.patience is None else "encode/explained_variance"
-        return Train(epochs=epochs, batch_size=size, select=select, patience=self.patience)
+        patience = None if self.patience is None else whole("patience", self.patience)
+        return Train(epochs=epochs, batch_size=size, select=select, patience=patience)
 
     def _optim(self, spec: ModelSpec, n_features: int) -> Optim:
         adam = Adam(lr=above_zero("learning_rate", self.learning_rate))

@@ -86,6 +86,10 @@ class VariationalSparseCoder(NetworkTransformer):
     def _spec(self, n_features: int) -> Variational:
         beta = above_zero("beta", self.beta)
         spike = self.alpha is not None
+        if self.alpha is not None and not 0 < self.alpha < 1:
+            raise ValueError(
+                f"alpha is {self.alpha}; expected the share of active codes, a number above 0 and below 1, or None"
+            )
         return Variational(
             n_code=self._n_code(n_features),
             posterior=SpikeSlab() if spike else Gaussian(),

@@ -33,6 +33,7 @@ __all__ = [
     "TensorFile",
     "build_model",
     "load_model",
+    "provenance_of",
     "read_metadata",
     "read_tensors",
     "save_model",
@@ -43,6 +44,7 @@ __all__ = [
 ModelSpec = Iterative | Amortised | Variational  # the union of all model configs
 
 CONFIG, WEIGHTS, CHECKSUM = "cfg.json", "sae_weights.safetensors", "sha256"
+MODEL = "model"  # the folder of the best model in that of a run
 
 
 def build_model(
@@ -154,6 +156,17 @@ def _checksum(file: TensorFile) -> str:
     return hasher.hexdigest()
 
 
+def provenance_of(folder: Path) -> dict[str, Any]:
+    """What was stored with the model in `folder`, or with that of a run; nothing of other folders."""
+    for place in (folder, folder / MODEL):
+        if (place / CONFIG).is_file():
+            metadata = parsed((place / CONFIG).read_bytes(), str(place / CONFIG)).get("metadata")
+            entry = metadata.get("sparsecode") if isinstance(metadata, dict) else None
+            provenance = entry.get("provenance") if isinstance(entry, dict) else None
+            return provenance if isinstance(provenance, dict) else {}
+    return {}
+
+
 def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
     """The model saved in `folder`, on the CPU, in evaluation mode.
 
@@ -170,8 +183,10 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
+            run = (folder / MODEL / CONFIG).is_file()
+            remedy = f": this is a run, whose model is in {folder / MODEL}" if run else ""
             raise FileNotFoundError(
-                f"{folder / name}: no such file; expected a model folder with {CONFIG} and {WEIGHTS}"
+                f"{folder / name}: no such file; expected a model folder with {CONFIG} and {WEIGHTS}{remedy}"
             )
     try:
         entry = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]

@@ -49,6 +49,11 @@ def checked_alphas(alpha: Any, n: int, n_code: int) -> Alphas | None:
     raise ValueError(f"alpha has shape {values.shape}; expected {shapes}")
 
 
+def _power_of_two(values: Tensor) -> Tensor:
+    """The power of two above each value; 1 for 0."""
+    return torch.ldexp(torch.ones_like(values), torch.frexp(values).exponent)
+
+
 def solve_scaled(
     rows: Tensor, atoms: Tensor, positive: bool, alphas: Alphas, observed: Tensor | None, solver: Solver | None, z0: Tensor,
     *, max_steps: int, tol: float,
@@ -59,12 +64,15 @@ def solve_scaled(
     """
     wide = torch.float64 if rows.device.type != "mps" else torch.float32
     x, D, start = (part.to(wide) for part in (rows, atoms, z0))
-    r, a = (part.to(x) for part in alphas)
+    # In units of powers of two near the largest entries of each row and of a: the problem is the same, and no square underflows.
+    unit, unit_a = _power_of_two(x.abs().amax(dim=1, keepdim=True)), _power_of_two(alphas.atoms.amax())
+    r, a = alphas.rows.to(x) * unit_a.to(x), (alphas.atoms / unit_a).to(x)
+    x, start, r = x / unit, start / unit, r / unit
     shape = L1(positive=positive)
     energy = QuadraticEnergy(x / r, D / a[:, None], shape, 1.0)
     exact = solve_observed(energy, observed, solver, start * a / r, max_steps=max_steps, tol=tol / REFINED)
-    z = (exact.z * r / a).to(rows)
-    code = z.to(x)
+    z = (exact.z * r / a * unit).to(rows)
+    code = z.to(x) / unit
     left = torch.addmm(x, code, D, alpha=-1)
     left = left if observed is None else left * observed
     u, x_dot_r, r_dot_r = left @ D.T / (r * a), (x * left).sum(dim=1), left.square().sum(dim=1)
@@ -74,6 +82,6 @@ def solve_scaled(
     gap = duality_gap(
         code * a / r, u, x_dot_r / square, r_dot_r / square, half_square / square, shape, 1.0, half_square / square
     )
-    objective = r_dot_r / 2 + (r * a * code.abs()).sum(dim=1)
+    objective = (r_dot_r / 2 + (r * a * code.abs()).sum(dim=1)) * unit.squeeze(1).square()
     gap = rounded_up(gap, rows)
     return Solution(z, objective.to(rows), gap, exact.steps, gap.double() <= tol)

@@ -136,6 +136,8 @@ def refuse_not_finite(rows: Tensor, name: Callable[[int], str], squares: bool = 
         bad = name(int(finite.int().argmin()))
         raise ValueError(
             f"x contains NaN or infinity, first in {bad}; expected finite samples (NaN for missing entries: pass missing='nan')"
+            if bool(rows.isnan().any())
+            else f"x contains infinity, first in {bad}; expected finite samples"
         )
     if not squares:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,5 +115,15 @@ def cross_validate_alpha(
     errors = wrong * n_folds / max(squares, np.finfo(np.float64).tiny)
     error, deviation = errors.mean(axis=0), errors.std(axis=0, ddof=1) / np.sqrt(n_folds)
     best = int(error.argmin())
+    if len(grid) > 1 and best in (0, len(grid) - 1):
+        side, remedy = (
+            ("largest", "give larger `alphas`")
+            if best == 0
+            else ("smallest", "lower `ratio`, or give smaller `alphas`")
+        )
+        warnings.warn(
+            f"the best alpha, {grid[best]:.4g}, is the {side} of the {len(grid)} that were tried: one beyond may be better; {remedy}",
+            stacklevel=2,
+        )
     sparsest = int((error <= error[best] + deviation[best]).argmax())
     return HeldOut(float(grid[best]), float(grid[sparsest]), grid, error, deviation)
