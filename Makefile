@@ -53,12 +53,17 @@ NUMERICAL := $(addprefix tests/, \
 	$(addprefix test_, adam_state.py dictionary.py fused_bound.py kernels.py omp.py one_pass.py pursuits.py sparse_encode.py \
 	sparse_step.py stacked.py))
 
+SITE := docs/_site
+BUILD_SITE := COLUMNS=80 NO_COLOR=1 $(BIN)/python -m sphinx -q -W --keep-going -c docs/site -b html $(SITE)/source $(SITE)/html
+
 check: $(VENV)/tools ## style, types, import order, dependencies; numerical tests without AVX-512 and bfloat16
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+	@mkdir -p $(SITE)/source
+	$(BUILD_SITE)
 	$(WITH_AVX2) $(BIN)/pytest --numprocesses 2 --dist worksteal $(NUMERICAL)
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
@@ -127,8 +132,13 @@ dist: $(VENV)/tools ## wheel and sdist in dist/, checked, and the wheel with eac
 	$(BIN)/python -m hatchling build
 	SPARSECODE_DIST=dist $(BIN)/pytest -m "slow or not slow" tests/test_dist.py tests/test_uninstall.py
 
-docs: $(VENV)/installed ## make the README's and docs' pictures anew
+pictures: $(VENV)/installed ## make the README's and docs' pictures anew
 	$(BIN)/python docs/make_pictures.py
+
+docs: $(VENV)/tools ## the documentation as a site, without network; warnings are errors
+	@mkdir -p $(SITE)/source
+	$(BUILD_SITE)
+	@echo "$(SITE)/html/index.html"
 
 clean: ## delete what the targets made, but not runs/
 	rm -rf $(VENV) $(BENCH) $(PEERS) $(TRACKING) $(SCALING) dist .pytest_cache .ruff_cache .import_linter_cache

@@ -34,6 +34,7 @@ EXTRAS = {
     "mlflow": "mlflow",
     "timm": "timm",
     "parquet": "pyarrow.parquet",
+    "docs": "sphinx",
 }
 
 

@@ -1,0 +1,110 @@
+"""The documentation site: every public name has an entry, docstrings become Markdown, and no page has a link to nowhere."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from public_names import FACES
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs/site"))
+
+pages: Any = import_module("pages")
+
+
+def test_every_public_name_has_an_entry() -> None:
+    assert {*pages.faces()} == {*FACES}
+    for face in pages.faces():
+        headings = set(re.findall(r"^## `(.+)`$", "\n".join(pages.reference(face)), re.MULTILINE))
+        assert headings == {*import_module(face).__all__}
+
+
+def test_functions_and_classes_say_what_they_are() -> None:
+    for face in pages.faces():
+        module = import_module(face)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                assert value.__doc__, f"{face}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("|x - z D|^2 of `x` [n, *F].", r"\|x - z D\|^2 of `x` \[n, \*F\]."),
+        ("First.\n\n    z = a * b\n\nLast.", "First.\n\n```text\nz = a * b\n```\n\nLast."),
+        (
+            "A.\n\nParameters\n----------\nx: one\n    more\ny: two",
+            "A.\n\n**Parameters**\n\n- x: one\n    more\n- y: two",
+        ),
+        ("A.\n\nReturns\n-------\nAn `array`.", "A.\n\n**Returns**\n\nAn `array`."),
+        ("A.\n\nExamples\n--------\n>>> 1 + 1\n2", "A.\n\n**Examples**\n\n```python\n>>> 1 + 1\n2\n```"),
+    ],
+)
+def test_docstrings_as_markdown(docstring: str, expected: str) -> None:
+    assert pages.markdown(docstring) == expected
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if values.get("id"):
+            self.ids.add(str(values["id"]))
+        if tag == "a" and values.get("href"):
+            self.links.append(str(values["href"]))
+        for name in ("src", "href") if tag in ("img", "script", "link") else ():
+            if values.get(name):
+                self.fetched.append(str(values[name]))
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    command = [
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-c",
+        "docs/site",
+        "-b",
+        "html",
+        f"{tmp_path}/source",
+        f"{tmp_path}/html",
+    ]
+    env = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    parsed: dict[Path, _Links] = {}
+    for file in (tmp_path / "html").rglob("*.html"):
+        parsed[file] = _Links()
+        parsed[file].feed(file.read_text())
+    assert len(parsed) > 40
+    for file, page in parsed.items():
+        for link in page.fetched:
+            assert not link.startswith(("http:", "https:", "//")), f"{file}: fetches {link}"
+        for link in page.links:
+            path, _, anchor = unquote(link).partition("#")
+            if link.startswith(("http:", "https:", "mailto:")):
+                continue
+            target = (file.parent / path).resolve() if path else file
+            assert target.exists(), f"{file.name}: {link}"
+            if anchor and target in parsed:
+                assert anchor in parsed[target].ids, f"{file.name}: {link}"
