@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,11 +164,3 @@ def test_what_does_not_fit_is_refused(hook_points: Any, edits: Any, message: str
 def test_codes_are_there_after_a_pass(host: nn.Module) -> None:
     with sc.spliced(host, sae(), SITE) as splice, pytest.raises(ValueError, match="no codes yet"):
         _ = splice.codes
-
-
-def test_the_blocks_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[1] / "docs/interventions.md").read_text()
-    names: dict[str, Any] = {}
-    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
-        exec(compile(block, "docs/interventions.md", "exec"), names)
-    assert "recovered" in capsys.readouterr().out
