@@ -12,43 +12,49 @@ from typing import Literal
 import msgspec
 
 from sparsecode.files import write_atomic
-from sparsecode.reports.schema.arrays import Array, Histogram, Picture, Sheet, packed
+from sparsecode.reports.schema.arrays import Cell, Histogram, PackedArray, Sheet, packed
 from sparsecode.reports.schema.codes import (
     Atom,
     Band,
+    CodeColumn,
     CodeDetail,
-    Codes,
-    Column,
-    Context,
+    CodeExample,
+    CodeTable,
     Distribution,
     Effect,
-    Example,
     LabelShare,
-    Neighbour,
+    NearCode,
+    TokenContext,
     WeightedName,
 )
-from sparsecode.reports.schema.measures import Frontier, FrontierSeries, MeasureRow, Measures, MeasureTable, Spread
-from sparsecode.reports.schema.samples import PictureRow, Pool, Reconstruction, Samples, Strip
+from sparsecode.reports.schema.measures import (
+    FrontierPlot,
+    FrontierSeries,
+    MeasureRow,
+    MeasureSection,
+    MeasureTable,
+    ValueSpread,
+)
+from sparsecode.reports.schema.samples import PictureRow, Pool, Reconstruction, SampleSection, Strip
 from sparsecode.reports.schema.training import Phase, Series, Training
 from sparsecode.specs import Spec, parsed
 
 __all__ = [
     "REPORT_FORMAT",
-    "Array",
     "Atom",
     "Band",
+    "Cell",
+    "CodeColumn",
     "CodeDetail",
-    "Codes",
-    "Column",
+    "CodeExample",
+    "CodeTable",
     "Comparison",
-    "Context",
     "Definition",
     "Difference",
     "Distribution",
     "Document",
     "Effect",
-    "Example",
-    "Frontier",
+    "FrontierPlot",
     "FrontierSeries",
     "Head",
     "HeadNumber",
@@ -56,22 +62,23 @@ __all__ = [
     "LabelShare",
     "Matches",
     "MeasureRow",
+    "MeasureSection",
     "MeasureTable",
-    "Measures",
-    "Neighbour",
+    "NearCode",
+    "PackedArray",
     "Phase",
-    "Picture",
     "PictureRow",
     "Pool",
     "Reconstruction",
     "RunReport",
-    "Samples",
+    "SampleSection",
     "Series",
     "Setting",
     "Sheet",
-    "Spread",
     "Strip",
+    "TokenContext",
     "Training",
+    "ValueSpread",
     "Warned",
     "WeightedName",
     "packed",
@@ -150,10 +157,10 @@ class RunReport(Spec, tag="run_report"):
     name: str
     head: Head
     training: Training | None
-    codes: Codes | None
+    codes: CodeTable | None
     pool: Pool | None
-    samples: Samples | None
-    measures: Measures | None
+    samples: SampleSection | None
+    measures: MeasureSection | None
     sheets: dict[str, Sheet]
 
 
@@ -176,8 +183,8 @@ class Matches(Spec, tag="matches"):
     mcc: float
     close: float
     same: float
-    codes: Array
-    cosines: Array
+    codes: PackedArray
+    cosines: PackedArray
     note: str = ""
 
 
@@ -186,7 +193,7 @@ class Comparison(Spec, tag="comparison"):
 
     differences: tuple[Difference, ...]
     matches: tuple[Matches, ...]
-    frontiers: tuple[Frontier, ...]
+    frontiers: tuple[FrontierPlot, ...]
     notes: tuple[str, ...]
 
 

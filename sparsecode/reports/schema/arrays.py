@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sparsecode.specs import Spec
 
-__all__ = ["Array", "Histogram", "Picture", "Sheet", "packed"]
+__all__ = ["Cell", "Histogram", "PackedArray", "Sheet", "packed"]
 
 Kind = Literal["f4", "f8", "i4", "u1", "u2"]
 
 
-class Array(Spec, tag="array"):
+class PackedArray(Spec, tag="array"):
     """Numbers of one type, row by row: `data` is the base64 text of their little-endian bytes, prod(`shape`) of them.
 
     `kind` is f4 or f8 (floating-point numbers of 4 or 8 bytes), i4 (whole), u1 or u2 (whole, not negative). NaN in f4 and f8: not
@@ -32,7 +32,7 @@ class Array(Spec, tag="array"):
         expected = 4 * -(-math.prod(self.shape) * int(self.kind[1]) // 3)
         if len(self.data) != expected:
             raise ValueError(
-                f"Array.data has {len(self.data)} characters; expected {expected} for {self.kind} of shape {self.shape}"
+                f"PackedArray.data has {len(self.data)} characters; expected {expected} for {self.kind} of shape {self.shape}"
             )
 
     def values(self) -> NDArray[Any]:
@@ -46,10 +46,10 @@ class Array(Spec, tag="array"):
         return np.frombuffer(b64decode(self.data), f"<{self.kind}").reshape(self.shape)
 
 
-def packed(values: Any, kind: Kind = "f8") -> Array:
-    """A NumPy array, or what becomes one, as an `Array`."""
+def packed(values: Any, kind: Kind = "f8") -> PackedArray:
+    """A NumPy array, or what becomes one, as an `PackedArray`."""
     numbers = np.ascontiguousarray(values, dtype=f"<{kind}")
-    return Array(kind, numbers.shape, b64encode(numbers.tobytes()).decode())
+    return PackedArray(kind, numbers.shape, b64encode(numbers.tobytes()).decode())
 
 
 class Sheet(Spec, tag="sheet"):
@@ -67,7 +67,7 @@ class Sheet(Spec, tag="sheet"):
     scale: str
 
 
-class Picture(Spec, tag="picture"):
+class Cell(Spec, tag="cell"):
     """Picture `index` of the sheet of that name in `RunReport.sheets`."""
 
     sheet: str

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparsecode.reports.schema.arrays import Array, Histogram, Picture
+from sparsecode.reports.schema.arrays import Cell, Histogram, PackedArray
 from sparsecode.specs import Spec
 
 __all__ = [
     "Atom",
     "Band",
+    "CodeColumn",
     "CodeDetail",
-    "Codes",
-    "Column",
-    "Context",
+    "CodeExample",
+    "CodeTable",
     "Distribution",
     "Effect",
-    "Example",
     "LabelShare",
-    "Neighbour",
+    "NearCode",
+    "TokenContext",
     "WeightedName",
 ]
 
 
-class Column(Spec, tag="column"):
-    """A number per shown code, `values` [n_shown] (f8, NaN: not defined), in the order of `Codes.codes`.
+class CodeColumn(Spec, tag="code_column"):
+    """A number per shown code, `values` [n_shown] (f8, NaN: not defined), in the order of `CodeTable.codes`.
 
     `key` is one of density, mean_activation, max_activation, norm, coherence, importance, purity, stability, gate (more may come);
     `definition` a key of `Document.definitions`. `log`: whether a logarithmic scale suits it.
@@ -34,7 +34,7 @@ class Column(Spec, tag="column"):
     label: str
     unit: str
     definition: str
-    values: Array
+    values: PackedArray
     log: bool = False
 
 
@@ -53,15 +53,15 @@ class Atom(Spec, tag="atom"):
     `sites`: its norm at each site of a model of several, as shares of the whole.
     """
 
-    picture: Picture | None = None
-    field: Picture | None = None
-    weights: Array | None = None
+    picture: Cell | None = None
+    field: Cell | None = None
+    weights: PackedArray | None = None
     top: tuple[WeightedName, ...] = ()
     sites: tuple[float, ...] = ()
     exact: bool = True
 
 
-class Context(Spec, tag="context"):
+class TokenContext(Spec, tag="token_context"):
     """Tokens around an example, as text, in order; `activations` of the code on each (None: not known); `centre` is the example's."""
 
     tokens: tuple[str, ...]
@@ -69,12 +69,12 @@ class Context(Spec, tag="context"):
     centre: int
 
 
-class Example(Spec, tag="example"):
+class CodeExample(Spec, tag="code_example"):
     """A sample on which the code has the value `activation`: number `sample` in `RunReport.pool`, and the text around it."""
 
     sample: int
     activation: float
-    context: Context | None = None
+    context: TokenContext | None = None
 
 
 class Band(Spec, tag="band"):
@@ -88,11 +88,11 @@ class Band(Spec, tag="band"):
     label: str
     low: float | None
     high: float | None
-    examples: tuple[Example, ...]
+    examples: tuple[CodeExample, ...]
     quantile: float | None = None
 
 
-class Neighbour(Spec, tag="neighbour"):
+class NearCode(Spec, tag="near_code"):
     """Another code, and how near it is. It may not be among the shown ones."""
 
     code: int
@@ -132,8 +132,8 @@ class CodeDetail(Spec, tag="code_detail"):
     atom: Atom | None
     activations: Histogram | None
     bands: tuple[Band, ...]
-    by_cosine: tuple[Neighbour, ...]
-    by_firing: tuple[Neighbour, ...]
+    by_cosine: tuple[NearCode, ...]
+    by_firing: tuple[NearCode, ...]
     effect: Effect | None
     labels: tuple[LabelShare, ...]
     signed: bool = False
@@ -158,7 +158,7 @@ class Distribution(Spec, tag="distribution"):
     same_as_eval: bool
 
 
-class Codes(Spec, tag="codes"):
+class CodeTable(Spec, tag="code_table"):
     """`n_code` codes by `coder` on `n` samples of `split`, active above `theta`; of these `codes` [n_shown] (i4) are shown, most important first.
 
     `importance_of` says in words what importance is here: the increase of the loss when a code is set to 0, or its share of the energy of
@@ -171,8 +171,8 @@ class Codes(Spec, tag="codes"):
     n: int
     n_code: int
     theta: float
-    codes: Array
-    columns: tuple[Column, ...]
+    codes: PackedArray
+    columns: tuple[CodeColumn, ...]
     importance_of: str
     left_out: str
     groups: dict[str, tuple[int, ...]]

@@ -7,7 +7,7 @@ from typing import Literal
 from sparsecode.reports.schema.arrays import Histogram
 from sparsecode.specs import Spec
 
-__all__ = ["Frontier", "FrontierSeries", "MeasureRow", "MeasureTable", "Measures", "Spread"]
+__all__ = ["FrontierPlot", "FrontierSeries", "MeasureRow", "MeasureSection", "MeasureTable", "ValueSpread"]
 
 
 class MeasureRow(Spec, tag="measure_row"):
@@ -49,7 +49,7 @@ class FrontierSeries(Spec, tag="frontier_series"):
     joined: bool = False
 
 
-class Frontier(Spec, tag="frontier"):
+class FrontierPlot(Spec, tag="frontier"):
     """Quality against L0: runs and, at equal L0, references on the same samples."""
 
     quantity: str
@@ -61,7 +61,7 @@ class Frontier(Spec, tag="frontier"):
     note: str = ""
 
 
-class Spread(Spec, tag="spread"):
+class ValueSpread(Spec, tag="spread"):
     """The distribution of a quantity over samples (duality gaps of solved codes) or codes (gates), by coder or kind of gate."""
 
     name: str
@@ -71,12 +71,12 @@ class Spread(Spec, tag="spread"):
     note: str = ""
 
 
-class Measures(Spec, tag="measures"):
+class MeasureSection(Spec, tag="measure_section"):
     """`split` and `n` samples of `eval.json`; `notes` say what could not be measured, and why."""
 
     split: str
     n: int
     tables: tuple[MeasureTable, ...]
-    frontiers: tuple[Frontier, ...]
-    spreads: tuple[Spread, ...]
+    frontiers: tuple[FrontierPlot, ...]
+    spreads: tuple[ValueSpread, ...]
     notes: tuple[str, ...]

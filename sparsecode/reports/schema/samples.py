@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sparsecode.reports.schema.arrays import Array, Picture
+from sparsecode.reports.schema.arrays import Cell, PackedArray
 from sparsecode.specs import Spec
 
-__all__ = ["PictureRow", "Pool", "Reconstruction", "Samples", "Strip"]
+__all__ = ["PictureRow", "Pool", "Reconstruction", "SampleSection", "Strip"]
 
 
 class Pool(Spec, tag="pool"):
@@ -21,9 +21,9 @@ class Pool(Spec, tag="pool"):
 
     kind: Literal["picture", "series", "row", "token", "other"]
     split: str
-    rows: Array
+    rows: PackedArray
     sheet: str = ""
-    values: Array | None = None
+    values: PackedArray | None = None
     features: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class PictureRow(Spec, tag="picture_row"):
     """Pictures in a row, with a label of the row."""
 
     label: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Cell, ...]
 
 
 class Reconstruction(Spec, tag="reconstruction"):
@@ -52,8 +52,8 @@ class Reconstruction(Spec, tag="reconstruction"):
     l0: int
     codes: tuple[int, ...]
     activations: tuple[float, ...]
-    outputs: dict[str, Picture]
-    values: dict[str, Array]
+    outputs: dict[str, Cell]
+    values: dict[str, PackedArray]
     label: str = ""
     predicted: str = ""
 
@@ -71,7 +71,7 @@ class Strip(Spec, tag="strip"):
     rows: tuple[PictureRow, ...]
 
 
-class Samples(Spec, tag="samples"):
+class SampleSection(Spec, tag="sample_section"):
     """`reconstructions`: worst first, then median, then best. `decoder`: what the page of `sparsecode traverse` holds (the object in its
     `data` script: layers, weights, samples, codes), None where there is no live decoder.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sparsecode.reports.schema.arrays import Array
+from sparsecode.reports.schema.arrays import PackedArray
 from sparsecode.specs import Spec
 
 __all__ = ["Phase", "Series", "Training"]
@@ -27,8 +27,8 @@ class Series(Spec, tag="series"):
     definition: str
     positive: bool
     better: Literal["higher", "lower", ""]
-    steps: Array
-    values: Array
+    steps: PackedArray
+    values: PackedArray
 
 
 class Phase(Spec, tag="phase"):
