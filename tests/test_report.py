@@ -17,7 +17,9 @@ def test_arrays_come_back(tmp_path: Path) -> None:
     values = np.array([[0.1, np.nan, -np.inf], [1e-300, 2.0, 3.0]])
     np.testing.assert_array_equal(packed(values).values(), values)
     np.testing.assert_array_equal(packed([3, -1], "i4").values(), [3, -1])
-    with pytest.raises(ValueError, match=re.escape("PackedArray.data has 8 characters; expected 24 for f8 of shape (2,)")):
+    with pytest.raises(
+        ValueError, match=re.escape("PackedArray.data has 8 characters; expected 24 for f8 of shape (2,)")
+    ):
         PackedArray("f8", (2,), "AAAAAAA=")
 
 
