@@ -12,12 +12,12 @@ __all__ = [
     "Band",
     "CodeColumn",
     "CodeDetail",
-    "CodeExample",
     "CodeTable",
     "Distribution",
     "Effect",
     "LabelShare",
     "NearCode",
+    "ShownExample",
     "TokenContext",
     "WeightedName",
 ]
@@ -69,7 +69,7 @@ class TokenContext(Spec, tag="token_context"):
     centre: int
 
 
-class CodeExample(Spec, tag="code_example"):
+class ShownExample(Spec, tag="shown_example"):
     """A sample on which the code has the value `activation`: number `sample` in `RunReport.pool`, and the text around it."""
 
     sample: int
@@ -88,7 +88,7 @@ class Band(Spec, tag="band"):
     label: str
     low: float | None
     high: float | None
-    examples: tuple[CodeExample, ...]
+    examples: tuple[ShownExample, ...]
     quantile: float | None = None
 
 
