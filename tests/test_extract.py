@@ -345,7 +345,7 @@ def test_a_wrong_folder_and_a_missing_package_are_named(
     assert f"{tmp_path}: not a Hugging Face model folder (no config.json in it)" in said(model=tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert f"{tmp_path}: cannot be loaded" in said(model=tmp_path)
-    assert "--length 64: expected at most 32" in said("--length", "64")
+    assert "length 64: expected at most 32" in said("--length", "64")
     assert "the nearest of its 65 are encoder.layer.1, " in said("--hook-point", "encoder.layers.1")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert "pip install 'sparsecode[lm]'" in said()
@@ -396,7 +396,7 @@ def test_lengths_between_the_table_and_what_it_serves_are_refused(
     run = command(folder, text, tmp_path / "acts", "--hook-point", "encoder.layer.0", "--length")
     for length in ("33", "34"):
         assert main([*run, length]) != 0
-        assert f"--length {length}: expected at most 32, the most that roberta takes" in " ".join(
+        assert f"length {length}: expected at most 32, the most that roberta takes" in " ".join(
             capsys.readouterr().err.split()
         )
     assert not (tmp_path / "acts").exists()

@@ -205,7 +205,7 @@ def test_a_beginning_of_sequence_token_stands_before_each_span_on_request(
     settings = json.loads((other / "tokenizer_config.json").read_text())
     (other / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in settings.items() if k != "bos_token"}))
     assert run(other, text, tmp_path / "b", "--bos") != 0
-    assert "--bos: the tokenizer of other has no beginning-of-sequence token; leave it out" in said(capsys)
+    assert "bos: the tokenizer of other has no beginning-of-sequence token; leave it out" in said(capsys)
     for options, message in (
         ("--skip-first 12", "--skip-first 12: expected 0 to 11"),
         ("--max-norm 0", "--max-norm 0: expected a number of medians above 0"),
@@ -346,7 +346,7 @@ def test_any_module_by_its_import_path(
     around = context(split.tokens, int((split.tokens.position == 0).nonzero()[0]), 0, 11)
     torch.testing.assert_close(split.x[around], own()(split.tokens.ids[around][None])[0])
     assert run("test_extract_text:own", text, tmp_path / "b", *options, "--length", "15", hook="mix") != 0
-    assert "--length 15: expected at most 14" in said(capsys)
+    assert "length 15: expected at most 14" in said(capsys)
     assert run("timm:resnet18", text, tmp_path / "b", *options) != 0
     assert "--tokenizer is of language models, and timm:resnet18 is an image model" in said(capsys)
     assert run("test_extract_text:own", text, tmp_path / "b", *options, hook="embed.weight") != 0

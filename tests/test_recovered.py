@@ -167,7 +167,7 @@ def test_the_command_reads_the_hook_point_from_the_data(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--length", "99"], 2, "--length 99: expected at most 16"),
+        (["--length", "99"], 1, "length 99: expected at most 16"),
         (["--hook-point", "h.9"], 1, "no such submodule"),
         (["--bos", "--tokenizer", "nowhere"], 1, "nowhere"),
         (["--spans", "0"], 2, "--spans 0: expected at least 1"),

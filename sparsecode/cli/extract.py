@@ -9,19 +9,18 @@ from contextlib import closing, contextmanager
 from itertools import islice, tee
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
-from sparsecode.cli.image_models import Preprocessing, batches_of, image_model, names_image_model, source_of
-from sparsecode.cli.language_models import language_model
-from sparsecode.data.hook_points import hook_path
-from sparsecode.data.hooks import extract, longest
+from sparsecode.cli.image_models import TIMM, Preprocessing, batches_of, image_model, names_image_model, source_of
+from sparsecode.data.hooks import extract
 from sparsecode.data.images import PARTS, progress
+from sparsecode.data.language_models import language_model
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
-from sparsecode.data.text import TokenBatch, bytes_of, token_batches
+from sparsecode.data.text import TokenBatch, bytes_of
+from sparsecode.data.text_host import device_or_default, named, text_host
 from sparsecode.data.token_rows import RowChoice, Sizes, sizes_of, token_rows
 from sparsecode.files import printable
 from sparsecode.leaves import tag_of
@@ -73,39 +72,19 @@ def _of_text(args: sweep_extract.ExtractArguments, console: Console) -> None:
     if args.max_norm is not None and not 0 < args.max_norm < math.inf:
         raise UsageError(f"--max-norm {args.max_norm:g}: expected a number of medians above 0, such as 10")
     size = bytes_of(text)
-    model = language_model(args)
-    limit = longest(model.module)
-    if limit is not None and length > limit:
-        raise UsageError(f"--length {length}: expected at most {limit}, the most that {model.name} takes")
-    bos = getattr(model.tokeniser, "bos_token_id", None) if args.bos else None
-    if args.bos and bos is None:
-        raise UsageError(f"--bos: the tokenizer of {model.name} has no beginning-of-sequence token; leave it out")
-    network = model.module.to(_device(args))
-    hook_points = tuple(hook_path(network, name) for name in args.hook_point)
-    if len(set(hook_points)) < len(hook_points):
-        raise UsageError(f"--hook-point: {', '.join(hook_points)}; expected each once")
-    start = model.starts_decoder(hook_points)
+    if args.model.startswith(TIMM):
+        raise UsageError(f"--tokenizer is of language models, and {args.model} is an image model: leave it out")
+    model = language_model(args.model, args.tokenizer, weights=args.weights, seed=args.seed)
     choice = RowChoice(args.keep_special, args.skip_first, args.max_norm, window)
+    host = text_host(model, args.hook_point, choice, length=length, bos=args.bos, device=args.device)
+    hook_points = host.hook_points
     provenance = _provenance(args, model.provenance, hook_points, size)
 
     @contextmanager
     def outputs(first: int, report: Callable[[int], None]) -> Generator[Iterator[tuple[TokenBatch, dict[str, Tensor]]]]:
         """Batches from number `first` on, and what the hook points give for them."""
-        with closing(
-            token_batches(
-                text,
-                model.tokeniser,
-                length=length,
-                batch_size=args.batch_size,
-                bos=bos,
-                column=args.column,
-                report=report,
-            )
-        ) as batches:
-            some = islice(batches, first, None)
-            mine, theirs = tee(some if start is None else (b.for_decoder(start) for b in some))
-            x = extract(network, hook_points, (model.inputs(b) for b in theirs))
-            yield zip(mine, _named(x, model.name, "tokens [spans, length] of this tokenizer"), strict=True)
+        with closing(host.batches(text, args.batch_size, args.column, report)) as batches:
+            yield host.outputs(islice(batches, first, None))
 
     with (
         _writer(args, provenance, console) as writer,
@@ -182,7 +161,7 @@ def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
     source = source_of(args.text)
     module, usual = image_model(args.model, args.weights, args.seed)
     takes = Preprocessing(args.size or usual.size, usual.channels, args.mean or usual.mean, args.std or usual.std)
-    module = module.to(_device(args))
+    module = module.to(device_or_default(args.device))
     splits = source.load()
     provenance = {
         "made_by": f"sparsecode {__version__} extract",
@@ -198,7 +177,7 @@ def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
     with _writer(args, provenance, console) as writer, progress(f"{args.model} of {tag_of(source)}", total) as report:
         batches = islice(batches_of(splits, takes, args.batch_size), writer.appended, None)
         mine, theirs = tee(batches)
-        outputs = _named(extract(network, hook_points, (b.x for b in theirs)), args.model, "samples of this source")
+        outputs = named(extract(network, hook_points, (b.x for b in theirs)), args.model, "samples of this source")
         for batch, x in zip(mine, outputs, strict=True):
             for name, value in x.items():
                 if value.ndim < 2 or len(value) != len(batch.x):
@@ -208,15 +187,6 @@ def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
                     )
             writer.append(x if len(x) > 1 else next(iter(x.values())), batch.group, batch.label, batch.part)
             report(int(batch.group[-1]) + 1)
-
-
-def _named(outputs: Iterator[dict[str, Tensor]], model: str, inputs: str) -> Iterator[dict[str, Tensor]]:
-    """The same outputs; what modules raise for inputs that are not theirs becomes a ValueError naming the model."""
-    try:
-        yield from outputs
-    except (TypeError, IndexError, RuntimeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{model}: its forward pass fails ({reason}); expected a model that takes {inputs}") from None
 
 
 @contextmanager
@@ -230,7 +200,3 @@ def _writer(
         if writer.appended:
             console.print(f"going on with {args.out} after {writer.appended} batches", highlight=False, soft_wrap=True)
         yield writer
-
-
-def _device(args: sweep_extract.ExtractArguments) -> str:
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")

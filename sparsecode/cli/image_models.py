@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from sparsecode.data import Data, Splits
 from sparsecode.data.images import PARTS, SplitName
+from sparsecode.data.import_paths import RANDOM, imported, load_weights, names_import_path
 from sparsecode.specs import converted, parsed
 
-__all__ = ["ImageBatch", "ImageModel", "Preprocessing", "batches_of", "image_model", "names_image_model", "source_of"]
+__all__ = [
+    "TIMM",
+    "ImageBatch",
+    "ImageModel",
+    "Preprocessing",
+    "batches_of",
+    "image_model",
+    "names_image_model",
+    "source_of",
+]
 
 TIMM = "timm:"
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
-RANDOM = "random"
 
 
 class Preprocessing(NamedTuple):
@@ -78,7 +81,7 @@ class ImageBatch(NamedTuple):
 
 def names_image_model(model: str) -> bool:
     """Whether MODEL is `timm:NAME` or an import path, `package.module:NAME`, and no file or folder."""
-    return (model.startswith(TIMM) or bool(IMPORT_PATH.fullmatch(model))) and not Path(model).exists()
+    return names_import_path(model) or (model.startswith(TIMM) and not Path(model).exists())
 
 
 def image_model(model: str, weights: str | None, seed: int) -> ImageModel:
@@ -88,9 +91,12 @@ def image_model(model: str, weights: str | None, seed: int) -> ImageModel:
     the module as it is. Raises ImportError, FileNotFoundError or ValueError naming what is wrong.
     """
     torch.manual_seed(seed)
-    loaded = _timm(model.removeprefix(TIMM), pretrained=weights is None) if model.startswith(TIMM) else _imported(model)
-    if weights not in (None, RANDOM):
-        _load(loaded.module, Path(weights))
+    if model.startswith(TIMM):
+        loaded = _timm(model.removeprefix(TIMM), pretrained=weights is None)
+    else:
+        loaded = ImageModel(imported(model), Preprocessing())
+    if weights is not None and weights != RANDOM:
+        load_weights(loaded.module, Path(weights))
     return loaded
 
 
@@ -115,45 +121,6 @@ def _timm(name: str, pretrained: bool) -> ImageModel:
     takes: dict[str, Any] = timm.data.resolve_model_data_config(module)
     channels, _, size = takes["input_size"]
     return ImageModel(module, Preprocessing(size, channels, takes["mean"], takes["std"]))
-
-
-def _imported(path: str) -> ImageModel:
-    place, _, name = path.partition(":")
-    sys.path.insert(0, "")  # the present folder, as with python -m
-    try:
-        loaded = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError) as error:
-        raise ImportError(
-            f"{path}: {error}; expected package.module:NAME of a module, or of a function that gives one"
-        ) from None
-    finally:
-        sys.path.remove("")
-    made = loaded if isinstance(loaded, nn.Module) or not callable(loaded) else loaded()
-    if not isinstance(made, nn.Module):
-        raise ValueError(
-            f"{path}: is {type(made).__name__}; expected an nn.Module, or a function without arguments that gives one"
-        )
-    return ImageModel(made, Preprocessing())
-
-
-def _load(module: nn.Module, path: Path) -> None:
-    """Put a state dict into the module; tensors of a head that the module lacks are left out."""
-    if not path.is_file():
-        raise FileNotFoundError(f"--weights {path}: no such file; expected a state dict, or {RANDOM}")
-    try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)
-        missing, _ = module.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError, OSError, EOFError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"--weights {path}: {' '.join(str(error).split())[:200]}; expected a state dict of the model"
-        ) from None
-    except Exception as error:  # pickles of anything but tensors, and damaged ones
-        raise ValueError(f"--weights {path}: {type(error).__name__}; expected a state dict of tensors alone") from None
-    if missing:
-        raise ValueError(
-            f"--weights {path}: lacks {missing[0]} and {len(missing) - 1} more of the model's tensors; expected all of them"
-        )
 
 
 def source_of(text: str) -> Data:

@@ -7,18 +7,15 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-import torch
 from rich.progress import track
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
-from sparsecode.cli.language_models import causal_model
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.cli.tables import rich_table
-from sparsecode.data.hook_points import hook_path
-from sparsecode.data.hooks import longest
+from sparsecode.data.language_models import language_model
 from sparsecode.data.shard_index import INDEX, read_index
-from sparsecode.data.text import token_batches
+from sparsecode.data.text_host import text_host
 from sparsecode.data.token_rows import RowChoice
 from sparsecode.evaluate.reconstruction.host_loss import HostBatch, RecoveredLoss, recovered_losses
 from sparsecode.files import printable, write_atomic
@@ -50,34 +47,23 @@ def recovered_command(args: scoring.RecoveredArguments) -> None:
     console = Console()
     model = model_at(args.run).eval()
     names = args.hook_point or _stored(args.run)
-    host = causal_model(args.model, args.tokenizer)
-    limit = longest(host.module)
-    if limit is not None and args.length > limit:
-        raise UsageError(f"--length {args.length}: expected at most {limit}, the most that {host.name} takes")
-    bos = getattr(host.tokeniser, "bos_token_id", None) if args.bos else None
-    if args.bos and bos is None:
-        raise UsageError(f"--bos: the tokenizer of {host.name} has no beginning-of-sequence token; leave it out")
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    network = host.module.to(device)
-    hook_points = tuple(hook_path(network, name) for name in names)
+    language = language_model(str(args.model), args.tokenizer, head=True)
     choice = RowChoice(args.keep_special, args.skip_first)
-    with closing(
-        token_batches(
-            args.text, host.tokeniser, length=args.length, batch_size=args.batch_size, bos=bos, column=args.column
-        )
-    ) as stream:
+    host = text_host(language, names, choice, length=args.length, bos=args.bos, device=args.device)
+    network, hook_points = host.network, host.hook_points
+    with closing(host.batches(args.text, args.batch_size, args.column)) as stream:
         spans = list(islice(stream, -(-args.spans // args.batch_size)))
-    batches = [HostBatch(dict(host.inputs_of(b)), b.ids, b.real, choice.chosen(b)[0]) for b in spans]
+    batches = [HostBatch(language.inputs_of(b), b.ids, b.real, choice.chosen(b)[0]) for b in spans]
     passes = iter(("mean rows", "losses"))
 
     def shown() -> Iterable[HostBatch]:
-        return track(batches, f"{next(passes)} of {host.name}", console=console, transient=True)
+        return track(batches, f"{next(passes)} of {language.name}", console=console, transient=True)
 
     losses = recovered_losses(network, model, hook_points, shown)
-    console.print(rich_table(RecoveredLoss.table(f"loss of {host.name} recovered", losses)))
+    console.print(rich_table(RecoveredLoss.table(f"loss of {language.name} recovered", losses)))
     if args.json is not None:
         report = RecoveredReport(
-            printable(args.run.resolve().name), printable(host.name), printable(args.text.name), hook_points, losses
+            printable(args.run.resolve().name), printable(language.name), printable(args.text.name), hook_points, losses
         )
         write_atomic(args.json, to_json(report))
         console.print(f"report   {args.json}", highlight=False, soft_wrap=True)

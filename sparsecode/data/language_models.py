@@ -1,4 +1,4 @@
-"""Language models for `sparsecode extract`: a Hugging Face folder, or a module at an import path with a tokenizer's folder."""
+"""Language models: a Hugging Face folder, or a module at an import path with a tokenizer's folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sparsecode.cli.arguments import UsageError, sweep_extract
-from sparsecode.cli.image_models import TIMM, image_model, names_image_model
 from sparsecode.data.hooks import Inputs
+from sparsecode.data.import_paths import RANDOM, imported, load_weights, names_import_path
 from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
 
-__all__ = ["LanguageModel", "causal_model", "language_model", "tokenizer_files"]
+__all__ = ["LanguageModel", "language_model", "tokenizer_files"]
 
 CONFIG = "config.json"
 TOKENIZER_FILES = (
@@ -44,15 +44,15 @@ class LanguageModel(NamedTuple):
     def starts_decoder(self, hook_points: tuple[str, ...]) -> int | None:
         """The token that the decoder of an encoder-decoder model starts with, if the hook points are in it.
 
-        Raises UsageError for hook points in both, whose rows are of different tokens.
+        Raises ValueError for hook points in both, whose rows are of different tokens.
         """
         config = getattr(self.module, "config", None)
         if not getattr(config, "is_encoder_decoder", False):
             return None
         there = [path.startswith("decoder.") or ".decoder." in path for path in hook_points]
         if any(there) and not all(there):
-            raise UsageError(
-                f"--hook-point {' '.join(hook_points)}: in encoder and decoder, whose rows are of different tokens; extract one after the other"
+            raise ValueError(
+                f"hook_point {' '.join(hook_points)}: in encoder and decoder, whose rows are of different tokens; extract one after the other"
             )
         generation = getattr(self.module, "generation_config", None)
         starts = [getattr(c, "decoder_start_token_id", None) for c in (config, generation)]
@@ -73,31 +73,32 @@ class LanguageModel(NamedTuple):
         return {name: value for name, value in batch.inputs.items() if some or name in parameters}
 
 
-def language_model(args: sweep_extract.ExtractArguments) -> LanguageModel:
-    """The model and the tokenizer that the arguments name. Errors name what is wrong with the files."""
-    folder = Path(args.tokenizer or args.model)
-    tokenizer = tokenizer_files(folder)
-    provenance = {"tokenizer": printable(folder.resolve().name), "tokenizer_files": tokenizer}
-    if names_image_model(args.model):
-        if args.model.startswith(TIMM):
-            raise UsageError(f"--tokenizer is of language models, and {args.model} is an image model: leave it out")
+def language_model(
+    model: str, tokenizer: str | Path | None = None, *, head: bool = False, weights: str | None = None, seed: int = 0
+) -> LanguageModel:
+    """The model in a folder, with the head that predicts the next token or without, or at an import path; and its tokenizer.
+
+    `weights`, of a module at an import path: a file of a state dict, or `random`; `seed` decides weights that are drawn when it is made.
+    Errors name what is wrong with the files.
+    """
+    folder = Path(tokenizer or model)
+    files = tokenizer_files(folder)
+    about = {"tokenizer": printable(folder.resolve().name), "tokenizer_files": files}
+    if names_import_path(model):
         tokeniser = _tokeniser(folder)
-        module = image_model(args.model, args.weights, args.seed).module
-        return LanguageModel(module, tokeniser, args.model, {"model": args.model} | provenance)
-    model = Path(args.model)
-    if not (model / CONFIG).is_file():
-        raise FileNotFoundError(f"{model}: not a Hugging Face model folder (no {CONFIG} in it)")
-    name = model.resolve().name
-    about = {"model": printable(name), "config": f"{CONFIG} sha256 {_sha256(model / CONFIG)}"}
-    return LanguageModel(_network(model), _tokeniser(folder), name, about | provenance)
-
-
-def causal_model(folder: Path, tokenizer: Path | None = None) -> LanguageModel:
-    """The model of a folder with the head that predicts the next token, and its tokenizer. Errors name what is wrong with the files."""
-    if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"{folder}: not a Hugging Face model folder (no {CONFIG} in it)")
-    module = _network(folder, "AutoModelForCausalLM")
-    return LanguageModel(module, _tokeniser(tokenizer or folder), folder.resolve().name, {})
+        torch.manual_seed(seed)
+        module = imported(model)
+        if weights is not None and weights != RANDOM:
+            load_weights(module, Path(weights))
+        return LanguageModel(module, tokeniser, model, {"model": model} | about)
+    path = Path(model)
+    if not (path / CONFIG).is_file():
+        raise FileNotFoundError(f"{path}: not a Hugging Face model folder (no {CONFIG} in it)")
+    name = path.resolve().name
+    about = {"model": printable(name), "config": f"{CONFIG} sha256 {_sha256(path / CONFIG)}"} | about
+    return LanguageModel(
+        _network(path, "AutoModelForCausalLM" if head else "AutoModel"), _tokeniser(folder), name, about
+    )
 
 
 def tokenizer_files(folder: Path) -> str:
@@ -115,14 +116,14 @@ def _transformers() -> Any:
         import transformers
         from transformers.utils import logging
     except ImportError as error:
-        raise ImportError(f"extract needs transformers ({error}); pip install 'sparsecode[lm]'") from None
+        raise ImportError(f"language models need transformers ({error}); pip install 'sparsecode[lm]'") from None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     return transformers
 
 
-def _network(folder: Path, kind: str = "AutoModel") -> nn.Module:
-    """The model of a folder, by default without a head; pickled weights are refused."""
+def _network(folder: Path, kind: str) -> nn.Module:
+    """The model of a folder, as this class of transformers; pickled weights are refused."""
     library = _transformers()
     try:
         return getattr(library, kind).from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto")
