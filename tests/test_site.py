@@ -7,14 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import unquote
 
 import pytest
 from public_names import FACES
+
+from sparsecode.evaluate.measures import Known
+from sparsecode.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs/site"))
@@ -36,6 +40,24 @@ def test_functions_and_classes_say_what_they_are() -> None:
             value = getattr(module, name)
             if inspect.isclass(value) or inspect.isfunction(value):
                 assert value.__doc__, f"{face}.{name}"
+
+
+def _sections(lines: Iterable[str]) -> dict[str, str]:
+    parts = re.split(r"^## (.+)\n", "\n".join(lines), flags=re.MULTILINE)
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_recipes_and_measures_are_described_by_their_own_words() -> None:
+    recipes = _sections(pages._recipes())
+    assert recipes.keys() == RECIPES.keys()
+    assert len({*recipes.values()}) == len(recipes)
+    for name, recipe in RECIPES.items():
+        assert pages.markdown(recipe.about).split("\n")[0] in recipes[name], name
+    measures = _sections(pages._measures())
+    assert {*measures} == {str(kind.__struct_config__.tag) for kind in get_args(Known)}
+    assert len({*measures.values()}) == len(measures)
+    for kind in get_args(Known):
+        assert pages.markdown(kind.__doc__) in measures[str(kind.__struct_config__.tag)]
 
 
 @pytest.mark.parametrize(

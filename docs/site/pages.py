@@ -192,7 +192,7 @@ def _recipes() -> Iterator[str]:
 
     yield "# Recipes\n\nConfigs by name, for `sparsecode train NAME`; `sparsecode recipes NAME` prints one as JSON.\n"
     for name, recipe in RECIPES.items():
-        yield f"## {name}\n\n{markdown(inspect.getdoc(recipe))}\n"
+        yield f"## {name}\n\n{markdown(recipe.about)}\n"
 
 
 def _measures() -> Iterator[str]:

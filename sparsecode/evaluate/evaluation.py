@@ -223,8 +223,8 @@ def evaluate_model(
     calibration: Calibration | None = None,
     measures: Sequence[Measure] = (),
 ) -> Evaluation:
-    """The measures in `how.measures`, and further `measures`, of every coder of a model on one split; `calibration` reports how its
-    thresholds were calibrated.
+    """The measures in `settings.measures`, and further `measures`, of every coder of a model on one split; `calibration` reports how
+    its thresholds were calibrated.
     """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)

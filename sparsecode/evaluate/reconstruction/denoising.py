@@ -126,7 +126,7 @@ class DenoisedLevels(Result, tag="denoised_levels"):
 
 
 class Denoising(KnownMeasure, tag="denoising"):
-    """PSNR of every coder's reconstructions of samples with Gaussian noise of each size in `How.sigmas`: `denoise`."""
+    """PSNR of every coder's reconstructions of samples with Gaussian noise of each size in `MeasureSettings.sigmas`: `denoise`."""
 
     def applies(self, model: AbstractSparseModel) -> bool:
         return model.reconstructs
