@@ -176,9 +176,9 @@ def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:
     total = splits.train.n + splits.valid.n + splits.test.n
     with _writer(args, provenance, console) as writer, progress(f"{args.model} of {tag_of(source)}", total) as report:
         batches = islice(batches_of(splits, takes, args.batch_size), writer.appended, None)
-        mine, theirs = tee(batches)
-        outputs = named(extract(network, hook_points, (b.x for b in theirs)), args.model, "samples of this source")
-        for batch, x in zip(mine, outputs, strict=True):
+        kept, fed = tee(batches)
+        outputs = named(extract(network, hook_points, (b.x for b in fed)), args.model, "samples of this source")
+        for batch, x in zip(kept, outputs, strict=True):
             for name, value in x.items():
                 if value.ndim < 2 or len(value) != len(batch.x):
                     where = name if args.hook_point else "the output of the model"

@@ -58,17 +58,17 @@ def _about(recipe: Recipe) -> str:
 
 def _assignments(argv: list[str]) -> tuple[str, ...]:
     """What follows --set in argv: read first, because it can change which options there are."""
-    words_: list[str] = []
+    assignments: list[str] = []
     taking = False
     for word in argv:
         if word.startswith("--set="):
-            words_.append(word.removeprefix("--set="))
+            assignments.append(word.removeprefix("--set="))
             taking = True
         elif word.startswith("--"):
             taking = word == "--set"
         elif taking:
-            words_.append(word)
-    return tuple(words_)
+            assignments.append(word)
+    return tuple(assignments)
 
 
 def _only_config(chosen: Any, config: Run) -> Any:

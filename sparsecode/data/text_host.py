@@ -58,9 +58,9 @@ class TextHost(NamedTuple):
     def outputs(self, batches: Iterable[TokenBatch]) -> Iterator[tuple[TokenBatch, dict[str, Tensor]]]:
         """Batches of spans, and what the hook points give for them [B, T, *F]. Errors as of `extract`; what a module raises for inputs
         that are not its own becomes a ValueError that names the model."""
-        mine, theirs = tee(map(self.seen, batches))
+        kept, fed = tee(map(self.seen, batches))
         outputs = extract(self.network, self.hook_points, (self.model.inputs(batch) for batch in theirs))
-        yield from zip(mine, named(outputs, self.model.name, "tokens [spans, length] of this tokenizer"), strict=True)
+        yield from zip(kept, named(outputs, self.model.name, "tokens [spans, length] of this tokenizer"), strict=True)
 
 
 def named(outputs: Iterator[dict[str, Tensor]], model: str, inputs: str) -> Iterator[dict[str, Tensor]]:

@@ -88,13 +88,13 @@ def _pause(_: Any) -> Any:
 
 
 @_jit
-def wait_for_all(signals_: Any, team: Any) -> None:
+def wait_for_all(flags: Any, team: Any) -> None:
     """A barrier: return when all members of the team have reached it as often as this one."""
     if team == 1:
         return
-    due = (_add(signals_, ARRIVED) // team + 1) * team
+    due = (_add(flags, ARRIVED) // team + 1) * team
     looks = 0
-    while _read(signals_, ARRIVED) < due:
+    while _read(flags, ARRIVED) < due:
         looks += 1
         if looks > LOOKS:
             _give_way()
@@ -103,29 +103,29 @@ def wait_for_all(signals_: Any, team: Any) -> None:
 
 
 @_jit
-def asleep(signals_: Any, member: Any) -> Any:
+def asleep(flags: Any, member: Any) -> Any:
     """Whether a member must be woken; marks it as awake."""
-    return _swap(signals_, SLEEPING + LINE * member, 0) == 1
+    return _swap(flags, SLEEPING + LINE * member, 0) == 1
 
 
 @_jit
-def call(signals_: Any) -> Any:
+def call(flags: Any) -> Any:
     """Publish a work item; returns the number published before."""
-    return _add(signals_, CALLED)
+    return _add(flags, CALLED)
 
 
 @_jit
-def more_to_do(signals_: Any, member: Any, done: Any) -> Any:
+def more_to_do(flags: Any, member: Any, done: Any) -> Any:
     """Poll until more than `done` work items are published; False on timeout: the thread should then sleep."""
     looks = 0
-    while _read(signals_, CALLED) <= done:
+    while _read(flags, CALLED) <= done:
         looks += 1
         if looks > LOOKS:
             _give_way()
         else:
             _pause()
         if looks > LOOKS + OFFERS:
-            _swap(signals_, SLEEPING + LINE * member, 1)
+            _swap(flags, SLEEPING + LINE * member, 1)
             # if an item came meanwhile, the thread that resets the 1 to 0 handles it: this one, or the caller by waking it
-            return _read(signals_, CALLED) > done and _swap(signals_, SLEEPING + LINE * member, 0) == 1
+            return _read(flags, CALLED) > done and _swap(flags, SLEEPING + LINE * member, 0) == 1
     return True
