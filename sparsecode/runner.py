@@ -179,7 +179,7 @@ def train_one(
 
 
 def enter(config: Run, folder: RunFolder, stack: ExitStack, fabric: Devices) -> None:
-    """Check the folder for conflicts and lock it while `held`, in the first process; if that fails, all processes raise."""
+    """Check the folder for conflicts and lock it until `stack` is closed, in the first process; if that fails, all processes raise."""
     problem: Exception | None = None
     if fabric.is_global_zero:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import keyword
 import re
 import subprocess
 import sys
@@ -90,3 +92,41 @@ def test_variables_are_named_for_what_they_hold() -> None:
                 assert node.id not in MEANINGLESS, f"{path}:{node.lineno}: {node.id}"
             elif isinstance(node, ast.arg):
                 assert node.arg not in MEANINGLESS, f"{path}:{node.lineno}: {node.arg}"
+
+
+# names of other programs and patterns of names
+OTHERS = {
+    "CacheActivationsRunner", "model_DEC_best", "model_ENC_best", "Autoencoder", "sae_lens", "unit_rows_cuda", "PART",
+    "LINEAR_DECAY_MASK", "test_runner", "Lasso",
+}  # fmt: skip
+
+
+def _identifiers(tree: ast.Module) -> set[str]:
+    """Names, attributes, arguments and imported names of a module, and the words of its short strings."""
+    words: set[str] = set()
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name", "asname"):
+            words.update(str(getattr(node, field, "")).split("."))
+        if isinstance(node, ast.ImportFrom):
+            words.update((node.module or "").split("."))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 60:
+            words.update(re.findall(r"\w+", node.value))
+    return words
+
+
+def test_names_in_docstrings_exist() -> None:
+    """Words in back quotes are names of the package; those that renamings have removed before are names of the same file."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted((DOCS / "sparsecode").rglob("*.py"))}
+    near = {path: _identifiers(tree) for path, tree in trees.items()}
+    everywhere = set().union(*near.values(), (path.stem for path in trees), (path.parent.name for path in trees))
+    everywhere.update(sys.stdlib_module_names, keyword.kwlist, dir(builtins), OTHERS)
+    checked = 0
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                continue
+            for word in re.findall(r"`([A-Za-z_]\w*)(?:\.\w+)*(?:\(.*?\))?`", ast.get_docstring(node) or ""):
+                checked += 1
+                places = near[path] if word in {*MEANINGLESS, "held", "made"} else everywhere
+                assert word in places, f"{path}: `{word}` in the docstring of {getattr(node, 'name', 'the module')}"
+    assert checked > 1800

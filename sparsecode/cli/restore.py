@@ -37,7 +37,7 @@ PICTURED = 10
 
 class RestoredBy(Spec, tag="restored_by"):
     """Errors of one method against clean samples in data space: mean squared error per feature, mean PSNR in dB, `wape` (`metrics.wape`), and mean
-    SSIM of images of at least 11 x 11 pixels. `how`: its parameters."""
+    SSIM of images of at least 11 x 11 pixels. `method`: its parameters."""
 
     method: str
     mse: float

@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
     Weight [m, k], bias [m], Adam's moments of both. Scratch for B samples in L >= B columns and T threads: its input, as
     `rows` [B, k] and `columns` [k, L]; gradients with respect to its output, `slopes` [m, L], and, from each thread, to its
-    input, `partial` [T, k, L]; those with respect to the latest block of weights, `found` [T, BLOCK, k].
+    input, `partial` [T, k, L]; those with respect to the latest block of weights, `derivative` [T, BLOCK, k].
     """
 
     m: int
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
     derivative: int
 
 
-M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPES, PARTIAL, FOUND = range(13)
+M, K, WEIGHT, BIAS, FIRST, SECOND, BIAS_FIRST, BIAS_SECOND, ROWS, COLUMNS, SLOPES, PARTIAL, DERIVATIVE = range(13)
 
 
 class Orders(NamedTuple):
@@ -236,7 +236,7 @@ def steps(member: Any, team: Any, signals: Any, layers: Any, encoder: Any, order
                 _slopes(slopes, parts, columns, orders, first, last, i == encoder - 1)
                 wait_for_all(signals, team)
             first, last = share(m, UNIT, member, team)
-            result = _matrix(layer[FOUND] + 4 * member * BLOCK * k, BLOCK, k)
+            result = _matrix(layer[DERIVATIVE] + 4 * member * BLOCK * k, BLOCK, k)
             inputs = _matrix(layer[ROWS], n, k) if i else orders.x
             partial = _matrix(layer[PARTIAL] + 4 * member * k * width, k if i else 0, width)
             _backward(layer, orders.numbers[5:], slopes, inputs, partial, result, orders.by_bias[member], first, last)

@@ -60,7 +60,7 @@ def _groups(keys: Any, most: Any) -> None:
 
 @_jit
 def _collect(keys: Any, level: Any, chosen: Any) -> Any:
-    """Write the indices of keys >= level to `found`, in order; returns their number."""
+    """Write the indices of keys >= level to `chosen`, in order; returns their number."""
     count = 0
     for start in range(0, len(keys), SPAN):
         part = keys[start : start + SPAN]

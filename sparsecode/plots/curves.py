@@ -93,7 +93,7 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     `records` have "kind" ("train" or "evaluate"), "step" and values, None for those undefined; validation names are
     `coder/quantity`. All panels share one axis of steps, and every finite value is inside its panel: where a few are far from
     the others the axis is logarithmic (of positive values) or symmetrically so. Constant quantities have no panel:
-    they are listed below the title. What is given as `quantity_noisy` and `quantity_clean` shares a panel.
+    they are listed below the title. Quantities whose names differ in the endings `_noisy` and `_clean` alone share a panel.
     """
     series: dict[str, Lines] = {}
     paired = _pairs(records)

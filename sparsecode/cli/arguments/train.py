@@ -69,7 +69,7 @@ class Resume(TrainPlace):
 
 
 class Option(msgspec.Struct, tag=True):
-    """A number, string or tuple of a config: its type as `encoded`, its value there, and its help."""
+    """A number, string or tuple of a config: its type in a form that JSON holds, its value, and its help."""
 
     kind: Any
     default: Any

@@ -26,7 +26,7 @@ class Pairs(NamedTuple):
 
 
 class TunedMethod(NamedTuple):
-    """A method at the parameters of the least mean squared error on validation samples; `how` says which."""
+    """A method at the parameters of the least mean squared error on validation samples; `method` names them."""
 
     method: str
     restore: Restorer

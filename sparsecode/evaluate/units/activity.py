@@ -38,12 +38,13 @@ class Activity(Result, tag="activity"):
     - `entropy`: -sum_j p_j log p_j / log n_code, p_j the share of unit j in all activity counts; 1 if all are equally often active.
     - `margin`: mean |pre_j| / (sigma |key_j|), clean: the distance from the threshold in standard deviations of its noise
       (None for cosines, whose noise is not of that size).
-    - `flips_noise`: share of (sample, unit) whose pre-activation changes sign by the noise; `flips_bias_up`, `_down`: share that
-      the bias makes positive, not positive (clean). `active_without_bias`: share above 0 with the bias left out (clean).
+    - `flips_noise`: share of (sample, unit) whose pre-activation changes sign by the noise; `flips_bias_up`, `flips_bias_down`:
+      share that the bias makes positive, not positive (clean). `active_without_bias`: share above 0 with the bias left out (clean).
     - `active_before`, `dead_share_before`: `active` and `dead_share` of relu(pre) in the place of h, before units compete with
       each other (inhibition, Top-K and its variants); None for activations that treat each unit alone.
     - `bias_mean`, `bias_sd`, `negative_bias` (share); `norm_mean`, `norm_cv` (standard deviation / mean) of the lengths of keys.
-    - `key_value_cosine`: mean cosine of a unit's key (encoder row) and value (decoder row); `_weighted` by activity counts, noisy.
+    - `key_value_cosine`: mean cosine of a unit's key (encoder row) and value (decoder row); `key_value_cosine_weighted`: weighted by
+      activity counts, noisy.
     - `nearest_target_recon`, `nearest_target_noisy`: share of `n_probe` samples spread over all whose nearest one among them, in
       L2, is the one that was reconstructed from noisy input, or that noise was added to.
     - `terms`: what noise adds to the squared error, in closed form; for Gaussian noise and rectified units alone.
