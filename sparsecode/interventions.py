@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sparsecode.data.hooks import Inputs, evaluating, hooked
+from sparsecode.data.hooks import Inputs, evaluating, forward, hooked
 from sparsecode.models.base import AbstractSparseModel
 
 __all__ = ["Ablate", "Add", "Clamp", "Edit", "Splice", "attributions", "spliced"]
@@ -267,7 +267,6 @@ def attributions(
     """
     with torch.enable_grad(), evaluating(host), spliced(host, model, hook_points, leaf=True) as splice:
         lead: list[int] = []
-        device = next((p.device for p in host.parameters()), torch.device("cpu"))
         names = (hook_points,) if isinstance(hook_points, str) else tuple(hook_points)
 
         def watch(x: Tensor) -> Tensor:
@@ -276,12 +275,7 @@ def attributions(
             return x
 
         with hooked(host, names[0], watch):
-            if isinstance(inputs, Tensor):
-                output = host(inputs.to(device))
-            elif isinstance(inputs, Mapping):
-                output = host(**{name: value.to(device) for name, value in inputs.items()})
-            else:
-                output = host(*(value.to(device) for value in inputs))
+            output = forward(host, inputs)
         value = target(output)
         if value.numel() != 1:
             raise ValueError(f"target gives shape {list(value.shape)}; expected one number, such as one logit")

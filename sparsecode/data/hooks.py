@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsecode.data.hook_points import hook_path
 
-__all__ = ["Inputs", "call", "evaluating", "extract", "hooked", "longest"]
+__all__ = ["Inputs", "call", "evaluating", "extract", "forward", "hooked", "longest"]
 
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]  # of one forward pass
 LIMITS = (
@@ -157,6 +157,11 @@ def evaluating(module: nn.Module) -> Generator[None]:
 
 @torch.no_grad()
 def call(module: nn.Module, batch: Inputs) -> Any:
+    """`forward` without gradients."""
+    return forward(module, batch)
+
+
+def forward(module: nn.Module, batch: Inputs) -> Any:
     """What the module gives for a batch, which is brought to its device."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     if isinstance(batch, Tensor):
