@@ -126,13 +126,10 @@ def run(
     if extend is not None:
         config = extendable(config, folder, extend)
 
-    def splits() -> Splits:
-        return loaded_from(config.data if moved is None else moved_to(config.data, moved))
-
     trained = train_one(
         config,
         folder,
-        splits,
+        lambda: loaded_from(config.data if moved is None else moved_to(config.data, moved)),
         observers=observers,
         accelerator=accelerator,
         devices=devices,
@@ -275,12 +272,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    config: Run,
-    folder: Store,
-    splits: Splits,
-    fingerprint: str,
-    world: int = 1,
-    first: bool = True,
+    config: Run, folder: Store, splits: Splits, fingerprint: str, world: int = 1, first: bool = True
 ) -> Prepared:
     """Build the model of a run and, in the `first` process, write its config. Raises ValueError for configs that cannot be run."""
     # Schedules count in steps from here on, so that what is saved says what was done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import shutil
@@ -34,6 +35,12 @@ class ShardSettings(Spec, tag="shard_settings"):
     test: Share
     dtype: DType
     provenance: dict[str, str]
+
+    def part(self, group: int) -> int:
+        """The split of a document by its number: 0, 1 or 2 for train, valid or test."""
+        digest = hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=8).digest()
+        u = int.from_bytes(digest, "little") / 2**64
+        return 1 if u < self.valid else 2 if u < self.valid + self.test else 0
 
 
 class Journal(Spec, tag="shard_journal"):

@@ -148,7 +148,9 @@ class ShardWriter:
         groups = torch.as_tensor(group, dtype=torch.int64).cpu().expand(n)
         if part is None:
             documents, inverse = groups.unique(return_inverse=True)
-            parts = np.array([self._part(document) for document in documents.tolist()], np.int64)[inverse.numpy()]
+            parts = np.array([self._settings.part(document) for document in documents.tolist()], np.int64)[
+                inverse.numpy()
+            ]
         else:
             parts = np.full(n, PARTS.index(part), np.int64)
         numbers = [groups, *([] if label is None else [torch.as_tensor(label, dtype=torch.int64).cpu()])]
@@ -183,12 +185,6 @@ class ShardWriter:
             low, high = self._spans.get(site, (math.inf, -math.inf))
             self._spans[site] = min(low, float(chosen.min())), max(high, float(chosen.max()))
         return x.view(torch.uint8).numpy()
-
-    def _part(self, group: int) -> int:
-        """0, 1 or 2 for train, valid or test."""
-        digest = hashlib.blake2b(f"{self._settings.seed}:{group}".encode(), digest_size=8).digest()
-        u = int.from_bytes(digest, "little") / 2**64
-        return 1 if u < self._settings.valid else 2 if u < self._settings.valid + self._settings.test else 0
 
     def _file(self, part: int) -> Path:
         return self._home / f"{PARTS[part]}.rows"

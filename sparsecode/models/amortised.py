@@ -197,9 +197,7 @@ class AmortisedModel(AbstractSparseModel):
     @torch.no_grad()
     def objective(self, batch: Batch, z: Tensor) -> Tensor:
         energy = self.energy(batch.x, z).double()
-        if self.reconstructs:
-            return energy
-        return energy + self._error(self.decoder.mean(z), self._inputs(batch.x), batch)
+        return energy if self.reconstructs else energy + self._error(self.decoder.mean(z), self._inputs(batch.x), batch)
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         forward = self._forward(batch, step, rng)
@@ -282,11 +280,9 @@ class AmortisedModel(AbstractSparseModel):
 
     def _projected(self, x: Tensor, before_noise: bool) -> Tensor:
         settings = self.spec.projection
-        return (
-            x
-            if settings is None or self.projection is None or settings.before_noise != before_noise
-            else self.projection(x)
-        )
+        if settings is None or self.projection is None or settings.before_noise != before_noise:
+            return x
+        return self.projection(x)
 
     def _sparse_step(self, dictionary: BiasedDictionaryModule, x: Tensor, target: Tensor, step: int) -> Step | None:
         encoder, arithmetic = self.encoder, self.spec.arithmetic
