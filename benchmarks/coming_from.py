@@ -6,6 +6,7 @@ largest difference of a code, and the most that one of its objectives is above o
 Not a benchmark of speed (that is `lasso.py`). Prints a table and saves results/coming-from.json.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Callable
