@@ -59,7 +59,7 @@ class TextHost(NamedTuple):
         """Batches of spans, and what the hook points give for them [B, T, *F]. Errors as of `extract`; what a module raises for inputs
         that are not its own becomes a ValueError that names the model."""
         kept, fed = tee(map(self.seen, batches))
-        outputs = extract(self.network, self.hook_points, (self.model.inputs(batch) for batch in theirs))
+        outputs = extract(self.network, self.hook_points, (self.model.inputs(batch) for batch in fed))
         yield from zip(kept, named(outputs, self.model.name, "tokens [spans, length] of this tokenizer"), strict=True)
 
 
