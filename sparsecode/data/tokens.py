@@ -95,14 +95,14 @@ class Tokens:
         return Tokens.lazy(partial(_taken, self, rows, n), self.tokenizer)
 
     @cached_property
-    def _sorted(self) -> tuple[Tensor, Tensor]:
+    def text_order(self) -> tuple[Tensor, Tensor]:
         """The rows [n] by group, place and position (special tokens have the place of a neighbour), and the rank [n] of each row among them."""
         order = torch.from_numpy(np.lexsort([each.numpy() for each in (self.position, self.place, self.group)]))
         return order, torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
 
     def neighbours(self, rows: Tensor, before: int, after: int) -> Tensor:
         """Row numbers [m, before + 1 + after] around rows [m], as `contexts` gives them."""
-        order, rank = self._sorted
+        order, rank = self.text_order
         if rows.numel() and bool(((rows < 0) | (rows >= len(order))).any()):
             raise IndexError(f"rows {int(rows.min())} to {int(rows.max())}; expected 0 to {len(order) - 1}")
         if not len(order):

@@ -34,6 +34,18 @@ from .units.activity import UnitActivity as UnitActivity
 from .units.activity import activity as activity
 from .units.code_scale import CodeScale as CodeScale
 from .units.codes import Codes as Codes
+from .units.feature_collection import CodedRows as CodedRows
+from .units.feature_collection import coded_rows as coded_rows
+from .units.feature_collection import collect_features as collect_features
+from .units.feature_collection import features_of as features_of
+from .units.feature_collection import rows_of_codes as rows_of_codes
+from .units.feature_file import FeatureOrigin as FeatureOrigin
+from .units.feature_file import read_features as read_features
+from .units.feature_file import write_features as write_features
+from .units.features import CodeExample as CodeExample
+from .units.features import CodeFeatures as CodeFeatures
+from .units.features import Features as Features
+from .units.features import FeatureSettings as FeatureSettings
 from .units.noise_terms import noise_terms as noise_terms
 from .units.receptive_fields import fit_fields as fit_fields
 from .units.receptive_fields import nearest_images as nearest_images
@@ -47,12 +59,18 @@ __all__ = [
     "STANDARD",
     "WHOLE",
     "AnyMeasure",
+    "CodeExample",
+    "CodeFeatures",
     "CodeScale",
+    "CodedRows",
     "Codes",
     "Denoising",
     "Dictionary",
     "Elbo",
     "Evaluation",
+    "FeatureOrigin",
+    "FeatureSettings",
+    "Features",
     "Gates",
     "HostBatch",
     "HostLoss",
@@ -72,18 +90,24 @@ __all__ = [
     "UnitActivity",
     "activity",
     "amortisation_gap",
+    "coded_rows",
+    "collect_features",
     "cosines",
     "denoise_image",
     "dictionary_of",
     "estimate_sigma",
     "evaluate_model",
+    "features_of",
     "fit_fields",
     "loss_recovered",
     "model_gaps",
     "nearest_images",
     "noise_terms",
+    "read_features",
     "recovered_losses",
     "reference_scores",
     "references",
+    "rows_of_codes",
     "summary",
+    "write_features",
 ]

@@ -47,6 +47,16 @@ class ActivationModule(nn.Module):
         """The result of `train_code` for pre = (x - centre) W^T + b, without zeros; None if the codes are not sparse."""
         del x, weight, bias, centre, step, training, products
 
+    def infer_sparse(
+        self,
+        x: Float[Tensor, "b f"],
+        weight: Float[Tensor, "k f"],
+        bias: Float[Tensor, " k"],
+        centre: Float[Tensor, " f"],
+    ) -> SparseCode | None:
+        """The result of `infer` for pre = (x - centre) W^T + b, without zeros; None if the codes are not sparse."""
+        del x, weight, bias, centre
+
     def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:  # noqa: ARG002 - the contract
         """The quantity [B, n] that decides whether codes `rows` fire: where it is positive, a code is active or closest to it."""
         return pre

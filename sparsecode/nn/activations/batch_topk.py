@@ -106,3 +106,6 @@ class BatchTopKModule(ActivationModule):
         if training:
             self.observe_(least)
         return keep(code, code.values.detach() >= least)
+
+    def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
+        return select_above(x, weight, bias, centre, float(self.threshold), most=CROWD["exact"] * len(weight))

@@ -44,6 +44,9 @@ class ReLUModule(ActivationModule):
         del step, training
         return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products] * len(weight))
 
+    def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
+        return select_above(x, weight, bias, centre, 0.0, most=CROWD["exact"] * len(weight))
+
 
 class Sigmoid(Spec, tag="sigmoid"):
     """z = 1 / (1 + exp(-pre)): never zero; counts of active codes need a level `theta`."""
@@ -122,6 +125,10 @@ class JumpReLUModule(ActivationModule):
         thresholds = threshold[code.indices]
         values = jump_relu(code.values, thresholds, width)
         return code._replace(values=values, active=above(code.values, thresholds, width))
+
+    def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
+        threshold = self.log_threshold.detach().exp()
+        return select_above(x, weight, bias, centre, threshold, most=CROWD["exact"] * len(weight))
 
     @torch.no_grad()
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:

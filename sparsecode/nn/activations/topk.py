@@ -81,6 +81,10 @@ class TopKModule(ScheduledK):
         k = self.advance_(step, training)
         return None if k > TOP_CROWD else select_top(x, weight, bias, centre, k, products=products)
 
+    def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
+        k = int(self.k)
+        return None if k > TOP_CROWD else select_top(x, weight, bias, centre, k)
+
 
 def check_k(k: float | Schedule, n_code: int) -> None:
     """Raise ValueError for a k, or one that a schedule reaches, that is not 1 to n_code."""
