@@ -197,10 +197,11 @@ def test_contexts_hold_the_code_on_each_token(monkeypatch: pytest.MonkeyPatch) -
 def test_codes_without_a_dense_batch_are_the_codes(activation: object, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Amortised(n_code=1100, activation=activation).build((20,), seed=0).eval()  # pyright: ignore[reportArgumentType] - one of these
     x = torch.randn(50, 20, generator=torch.Generator().manual_seed(0))
+    state = model.state_dict()
     with torch.no_grad():
-        model.encoder.bias.sub_(2.0)
+        state["encoder.bias"].sub_(2.0)
         if isinstance(activation, BatchTopK):
-            model.activation.threshold.fill_(0.2)
+            state["activation.threshold"].fill_(0.2)
         z = model.encode(x)
         monkeypatch.setattr(type(model), "_encode", None)
         result = dense(encode_sparse(model, x))
@@ -215,7 +216,7 @@ def test_models_and_codes_on_disk_give_the_same(tmp_path: Path) -> None:
     label = torch.arange(150) % 2
     of_model = features_of(model, Split(x, label=label))
     z = model.encode(x).numpy()
-    assert (z < 0).any()
+    assert (z > 0).any()
     with CodeWriter(tmp_path / "codes") as writer:
         for start in (0, 90):
             part = slice(start, 90 if start == 0 else 150)
