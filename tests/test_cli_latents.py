@@ -17,9 +17,9 @@ from sparsecode.evaluate.probes.probe import (
     Probe,
     ProbeReport,
     ProbeTask,
-    features_of,
     judged,
     linear_trials,
+    probe_features,
     representations,
 )
 from sparsecode.evaluate.variational.elbo import bounds
@@ -176,7 +176,7 @@ def test_two_layers_and_all_labels(global_rng_untouched: None) -> None:
     splits = Digits().load()
     how = Probe(labels_per_class=(5,), seeds=1, all_labels=True, standardise=True, strengths=(1.0,))
     task = ProbeTask.of(splits, how)
-    features, pool = features_of(lambda x: x.flatten(1), splits, task)
+    features, pool = probe_features(lambda x: x.flatten(1), splits, task)
     few, everything = linear_trials(features, pool, task, how)
     assert (few.labels_per_class, everything.labels_per_class) == (5, splits.train.n // 10)
     assert everything.test > 0.93 > few.test > 0.6

@@ -15,7 +15,16 @@ from sklearn.linear_model import LogisticRegression
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.probes.lista_probe import lista_trials
-from sparsecode.evaluate.probes.probe import Features, Probe, ProbeTask, Trial, features_of, linear_trials, pca, summary
+from sparsecode.evaluate.probes.probe import (
+    Probe,
+    ProbeFeatures,
+    ProbeTask,
+    Trial,
+    linear_trials,
+    pca,
+    probe_features,
+    summary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +62,7 @@ def test_only_what_is_needed_is_encoded(digits: Splits) -> None:
         seen += len(x)
         return flat(x)
 
-    features, unlabelled = features_of(counting, digits, task)
+    features, unlabelled = probe_features(counting, digits, task)
     assert seen == len(task.rows) + digits.valid.n + digits.test.n + len(unlabelled)
     assert len(task.rows) <= 40
     assert torch.equal(features.train, flat(digits.train.x[task.rows]))
@@ -63,7 +72,7 @@ def test_only_what_is_needed_is_encoded(digits: Splits) -> None:
 def test_accuracy_is_that_of_scikit_learn_at_the_strength_of_best_validation(digits: Splits, standardise: bool) -> None:
     how = Probe(labels_per_class=(5,), seeds=1, standardise=standardise, strengths=(0.01, 1.0, 100.0))
     task = ProbeTask.of(digits, how)
-    features, pool = features_of(flat, digits, task)
+    features, pool = probe_features(flat, digits, task)
     (trial,) = linear_trials(features, pool, task, how)
 
     shift = np.asarray(pool.mean(dim=0)) if standardise else 0.0
@@ -85,7 +94,7 @@ def test_accuracy_is_that_of_scikit_learn_at_the_strength_of_best_validation(dig
 def test_labels_of_the_test_split_decide_nothing(digits: Splits) -> None:
     how = Probe(labels_per_class=(2,), seeds=2)
     task = ProbeTask.of(digits, how)
-    features, pool = features_of(flat, digits, task)
+    features, pool = probe_features(flat, digits, task)
     wrong = task._replace(test=(task.test + 1) % 10)
     honest, misled = (list(linear_trials(features, pool, t, how)) for t in (task, wrong))
     assert [t.valid for t in honest] == [t.valid for t in misled]
@@ -100,7 +109,7 @@ def test_two_classes_work(digits: Splits) -> None:
     pair = digits._replace(train=only(digits.train), valid=only(digits.valid), test=only(digits.test))
     how = Probe(labels_per_class=(20,), seeds=1)
     task = ProbeTask.of(pair, how)
-    features, pool = features_of(flat, pair, task)
+    features, pool = probe_features(flat, pair, task)
     (trial,) = linear_trials(features, pool, task, how)
     assert trial.test > 0.85
 
@@ -117,7 +126,7 @@ def test_principal_components_are_those_of_scikit_learn(digits: Splits) -> None:
 def test_lista_classifier_learns_and_keeps_its_best_weights(digits: Splits, global_rng_untouched: None) -> None:
     how = Probe(labels_per_class=(10,), seeds=1)
     task = ProbeTask.of(digits, how)
-    pixels = Features(*((p - 0.3) / 0.38 for p in features_of(flat, digits, task)[0]))
+    pixels = ProbeFeatures(*((p - 0.3) / 0.38 for p in probe_features(flat, digits, task)[0]))
     first, again = (next(lista_trials(pixels, 16, task)) for _ in range(2))
     assert first == again
     assert first.labels_per_class == 10

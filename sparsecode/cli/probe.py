@@ -25,9 +25,9 @@ from sparsecode.evaluate.probes.probe import (
     ProbeResult,
     ProbeTask,
     Track,
-    features_of,
     linear_trials,
     pca,
+    probe_features,
     representations,
     summary,
 )
@@ -98,13 +98,13 @@ def probe_command(args: scoring.ProbeArguments) -> None:
                 write_atomic(files[0], to_json(so_far))
 
         for name, transform in _transforms(models, coders, references, splits, task).items():
-            measured, unlabelled = features_of(transform, splits, task, track(name))
+            measured, unlabelled = probe_features(transform, splits, task, track(name))
             for classifier in classifiers:
                 trials = TRIALS[classifier](measured, unlabelled, task, settings, track(name))
                 add(summary(_named(name, classifier), unlabelled.shape[1], trials, classifier))
         if "lista" in references:
             first = next(iter(models.values()))
-            pixels, _ = features_of(first.normalise, splits, task, track("lista"))
+            pixels, _ = probe_features(first.normalise, splits, task, track("lista"))
             for n_code in _code_sizes(models):
                 name = f"LISTA classifier, {n_code}"
                 add(summary(name, n_code, lista_trials(pixels, n_code, task, track(name))))

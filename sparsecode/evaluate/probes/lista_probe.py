@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from sparsecode.evaluate.probes.probe import Features, ProbeTask, Track, Trial, untracked
+from sparsecode.evaluate.probes.probe import ProbeFeatures, ProbeTask, Track, Trial, untracked
 from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.nn.init import uniform_fan_in
 from sparsecode.ops.rng import generator
@@ -29,7 +29,7 @@ class _Classifier(nn.Module):
         return self.encoder(x) @ self.weight.T + self.bias
 
 
-def lista_trials(pixels: Features, n_code: int, task: ProbeTask, track: Track = untracked) -> Iterator[Trial]:
+def lista_trials(pixels: ProbeFeatures, n_code: int, task: ProbeTask, track: Track = untracked) -> Iterator[Trial]:
     """A LISTA encoder (3 iterations) and a linear layer on normalised samples, both from scratch, on each subset.
 
     Cross entropy, Adam at 1e-3, batches of 250 or of all labelled samples if they are fewer; at most 2 000 steps. Every 20
@@ -41,7 +41,7 @@ def lista_trials(pixels: Features, n_code: int, task: ProbeTask, track: Track = 
         yield _trained(model, pixels, rows, task, k, seed)
 
 
-def _trained(model: _Classifier, pixels: Features, rows: Tensor, task: ProbeTask, k: int, seed: int) -> Trial:
+def _trained(model: _Classifier, pixels: ProbeFeatures, rows: Tensor, task: ProbeTask, k: int, seed: int) -> Trial:
     x, y = pixels.train[rows], task.train[rows]
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     best, kept, waited = _accuracy(model, pixels.valid, task.valid), _copy(model), 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from sparsecode.evaluate.probes.probe import Features, Probe, ProbeTask, Track, Trial, judged, scaled, untracked
+from sparsecode.evaluate.probes.probe import Probe, ProbeFeatures, ProbeTask, Track, Trial, judged, scaled, untracked
 
 __all__ = ["mlp_trials"]
 
@@ -18,7 +18,7 @@ EPOCHS = 200
 
 
 def mlp_trials(
-    features: Features, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
+    features: ProbeFeatures, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
 ) -> Iterator[Trial]:
     """Two layers, 100 ReLU units between them, on each subset; scaling and choice of the weight decay as in `linear_trials`.
 

@@ -21,18 +21,18 @@ from sparsecode.specs import Count, Positive, Spec
 
 __all__ = [
     "Classifier",
-    "Features",
     "Probe",
+    "ProbeFeatures",
     "ProbePoint",
     "ProbeReport",
     "ProbeResult",
     "ProbeTask",
     "Track",
     "Trial",
-    "features_of",
     "judged",
     "linear_trials",
     "pca",
+    "probe_features",
     "representations",
     "scaled",
     "summary",
@@ -179,7 +179,7 @@ def representations(model: AbstractSparseModel) -> dict[str, Map]:
     return {"mu": lambda x: model.posterior(x).mu, **model.coders()}
 
 
-class Features(NamedTuple):
+class ProbeFeatures(NamedTuple):
     """Features of the labelled training rows, of validation and of test [N, n_features]."""
 
     train: Tensor
@@ -188,7 +188,9 @@ class Features(NamedTuple):
 
 
 @torch.no_grad()
-def features_of(transform: Map, splits: Splits, task: ProbeTask, track: Track = untracked) -> tuple[Features, Tensor]:
+def probe_features(
+    transform: Map, splits: Splits, task: ProbeTask, track: Track = untracked
+) -> tuple[ProbeFeatures, Tensor]:
     """`transform` of the samples that the task needs, and of 2 000 unlabelled ones; no others are touched."""
     wanted = (
         splits.train.x[task.rows],
@@ -201,10 +203,10 @@ def features_of(transform: Map, splits: Splits, task: ProbeTask, track: Track = 
     for i, part in track(chunks, "features"):
         done[i].append(transform(part).flatten(1).float())
     train, valid, test, unlabelled = (torch.cat(parts) for parts in done)
-    return Features(train, valid, test), unlabelled
+    return ProbeFeatures(train, valid, test), unlabelled
 
 
-def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Features:
+def scaled(features: ProbeFeatures, unlabelled: Tensor, standardise: bool) -> ProbeFeatures:
     """Scaling of the features by one number or feature by feature, from unlabelled samples alone."""
     if standardise:
         shift, scale = unlabelled.mean(dim=0), unlabelled.std(dim=0) * math.sqrt(unlabelled.shape[1])
@@ -212,11 +214,11 @@ def scaled(features: Features, unlabelled: Tensor, standardise: bool) -> Feature
     else:
         shift = torch.zeros(unlabelled.shape[1])
         scale = unlabelled.square().sum(dim=1).mean().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
-    return Features(*((part - shift) / scale for part in features))
+    return ProbeFeatures(*((part - shift) / scale for part in features))
 
 
 def linear_trials(
-    features: Features, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
+    features: ProbeFeatures, unlabelled: Tensor, task: ProbeTask, spec: Probe, track: Track = untracked
 ) -> Iterator[Trial]:
     """Multinomial logistic regression with an L2 penalty on each subset: 1/2 |w|^2 + strength * sum of log losses.
 

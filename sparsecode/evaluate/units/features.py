@@ -20,20 +20,20 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 NO_TEXTS: Mapping[int, str] = {}
 
-Places = Annotated[int, Meta(ge=0, le=1000)]
+PlaceCount = Annotated[int, Meta(ge=0, le=1000)]
 
 
 class FeatureSettings(Spec, tag="feature_settings"):
     """How many examples of each code are collected, and with what around them. `ExampleCollector` defines bands."""
 
-    top: Annotated[Places, Meta(description="rows of the largest strength |value|")] = 16
+    top: Annotated[PlaceCount, Meta(description="rows of the largest strength |value|")] = 16
     bands: Annotated[int, Meta(ge=1, le=100, description="equal parts of a code's strengths, by rank")] = 4
-    per_band: Annotated[Places, Meta(description="rows drawn from each band")] = 4
-    near: Annotated[Places, Meta(description="rows of the smallest strength")] = 4
-    neighbours: Annotated[Places, Meta(description="codes that fire most together with each")] = 8
+    per_band: Annotated[PlaceCount, Meta(description="rows drawn from each band")] = 4
+    near: Annotated[PlaceCount, Meta(description="rows of the smallest strength")] = 4
+    neighbours: Annotated[PlaceCount, Meta(description="codes that fire most together with each")] = 8
     bins: Annotated[int, Meta(ge=2, le=1024, description="of histograms of strengths, a power of two")] = 64
-    before: Annotated[Places, Meta(description="tokens before an example in its text")] = 16
-    after: Annotated[Places, Meta(description="tokens after it")] = 8
+    before: Annotated[PlaceCount, Meta(description="tokens before an example in its text")] = 16
+    after: Annotated[PlaceCount, Meta(description="tokens after it")] = 8
     theta: Annotated[NonNegative, Meta(description="a code is active above this magnitude")] = 0.0
     seed: Seed = 0
 
