@@ -14,7 +14,7 @@ class Series(Spec, tag="series"):
     """One logged quantity at every point at which it was logged: `steps` [n] (i4), `values` [n] (f8; NaN: not defined then).
 
     `key` is its name in `metrics.jsonl`, `kind` whether it was measured on training batches or on validation samples; series of one
-    `group` belong into one plot (train/loss and validation of the same quantity). `definition` is a key of
+    `group` belong into one plot, whose title is their `label`; `line` tells them apart there ("training", "validation, encode"). `definition` is a key of
     `Document.definitions`, "" if there is none. `positive`: all values are above 0, so that a logarithmic axis is possible.
     `better`: "higher", "lower", or "" where neither is better by itself.
     """
@@ -23,6 +23,7 @@ class Series(Spec, tag="series"):
     kind: Literal["train", "validation"]
     label: str
     group: str
+    line: str
     unit: str
     definition: str
     positive: bool

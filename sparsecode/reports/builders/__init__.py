@@ -1,0 +1,1 @@
+"""Builders of reports: from models, samples and logged numbers to the records of `sparsecode.reports.document`."""

@@ -1,0 +1,122 @@
+"""What a report is made from: a run on disk, a training in memory, or a model with samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sparsecode.data.splits import Split, Splits
+from sparsecode.evaluate.evaluation import Evaluate, Evaluation, evaluate_model
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.runs import Run, RunFolder
+from sparsecode.train.checkpoint import FitState
+from sparsecode.train.observers import Record
+
+__all__ = ["ReportSource", "source_of_model", "source_of_run", "split_called"]
+
+
+class ReportSource(NamedTuple):
+    """A model and what is known of it.
+
+    `split` is the name of the samples that are shown and scored: that of `evaluation`. `evaluation` is the stored one where
+    `stored`, else it was measured for the report. `config`, `records` and `state` are None or empty for models that were not
+    trained here; `origin` then says what it is. `command` repeats the run.
+    """
+
+    name: str
+    model: AbstractSparseModel
+    splits: Splits
+    split: str
+    evaluation: Evaluation
+    stored: bool = True
+    config: Run | None = None
+    records: Sequence[Record] = ()
+    state: FitState | None = None
+    unfinished: str = ""
+    command: str = ""
+    command_note: str = ""
+    origin: str = ""
+    features: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> Split:
+        """The samples that are shown, in the model's precision."""
+        weights = next(self.model.parameters())
+        return split_called(self.splits, self.split).to(weights.device, weights.dtype)
+
+    @property
+    def settings(self) -> Evaluate:
+        """The settings of the evaluation."""
+        return Evaluate() if self.config is None else self.config.evaluate
+
+    @property
+    def seed(self) -> int:
+        return 0 if self.config is None else self.config.seed
+
+    @property
+    def theta(self) -> float:
+        """The level above which a code is active."""
+        return next(iter(self.evaluation.scores.values())).theta
+
+
+def split_called(splits: Splits, name: str) -> Split:
+    """The split of this name. Raises ValueError for other names."""
+    if name not in ("train", "valid", "test"):
+        raise ValueError(f"split is {name!r}; expected train, valid or test")
+    return getattr(splits, name)
+
+
+def source_of_run(
+    folder: RunFolder, name: str, splits: Splits, command: str = "", command_note: str = ""
+) -> ReportSource:
+    """The source for a run on disk, whose samples are `splits`. A run without scores (unfinished, or converted) is scored now.
+
+    Raises FileNotFoundError if there is no run or no model yet, ValueError if a file is damaged.
+    """
+    config, model, evaluation = folder.config(), folder.best_model(), folder.evaluation()
+    stored, unfinished = evaluation is not None, folder.unfinished
+    if unfinished or evaluation is None:  # scores of a training before it was extended are not this model's
+        split = "valid" if splits.test is splits.valid else "test"
+        evaluation = evaluate_model(model, splits, config.evaluate, config.seed, split, folder.provenance().calibration)
+        stored = False
+    records = folder.metrics() if folder.metrics_file.exists() else []
+    return ReportSource(
+        name=name,
+        model=model,
+        splits=splits,
+        split=evaluation.split,
+        evaluation=evaluation,
+        stored=stored,
+        config=config,
+        records=records,
+        state=folder.state(),
+        unfinished=unfinished,
+        command=command,
+        command_note=command_note,
+    )
+
+
+def source_of_model(
+    model: AbstractSparseModel, splits: Splits, name: str, origin: str, split: str = "test"
+) -> ReportSource:
+    """The source for a model that was not trained here (another library's), with samples of a data source."""
+    evaluation = evaluate_model(model, splits, Evaluate(), 0, split)
+    return ReportSource(name, model, splits, split, evaluation, stored=False, origin=origin)
+
+
+def data_words(source: ReportSource) -> str:
+    """The data in a sentence."""
+    splits = source.splits
+    sizes = f"{splits.training.n:,} training, {splits.valid.n:,} validation and {splits.test.n:,} test samples"
+    shape = " x ".join(map(str, splits.shape))
+    about = ""
+    if source.config is not None and (text := type(source.config.data).__doc__):
+        about = " ".join(text.strip().split("\n\n")[0].split()).replace("`", "")
+    return f"{about} {sizes} of shape {shape}, values from {splits.low:.4g} to {splits.high:.4g}.".strip()
+
+
+def path_of(source: ReportSource) -> Path | None:
+    """The path that the data source names, if there is one."""
+    given = None if source.config is None else getattr(source.config.data, "path", None)
+    return Path(given) if isinstance(given, str) else None
