@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+import sparsecode as sc
+from sparsecode.cli.main import main
+from sparsecode.cli.repeating import command_of
 from sparsecode.files import is_own
+from sparsecode.overrides import assign
+from sparsecode.recipes import RECIPES
+from sparsecode.reports.builders.source import ReportSource, source_of_run
+from sparsecode.reports.builders.training_curves import phases_of
+from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.document import Document, read_document, write_document
 from sparsecode.reports.schema.arrays import PackedArray, packed
+from sparsecode.runs import RunFolder
+from sparsecode.schedules import Clock
+
+replace = msgspec.structs.replace
 
 
 def test_arrays_come_back(tmp_path: Path) -> None:
@@ -35,3 +51,110 @@ def test_documents_come_back_and_newer_ones_are_refused(tmp_path: Path) -> None:
     file.write_text("{}")
     with pytest.raises(ValueError, match="not a report"):
         read_document(file)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training with coders and measures of several shapes."""
+    folder = tmp_path_factory.mktemp("report") / "digits <b>&"
+    config = sc.recipes.RECIPES["digits-sdl"]()
+    sc.run(replace(config, train=replace(config.train, epochs=0.2)), folder, accelerator="cpu", figures=False)
+    return folder
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """The numbers and words of plain JSON by path."""
+    if isinstance(value, dict):
+        items = [(f"{path}.{key}".lstrip("."), item) for key, item in value.items() if key != "type"]
+    elif isinstance(value, list):
+        items = [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+    else:
+        return {path: value}
+    return {k: v for key, item in items for k, v in leaves(item, key).items()}
+
+
+def test_the_command_writes_the_numbers_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run)]) == 0
+    document = read_document(run / "report.json")
+    (report,) = document.runs
+    stored = json.loads((run / "eval.json").read_text())["spec"]["measures"]
+    assert report.measures is not None
+    assert [table.name for table in report.measures.tables] == list(stored)
+    for table in report.measures.tables:
+        for column, (coder, result) in enumerate(stored[table.name].items()):
+            assert table.columns[column].split()[0] == coder
+            shown = {row.key: row.values[column] for row in table.rows}
+            defined = {key: value for key, value in leaves(result).items() if value is not None}
+            assert {key: value for key, value in shown.items() if value is not None} == defined
+    numbers = {number.key: number.value for number in report.head.numbers}
+    score = stored["scores"]["encode"]
+    assert numbers == {key: score[key] for key in ("explained_variance", "l0", "gap_max")}
+    assert main(["report", str(run), "--json", str(run / "report.json")]) == 3
+    assert "write over it with --force" in capsys.readouterr().err
+
+
+def test_every_logged_point_is_there(run: Path) -> None:
+    (report,) = build_document([source(run)]).runs
+    assert report.training is not None
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    expected = {
+        (record["kind"].replace("evaluate", "validation"), name, record["step"]): value
+        for record in logged
+        for name, value in record.items()
+        if name not in ("kind", "step")
+    }
+    shown = {
+        (series.kind, series.key, step): value
+        for series in report.training.series
+        for step, value in zip(series.steps.values().tolist(), series.values.values().tolist(), strict=True)
+    }
+    assert shown == expected
+    assert report.training.total == report.training.step
+
+
+def test_schedules_are_phases() -> None:
+    phases = {phase.what: phase for phase in phases_of(RECIPES["digits-vsc"](), Clock(44, 1000))}
+    weight, slope = phases["model.spike_weight"], phases["model.posterior.gate.slope"]
+    assert (weight.first, weight.last, weight.start, weight.stop) == (0, 500, 0, 1)  # half of the training
+    assert (slope.first, slope.last, slope.start, slope.stop) == (
+        0,
+        1000,
+        50,
+        57.5,
+    )  # cut off: 150 more over 20 000 steps
+
+
+def test_unfinished_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = RECIPES["digits-topk"]()
+    config = replace(config, train=replace(config.train, epochs=2, evaluate_every=1))
+    sc.run(
+        config, tmp_path, accelerator="cpu", figures=False, observers=[lambda e: "no" if e.kind == "evaluate" else None]
+    )
+    (report,) = build_document([source(tmp_path)]).runs
+    assert report.head.unfinished == "step 22 of 44"
+    assert report.name.endswith("(step 22 of 44)")
+    assert report.head.warnings[0].remedy == "finish it with sparsecode train --resume"
+    assert report.measures is not None
+    assert {table.source for table in report.measures.tables} == {"report"}  # it has no scores yet
+    assert report.measures.notes
+    assert report.training is not None
+    assert (report.training.step, report.training.total) == (22, 44)
+    before = Path(__file__).parent / "frozen" / "format-1" / "interrupted" / "digits-sdl"
+    assert main(["report", str(before), "--json", str(tmp_path / "none.json")]) == 1
+    assert "no model yet; it is saved at the first validation" in capsys.readouterr().err
+
+
+def source(run: Path) -> ReportSource:
+    folder = RunFolder(run)
+    return source_of_run(folder, folder.label, folder.splits(), *command_of(folder.config()))
+
+
+@pytest.mark.parametrize("name", ["digits-topk", "noise-digits", "photos-sdl", "mnist-vsc"])
+def test_commands_repeat_configs(name: str) -> None:
+    first = RECIPES[name]()
+    changed = replace(first, seed=7, train=replace(first.train, epochs=2.5))
+    line, note = command_of(changed)
+    words = shlex.split(line)
+    assert words[:2] == ["sparsecode", "train"]
+    assert assign(RECIPES[words[2]](), tuple(words[4::2])) == changed
+    assert not note

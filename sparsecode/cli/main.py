@@ -76,6 +76,7 @@ COMMANDS = {
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
     "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "sweep_extract"),
+    "report": Command("report of runs: training, codes, samples, measures", "sparsecode.cli.report", "reporting"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),
     "recipes": Command("list recipes, or print one as JSON", "sparsecode.cli.recipes", "using"),
     "runs": Command("list, show and compare runs", "sparsecode.cli.runs"),

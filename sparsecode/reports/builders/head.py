@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+import msgspec
+
 from sparsecode.evaluate.reconstruction.restoration import Restored
 from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.evaluate.variational.elbo import Bound
@@ -22,10 +24,12 @@ from sparsecode.specs import Spec, name_of, plain
 __all__ = ["family_of", "head_of", "kind_of", "settings_of"]
 
 Family = Literal["iterative", "amortised", "variational"]
-REMEDIES = {
-    "dead": "add a term for dead codes (auxk or resample), train longer, lower the learning rate, or choose fewer codes",
-    "unfinished": "finish it with sparsecode train --resume",
+DEAD: dict[Family, str] = {
+    "iterative": "lower the penalty weight, train longer, or choose fewer codes",
+    "amortised": "add a term for dead codes (auxk or resample), train longer, lower the learning rate, or choose fewer codes",
+    "variational": "raise the weights of the divergences more slowly, open more gates by the prior (alpha), or choose fewer codes",
 }
+RESUME = "finish it with sparsecode train --resume"
 
 
 def family_of(model: AbstractSparseModel) -> Family:
@@ -86,29 +90,19 @@ def settings_of(config: Run) -> tuple[Setting, ...]:
 
 def _settings(value: Any, path: str, default: Any = None) -> list[Setting]:
     if isinstance(value, Spec):
-        defaults = {field.name: field.default for field in _fields(value)}
+        defaults = {field.name: field.default for field in msgspec.structs.fields(value)}
         inner = [
             setting
             for name in value.__struct_fields__
             for setting in _settings(getattr(value, name), f"{path}.{name}".lstrip("."), defaults.get(name))
         ]
-        kind = [Setting(path, str(value.__struct_config__.tag), _changed(value, default))] if path else []
+        kind = [Setting(path, str(value.__struct_config__.tag), value != default)] if path else []
         return kind + inner
     if isinstance(value, tuple) and any(isinstance(item, Spec) for item in value):
         return [s for item in value for s in _settings(item, f"{path}.{name_of(item)}")]
     if isinstance(value, dict):
         return [s for key, item in value.items() for s in _settings(item, f"{path}.{key}")]
-    return [Setting(path, _text(value), _changed(value, default))]
-
-
-def _fields(value: Spec) -> Any:
-    import msgspec
-
-    return msgspec.structs.fields(value)
-
-
-def _changed(value: Any, default: Any) -> bool:
-    return value != default
+    return [Setting(path, _text(value), value != default)]
 
 
 def _text(value: Any) -> str:
@@ -157,8 +151,11 @@ def _number(key: str, value: float | None, note: str, label: str = "") -> HeadNu
 
 
 def _warnings(source: ReportSource) -> tuple[Warned, ...]:
-    lines = [Warned(text, REMEDIES["dead"] if " are dead: " in text else "") for text in source.evaluation.warnings]
+    lines = [
+        Warned(text, DEAD[family_of(source.model)] if " are dead: " in text else "")
+        for text in source.evaluation.warnings
+    ]
     if source.unfinished:
         text = f"unfinished: {source.unfinished}; all numbers are of the best model so far"
-        lines.insert(0, Warned(text, REMEDIES["unfinished"]))
+        lines.insert(0, Warned(text, RESUME))
     return tuple(lines)

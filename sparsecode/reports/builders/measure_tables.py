@@ -32,7 +32,10 @@ def table_of_records(name: str, parts: Mapping[str, Any], stored: bool, note: st
     for key in keys:
         known = quantity_of(key, name)
         values = tuple(leaves.get(key) for leaves in columns.values())
-        label = f"{key.rpartition('.')[0]}: {known.label}" if "." in key else known.label
+        if all(value is None for value in values):
+            continue  # not defined for this model
+        place = key.rpartition(".")[0]
+        label = f"{_place(place, columns)}: {known.label}" if place else known.label
         rows.append(MeasureRow(key, label, known.unit, key_of(known), values, known.better))
     longer = [key for record in parts.values() for key, n in _long(record).items() if n > LONGEST]
     left_out = f"of {', '.join(dict.fromkeys(longer))} there are too many values for rows" if longer else ""
@@ -54,6 +57,15 @@ def measure_definitions(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         text = inspect.getdoc(type(next(iter(parts.values())))) or ""
         result[f"measure {name}"] = Definition(name.replace("_", " "), text.replace("`", ""))
     return result
+
+
+def _place(path: str, columns: Mapping[str, Mapping[str, Leaf]]) -> str:
+    """A part of a result in words: the noise level `levels[0]` by its sigma, `sites[1]` as site 1."""
+    sigma = next((leaves[f"{path}.sigma"] for leaves in columns.values() if f"{path}.sigma" in leaves), None)
+    if sigma is not None:
+        return f"sigma {sigma:g}"
+    stem, _, index = path.partition("[")
+    return f"{stem.rstrip('s')} {index.rstrip(']')}" if index else path.replace("_", " ")
 
 
 def flat(record: Any) -> dict[str, Leaf]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from sparsecode.data.splits import Split, Splits
@@ -13,7 +12,7 @@ from sparsecode.runs import Run, RunFolder
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Record
 
-__all__ = ["ReportSource", "source_of_model", "source_of_run", "split_called"]
+__all__ = ["ReportSource", "data_words", "source_of_model", "source_of_run", "split_called"]
 
 
 class ReportSource(NamedTuple):
@@ -114,9 +113,3 @@ def data_words(source: ReportSource) -> str:
     if source.config is not None and (text := type(source.config.data).__doc__):
         about = " ".join(text.strip().split("\n\n")[0].split()).replace("`", "")
     return f"{about} {sizes} of shape {shape}, values from {splits.low:.4g} to {splits.high:.4g}.".strip()
-
-
-def path_of(source: ReportSource) -> Path | None:
-    """The path that the data source names, if there is one."""
-    given = None if source.config is None else getattr(source.config.data, "path", None)
-    return Path(given) if isinstance(given, str) else None

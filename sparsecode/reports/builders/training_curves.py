@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from sparsecode.coders import in_words
 from sparsecode.evaluate.evaluation import higher_is_better
 from sparsecode.reports.builders.quantities import QUANTITIES, Quantity, key_of, quantity_of
@@ -156,9 +154,3 @@ def _ends(source: ReportSource, per_epoch: float) -> Iterator[Phase]:
         )
     if state is not None and state.ended:
         yield Phase("stop", "train.patience", state.ended, float(state.step), float(state.step))
-
-
-def last_values(series: Series) -> tuple[int, float] | None:
-    """The last point of a series."""
-    values = series.values.values()
-    return (int(series.steps.values()[-1]), float(values[-1])) if len(values) and np.isfinite(values[-1]) else None
