@@ -249,7 +249,7 @@ QUANTITIES: dict[str, Quantity] = {
 def quantity_of(name: str, measure: str = "") -> Quantity:
     """The quantity of this name, of a measure where the word alone would be another; an unknown one by its name alone.
 
-    Names may end in an index or a number, as `class_3`, `psnr_0.5` or `levels[0].psnr`.
+    Names may end in an index or a number, as "class_3", "psnr_0.5" or "levels[0].psnr".
     """
     last = name.rpartition("/")[2].rpartition(".")[2] if "[" in name else name.rpartition("/")[2]
     for candidate in (f"{last} of {measure}", last):
