@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import msgspec
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from sparsecode.data import Data, InMemory, Splits
@@ -20,7 +19,6 @@ from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import ModelSpec, build_model
 from sparsecode.records import Event
-from sparsecode.reports.run_figures import figures_of
 from sparsecode.runner import train_one
 from sparsecode.runs import Run, RunFolder, loaded_from
 from sparsecode.schedules import Cosine
@@ -28,6 +26,9 @@ from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Observer, ProgressBar, Record
 from sparsecode.train.optim import Adam, Clip, Group, Optim
 from sparsecode.train.plan import Train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Fitted", "batch_size_for", "default_optim", "fit"]
 
@@ -61,6 +62,8 @@ class Fitted(NamedTuple):
 
     def figures(self) -> dict[str, Figure]:
         """Training curves, use of the codes and, for images, atoms and reconstructions: matplotlib figures by name."""
+        from sparsecode.reports.run_figures import figures_of  # matplotlib is slow to import
+
         name = "fit" if self.folder is None else self.folder.label
         return figures_of(name, self.history, self.model, self.splits, self.config)
 

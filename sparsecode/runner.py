@@ -20,9 +20,7 @@ from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
 from sparsecode.ops.collective import any_rank
-from sparsecode.reports.run_figures import FIGURES, draw
-from sparsecode.reports.snapshots import Snapshots
-from sparsecode.runs import Run, RunFolder, Store, loaded_from, moved_to
+from sparsecode.runs import FIGURES, Run, RunFolder, Store, loaded_from, moved_to
 from sparsecode.schedules import resolve
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Observer, Shows
@@ -38,7 +36,6 @@ __all__ = [
     "RunConflictError",
     "RunResult",
     "Trained",
-    "draw",
     "enter",
     "finished",
     "prepare",
@@ -213,6 +210,8 @@ class Prepared(NamedTuple):
         valid = self.splits.valid.to(fabric.device, self.dtype)
         watching = [self.folder.observer, *observers]
         if showing := [observer for observer in observers if isinstance(observer, Shows)]:
+            from sparsecode.reports.snapshots import Snapshots  # matplotlib is slow to import
+
             watching.append(Snapshots(self.model, self.splits, self.config.evaluate.theta, self.config.seed, showing))
         return open_session(
             self.model,
@@ -264,9 +263,11 @@ class Prepared(NamedTuple):
 
     def conclude(self, best: AbstractSparseModel, evaluation: Evaluation, *, figures: bool = True) -> Sequence[Path]:
         """After a training that has ended: draw figures in a folder and, last of all, write the scores down."""
-        paths = (
-            draw(self.folder, best, self.splits, self.config) if figures and isinstance(self.folder, RunFolder) else ()
-        )
+        paths: Sequence[Path] = ()
+        if figures and isinstance(self.folder, RunFolder):
+            from sparsecode.reports.run_figures import draw  # matplotlib is slow to import
+
+            paths = draw(self.folder, best, self.splits, self.config)
         self.folder.write_evaluation(evaluation)
         return paths
 

@@ -26,6 +26,7 @@ from sparsecode.train.optim import Optim
 from sparsecode.train.plan import STATE_FILE, Train
 
 __all__ = [
+    "FIGURES",
     "Evaluate",
     "Evaluation",
     "Extension",
@@ -38,6 +39,18 @@ __all__ = [
 ]
 
 
+FIGURES = (
+    "curves",
+    "usage",
+    "means",
+    "atoms",
+    "reconstructions",
+    "restored",
+    "denoising",
+    "encoding",
+    "prior",
+    "manifold",
+)
 MOVING = (Linear, Cosine, Exponential, Piecewise)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sparsecode.train.optim import SGD, Adagrad, Adam, Group, RMSprop, SparseAdam
+from sparsecode.train.uncompiled import AdagradOptimiser, AdamOptimiser, RMSpropOptimiser, SGDOptimiser
 
 
 def descend(spec: Group, grads: list[torch.Tensor]) -> torch.Tensor:
@@ -54,3 +55,36 @@ def test_rmsprop_and_adagrad_are_their_formulas() -> None:
         w = w - 0.1 * g / (s.sqrt() + 1e-10)
     torch.testing.assert_close(descend(Adagrad(lr=0.1), grads), w)
     torch.testing.assert_close(descend(SGD(lr=0.5), grads), 1 - 0.5 * torch.stack(grads).sum(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (AdamOptimiser, torch.optim.Adam, {"fused": True, "weight_decay": 0.1}),
+        (SGDOptimiser, torch.optim.SGD, {"momentum": 0.9}),
+        (RMSpropOptimiser, torch.optim.RMSprop, {"momentum": 0.9}),
+        (AdagradOptimiser, torch.optim.Adagrad, {}),
+    ],
+    ids=["adam", "sgd", "rmsprop", "adagrad"],
+)
+def test_optimisers_without_the_compiler_are_those_of_torch_to_the_bit(
+    ours: type[torch.optim.Optimizer], theirs: type[torch.optim.Optimizer], options: dict[str, float]
+) -> None:
+    results: list[list[torch.Tensor]] = []
+    for kind in (ours, theirs):
+        param = nn.Parameter(torch.ones(4, 3))
+        optimiser = kind([param], lr=0.1, **options)  # pyright: ignore[reportCallIssue] - that of a subclass
+        for i, grad in enumerate(draws()):
+            if i == 3:  # from its state alone, at another address
+                state, param = optimiser.state_dict(), nn.Parameter(param.detach().clone())
+                optimiser = kind([param], lr=0.5)  # pyright: ignore[reportCallIssue]
+                optimiser.load_state_dict(state)
+            param.grad = grad.clone()
+            optimiser.step()
+        optimiser.zero_grad()
+        assert param.grad is None
+        assert not param.detach().requires_grad
+        (entry,) = optimiser.state.values()
+        results.append([param.detach(), *(v for v in entry.values() if isinstance(v, torch.Tensor))])
+    for mine, other in zip(*results, strict=True):
+        assert torch.equal(mine, other)

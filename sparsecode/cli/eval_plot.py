@@ -12,9 +12,6 @@ from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.evaluate.evaluation import evaluate_model
 from sparsecode.files import write_atomic
-from sparsecode.plots.saving import save_figure
-from sparsecode.reports import codes_beside
-from sparsecode.runner import draw
 from sparsecode.runs import RunFolder
 from sparsecode.specs import to_json
 
@@ -45,6 +42,8 @@ def eval_command(args: scoring.EvalArguments) -> None:
 
 def plot_command(args: using.PlotArguments) -> None:
     """Draw the run's figures again, or one sample in the codes of several runs."""
+    from sparsecode.reports.run_figures import draw  # matplotlib is slow to import
+
     run, others, sample, coder, out, atoms, moved = args
     if others or sample is not None:
         _plot_beside((run, *others), args)
@@ -61,6 +60,9 @@ def plot_command(args: using.PlotArguments) -> None:
 
 
 def _plot_beside(paths: tuple[Path, ...], args: using.PlotArguments) -> None:
+    from sparsecode.plots.saving import save_figure
+    from sparsecode.reports import codes_beside
+
     console, folders = Console(), [RunFolder(path) for path in paths]
     if args.out.suffix != ".png":
         raise UsageError(f"--out {args.out}: expected a name that ends in .png")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from msgspec import Meta
 from numpy.typing import NDArray
+from PIL import Image
 
 from sparsecode.data.splits import Split, Splits, permuted_splits
 from sparsecode.specs import Count, NonNegative, Seed, Spec
@@ -27,12 +30,11 @@ class Digits(Spec, tag="digits"):
     seed: Seed = 0
 
     def load(self) -> Splits:
-        from sklearn.datasets import load_digits
-
-        pixels, target = load_digits(return_X_y=True)
-        x = (np.asarray(pixels) / 16).astype(np.float32).reshape(-1, 8, 8)
+        rows = np.loadtxt(_file("data/digits.csv.gz"), delimiter=",")
+        pixels, target = rows[:, :-1], rows[:, -1]
+        x = (pixels / 16).astype(np.float32).reshape(-1, 8, 8)
         sizes = (int(TRAIN * len(x)), int(VALID * len(x)))
-        return permuted_splits(x, np.asarray(target, np.int64), sizes, self.seed, 0.0, 1.0)
+        return permuted_splits(x, target.astype(np.int64), sizes, self.seed, 0.0, 1.0)
 
 
 class Photos(Spec, tag="photos"):
@@ -57,10 +59,7 @@ class Photos(Spec, tag="photos"):
     seed: Seed = 0
 
     def load(self) -> Splits:
-        from sklearn.datasets import load_sample_images
-
-        photos = [np.asarray(p) @ np.array([0.299, 0.587, 0.114]) / 255 for p in load_sample_images().images]
-        photos = [_block_means(p, self.shrink) for p in photos]
+        photos = [_block_means(_grey(f"images/{name}.jpg"), self.shrink) for name in ("china", "flower")]
         rng = np.random.RandomState(self.seed)
         edges = (0.0, TRAIN, TRAIN + VALID, 1.0)
 
@@ -102,6 +101,19 @@ class Photos(Spec, tag="photos"):
                 f"Photos.min_std is {self.min_std:g}; no patch of a split has more than {highest:.3g}: lower min_std"
             )
         return of, row, column
+
+
+def _file(name: str) -> Path:
+    """A file of scikit-learn's data sets, which are read without importing it: that takes as long as torch."""
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the package scikit-learn, whose data these are, is not installed")
+    return Path(package.origin).parent / "datasets" / name
+
+
+def _grey(name: str) -> NDArray[np.float64]:
+    with Image.open(_file(name)) as image:
+        return np.asarray(image) @ np.array([0.299, 0.587, 0.114]) / 255
 
 
 def _block_means(image: NDArray[np.float64], block: int) -> NDArray[np.float64]:

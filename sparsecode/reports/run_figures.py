@@ -31,7 +31,6 @@ from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Record
 
 __all__ = [
-    "FIGURES",
     "ShownSamples",
     "atoms_and_reconstructions",
     "atoms_of",
@@ -47,18 +46,6 @@ __all__ = [
 
 PICTURED = 10  # samples in a grid
 COUNTED = 2000  # samples behind the picture of the codes' use
-FIGURES = (
-    "curves",
-    "usage",
-    "means",
-    "atoms",
-    "reconstructions",
-    "restored",
-    "denoising",
-    "encoding",
-    "prior",
-    "manifold",
-)
 
 
 def draw(

@@ -1,14 +1,13 @@
-"""Training of a single model: devices and processes. The only file that imports Fabric."""
+"""Training of a single model: devices and processes. The only file that imports Fabric, and only where it is needed."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import typing
-from typing import Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack, cast
 
 import torch
-from lightning_fabric import Fabric
 
 from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
@@ -20,13 +19,37 @@ from sparsecode.train.plan import Accelerator, Precision, Train
 from sparsecode.train.session import Objective, Options, TrainingSession
 from sparsecode.train.steps import steps_for
 
-__all__ = ["Devices", "fit", "launch", "open_session", "train_alone"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-Devices = Fabric
+__all__ = ["Devices", "OneCPU", "fit", "launch", "open_session", "train_alone"]
+
+
+class Devices(Protocol):
+    """Where a model is trained: the device of this process, and its place among those that share the training. A Fabric is one."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def global_rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    @property
+    def is_global_zero(self) -> bool: ...
+
+
+class OneCPU:
+    """One process on the CPU, in float32, which needs nothing of a Fabric: importing that imports torch's compiler."""
+
+    device = torch.device("cpu")
+    global_rank, world_size, is_global_zero = 0, 1, True
 
 
 def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) -> Devices:
-    """A Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group.
+    """`OneCPU`, or a Fabric for this process; under torchrun (which sets WORLD_SIZE) or with several devices, one of a group.
 
     "auto" is CUDA where there is one, else the CPU. Raises ValueError for devices that this machine does not have, and for "mps",
     the GPU of Apple computers: it has no float64, in which models keep some of their state and scores are summed.
@@ -47,6 +70,10 @@ def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) ->
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     if devices < 1 or (accelerator == "cuda" and devices > cards):
         raise ValueError(f"devices is {devices}; expected 1 to {cards if accelerator == 'cuda' else 'as many as fit'}")
+    if accelerator == "cpu" and nodes * devices == 1 and precision == "32-true":
+        return OneCPU()
+    from lightning_fabric import Fabric  # here, because it imports torch's compiler
+
     strategy = "ddp" if nodes * devices > 1 else "auto"
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
     fabric.launch()
@@ -73,12 +100,17 @@ def open_session(
 ) -> TrainingSession:
     """A training session of `model`, moved to the device and precision of `fabric`; its processes share each batch."""
     objective: Objective = model.loss
-    if any(param.requires_grad for param in model.parameters()):
-        module = fabric.setup_module(model)
+    backward = torch.Tensor.backward
+    if isinstance(fabric, OneCPU):
+        model.to(fabric.device)
+    elif any(param.requires_grad for param in model.parameters()):
+        group = cast("Fabric", fabric)
+        module = group.setup_module(model)
         module.mark_forward_method("loss")
         objective = module.loss  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType] - the wrapper hands it through
+        backward = group.backward
     else:  # the model learns from statistics alone; DDP rejects models without gradients
-        fabric.to_device(model)
+        cast("Fabric", fabric).to_device(model)
     return TrainingSession(
         model,
         splits,
@@ -87,7 +119,7 @@ def open_session(
         seed,
         options,
         objective=objective,
-        backward=fabric.backward,
+        backward=backward,
         rank=fabric.global_rank,
         world=fabric.world_size,
     )

@@ -16,6 +16,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import NonNegative, Positive, Spec
 from sparsecode.train.sparse_adam import SparseAdamOptimiser
+from sparsecode.train.uncompiled import AdagradOptimiser, AdamOptimiser, RMSpropOptimiser, SGDOptimiser
 
 __all__ = [
     "SGD",
@@ -48,7 +49,7 @@ class Adam(Spec, tag="adam"):
     decoupled: bool = False
 
     def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
+        return AdamOptimiser(
             params,
             lr=at(self.lr, 0),
             betas=(self.beta1, self.beta2),
@@ -67,7 +68,7 @@ class SGD(Spec, tag="sgd"):
     weight_decay: NonNegative = 0.0
 
     def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(params, lr=at(self.lr, 0), momentum=self.momentum, weight_decay=self.weight_decay)
+        return SGDOptimiser(params, lr=at(self.lr, 0), momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 class SparseAdam(Spec, tag="sparse_adam"):
@@ -91,7 +92,7 @@ class RMSprop(Spec, tag="rmsprop"):
     momentum: Beta = 0.0
 
     def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(params, lr=at(self.lr, 0), alpha=self.decay, eps=self.eps, momentum=self.momentum)
+        return RMSpropOptimiser(params, lr=at(self.lr, 0), alpha=self.decay, eps=self.eps, momentum=self.momentum)
 
 
 class Adagrad(Spec, tag="adagrad"):
@@ -101,7 +102,7 @@ class Adagrad(Spec, tag="adagrad"):
     eps: Positive = 1e-10
 
     def build(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adagrad(params, lr=at(self.lr, 0), eps=self.eps)
+        return AdagradOptimiser(params, lr=at(self.lr, 0), eps=self.eps)
 
 
 @runtime_checkable

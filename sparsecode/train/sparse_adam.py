@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsecode.train.uncompiled import Uncompiled
+
 __all__ = ["SparseAdamOptimiser"]
 
 
-class SparseAdamOptimiser(torch.optim.Optimizer):
+class SparseAdamOptimiser(Uncompiled):
     """Adam on the rows whose gradient is not all 0; the others keep weights, moments and step counts.
 
     A row is an entry along the first dimension: a unit's weights, or its bias. Dense Adam changes silent units by their old

@@ -11,6 +11,7 @@ from sparsecode.evaluate.probes.probe import ProbeFeatures, ProbeTask, Track, Tr
 from sparsecode.nn.encoders import LISTA, LISTAModule
 from sparsecode.nn.init import uniform_fan_in
 from sparsecode.ops.rng import generator
+from sparsecode.train.uncompiled import AdamOptimiser
 
 __all__ = ["lista_trials"]
 
@@ -43,7 +44,7 @@ def lista_trials(pixels: ProbeFeatures, n_code: int, task: ProbeTask, track: Tra
 
 def _trained(model: _Classifier, pixels: ProbeFeatures, rows: Tensor, task: ProbeTask, k: int, seed: int) -> Trial:
     x, y = pixels.train[rows], task.train[rows]
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
+    optimiser = AdamOptimiser(model.parameters(), lr=RATE)
     best, kept, waited = _accuracy(model, pixels.valid, task.valid), _copy(model), 0
     order, used, epoch = torch.arange(0), 0, 0
     for step in range(1, STEPS + 1):

@@ -1,0 +1,54 @@
+"""What a process imports before its first result, and what that costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsecode.data import Digits, Photos
+
+LARGE = ("torch._dynamo", "torch._inductor", "lightning_fabric", "matplotlib", "sklearn", "scipy", "pandas", "numba")
+PROGRAM = """
+import sys
+from sparsecode.cli import main
+code = main(sys.argv[1:])
+print("code", code, *sorted(name for name in {large} if name in sys.modules))
+"""
+
+
+def test_training_imports_neither_torchs_compiler_nor_what_draws(tmp_path: Path) -> None:
+    words = ["train", "digits-topk", "--train.epochs", "0.05", "--no-figures", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("{large}", repr(LARGE)), *words, "--accelerator", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == ["code 0"], done.stdout + done.stderr
+
+
+def test_data_inside_scikit_learn_are_those_that_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits, load_sample_images
+
+    pixels, labels = load_digits(return_X_y=True)
+    train, valid, test = (split for split in Digits().load()[:3])
+    x = np.concatenate([np.asarray(split.x).reshape(-1, 64) for split in (train, valid, test)])
+    y = np.concatenate([np.asarray(split.label) for split in (train, valid, test)])
+    order, expected = np.lexsort((y, *x.T)), np.lexsort((labels, *(pixels / 16).astype(np.float32).T))
+    assert np.array_equal(x[order], (pixels / 16).astype(np.float32)[expected])
+    assert np.array_equal(y[order], labels[expected])
+    grey = [np.asarray(photo) @ np.array([0.299, 0.587, 0.114]) / 255 for photo in load_sample_images().images]
+    some = Photos(size=2, shrink=1, n_train=6, n_valid=1, n_test=1).load().train.x.numpy()
+    assert some.shape == (6, 2, 2)
+    windows = [np.lib.stride_tricks.sliding_window_view(photo, (2, 2)).reshape(-1, 4) for photo in grey]
+    for i, patch in enumerate(some.reshape(6, 4)):
+        near = windows[i % 2].astype(np.float32)
+        near = near - near.mean(axis=1, keepdims=True)
+        assert np.abs(near - patch).max(axis=1).min() < 1e-6
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(FileNotFoundError, match="scikit-learn, whose data these are, is not installed"):
+        Digits().load()
