@@ -24,7 +24,7 @@ TRAIN, VALID = 0.8, 0.1
 class Digits(Spec, tag="digits"):
     """1 797 handwritten digits, 8x8, grey levels in [0, 1]; 1 437 train, 179 valid, 181 test.
 
-    Source: scikit-learn `load_digits`, the test part of UCI Optical Recognition of Handwritten Digits.
+    Source: the digits in scikit-learn, which are the test part of UCI Optical Recognition of Handwritten Digits.
     """
 
     seed: Seed = 0
