@@ -27,6 +27,8 @@ from .interventions import Clamp as Clamp
 from .interventions import attributions as attributions
 from .interventions import spliced as spliced
 from .models.storage import load_model as load_model
+from .publishing import Pushed as Pushed
+from .publishing import push as push
 from .recipes import RECIPES as RECIPES
 from .runner import run as run
 from .runs import Evaluate as Evaluate
@@ -51,6 +53,7 @@ __all__ = [
     "Fitted",
     "InitFrom",
     "NoiseSparseNetwork",
+    "Pushed",
     "Run",
     "RunFolder",
     "SparseAutoencoder",
@@ -77,6 +80,7 @@ __all__ = [
     "omp_encode",
     "penalties",
     "plots",
+    "push",
     "recipes",
     "run",
     "schedules",

@@ -16,6 +16,8 @@ import msgspec
 import platformdirs
 from filelock import FileLock, Timeout
 
+from sparsecode.hub import refuse_hub
+
 __all__ = [
     "CACHE_VARIABLE",
     "LOCK",
@@ -57,6 +59,7 @@ def write_atomic(path: Path, data: bytes, *, checked: bool = False) -> None:
     that it leads to is replaced. Raises FileExistsError naming the file if it is somebody else's, OSError if the folder
     cannot be written or the disk is full; the old file stays.
     """
+    refuse_hub(path)
     if not checked:
         require_own(path)
     path = path.resolve() if path.is_symlink() else path

@@ -14,6 +14,7 @@ from sparsecode.data.in_memory import splits_from
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.evaluate.measures import AnyMeasure
 from sparsecode.evaluate.reconstruction.calibration import Calibration
+from sparsecode.hub import refuse_hub
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
@@ -191,6 +192,8 @@ def fit(
     config = Run(data=data, model=spec, optim=optim, train=train, evaluate=settings, seed=seed, init_from=init_from)
     if model is not None and select is None and train.select == "last" and tag_of(spec) in SELECTED:
         config = _selecting(config, f"{next(iter(model.coders()))}/objective")
+    if out is not None:
+        refuse_hub(out)
     store = _Memory() if out is None else RunFolder(out, foreign_types(config))
     watching = [ProgressBar(Console()), *observers] if progress else observers
     trained = train_one(config, store, lambda: splits, observers=watching, accelerator=device, figures=figures)

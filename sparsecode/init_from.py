@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from sparsecode.hub import hub_place, local_path
 from sparsecode.interop import native
 from sparsecode.interop.formats import read_any
 from sparsecode.leaves import foreign_types, tag_of
@@ -32,7 +33,13 @@ class InitFrom(Spec, tag="init_from"):
     model hold from the first step on.
     """
 
-    run: Annotated[str, Meta(min_length=1, description="a run, a model folder, or a file or folder of another library")]
+    run: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="a run, a model folder, or a file or folder of another library; also on the hub, hf://org/repo/sub",
+        ),
+    ]
     parts: Annotated[
         tuple[Literal["encoder", "decoder", "activation", "all"], ...], Meta(min_length=1, description="what is taken")
     ] = ("encoder",)
@@ -41,7 +48,8 @@ class InitFrom(Spec, tag="init_from"):
     def __post_init__(self) -> None:
         super().__post_init__()
         # the run must find the same folder from wherever it is resumed
-        msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute()))
+        place = hub_place(self.run)
+        msgspec.structs.force_setattr(self, "run", str(Path(self.run).absolute() if place is None else place))
 
     def frozen_in(self, model: AbstractSparseModel) -> tuple[str, ...]:
         """The names of the parameters that are not to be trained."""
@@ -91,10 +99,11 @@ class InitFrom(Spec, tag="init_from"):
 
 
 def model_at(path: Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
-    """The model of a run, of a model folder, or of a file or folder of another library.
+    """The model of a run, of a model folder, or of a file or folder of another library; also on the hub (`local_path`).
 
     Raises FileNotFoundError, or ValueError naming the file if it is damaged or of no known format.
     """
+    path = local_path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such file or folder; expected a run, a model folder, or a file or folder of another library"

@@ -16,6 +16,7 @@ from sparsecode.evaluate.evaluation import Evaluation, evaluate_model, higher_is
 from sparsecode.evaluate.reconstruction.calibration import calibrated_
 from sparsecode.extending import conflicts, extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
+from sparsecode.hub import refuse_hub
 from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
@@ -119,6 +120,7 @@ def run(
     >>> sorted(result.evaluation.scores)
     ['encode']
     """
+    refuse_hub(out)
     folder = RunFolder(out, foreign_types(config))
     if extend is not None:
         config = extendable(config, folder, extend)

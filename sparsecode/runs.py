@@ -13,6 +13,7 @@ from sparsecode.data import ClassTasks, Data, Splits
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation
 from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.files import printable, write_atomic
+from sparsecode.hub import hub_place, local_path
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import tag_of
 from sparsecode.losses import TargetL0
@@ -124,16 +125,19 @@ class RunFolder:
     """runs/<name>: config.json, model/, resume/, metrics.jsonl, eval.json, figures/.
 
     `leaves` are the classes of parts of its config that are not this library's: code is never imported because a file names it.
+    A run on the hub, `hf://org/repo/sub`, is read from its cache; its figures are drawn in `figures/` here. Errors as `local_path`.
     """
 
     def __init__(self, path: str | Path, leaves: Sequence[type] = ()) -> None:
-        self.path, self.leaves = Path(path), tuple(leaves)
+        place = hub_place(path)
+        self.path, self.leaves = local_path(path), tuple(leaves)
+        self.name = self.path.resolve().name if place is None else place.name
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.eval_file = self.path / "eval.json"
         self.model = self.path / "model"
         self.resume = self.path / "resume"
-        self.figures = self.path / "figures"
+        self.figures = self.path / "figures" if place is None else Path("figures", place.name)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -211,7 +215,7 @@ class RunFolder:
     @property
     def label(self) -> str:
         """Its label in tables and figures: its name and, for an unfinished run, its progress."""
-        return labelled(self.path.resolve().name, self)
+        return labelled(self.name, self)
 
     def best_model(self) -> AbstractSparseModel:
         """The model with the lowest validation value, on the CPU."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hub_server import local_hub
 from torch import nn
 
 import sparsecode as sc
@@ -123,6 +124,7 @@ PREPARED: dict[str, Callable[[], Names]] = {
     "docs/activations.md": _activations,
     "docs/evaluation.md": _evaluation,
     "docs/getting-started.md": _getting_started,
+    "docs/hub.md": lambda: _short("digits-topk", "runs/acts-topk") or {},
     "docs/interop.md": _interop,
     "docs/training.md": _training,
     "docs/variational.md": _variational,
@@ -147,7 +149,10 @@ LEFT_OUT = {
 def test_python_blocks_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        if page == "docs/hub.md":
+            stack.enter_context(local_hub(tmp_path / "home", monkeypatch))
         names = PREPARED[page]() if page in PREPARED else {}
         for number, block in enumerate(blocks(page, "python")):
             if (page, number) in LEFT_OUT:

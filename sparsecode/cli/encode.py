@@ -22,6 +22,7 @@ from sparsecode.data.code_writer import CodeWriter, refuse_codes
 from sparsecode.data.codes import read_codes
 from sparsecode.data.images import SplitName, progress
 from sparsecode.files import save_atomic
+from sparsecode.hub import local_path, refuse_hub
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.csr import CSRRows
 from sparsecode.runs import RunFolder
@@ -47,6 +48,7 @@ def encode_command(args: using.EncodeArguments) -> None:
         raise UsageError("expected either SAMPLES or --split, one of the two")
     if args.rows_per_shard < 1:
         raise UsageError(f"--rows-per-shard {args.rows_per_shard}: expected at least 1")
+    refuse_hub(out)
     if to_folder:
         refuse_codes(out)
     else:
@@ -86,9 +88,10 @@ def _samples(args: using.EncodeArguments, folder: RunFolder, model: AbstractSpar
     if args.samples is None:
         split = args.split or ""
         return of_split(getattr(folder.splits(args.data_path), split), split, args.rows_per_shard)
-    if args.samples.is_dir():
-        return of_shards(args.samples, folder, model)
-    return of_array(args.samples, args.key, args.rows_per_shard, folder, model)
+    path = local_path(args.samples)
+    if path.is_dir():
+        return of_shards(path, folder, model)
+    return of_array(path, args.key, args.rows_per_shard, folder, model)
 
 
 class _Chunk(NamedTuple):

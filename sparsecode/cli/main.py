@@ -75,6 +75,7 @@ COMMANDS = {
     "convert": Command(
         "write a sparse autoencoder in another library's format, and compare the two", "sparsecode.cli.convert", "using"
     ),
+    "push": Command("upload a run to the Hugging Face hub, with a model card", "sparsecode.cli.push", "sharing"),
     "sweep": Command("train a grid of changes over recipes, or an experiment", "sparsecode.cli.sweep", "sweep_extract"),
     "report": Command("report of runs: training, codes, samples, measures", "sparsecode.cli.report", "reporting"),
     "plot": Command("draw a run's figures again", "sparsecode.cli.eval_plot", "using"),

@@ -11,6 +11,7 @@ import msgspec
 from sparsecode.cli.arguments import UsageError
 from sparsecode.cli.console import Console
 from sparsecode.files import TEMPORARY, printable, require_own, write_atomic
+from sparsecode.hub import refuse_hub
 from sparsecode.runs import RunFolder, labelled
 
 __all__ = ["begun", "refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
@@ -22,6 +23,7 @@ def refuse_to_overwrite(option: str, path: Path | None, force: bool) -> None:
     """Raise FileExistsError if something is there already: without --force at all, with it unless it may be our own file."""
     if path is None:
         return
+    refuse_hub(path)
     if path.is_dir():
         raise FileExistsError(f"{option} {path}: is a folder; choose another name")
     if path.exists() and not force:

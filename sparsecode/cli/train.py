@@ -14,6 +14,7 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.options import UsageError, named_variants, table_of, with_options
 from sparsecode.cli.signals import Terminated, is_first_process, terminable
 from sparsecode.cli.tables import print_evaluation
+from sparsecode.hub import refuse_hub
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES, Recipe
 from sparsecode.runner import RunConflictError, RunResult, run
@@ -78,6 +79,7 @@ def _only_config(chosen: Any, config: Run) -> Any:
 
 
 def _train(config: Run, out: Path, place: TrainPlace, console: Console, moved: Path | None = None) -> int:
+    refuse_hub(out)
     folder = RunFolder(out)
     before = folder.state() if folder.exists else None
     observers: list[Observer] = [ProgressBar(console), *_trackers(place, out)]

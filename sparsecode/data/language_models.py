@@ -15,6 +15,7 @@ from sparsecode.data.hooks import Inputs
 from sparsecode.data.import_paths import RANDOM, imported, load_weights, names_import_path
 from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
+from sparsecode.hub import hub_place, local_path
 
 __all__ = ["LanguageModel", "language_model", "tokenizer_files"]
 
@@ -76,14 +77,14 @@ class LanguageModel(NamedTuple):
 def language_model(
     model: str, tokenizer: str | Path | None = None, *, head: bool = False, weights: str | None = None, seed: int = 0
 ) -> LanguageModel:
-    """The model in a folder, with the head that predicts the next token or without, or at an import path; and its tokenizer.
+    """The model in a folder, with the head that predicts the next token or without, or at an import path; and its tokenizer. Folders may be on the hub.
 
     `weights`, of a module at an import path: a file of a state dict, or `random`; `seed` decides weights that are drawn when it is made.
     Errors name what is wrong with the files.
     """
-    folder = Path(tokenizer or model)
+    folder = local_path(tokenizer or model)
     files = tokenizer_files(folder)
-    about = {"tokenizer": printable(folder.resolve().name), "tokenizer_files": files}
+    about = {"tokenizer": printable(_name(tokenizer or model)), "tokenizer_files": files}
     if names_import_path(model):
         tokeniser = _tokeniser(folder)
         torch.manual_seed(seed)
@@ -91,14 +92,19 @@ def language_model(
         if weights is not None and weights != RANDOM:
             load_weights(module, Path(weights))
         return LanguageModel(module, tokeniser, model, {"model": model} | about)
-    path = Path(model)
+    path = local_path(model)
     if not (path / CONFIG).is_file():
         raise FileNotFoundError(f"{path}: not a Hugging Face model folder (no {CONFIG} in it)")
-    name = path.resolve().name
+    name = _name(model)
     about = {"model": printable(name), "config": f"{CONFIG} sha256 {_sha256(path / CONFIG)}"} | about
     return LanguageModel(
         _network(path, "AutoModelForCausalLM" if head else "AutoModel"), _tokeniser(folder), name, about
     )
+
+
+def _name(path: str | Path) -> str:
+    place = hub_place(path)
+    return Path(path).resolve().name if place is None else place.name
 
 
 def tokenizer_files(folder: Path) -> str:

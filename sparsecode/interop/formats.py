@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsecode.files import is_own
+from sparsecode.hub import local_path, refuse_hub
 from sparsecode.interop import (
     dictionary_learning,
     evtimova,
@@ -139,7 +140,7 @@ def locate(path: str | Path) -> tuple[str, Path]:
     Raises FileNotFoundError if nothing is there, ValueError if it is in none of `FORMATS` or in several at once, naming what
     was found.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     candidates: list[tuple[str, Path]] = []
@@ -184,7 +185,7 @@ def read_any(path: str | Path, name: str | None = None, ignore: Collection[str] 
     if name is None:
         name, path = locate(path)
     try:
-        return FORMATS[name].read(Path(path), ignore)
+        return FORMATS[name].read(local_path(path), ignore)
     except ValueError as error:
         if str(path) in str(error):
             raise
@@ -228,6 +229,7 @@ def written() -> list[str]:
 
 def refuse_what_is_there(path: Path, force: bool = False) -> None:
     """Raise FileExistsError if there is something at `path`; with `force` if it is no conversion of ours."""
+    refuse_hub(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not force:

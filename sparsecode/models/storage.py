@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from sparsecode.files import write_atomic
+from sparsecode.hub import local_path
 from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
@@ -168,7 +169,7 @@ def provenance_of(folder: Path) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSparseModel:
-    """The model saved in `folder`, on the CPU, in evaluation mode.
+    """The model saved in `folder`, on the CPU, in evaluation mode; `folder` may be on the hub, `hf://org/repo/sub@revision`.
 
     `leaves` are the classes of its parts that are not this library's. Raises FileNotFoundError if a file is missing and ValueError if one is damaged, of another kind, or needs a class that is not in `leaves`.
 
@@ -180,7 +181,7 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
     ...     load_model(folder).n_code
     32
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             run = (folder / MODEL / CONFIG).is_file()
