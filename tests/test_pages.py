@@ -24,11 +24,14 @@ from sparsecode.cli import train as train_cli
 from sparsecode.cli.main import COMMANDS
 from sparsecode.data import Digits, ShardWriter, Tokens
 from sparsecode.models import Amortised, save_model
+from sparsecode.named_sweeps import EXPERIMENTS
 from sparsecode.nn import TopK
+from sparsecode.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/papers").glob("*.md"))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+TABLE = "docs/papers/index.md"  # of all experiments: a hundred commands in its cells
 Names = dict[str, Any]
 
 
@@ -171,8 +174,8 @@ def test_what_is_left_out_is_there() -> None:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every line of a shell block that calls this program, with its page."""
-    lines: list[tuple[str, str]] = []
+    """Every line of a shell block that calls this program, with its page; and those in the table of all experiments."""
+    lines = [(TABLE, line) for line in re.findall(r"`sparsecode ([^`]+)`", (ROOT / TABLE).read_text())]
     for page in NAMES:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").split("\n"):
@@ -187,7 +190,10 @@ class _Reached(Exception):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", sorted({page for page, _ in commands()}))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow) if p == TABLE else p for p in sorted({page for page, _ in commands()})],
+)
 def test_commands_are_understood(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +229,20 @@ def test_commands_are_understood(
         except _Reached:
             code = 0
         assert code == 0, f"{page}: sparsecode {line}\n{capsys.readouterr().err}"
+
+
+def test_every_experiment_of_the_papers_has_its_place_in_the_table() -> None:
+    """Commands, recipes and named sweeps in its cells exist, and no named sweep of the papers is left out."""
+    named: set[str] = set()
+    for line in (line for page, line in commands() if page == TABLE):
+        command, *words = shlex.split(line)
+        assert command in COMMANDS, line
+        if command in ("train", "sweep") and not words[0].startswith("--"):
+            assert words[0] in RECIPES or (command == "sweep" and words[0] in EXPERIMENTS), line
+            named.add(words[0])
+    large = {name for name in EXPERIMENTS if name.startswith(("noise-latents", "noise-cifar"))}
+    assert large - {"noise-cifar-nets"} <= named  # whose two recipes stand in lines of their own
+    assert {name for name in RECIPES if name.startswith(("mnist-", "fashion-vae"))} - {"mnist-vsc"} <= named
 
 
 def test_files_and_targets_that_pages_name_exist() -> None:

@@ -24,7 +24,7 @@ GUIDES = (
     "sparse-coding", "estimators", "sparse-autoencoders", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
     "data", "activations", "interop", "hub", "leaves", "scaling",
 )  # fmt: skip
-PAPERS = ("sparse-coding", "noise", "variational", "kl-sparse", "tutorial")
+PAPERS = ("index", "sparse-coding", "noise", "variational", "kl-sparse", "tutorial")
 DESIGN = ("conventions", "architecture")
 
 

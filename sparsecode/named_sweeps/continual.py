@@ -39,4 +39,15 @@ CONTINUAL: dict[str, Experiment] = {
         "noise-latents-continual",
         StartedFrom("noise-latents", over=(SIGMAS,)),
     ),
+    "noise-cifar-continual": _continual(
+        "ContLearn_RawCIFAR10, 50 epochs per pair.",
+        "noise-cifar-classify",
+        StartedFrom("noise-cifar", over=(SIGMAS,)),
+        fixed=(
+            'data={"type":"class_tasks","source":{"type":"cifar10"},"epochs_per_task":50}',
+            f"{SIGMA}=0",
+            "train.epochs=250",
+            "train.evaluate_every=50",
+        ),
+    ),
 }
