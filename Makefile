@@ -41,9 +41,9 @@ test-ray: $(VENV)/tools ## sweeps on a real Ray cluster of this machine (install
 	$(PIP) --editable '.[ray]'
 	$(BIN)/pytest -m "slow or not slow" tests/test_ray.py
 
-test-browser: $(VENV)/tools ## the interactive page in Chromium, which Debian's apt installs where there is none
+test-browser: $(VENV)/tools ## the report and the interactive page in Chromium, which Debian's apt installs where there is none
 	command -v chromium chromium-browser google-chrome >/dev/null || apt-get install --yes --no-install-recommends chromium
-	$(BIN)/pytest -m slow tests/test_traverse.py
+	$(BIN)/pytest -m slow tests/test_traverse.py tests/test_report_browser.py
 
 # As on a processor with AVX2 alone: torch, oneDNN, the kernels, and MKL, which has no switch for that on AMD's, by its oldest code.
 WITH_AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= MKL_CBWR=COMPATIBLE

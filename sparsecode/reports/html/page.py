@@ -1,0 +1,211 @@
+"""The report of one or several runs as one HTML file that loads nothing: `render`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from sparsecode.files import printable
+from sparsecode.reports.document import Cell, CodeDetail, CodeTable, Document, Matches, Reconstruction, RunReport
+from sparsecode.reports.html.charts import STYLES, Line, LineChart, bars_of, line_chart, scatter_of
+from sparsecode.reports.html.curves import constants, curves, keys, phase_text
+from sparsecode.reports.html.geometry import number
+from sparsecode.reports.html.meaning import meaning
+from sparsecode.reports.html.payload import payload
+from sparsecode.reports.html.side_by_side import joint_tables, proportions
+from sparsecode.reports.page import inside_script
+
+__all__ = ["render"]
+
+SCRIPTS = ("data.js", "curves.js", "browser.js", "view.js", "live.js", "start.js")
+PRINTED = 20  # codes in the table that is printed
+PAIRS = 100  # matched codes in a table
+EXAMPLES = 8  # pictures of the most important code
+NEXT = 4  # important codes named after the first
+GROUPS = {"dead": "dead", "dense": "dense", "always_on": "always on"}
+
+
+class LeadingCode(NamedTuple):
+    """The most important code, for the head of the page: `examples` on which it is largest, `next` the codes after it: number, link, meaning."""
+
+    code: int
+    link: str
+    meaning: str
+    picture: Cell | None
+    values: list[tuple[str, float, str]]
+    examples: list[Cell]
+    next: list[tuple[int, str, str]]
+
+
+class Shown(NamedTuple):
+    """A run as templates see it."""
+
+    report: RunReport
+    place: int
+    name: str
+    style: int
+    several: bool
+    rows: list[int]
+    proportions: list[str]
+    best: LeadingCode | None
+    groups: list[tuple[str, str, int, str]]
+    top: list[tuple[int, list[float], str]]
+
+    def link(self, code: int) -> str:
+        return _link(self.place, f"code-{code}")
+
+    def row_of(self, sample: int) -> int:
+        return self.rows[sample] if sample < len(self.rows) else sample
+
+    @property
+    def feature_word(self) -> str:
+        return "class" if self.report.head.kind.startswith("class") else "feature"
+
+
+def render(document: Document) -> str:
+    """The HTML of a report: one file, without any address, that shows the document's texts as they are.
+
+    Names, labels, tokens and texts of the document are escaped, wherever they stand: none becomes markup. Characters that are not
+    seen, and those that change the direction of writing, are shown as escapes.
+    """
+    drawn = curves(document)
+    runs = [_shown(run, i, len(document.runs) > 1) for i, run in enumerate(document.runs)]
+    phases = [
+        (run.name, phase_text(phase))
+        for run in document.runs
+        for phase in (run.training.phases if run.training is not None else ())
+    ]
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            document=document,
+            definitions=document.definitions,
+            runs=runs,
+            unfinished=[(run.name, run.report.head.unfinished) for run in runs if run.report.head.unfinished],
+            has_codes=any(run.codes for run in document.runs),
+            has_samples=any(run.samples for run in document.runs),
+            has_measures=any(run.measures for run in document.runs),
+            curves=drawn,
+            keys=keys(drawn),
+            constants=constants(document),
+            phases=phases,
+            tables=joint_tables(document),
+            css=_text("page.css"),
+            script="\n".join(_text(name) for name in SCRIPTS),
+            data=inside_script(payload(document, drawn)),
+            number=number,
+            exact=_exact,
+            last_of=_last,
+            bars_of=bars_of,
+            scatter_of=scatter_of,
+            values_chart=_values_chart,
+            pairs_of=_pairs,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=False
+    )
+
+
+def _text(name: str) -> str:
+    return files("sparsecode.reports.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def _visible(value: Any) -> Any:
+    """Texts with escapes for characters that are not seen; markup of templates and all else as it is."""
+    return printable(value, "\n") if type(value) is str else value
+
+
+def _exact(value: float) -> str:
+    """A number as a text from which the same number is read."""
+    return repr(value) if isinstance(value, int) else repr(float(value))
+
+
+def _last(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if known.size else None
+
+
+def _link(run: int, place: str) -> str:
+    return f"#{f'run-{run + 1}-' if run else ''}{place}"
+
+
+def _shown(run: RunReport, index: int, several: bool) -> Shown:
+    codes = run.codes
+    return Shown(
+        run,
+        index,
+        run.name,
+        index % STYLES,
+        several,
+        run.pool.rows.values().tolist() if run.pool is not None else [],
+        proportions(run),
+        _best(run, codes, index) if codes is not None and codes.details else None,
+        [
+            (name, _link(index, f"group-{name}"), len(codes.groups.get(name, ())), words)
+            for name, words in GROUPS.items()
+            if codes.groups.get(name)
+        ]
+        if codes is not None
+        else [],
+        _top(run, codes) if codes is not None else [],
+    )
+
+
+def _best(run: RunReport, codes: CodeTable, index: int) -> LeadingCode:
+    first, *others = codes.details[: NEXT + 1]
+    atom = first.atom
+    return LeadingCode(
+        first.code,
+        _link(index, f"code-{first.code}"),
+        meaning(first, run.pool),
+        (atom.picture or atom.field) if atom is not None else None,
+        [(c.label, float(c.values.values()[0]), c.unit) for c in codes.columns if np.isfinite(c.values.values()[0])],
+        _pictures(first, run),
+        [(d.code, _link(index, f"code-{d.code}"), meaning(d, run.pool)) for d in others],
+    )
+
+
+def _pictures(detail: CodeDetail, run: RunReport) -> list[Cell]:
+    """The samples on which a code is largest."""
+    if run.pool is None or not run.pool.sheet:
+        return []
+    top = next((band.examples for band in detail.bands if band.kind == "top"), ())
+    return [Cell(run.pool.sheet, example.sample) for example in top[:EXAMPLES]]
+
+
+def _top(run: RunReport, codes: CodeTable) -> list[tuple[int, list[float], str]]:
+    columns = [column.values.values() for column in codes.columns]
+    words = {detail.code: meaning(detail, run.pool) for detail in codes.details[:PRINTED]}
+    shown = codes.codes.values()[:PRINTED].tolist()
+    return [(code, [float(values[i]) for values in columns], words.get(code, "")) for i, code in enumerate(shown)]
+
+
+def _values_chart(run: Shown, reconstruction: Reconstruction) -> LineChart:
+    """A sample, and what each coder makes of it, over their features."""
+    pool = run.report.pool
+    outputs = {coder: array.values().astype(np.float64) for coder, array in reconstruction.values.items()}
+    lines: list[Line] = []
+    if pool is not None and pool.values is not None:
+        sample = pool.values.values()[reconstruction.sample].astype(np.float64)
+        if all(len(values) == len(sample) for values in outputs.values()):
+            lines.append(Line("sample", np.arange(float(len(sample))), sample, 0))
+    lines += [
+        Line(coder, np.arange(float(len(values))), values, 1 + i % (STYLES - 1), train=True)
+        for i, (coder, values) in enumerate(outputs.items())
+    ]
+    return line_chart(lines)
+
+
+def _pairs(match: Matches) -> list[tuple[int, int, float]]:
+    codes, cosines = match.codes.values()[:PAIRS].tolist(), match.cosines.values()[:PAIRS].tolist()
+    return [(a, b, cosine) for (a, b), cosine in zip(codes, cosines, strict=True)]

@@ -1,0 +1,104 @@
+"""Measures of several runs in common tables, and what a run's numbers are beside those of references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sparsecode.reports.document import Document, FrontierPlot, FrontierSeries, MeasureTable, RunReport
+from sparsecode.reports.html.geometry import number
+
+__all__ = ["JointRow", "JointTable", "joint_tables", "proportions"]
+
+Value = float | int | str | bool | None
+
+
+class JointRow(NamedTuple):
+    """One quantity: a value for each run and each of its columns; None where a run does not have it."""
+
+    key: str
+    label: str
+    unit: str
+    definition: str
+    better: str
+    values: list[Value]
+
+
+class JointTable(NamedTuple):
+    """The tables of one measure in all runs that have it: `heads` are pairs of a run's name and the number of its columns."""
+
+    title: str
+    definition: str
+    computed: bool
+    heads: list[tuple[str, int]]
+    columns: list[str]
+    rows: list[JointRow]
+    notes: list[str]
+
+
+def joint_tables(document: Document) -> list[JointTable]:
+    """The tables of all runs, those of one name side by side, in the order of their first run."""
+    by_name: dict[str, list[tuple[RunReport, MeasureTable]]] = {}
+    for run in document.runs:
+        for table in run.measures.tables if run.measures is not None else ():
+            by_name.setdefault(table.name, []).append((run, table))
+    return [_joint(members) for members in by_name.values()]
+
+
+def proportions(run: RunReport) -> list[str]:
+    """For each frontier of a run, how it compares with the references at equal L0, in words."""
+    frontiers = run.measures.frontiers if run.measures is not None else ()
+    return [line for frontier in frontiers for line in _compared(frontier)]
+
+
+def _joint(members: Sequence[tuple[RunReport, MeasureTable]]) -> JointTable:
+    first = members[0][1]
+    rows = {row.key: row for _, table in members for row in table.rows}
+    joined: list[JointRow] = []
+    for key, row in rows.items():
+        values: list[Value] = []
+        for _, table in members:
+            here = next((r.values for r in table.rows if r.key == key), (None,) * len(table.columns))
+            values += here
+        joined.append(JointRow(key, row.label, row.unit, row.definition, row.better, values))
+    return JointTable(
+        first.title,
+        first.definition,
+        first.source == "report",
+        [(run.name, len(table.columns)) for run, table in members],
+        [column for _, table in members for column in table.columns],
+        joined,
+        list(dict.fromkeys(table.note for _, table in members if table.note)),
+    )
+
+
+def _compared(frontier: FrontierPlot) -> list[str]:
+    references = [series for series in frontier.series if series.kind == "reference"]
+    result: list[str] = []
+    for series in frontier.series:
+        if series.kind != "run" or not series.l0 or series.values[0] is None:
+            continue
+        l0, value = series.l0[0], series.values[0]
+        beside = [(other.label, at) for other in references if (at := _at(other, l0)) is not None]
+        if not beside:
+            continue
+        better = [label for label, other in beside if (value > other) == (frontier.better == "higher")]
+        unit = f" {frontier.unit}" if frontier.unit else ""
+        others = ", ".join(f"{label} {number(other)}" for label, other in beside)
+        result.append(
+            f"{frontier.label} {number(value)}{unit} at L0 {number(l0)} ({series.label}): better than {len(better)} of "
+            f"{len(beside)} references at equal L0 ({others})."
+        )
+    return result
+
+
+def _at(series: FrontierSeries, l0: float) -> float | None:
+    """The value of a reference at this L0, between its points; None outside them."""
+    points = sorted((a, b) for a, b in zip(series.l0, series.values, strict=True) if b is not None)
+    if not points:
+        return None
+    x, y = np.array(points).T
+    slack = 0.01 * max(l0, 1.0)
+    return float(np.interp(l0, x, y)) if x[0] - slack <= l0 <= x[-1] + slack else None
