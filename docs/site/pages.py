@@ -21,7 +21,7 @@ SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
 TITLE = re.compile(r"\*\*[A-Z][A-Za-z ]+\*\*")
 START = ("getting-started", "coming-from")
 GUIDES = (
-    "sparse-coding", "estimators", "sparse-autoencoders", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
+    "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
     "data", "activations", "interop", "hub", "leaves", "scaling",
 )  # fmt: skip
 PAPERS = ("index", "sparse-coding", "noise", "variational", "kl-sparse", "tutorial")

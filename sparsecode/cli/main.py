@@ -47,6 +47,9 @@ COMMANDS = {
     "analyse": Command(
         "compare runs with references, with the truth, with each other", "sparsecode.cli.analyse", "scoring"
     ),
+    "features": Command(
+        "what each code stands for: examples, contexts, histograms, neighbours", "sparsecode.cli.features", "scoring"
+    ),
     "units": Command(
         "activity and receptive fields of units of noise-trained networks", "sparsecode.cli.units", "scoring"
     ),

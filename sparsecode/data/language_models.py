@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
 from sparsecode.hub import hub_place, local_path
 
-__all__ = ["LanguageModel", "language_model", "tokenizer_files"]
+__all__ = ["LanguageModel", "language_model", "token_texts", "tokenizer_files"]
 
 CONFIG = "config.json"
+SPACE = "\u2581"  # what SentencePiece writes for a space
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -111,6 +113,26 @@ def tokenizer_files(folder: Path) -> str:
     """The files of a tokenizer in a folder with their SHA-256, as provenance keeps them."""
     files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
     return ", ".join(f"{file.name} sha256 {_sha256(file)}" for file in files)
+
+
+def token_texts(folder: Path) -> Callable[[Iterable[int]], dict[int, str]]:
+    """A function that gives the texts of token ids of a tokenizer, each with the space that it begins with; `[id]` for ids that it does not have.
+
+    Raises ImportError without transformers, FileNotFoundError or ValueError naming the folder if it holds no tokenizer.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; expected that of a tokenizer")
+    tokeniser = _tokeniser(folder)
+
+    def text(number: int) -> str:
+        piece = tokeniser.convert_ids_to_tokens(number) if 0 <= number < len(tokeniser) else None
+        if piece is None:
+            return f"[{number}]"
+        if piece.startswith(SPACE):  # of SentencePiece, which decoding one token alone leaves out
+            return " " + piece[1:].replace(SPACE, " ")
+        return tokeniser.decode([number], clean_up_tokenization_spaces=False)
+
+    return lambda ids: {number: text(number) for number in map(int, ids)}
 
 
 def _sha256(file: Path) -> str:

@@ -153,7 +153,8 @@ def _checksum(file: TensorFile) -> str:
     hasher = hashlib.sha256(msgspec.json.encode(file.metadata, order="sorted"))
     for name, value in sorted(file.tensors.items()):
         hasher.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
+        if value.numel():  # nothing has no bytes to view
+            hasher.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "AnalyseArguments",
     "AttackArguments",
     "EvalArguments",
+    "FeaturesArguments",
     "ForgettingArguments",
     "LatentsArguments",
     "ProbeArguments",
@@ -222,6 +223,55 @@ class RecoveredArguments(NamedTuple):
     json: Path | None = None
     force: bool = False
     device: str | None = None
+
+
+class FeaturesArguments(NamedTuple):
+    """What each code stands for: on how many rows it is active and how strongly, the rows on which it is strongest and weakest and some of each
+    quantile band, the text around them, and the codes that fire together with it.
+
+    Writes one file, RUN/features/features.safetensors, which sparsecode.evaluate.read_features reads. Where it is there already and of the
+    same rows and settings, it is used as it is.
+
+    Args:
+        run: run folder, or an autoencoder in another library's format
+        data: other rows than the run's: a folder of shards or of sparse codes, a .npy or .npz file
+        split: which part of the run's data or of a folder of shards
+        coder: which of the model's coders; default encode
+        theta: a code is active above this magnitude; default that of the run
+        top: examples of the largest strength
+        bands: equal parts of a code's strengths, by rank
+        per_band: examples drawn from each band
+        near: examples of the smallest strength
+        neighbours: number of codes that fire together with each
+        before: tokens before an example
+        after: tokens after an example
+        seed: of the examples drawn from bands
+        tokenizer: folder of the tokenizer that the tokens are of, to show texts in place of numbers
+        key: of a .npz file with several arrays: the one with the samples
+        show: numbers of codes whose examples are printed
+        out: the file to write; default in the run's folder
+        force: collect again, and write over an existing file
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = None
+    split: Part = "train"
+    coder: str | None = None
+    theta: float | None = None
+    top: int = 16
+    bands: int = 4
+    per_band: int = 4
+    near: int = 4
+    neighbours: int = 8
+    before: int = 16
+    after: int = 8
+    seed: int = 0
+    tokenizer: Path | None = None
+    key: str | None = None
+    show: tuple[int, ...] = ()
+    out: Path | None = None
+    force: bool = False
+    data_path: DataPath = None
 
 
 class LatentsArguments(NamedTuple):

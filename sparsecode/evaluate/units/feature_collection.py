@@ -23,7 +23,16 @@ from sparsecode.models.sparse_inference import encode_sparse
 from sparsecode.ops.sparse_layout import samples_of
 from sparsecode.records import Batch
 
-__all__ = ["CodedRows", "RowBlock", "class_count", "coded_rows", "collect_features", "features_of", "rows_of_codes"]
+__all__ = [
+    "CodedRows",
+    "RowBlock",
+    "class_count",
+    "coded_rows",
+    "collect_features",
+    "features_of",
+    "rows_of_codes",
+    "rows_of_split",
+]
 
 CHUNK = 1000  # rows coded together, fewer where codes are many
 NUMBERS = 2**25  # of a dense batch of codes
@@ -98,6 +107,22 @@ def _entries(
     return Entries(row + first, column.astype(np.int64), value.astype(np.float32))
 
 
+def rows_of_split(model: AbstractSparseModel, split: Split, theta: float = 0.0, coder: str | None = None) -> CodedRows:
+    """The rows of a split in memory, coded as `coded_rows` does."""
+    tokens = split.tokens
+    if tokens is not None and len(tokens) != split.n:  # of shards, of whose rows the first are in memory
+        tokens = tokens.take(slice(None), split.n)
+    return coded_rows(
+        model,
+        lambda: (Batch(part.x, label=part.label) for _, part in split.chunks(CHUNK)),
+        split.n,
+        theta=theta,
+        tokens=tokens,
+        n_classes=class_count(split.label),
+        coder=coder,
+    )
+
+
 def rows_of_codes(codes: StoredCodes, theta: float = 0.0) -> CodedRows:
     """The rows of a folder of sparse codes, with their labels where it keeps them; `sparsecode.data.read_codes` opens it."""
 
@@ -143,19 +168,7 @@ def features_of(
     (800, 36)
     """
     settings = settings or FeatureSettings()
-    tokens = split.tokens
-    if tokens is not None and len(tokens) != split.n:
-        tokens = tokens.take(slice(None), split.n)
-    rows = coded_rows(
-        model,
-        lambda: (Batch(part.x, label=part.label) for _, part in split.chunks(CHUNK)),
-        split.n,
-        theta=settings.theta,
-        tokens=tokens,
-        n_classes=class_count(split.label),
-        coder=coder,
-    )
-    return collect_features(rows, settings, report)
+    return collect_features(rows_of_split(model, split, settings.theta, coder), settings, report)
 
 
 def collect_features(

@@ -48,12 +48,13 @@ class FeatureRecord(Spec, tag="features"):
     n_cofiring: Annotated[int, Meta(ge=0, description="rows on which neighbours were counted")]
 
 
-def write_features(path: Path, features: Features, origin: FeatureOrigin | None = None) -> None:
+def write_features(path: str | Path, features: Features, origin: FeatureOrigin | None = None) -> None:
     """Write features as one safetensors file, atomically, with a checksum; `read_features` reads it.
 
     Tensors have the names of the fields of `Features`, those of `examples`, `neighbours` and `contexts` as `examples.row` and so on.
     The metadata `features` is the JSON of `FeatureRecord` under a format number. Raises FileExistsError if the file there is not ours.
     """
+    path = Path(path)
     arrays: dict[str, NDArray[Any]] = {}
     for name, value in features._asdict().items():
         if isinstance(value, np.ndarray):
