@@ -347,28 +347,29 @@ def test_sliders_and_buttons_do_what_they_say(grey: Subject, tmp_path: Path) -> 
     script = """
     window.requestAnimationFrame = (draw) => setTimeout(draw, 5);  // without a screen, frames are rare
     (async () => {
-      const root = document.documentElement.dataset, first = data.sliders[0], own = sliders.get(first).input;
-      const settled = async () => { do await new Promise((done) => setTimeout(done, 20)); while (due); };
-      const seen = () => document.getElementById("output").toDataURL();
+      const root = document.documentElement.dataset, { data, sliders, part, prior, codes, z, due } = player;
+      const first = data.sliders[0], own = sliders.get(first).input;
+      const settled = async () => { do await new Promise((done) => setTimeout(done, 20)); while (due()); };
+      const seen = () => part.output.toDataURL();
       const press = (label) => [...document.querySelectorAll("button")].find((b) => b.textContent === label).click();
       await settled();
       const before = seen();
       own.value = 2.5;
       own.dispatchEvent(new Event("input"));
       await settled();
-      root.moved = `${z[first]} ${seen() !== before}`;
+      root.moved = `${z()[first]} ${seen() !== before}`;
       own.dispatchEvent(new KeyboardEvent("keydown", { key: "0" }));
       await settled();
-      root.off = `${z[first]} ${own.value}`;
+      root.off = `${z()[first]} ${own.value}`;
       press("Zero");
       await settled();
-      root.zero = document.getElementById("status").textContent;
+      root.zero = part.status.textContent;
       press("Draw from the prior");
       await settled();
-      root.prior = `${z.every((v, j) => v === prior[0][j])} ${document.getElementById("caption").textContent}`;
+      root.prior = `${z().every((v, j) => v === prior[0][j])} ${part.caption.textContent}`;
       document.querySelectorAll("button.sample")[1].click();
       await settled();
-      root.sample = z.every((v, j) => v === codes[1][j]);
+      root.sample = z().every((v, j) => v === codes[1][j]);
       root.named = [...document.querySelectorAll("button, input")].every((e) => e.textContent || e.getAttribute("aria-label"));
     })();
     """

@@ -19,12 +19,14 @@ from sparsecode.nn.normalisers import WhitenModule
 from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.reports.codes import Subject
 
-__all__ = ["Bits", "interactive_page", "n_weights"]
+__all__ = ["PLAYER", "Bits", "inside_script", "interactive_page", "n_weights", "page_data", "text_of"]
 
 DRAWN = 60  # from the prior; after the last the first comes again
 CHECKED = 4  # samples, and draws of the prior, whose decodings the page compares with the model's
 SLIDERS = 40
 Bits = Literal[16, 8]
+
+PLAYER = ("decoder.js", "player.js")  # scripts, in order
 
 Json = dict[str, Any]
 
@@ -35,10 +37,24 @@ def interactive_page(subject: Subject, seed: int, bits: Bits = 16) -> str:
     It compares itself with the model: the largest difference of its decodings of codes given with it, as a share of the
     data range, is `data-difference` of its root element, and said at its foot.
     """
+    parts = {
+        "style": text_of("player.css"),
+        "player": text_of("player.html"),
+        "script": "\n".join(text_of(name) for name in PLAYER),
+        "data": inside_script(page_data(subject, seed, bits)),
+    }
+    page = text_of("play.html")
+    for name, part in parts.items():
+        page = page.replace(f"{{{{{name}}}}}", part)
+    return page
+
+
+def page_data(subject: Subject, seed: int, bits: Bits = 16) -> Json:
+    """What the scripts of such a page are given: the decoder's weights, samples and their codes, draws of the prior."""
     model = subject.model
     prior = subject.prior_codes(DRAWN, seed)
     probes = torch.cat([subject.z[:CHECKED], prior[:CHECKED]])
-    data: Json = {
+    return {
         "title": printable(subject.name),
         "shape": [model.shape[0] if len(model.shape) == 3 else 1, *model.shape[-2:]],
         "span": subject.span,
@@ -57,8 +73,11 @@ def interactive_page(subject: Subject, seed: int, bits: Bits = 16) -> str:
         "mean": _mean(model),
         **_back_to_data_space(model, bits),
     }
-    template = files("sparsecode.reports").joinpath("play.html").read_text(encoding="utf-8")
-    return template.replace("{{data}}", inside_script(data))
+
+
+def text_of(name: str) -> str:
+    """A file of this room: markup, style or script."""
+    return files("sparsecode.reports").joinpath(name).read_text(encoding="utf-8")
 
 
 def n_weights(model: VariationalModel) -> int:

@@ -1,4 +1,3 @@
-"use strict";
 // ---- what is in the page: numbers, pictures, elements. Texts of the data become text nodes and attributes, never markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);

@@ -17,7 +17,7 @@ from sparsecode.reports.html.geometry import number
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
 from sparsecode.reports.html.side_by_side import joint_tables, proportions
-from sparsecode.reports.page import inside_script
+from sparsecode.reports.page import PLAYER, inside_script, text_of
 
 __all__ = ["render"]
 
@@ -74,6 +74,7 @@ def render(document: Document) -> str:
     """
     drawn = curves(document)
     runs = [_shown(run, i, len(document.runs) > 1) for i, run in enumerate(document.runs)]
+    live = any(run.samples is not None and run.samples.decoder is not None for run in document.runs)
     phases = [
         (run.name, phase_text(phase))
         for run in document.runs
@@ -95,8 +96,9 @@ def render(document: Document) -> str:
             constants=constants(document),
             phases=phases,
             tables=joint_tables(document),
-            css=_text("page.css"),
-            script="\n".join(_text(name) for name in SCRIPTS),
+            css="\n".join([_text("page.css"), text_of("player.css")]),
+            player=text_of("player.html") if live else "",
+            script="\n".join([*map(text_of, PLAYER if live else ()), *map(_text, SCRIPTS)]),
             data=inside_script(payload(document, drawn)),
             number=number,
             exact=_exact,
