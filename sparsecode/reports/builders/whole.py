@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import msgspec
+import numpy as np
+import torch
+
+from sparsecode.evaluate.units.features import FeatureSettings
+from sparsecode.reports.builders.additions import additions_of
+from sparsecode.reports.builders.code_details import Looked, details_of
+from sparsecode.reports.builders.code_table import code_table, gap_spread, near_atoms, peaks_of
+from sparsecode.reports.builders.coded import Coded, coded_samples
 from sparsecode.reports.builders.head import head_of
+from sparsecode.reports.builders.importance import importance_of
 from sparsecode.reports.builders.measure_tables import measure_definitions, measure_tables, table_of_records
+from sparsecode.reports.builders.pool import PoolBuilder
 from sparsecode.reports.builders.quantities import definitions_of
+from sparsecode.reports.builders.sample_section import samples_of
+from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.builders.training_curves import training_of
-from sparsecode.reports.document import Definition, Document, MeasureSection, RunReport
+from sparsecode.reports.document import Definition, Document, MeasureSection, RunReport, ValueSpread
 from sparsecode.version import __version__
 
 __all__ = ["CODES", "SAMPLES", "build_document"]
 
 CODES, SAMPLES = 512, 10_000  # codes that are shown, and samples behind their numbers, at most
+
+EXAMPLES = {"top": 8, "bands": 4, "per_band": 2, "near": 2, "neighbours": 8, "bins": 32, "before": 12, "after": 6}
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of the whole that is done
 
@@ -38,30 +54,62 @@ def build_document(
     definitions: dict[str, Definition] = definitions_of()
     for number, source in enumerate(sources):
         progress(source.name, number / len(sources))
-        runs.append(_run(source))
+        runs.append(_run(source, n_codes, n_samples, partial(_shared, progress, number, len(sources))))
         definitions |= measure_definitions(source.evaluation.measures)
     title = " and ".join(source.name for source in sources)
     return Document(title, tuple(runs), None, definitions, __version__)
 
 
-def _run(source: ReportSource) -> RunReport:
+def _shared(progress: Progress, number: int, n: int, doing: str, done: float) -> None:
+    """Report the progress of one run of n."""
+    progress(doing, (number + done) / n)
+
+
+@torch.no_grad()
+def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress) -> RunReport:
+    model, sheets = source.model.eval(), Sheets(source.model.shape)
+    additions = additions_of(model)
+    settings = FeatureSettings(**EXAMPLES, theta=source.theta, seed=source.seed % 2**32)
+    coded = coded_samples(
+        model,
+        source.samples,
+        additions,
+        n_samples,
+        settings,
+        lambda done: progress(f"{source.name}: codes", 0.5 * done),
+    )
+    progress(f"{source.name}: importance", 0.5)
+    importance = importance_of(model, coded, additions)
+    shown = np.argsort(-importance.values, kind="stable")[:n_codes]
+    peaks = peaks_of(coded, additions.n)
+    near = near_atoms(additions, peaks, shown)
+    looked = Looked(model, additions, coded, importance, near, peaks, shown, source.features)
+    pool = PoolBuilder(source, coded)
+    progress(f"{source.name}: details", 0.7)
+    table = code_table(source, coded, importance, near, shown)
+    table = msgspec.structs.replace(table, details=tuple(details_of(looked, pool, sheets)))
+    progress(f"{source.name}: samples", 0.9)
+    samples = samples_of(source, looked, pool, sheets)
     return RunReport(
         name=source.name,
         head=head_of(source),
         training=training_of(source),
-        codes=None,
-        pool=None,
-        samples=None,
-        measures=_measures(source),
-        sheets={},
+        codes=table,
+        pool=pool.built(sheets),
+        samples=samples,
+        measures=_measures(source, coded),
+        sheets=sheets.built(),
     )
 
 
-def _measures(source: ReportSource) -> MeasureSection:
+def _measures(source: ReportSource, coded: Coded) -> MeasureSection:
     evaluation = source.evaluation
     tables = measure_tables(evaluation.measures, source.stored)
     if evaluation.calibration is not None:
         tables.append(table_of_records("calibration", {"model": evaluation.calibration}, source.stored))
     n = next(iter(evaluation.scores.values())).n
     notes = () if source.stored else ("measured for this report: the run has no scores of this model",)
-    return MeasureSection(evaluation.split, n, tuple(tables), (), (), notes)
+    spreads: list[ValueSpread] = []
+    if gaps := gap_spread(coded.uses):
+        spreads.append(ValueSpread("gap", "duality gaps of solved codes", "gap_max", gaps, f"of {coded.n} samples"))
+    return MeasureSection(evaluation.split, n, tuple(tables), (), tuple(spreads), notes)

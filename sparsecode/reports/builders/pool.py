@@ -1,0 +1,56 @@
+"""The samples that a report shows, each once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sparsecode.reports.builders.coded import Coded
+from sparsecode.reports.builders.sheets import Sheets
+from sparsecode.reports.builders.source import ReportSource
+from sparsecode.reports.document import Pool, packed
+
+__all__ = ["PoolBuilder"]
+
+SHEET = "samples"
+WIDTH = 64  # features of a sample that are shown as numbers
+
+
+class PoolBuilder:
+    """Numbers samples in the order in which they are first asked for."""
+
+    def __init__(self, source: ReportSource, coded: Coded) -> None:
+        self.source, self.coded = source, coded
+        self.numbers: dict[int, int] = {}
+
+    def number(self, sample: int) -> int:
+        """The number in the pool of a sample of the split that was coded."""
+        return self.numbers.setdefault(sample, len(self.numbers))
+
+    def built(self, sheets: Sheets) -> Pool:
+        """The pool; its pictures go to the sheet of samples."""
+        split, splits = self.coded.split, self.source.splits
+        index = np.fromiter(self.numbers, np.int64, len(self.numbers))
+        part = split.take(torch.from_numpy(index)) if len(index) else split.take(slice(0))
+        labels = () if part.label is None or part.label.ndim != 1 else tuple(map(str, part.label.tolist()))
+        sheet, values, left_out = "", None, ""
+        if part.tokens is not None and len(index):
+            kind = "token"
+        elif sheets.pictured and self.source.model.n_sites == 1 and len(index):
+            kind, sheet = "picture", SHEET
+            sheets.add_samples(SHEET, part.pixels(part.x).cpu().numpy(), splits.low, splits.high)
+        else:
+            kind = "row"
+            rows = part.x.flatten(1).cpu().numpy()
+            values = packed(rows[:, :WIDTH], "f4")
+            left_out = "" if rows.shape[1] <= WIDTH else f"the first {WIDTH} of {rows.shape[1]} features"
+        return Pool(
+            kind=kind,
+            split=self.source.split,
+            rows=packed(self.coded.rows[index], "i4"),
+            sheet=sheet,
+            values=values,
+            features=self.source.features[:WIDTH],
+            labels=labels,
+            left_out=left_out,
+        )
