@@ -22,8 +22,9 @@ $(VENV)/tools: $(VENV)/installed
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score it, draw pictures (two minutes)
+demo: $(VENV)/installed ## train a sparse coder on embedded photographs, score it, report on it in one page (two minutes)
 	$(BIN)/sparsecode train photos-sdl --out runs/demo
+	$(BIN)/sparsecode report runs/demo
 
 test: $(VENV)/tools ## the tests (under four minutes on two cores)
 	$(BIN)/pytest --numprocesses 2 --dist worksteal

@@ -31,6 +31,8 @@ from sparsecode.train.plan import Train
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from sparsecode.reports.document import Document
+
 __all__ = ["Fitted", "batch_size_for", "default_optim", "fit"]
 
 VALID, EPOCHS = 0.1, 20.0
@@ -67,6 +69,21 @@ class Fitted(NamedTuple):
 
         name = "fit" if self.folder is None else self.folder.label
         return figures_of(name, self.history, self.model, self.splits, self.config)
+
+    def report(self, out: str | Path | None = None, *, n_codes: int = 512, n_samples: int = 10_000) -> Document:
+        """The training's report: curves, up to `n_codes` codes by importance, samples, measures; with `out` also written as one page
+        (`.html`) or as data (`.json`). Numbers of codes are of up to `n_samples` samples.
+        """
+        from sparsecode.reports.builders.source import source_of_training
+        from sparsecode.reports.builders.whole import report_of
+
+        name, unfinished = "fit" if self.folder is None else self.folder.label, ""
+        if not self.state.finished:
+            unfinished = f"step {self.state.step} of {self.state.total_steps}"
+        source = source_of_training(
+            name, self.model, self.splits, self.config, self.history, self.state, self.scores, unfinished
+        )
+        return report_of(source, out, n_codes, n_samples)
 
     def __repr__(self) -> str:
         where = "" if self.folder is None else f", folder={str(self.folder.path)!r}"

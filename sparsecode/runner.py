@@ -29,6 +29,7 @@ from sparsecode.train.plan import clock
 from sparsecode.version import __version__
 
 if TYPE_CHECKING:
+    from sparsecode.reports.document import Document
     from sparsecode.train.fit import Devices
     from sparsecode.train.session import TrainingSession
 
@@ -59,6 +60,15 @@ class RunResult(NamedTuple):
     state: FitState
     evaluation: Evaluation | None
     figures: list[Path]
+
+    def report(self, out: str | Path | None = None, *, n_codes: int = 512, n_samples: int = 10_000) -> Document:
+        """The run's report: training, up to `n_codes` codes by importance, samples, measures; with `out` also written as one page
+        (`.html`) or as data (`.json`). Numbers of codes are of up to `n_samples` samples.
+        """
+        from sparsecode.reports.builders.source import source_of_run
+        from sparsecode.reports.builders.whole import report_of
+
+        return report_of(source_of_run(self.folder, self.folder.label, self.folder.splits()), out, n_codes, n_samples)
 
 
 class Trained(NamedTuple):

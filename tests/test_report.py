@@ -74,8 +74,10 @@ def leaves(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def test_the_command_writes_the_numbers_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(run)]) == 0
-    document = read_document(run / "report.json")
+    data = run / "report.json"
+    assert main(["report", str(run), "--json", str(data)]) == 0
+    document = read_document(data)
+    assert "Content-Security-Policy" in (run / "report.html").read_text()
     (report,) = document.runs
     stored = json.loads((run / "eval.json").read_text())["spec"]["measures"]
     assert report.measures is not None
@@ -89,8 +91,15 @@ def test_the_command_writes_the_numbers_of_the_run(run: Path, capsys: pytest.Cap
     numbers = {number.key: number.value for number in report.head.numbers}
     score = stored["scores"]["encode"]
     assert numbers == {key: score[key] for key in ("explained_variance", "l0", "gap_max")}
-    assert main(["report", str(run), "--json", str(run / "report.json")]) == 3
-    assert "write over it with --force" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main(["report", str(run), "--json", str(data)]) == 3  # the page of the run itself may be replaced
+    assert main(["report", str(run), "--out", str(run / "report.html")]) == 3
+    assert capsys.readouterr().err.count("write over it with --force") == 2
+    assert main(["report", str(run), "--out", str(run / "report.pdf")]) == 2
+    assert main(["report", str(run), "--codes", "0"]) == 2
+    (run / "report.html").write_text("mine")
+    assert main(["report", str(run)]) == 3
+    assert (run / "report.html").read_text() == "mine"
 
 
 def test_every_logged_point_is_there(run: Path) -> None:
@@ -140,7 +149,7 @@ def test_unfinished_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert report.training is not None
     assert (report.training.step, report.training.total) == (22, 44)
     before = Path(__file__).parent / "frozen" / "format-1" / "interrupted" / "digits-sdl"
-    assert main(["report", str(before), "--json", str(tmp_path / "none.json")]) == 1
+    assert main(["report", str(before), "--out", str(tmp_path / "none.html")]) == 1
     assert "no model yet; it is saved at the first validation" in capsys.readouterr().err
 
 
@@ -158,3 +167,28 @@ def test_commands_repeat_configs(name: str) -> None:
     assert words[:2] == ["sparsecode", "train"]
     assert assign(RECIPES[words[2]](), tuple(words[4::2])) == changed
     assert not note
+
+
+def test_reports_from_python(run: Path, tmp_path: Path) -> None:
+    result = sc.run(RunFolder(run).config(), run, accelerator="cpu")  # finished: nothing to do
+    page = tmp_path / "a.html"
+    document = result.report(page, n_codes=3)
+    codes = document.runs[0].codes
+    assert codes is not None
+    assert len(codes.details) == 3
+    assert "Content-Security-Policy" in page.read_text()
+    x = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    spec = sc.models.Amortised(n_code=12, activation=sc.nn.TopK(k=2))
+    fitted = sc.fit(spec, x, labels=(x[:, 0] > 0).astype(int), epochs=1, progress=False, device="cpu")
+    (report,) = fitted.report(tmp_path / "b.json").runs
+    assert read_document(tmp_path / "b.json").runs == (report,)
+    assert report.measures is not None
+    assert report.measures.split == "valid"
+    assert report.head.command_note.startswith("trained from Python")
+    assert report.pool is not None
+    assert report.pool.kind == "row"
+    assert report.pool.values is not None
+    row = int(report.pool.rows.values()[0])
+    np.testing.assert_array_equal(report.pool.values.values()[0], fitted.splits.valid.x[row].numpy())
+    with pytest.raises(ValueError, match=r"out is 'x.pdf'; expected a name that ends in .html or .json"):
+        fitted.report("x.pdf")

@@ -13,12 +13,12 @@ from sparsecode.cli.repeating import command_of
 from sparsecode.data import Splits
 from sparsecode.reports.builders.source import ReportSource, source_of_run
 from sparsecode.reports.builders.whole import build_document
-from sparsecode.reports.document import write_document
+from sparsecode.reports.writing import write_report
 from sparsecode.runs import RunFolder
 
 __all__ = ["report_command"]
 
-NAME = "report.json"
+NAME = "report.html"
 
 
 def report_command(args: reporting.ReportArguments) -> None:
@@ -27,10 +27,13 @@ def report_command(args: reporting.ReportArguments) -> None:
         if value < 1:
             raise UsageError(f"{option} {value}: expected 1 or more")
     paths, console = (args.run, *args.others), Console()
-    target = args.json or (Path(NAME) if args.others else args.run / NAME)
+    target = args.out or (Path(NAME) if args.others else args.run / NAME)
+    if target.suffix != ".html":
+        raise UsageError(f"--out {target}: expected a name that ends in .html")
     for path in paths:
         RunFolder(path).best_model()  # errors before anything takes time
-    refuse_to_overwrite("--json", target, args.force or args.json is None)
+    refuse_to_overwrite("--out", target, args.force or (args.out is None and not args.others))
+    refuse_to_overwrite("--json", args.json, args.force)
     labels = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}
     with _bar(console) as bar:
@@ -42,9 +45,14 @@ def report_command(args: reporting.ReportArguments) -> None:
             args.samples,
             lambda doing, share: bar.update(task, completed=share, description=described(doing)),
         )
-        bar.update(task, completed=1.0)
-    write_document(target, document)
-    console.print(f"report   {target} ({target.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+        bar.update(task, completed=1.0, description="writing")
+        write_report(target, document)
+        if args.json is not None:
+            write_report(args.json, document)
+    for what, path in (("data", args.json), ("report", target)):
+        if path is not None:
+            size = f"{path.stat().st_size / 1e6:.1f} MB"
+            console.print(f"{what:8} {path} ({size})", highlight=False, soft_wrap=True)
 
 
 def _bar(console: Console) -> Progress:

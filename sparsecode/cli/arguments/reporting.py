@@ -13,10 +13,13 @@ __all__ = ["ReportArguments"]
 
 
 class ReportArguments(NamedTuple):
-    """The report of a run, or of several side by side, as data: training, codes, samples and measures.
+    """Report of a run, or of several side by side: one page that needs no network, with training, codes, samples and measures.
+
+    Open it in a browser. The page of one run that is in its folder already is replaced.
 
     Args:
-        json: file to write; default report.json in the run folder, of several runs in this folder
+        out: page to write, .html; default report.html in the run folder, of several runs in this folder
+        json: also write the same as data (docs/report.md)
         codes: largest number of codes shown, the most important ones
         samples: largest number of samples behind the numbers of codes
         force: write over an existing file
@@ -24,6 +27,7 @@ class ReportArguments(NamedTuple):
 
     run: RunPath
     others: MoreRuns = ()
+    out: Path | None = None
     json: Path | None = None
     codes: int = 512
     samples: int = 10_000

@@ -15,7 +15,7 @@ from sparsecode.models.capabilities import has_posterior
 from sparsecode.reports.builders.additions import Additions, receptive_fields
 from sparsecode.reports.builders.code_table import NearAtoms
 from sparsecode.reports.builders.coded import Coded
-from sparsecode.reports.builders.importance import Importance
+from sparsecode.reports.builders.importance import CodeImportance
 from sparsecode.reports.builders.pool import PoolBuilder
 from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.document import (
@@ -47,7 +47,7 @@ class Looked(NamedTuple):
     model: AbstractSparseModel
     additions: Additions
     coded: Coded
-    importance: Importance
+    importance: CodeImportance
     near: NearAtoms
     peaks: NDArray[np.float64]
     shown: NDArray[np.int64]

@@ -14,7 +14,7 @@ from sparsecode.evaluate.dictionary.geometry import unit_rows
 from sparsecode.evaluate.metrics import DENSE
 from sparsecode.reports.builders.additions import Additions
 from sparsecode.reports.builders.coded import Coded, CoderUse
-from sparsecode.reports.builders.importance import Importance
+from sparsecode.reports.builders.importance import CodeImportance
 from sparsecode.reports.builders.quantities import QUANTITIES
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.document import CodeColumn, CodeTable, Distribution, Histogram, packed
@@ -74,7 +74,7 @@ def peaks_of(coded: Coded, n: int) -> Doubles:
 
 
 def code_table(
-    source: ReportSource, coded: Coded, importance: Importance, near: NearAtoms, shown: NDArray[np.int64]
+    source: ReportSource, coded: Coded, importance: CodeImportance, near: NearAtoms, shown: NDArray[np.int64]
 ) -> CodeTable:
     """The table of these codes, most important first, without their details."""
     features, n_unit = coded.features, coded.features.n_code
@@ -109,7 +109,7 @@ def code_table(
     )
 
 
-def _column(key: str, values: Doubles, importance: Importance) -> CodeColumn:
+def _column(key: str, values: Doubles, importance: CodeImportance) -> CodeColumn:
     known = QUANTITIES[key]
     unit = importance.unit if key == "importance" else known.unit
     return CodeColumn(key, known.label, unit, key, packed(values), key in LOGARITHMIC)

@@ -13,7 +13,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.builders.additions import Additions
 from sparsecode.reports.builders.coded import Coded, errors_of
 
-__all__ = ["Importance", "importance_of"]
+__all__ = ["CodeImportance", "importance_of"]
 
 ABLATED = 32  # samples on which a code is set to 0, where outputs must be computed anew
 MOST = 200_000  # such outputs, for all codes
@@ -22,7 +22,7 @@ TOGETHER = 2**24  # numbers of a batch of codes
 Doubles = NDArray[np.float64]
 
 
-class Importance(NamedTuple):
+class CodeImportance(NamedTuple):
     """`values` [n] of all units; `words` say what they are, in this `unit`. `per_active` [n]: the mean increase of the error over active
     samples, of `samples` [n] of them, NaN where it was not computed.
     """
@@ -34,13 +34,13 @@ class Importance(NamedTuple):
     samples: NDArray[np.int64]
 
 
-def importance_of(model: AbstractSparseModel, coded: Coded, additions: Additions) -> Importance:
+def importance_of(model: AbstractSparseModel, coded: Coded, additions: Additions) -> CodeImportance:
     """The increase of the error, mean over samples, if a code is set to 0; its share of the energy where that takes too long."""
     active, n = coded.features.n_active, coded.n
     error = "cross-entropy (nats)" if model.n_classes else "squared error per sample in data space"
     if coded.increase is not None:
         mean = np.divide(coded.increase, active, out=np.full(len(active), np.nan), where=active > 0)
-        return Importance(
+        return CodeImportance(
             coded.increase / n, f"increase of the {error} if the code is set to 0, mean over samples", "", mean, active
         )
     if additions.n * ABLATED <= MOST:
@@ -49,11 +49,11 @@ def importance_of(model: AbstractSparseModel, coded: Coded, additions: Additions
             f"increase of the {error} if the code is set to 0, mean over samples, from at most {ABLATED} samples on which "
             "the code is active"
         )
-        return Importance(np.nan_to_num(mean) * active / n, words, "", mean, samples)
+        return CodeImportance(np.nan_to_num(mean) * active / n, words, "", mean, samples)
     power = np.bincount(coded.entries.code, coded.entries.value.astype(np.float64) ** 2, minlength=additions.n)
     share = power / max(power.sum(), np.finfo(np.float64).tiny)
     nothing = np.full(additions.n, np.nan)
-    return Importance(
+    return CodeImportance(
         share,
         "share of the sum of squares of all codes: ablations would take too long",
         "share",

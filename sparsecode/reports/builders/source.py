@@ -12,7 +12,7 @@ from sparsecode.runs import Run, RunFolder
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Record
 
-__all__ = ["ReportSource", "data_words", "source_of_model", "source_of_run", "split_called"]
+__all__ = ["ReportSource", "data_words", "source_of_model", "source_of_run", "source_of_training", "split_called"]
 
 
 class ReportSource(NamedTuple):
@@ -93,6 +93,36 @@ def source_of_run(
         unfinished=unfinished,
         command=command,
         command_note=command_note,
+    )
+
+
+def source_of_training(
+    name: str,
+    model: AbstractSparseModel,
+    splits: Splits,
+    config: Run,
+    records: Sequence[Record],
+    state: FitState,
+    evaluation: Evaluation | None,
+    unfinished: str = "",
+) -> ReportSource:
+    """The source for a training in memory; one that was stopped is scored now."""
+    stored = evaluation is not None
+    if evaluation is None:
+        split = "valid" if splits.test is splits.valid else "test"
+        evaluation = evaluate_model(model.eval(), splits, config.evaluate, config.seed, split)
+    return ReportSource(
+        name=name,
+        model=model,
+        splits=splits,
+        split=evaluation.split,
+        evaluation=evaluation,
+        stored=stored,
+        config=config,
+        records=records,
+        state=state,
+        unfinished=unfinished,
+        command_note="trained from Python: call fit again with the same samples and this config",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,9 +25,10 @@ from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.builders.training_curves import training_of
 from sparsecode.reports.document import Definition, Document, MeasureSection, RunReport, ValueSpread
+from sparsecode.reports.writing import write_report
 from sparsecode.version import __version__
 
-__all__ = ["CODES", "SAMPLES", "build_document"]
+__all__ = ["CODES", "SAMPLES", "build_document", "report_of"]
 
 CODES, SAMPLES = 512, 10_000  # codes that are shown, and samples behind their numbers, at most
 
@@ -58,6 +60,16 @@ def build_document(
         definitions |= measure_definitions(source.evaluation.measures)
     title = " and ".join(source.name for source in sources)
     return Document(title, tuple(runs), None, definitions, __version__)
+
+
+def report_of(source: ReportSource, out: str | Path | None, n_codes: int = CODES, n_samples: int = SAMPLES) -> Document:
+    """The report of one source, written to `out` if that is given: see `write_report`."""
+    if out is not None and Path(out).suffix not in (".html", ".json"):
+        raise ValueError(f"out is {str(out)!r}; expected a name that ends in .html or .json")
+    document = build_document([source], n_codes, n_samples)
+    if out is not None:
+        write_report(Path(out), document)
+    return document
 
 
 def _shared(progress: Progress, number: int, n: int, doing: str, done: float) -> None:
