@@ -14,7 +14,7 @@ from sparsecode.losses.variance import squared_error
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
 from sparsecode.ops.dense_codes import encode_decode
-from sparsecode.ops.sparse_codes import bf16_is_fast, decode_sparse
+from sparsecode.ops.sparse_codes import Products, bf16_is_fast, decode_sparse
 from sparsecode.records import Code, SparseCode
 
 __all__ = ["Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
@@ -54,7 +54,8 @@ def sparse_step(
     """The same parts of a step as with dense codes; None where dense codes are needed or faster.
 
     That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations
-    without sparse codes, and for terms that read all codes. `crowded` codes may come by bfloat16 products.
+    without sparse codes, and for terms that read all codes. With `crowded`, codes
+    with few zeros go through dense products in reused memory, of bfloat16 numbers where these are fast.
     """
     if not _possible(encoder, decoder, x, arithmetic, wide) or not all(
         SparseCode in term.reads for term in terms.each()
@@ -65,8 +66,8 @@ def sparse_step(
     products = "bf16" if arithmetic == "bf16" and bf16_is_fast() else "exact"
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
-        dense = products == "exact" or theta or not crowded or not all(CodeSums in term.reads for term in terms.each())
-        return None if dense else _crowded_step(encoder, activation, decoder, terms, x, target)
+        dense = theta or not crowded or not all(CodeSums in term.reads for term in terms.each())
+        return None if dense else _crowded_step(encoder, activation, decoder, terms, x, target, products)
     out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
     active = code.values.detach() > theta
     indices = code.indices[active]
@@ -115,15 +116,16 @@ def _crowded_step(
     terms: Terms,
     x: Tensor,
     target: Tensor,
+    products: Products,
 ) -> Step | None:
-    """Codes with few zeros, by bfloat16 products in reused memory."""
+    """Codes with few zeros, in reused memory."""
     weight, bias, centre = encoder.map(decoder)
     level = activation.level(bias)
     if level is None:
         return None
     scale = norms(decoder) if any(term.norm_weighted for term in terms.each()) else torch.ones_like(bias)
     result = encode_decode(
-        x, weight, bias, centre, decoder.atoms, decoder.bias, level[0], scale, level[1], products="bf16"
+        x, weight, bias, centre, decoder.atoms, decoder.bias, level[0], scale, level[1], products=products
     )
     out = decoder.output(result.out)
     l0 = result.active.detach().double().mean()
