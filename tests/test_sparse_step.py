@@ -15,6 +15,7 @@ from sparsecode.nn.activations import BatchTopK, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
 from sparsecode.ops.rng import Stream
+from sparsecode.ops.score_blocks import Products
 from sparsecode.penalties import L0, L1, TanhPenalty
 from sparsecode.records import Batch
 
@@ -58,8 +59,11 @@ def trained(kind: str, arithmetic: Arithmetic) -> tuple[dict[str, Tensor], dict[
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("arithmetic", ["exact", "bf16"])
-def test_step_is_that_of_dense_codes(kind: str, arithmetic: Arithmetic) -> None:
+@pytest.mark.parametrize("products", ["exact", "int8", "bf16"])
+def test_step_is_that_of_dense_codes(kind: str, products: Products, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsecode.models.sparse_step.int8_is_fast", lambda: products == "int8")
+    monkeypatch.setattr("sparsecode.models.sparse_step.bf16_is_fast", lambda: products == "bf16")
+    arithmetic: Arithmetic = "exact" if products == "exact" else "bf16"
     (sparse, tensors), (dense, expected) = trained(kind, arithmetic), trained(kind, "dense")
     assert list(sparse) == list(dense)
     for name, value in dense.items():
@@ -67,7 +71,7 @@ def test_step_is_that_of_dense_codes(kind: str, arithmetic: Arithmetic) -> None:
     for name, tensor in expected.items():
         size = float(tensor.abs().max())
         torch.testing.assert_close(
-            tensors[name], tensor, rtol=1e-3, atol=1e-3 * size if arithmetic == "bf16" else 1e-4 * size
+            tensors[name], tensor, rtol=1e-3, atol=1e-3 * size if products == "bf16" else 1e-4 * size
         )
 
 

@@ -16,7 +16,7 @@ from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["above_rows", "top_rows"]
+__all__ = ["above_rows", "collect", "group_maxima", "group_width", "keep_largest", "reached", "top_rows"]
 
 SPAN = 128  # entries compared together
 GROUPS = 256  # group maxima at least, and this many times k:
@@ -28,7 +28,7 @@ _jit = compiled()
 
 
 @_jit
-def _level(keys: Any, k: Any) -> Any:
+def reached(keys: Any, k: Any) -> Any:
     """The greatest number >= 1 that at least k keys reach (any that exactly k do); 1 if fewer do."""
     low, high = np.int64(1), np.int64(1)
     for j in range(len(keys)):
@@ -48,7 +48,7 @@ def _level(keys: Any, k: Any) -> Any:
 
 
 @_jit
-def _groups(keys: Any, most: Any) -> None:
+def group_maxima(keys: Any, most: Any) -> None:
     """most[g] = the largest of keys[g], keys[g + width], ..."""
     width = len(most)
     most[:] = keys[:width]
@@ -59,7 +59,7 @@ def _groups(keys: Any, most: Any) -> None:
 
 
 @_jit
-def _collect(keys: Any, level: Any, chosen: Any) -> Any:
+def collect(keys: Any, level: Any, chosen: Any) -> Any:
     """Write the indices of keys >= level to `chosen`, in order; returns their number."""
     count = 0
     for start in range(0, len(keys), SPAN):
@@ -76,6 +76,23 @@ def _collect(keys: Any, level: Any, chosen: Any) -> Any:
 
 
 @_jit
+def keep_largest(k: Any, chosen: Any, values: Any, keys: Any, indices_out: Any, values_out: Any) -> Any:
+    """Write the k largest of some values, whose bits are `keys`, and their indices `chosen`, in order; returns their number."""
+    level = reached(keys, k)
+    over = 0
+    for p in range(len(keys)):
+        over += keys[p] > level
+    room, count = k - over, 0
+    for p in range(len(keys)):
+        tied = keys[p] == level
+        if keys[p] > level or (tied and room > 0):
+            room -= tied
+            indices_out[count], values_out[count] = chosen[p], values[p]
+            count += 1
+    return count
+
+
+@_jit
 def _top(
     keys: Any, scores: Any, x: Any, weight: Any, bias: Any, k: Any, margin: Any, rough: Any, bits: Any,
     bits_as_floats: Any, most: Any, chosen: Any, values: Any, value_keys: Any, indices_out: Any, values_out: Any,
@@ -84,13 +101,13 @@ def _top(
     """The k largest of each row of `scores`; if `rough`, of exact values where the scores are not too far below the k-th."""
     for i in range(len(keys)):
         row = keys[i]
-        _groups(row, most)
-        level = _level(most, k)
+        group_maxima(row, most)
+        level = reached(most, k)
         if rough:
             bits[0] = level << 16  # a bfloat16 is a float32's upper half
             bits_as_floats[0] = max(bits_as_floats[0] * (1 - 2 * UNCERTAIN) - margin[i], margin[i] - margin[i])
             level = max(np.int64(bits[0] >> 16), np.int64(1))
-        n = _collect(row, level, chosen)
+        n = collect(row, level, chosen)
         if rough:
             dots(x[i], weight, chosen[:n], values)
             for p in range(n):
@@ -98,19 +115,7 @@ def _top(
         else:
             for p in range(n):
                 values[p] = scores[i, chosen[p]]
-        exact = value_keys[:n]
-        level = _level(exact, k)
-        over = 0
-        for p in range(n):
-            over += exact[p] > level
-        room, count = k - over, 0
-        for p in range(n):
-            tied = exact[p] == level
-            if exact[p] > level or (tied and room > 0):
-                room -= tied
-                indices_out[i, count], values_out[i, count] = chosen[p], values[p]
-                count += 1
-        counts[i] = count
+        counts[i] = keep_largest(k, chosen[:n], values, value_keys[:n], indices_out[i], values_out[i])
 
 
 @_jit
@@ -151,6 +156,12 @@ def _above(
             counts[i] = final
 
 
+def group_width(m: int, k: int) -> int:
+    """The number of groups whose maxima bound the k-th largest of m entries."""
+    width = max(GROUPS, PER_K * k)
+    return width if 2 * width <= m else m
+
+
 def top_rows(
     scores: NDArray[Any],
     x: NDArray[Any],
@@ -171,8 +182,7 @@ def top_rows(
     rough, m = scores.dtype == np.int16, scores.shape[1]
     keys = scores if rough else scores.view(np.int32 if scores.itemsize == 4 else np.int64)
     floats = np.empty((0, 0), values.dtype) if rough else scores
-    width = max(GROUPS, PER_K * k)
-    width = width if 2 * width <= m else m
+    width = group_width(m, k)
 
     def work(blocks: Iterable[slice]) -> None:
         most, result, kept = np.empty(width, keys.dtype), np.empty(m, np.int32), np.empty(m, values.dtype)

@@ -14,7 +14,8 @@ from sparsecode.losses.variance import squared_error
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
 from sparsecode.ops.dense_codes import encode_decode
-from sparsecode.ops.sparse_codes import Products, bf16_is_fast, decode_sparse
+from sparsecode.ops.score_blocks import Products, bf16_is_fast, int8_is_fast
+from sparsecode.ops.sparse_codes import decode_sparse
 from sparsecode.records import Code, SparseCode
 
 __all__ = ["Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
@@ -63,11 +64,18 @@ def sparse_step(
         return None
     assert isinstance(encoder, AffineModule)
     theta = terms.theta
-    products = "bf16" if arithmetic == "bf16" and bf16_is_fast() else "exact"
+    rough = arithmetic == "bf16"
+    products = "int8" if rough and int8_is_fast() else "bf16" if rough and bf16_is_fast() else "exact"
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
         dense = theta or not crowded or not all(CodeSums in term.reads for term in terms.each())
-        return None if dense else _crowded_step(encoder, activation, decoder, terms, x, target, products)
+        return (
+            None
+            if dense
+            else _crowded_step(
+                encoder, activation, decoder, terms, x, target, "bf16" if rough and bf16_is_fast() else "exact"
+            )
+        )
     out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
     active = code.values.detach() > theta
     indices = code.indices[active]

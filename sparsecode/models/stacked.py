@@ -23,7 +23,7 @@ from sparsecode.nn.normalisers import Identity
 from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.matmul import onednn_is_faster, product
 from sparsecode.ops.rng import Stream
-from sparsecode.ops.sparse_codes import bf16_is_fast
+from sparsecode.ops.score_blocks import bf16_is_fast
 from sparsecode.records import Batch, Loss
 from sparsecode.specs import name_of
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sparsecode.ops.score_blocks import CHUNK, Products, scores_of
 from sparsecode.ops.scratch import borrowed
-from sparsecode.ops.sparse_codes import CHUNK, Products, scores_of
 
 __all__ = ["Autoencoded", "encode_decode", "numbers"]
 

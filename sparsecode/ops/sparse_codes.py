@@ -6,9 +6,7 @@ On a CPU in float32 the kernels serve, elsewhere plain torch does; both give the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,40 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.kernels import on_device
+from sparsecode.ops.score_blocks import Products, score_blocks
 from sparsecode.ops.scratch import borrowed
 from sparsecode.ops.sparse_layout import dense, from_dense, offsets_of
 from sparsecode.records import SparseCode
 
-__all__ = [
-    "Products",
-    "bf16_is_fast",
-    "decode_sparse",
-    "scores_of",
-    "select_above",
-    "select_top",
-]
+__all__ = ["decode_sparse", "select_above", "select_top"]
 
-Products = Literal["exact", "bf16"]
-"""How scores are computed: in the weights' precision, or in bfloat16 where they only select codes (values stay exact)."""
-
-TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
-PROBE = 128  # samples that show whether codes are sparse
-CHUNK = 1024  # samples whose scores are in memory at a time
-ERROR = (
-    2.0**-11
-)  # of |x| |w|: what rough scores may be off by and still be looked at; six standard deviations for 384 features
-
-
-@cache
-def bf16_is_fast() -> bool:
-    """Whether this processor has fast bfloat16 units and ATEN_CPU_CAPABILITY does not turn them off.
-
-    AVX512-BF16 is fast on AMD's processors alone: on Intel's without matrix units its products take twice the time of float32's.
-    """
-    known = getattr(torch.cpu, "get_capabilities", dict[str, Any])()
-    if known.get("amx_bf16") or (known.get("avx512_bf16") and "Intel" not in str(known.get("cpu_name"))):
-        return torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return bool(known.get("bf16"))
+CHUNK = 1024  # samples whose active codes are in memory with room for all
 
 
 def select_top(
@@ -63,8 +35,8 @@ def select_top(
 ) -> SparseCode:
     """The k largest entries of each row of (x - centre) W^T + b, those that are positive.
 
-    Differentiable in x, W, b and centre. With `products` "bf16" products of bfloat16 numbers find those that may be
-    among the k largest, of which the largest are kept by their values in full precision.
+    Differentiable in x, W, b and centre. With `products` "int8" or "bf16" products in these find those that may be
+    among the k largest, of which the largest are kept by their values in full precision; "int8" misses one in 10^9.
     """
     if not _compiled(x, weight):
         pre = torch.nn.functional.linear(_centred(x, centre), weight, bias)
@@ -87,7 +59,7 @@ def select_above(
     """All entries of (x - centre) W^T + b above a threshold; None if there are more than `most` per sample in the first rows.
 
     Differentiable in x, W, b and centre, not in the threshold. With `products` "bf16" entries may be missed that are
-    above the threshold by less than some 5e-4 |x - centre| |w|; values are exact.
+    above the threshold by less than some 5e-4 |x - centre| |w|, with "int8" one in 10^9; values are exact.
     """
     levels = torch.as_tensor(threshold, dtype=weight.dtype, device=weight.device).detach().expand(len(weight))
     if not _compiled(x, weight):
@@ -158,16 +130,12 @@ class _SelectTop(_Select):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None, k: int, products: Products
     ) -> tuple[Tensor, ...]:
-        from sparsecode.kernels.selection import top_rows  # numba is slow to import
-
         n, k = len(x), min(k, len(weight))
         centred = _centred(x, centre).contiguous()
         indices, values = torch.empty(n, k, dtype=torch.int32), x.new_empty(n, k)
-        counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
-        table, shift, threads = _array(weight), _array(bias), torch.get_num_threads()
-        for rows, scores in scores_of(centred, weight, bias, products):
-            near, result, kept, count = (part[rows].numpy() for part in (margin, indices, values, counts))
-            top_rows(scores, centred[rows].numpy(), table, shift, k, near, result, kept, count, threads)
+        counts = torch.empty(n, dtype=torch.long)
+        for rows, block in score_blocks(centred, weight, bias, products):
+            block.top(k, indices[rows], values[rows], counts[rows])
         offsets = offsets_of(counts)
         if int(offsets[-1]) < n * k:
             filled = torch.arange(k) < counts[:, None]
@@ -187,62 +155,24 @@ class _SelectAbove(_Select):
         products: Products,
         most: float,
     ) -> tuple[Tensor, ...] | None:
-        from sparsecode.kernels.selection import above_rows  # numba is slow to import
-
-        n, size = len(x), (min(CHUNK, len(x)), len(weight))
+        n = len(x)
+        size = min(CHUNK, n), len(weight)
         centred = _centred(x, centre).contiguous()
         indices, values = borrowed(size, torch.int32), borrowed(size, x.dtype)
-        counts, margin = torch.empty(n, dtype=torch.long), _margin(centred, weight)
-        table, shift, level, threads = _array(weight), _array(bias), _array(levels), torch.get_num_threads()
+        counts = torch.empty(n, dtype=torch.long)
         kept: list[tuple[Tensor, Tensor]] = []
-        for rows, scores in scores_of(centred, weight, bias, products, first=PROBE):
+        for rows, block in score_blocks(centred, weight, bias, products, probe=True):
             n_active = counts[rows]
-            for counted in (True, False) if products == "bf16" and not rows.start else (False,):
-                above_rows(
-                    scores, centred[rows].numpy(), table, shift, level, margin[rows].numpy(), indices.numpy(),
-                    values.numpy(), n_active.numpy(), threads, counted,
-                )  # fmt: skip
+            part = indices[: len(n_active)], values[: len(n_active)]
+            for counted in (True, False) if products != "exact" and not rows.start else (False,):
+                block.above(levels, *part, n_active, counted=counted)
                 if float(n_active.sum()) > most * len(n_active):
                     return None
             width = int(n_active.amax())
             filled = torch.arange(width) < n_active[:, None]
-            kept.append((values[: len(n_active), :width][filled], indices[: len(n_active), :width][filled]))
+            kept.append((part[1][:, :width][filled], part[0][:, :width][filled]))
         all_values, all_indices = (torch.cat(part) for part in zip(*kept, strict=True))
         return _finish(ctx, centred, weight, (all_values, all_indices, offsets_of(counts)))
-
-
-def scores_of(
-    x: Tensor, weight: Tensor, bias: Tensor, products: Products, out: Tensor | None = None, first: int = CHUNK
-) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """x W^T + b, some rows at a time (`first` at first), in reused memory or in `out`; bfloat16 read as int16."""
-    n, width = x.shape
-    kind = weight.dtype
-    if (
-        products == "bf16"
-    ):  # the bias as two more features, at little cost, where adding it takes as long as the products
-        kind, padded = torch.bfloat16, (width + 2 + TILE - 1) // TILE * TILE
-        left, right = x.new_zeros(n, padded, dtype=kind), borrowed((len(weight), padded), kind)
-        left[:, :width], right[:, :width] = x, weight
-        left[:, width : width + 2] = 1
-        right[:, width] = bias
-        right[:, width + 1] = bias - right[:, width]
-        right[:, width + 2 :] = 0
-    else:
-        left, right = x, weight
-    block = borrowed((min(CHUNK, n), len(weight)), kind) if out is None else out
-    for start in (0, *range(min(first, n), n, CHUNK)):
-        rows = slice(start, min(start + (CHUNK if start else first), n))
-        part = block[: rows.stop - start] if out is None else block[rows]
-        if products == "bf16":
-            yield rows, torch.mm(left[rows], right.T, out=part).view(torch.int16).numpy()
-        else:
-            yield rows, torch.addmm(bias, left[rows], right.T, out=part).numpy()
-
-
-def _margin(x: Tensor, weight: Tensor) -> Tensor:
-    """A margin for the error of products of numbers rounded to bfloat16: ERROR |x_i| max_j |w_j|."""
-    longest = torch.linalg.vector_norm(weight.detach(), dim=1).amax()
-    return ERROR * longest * torch.linalg.vector_norm(x.detach(), dim=1)
 
 
 def _array(x: Tensor) -> NDArray[Any]:

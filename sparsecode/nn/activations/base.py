@@ -8,13 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sparsecode.ops.rng import Stream
-from sparsecode.ops.sparse_codes import Products
+from sparsecode.ops.score_blocks import Products, bf16_is_fast
 from sparsecode.records import Code, SparseCode
 
-__all__ = ["CROWD", "ActivationLike", "ActivationModule", "level_of"]
+__all__ = ["ActivationLike", "ActivationModule", "crowd", "level_of"]
 
-CROWD: dict[Products, float] = {"exact": 1 / 12, "bf16": 1 / 60}
-"""Entries per sample, as a share of all codes, above which dense codes are faster."""
+
+def crowd(products: Products) -> float:
+    """The number of entries per sample, as a share of all codes, above which dense codes are faster."""
+    return 1 / 12 if products == "exact" or not bf16_is_fast() else 1 / 60
 
 
 class ActivationModule(nn.Module):

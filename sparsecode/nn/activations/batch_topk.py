@@ -9,11 +9,12 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
+from sparsecode.nn.activations.base import ActivationModule, crowd, level_of
 from sparsecode.nn.activations.topk import K, check_k
 from sparsecode.ops.collective import gather_over_ranks, world_size
 from sparsecode.ops.rng import Stream
-from sparsecode.ops.sparse_codes import Products, select_above
+from sparsecode.ops.score_blocks import Products
+from sparsecode.ops.sparse_codes import select_above
 from sparsecode.ops.sparse_layout import keep
 from sparsecode.records import Code, SparseCode
 from sparsecode.schedules import at
@@ -97,7 +98,7 @@ class BatchTopKModule(ActivationModule):
         k = at(self.spec.k, step)
         guess = NEAR * float(self.threshold)
         code = select_above(
-            x, weight, bias, centre, guess, products=products, most=max(4 * k, CROWD[products] * len(weight))
+            x, weight, bias, centre, guess, products=products, most=max(4 * k, crowd(products) * len(weight))
         )
         wanted = round(k * len(x))
         if code is None or len(code.values) < wanted:

@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from msgspec import Meta
 from torch import Tensor, nn
 
-from sparsecode.nn.activations.base import CROWD, ActivationModule, level_of
+from sparsecode.nn.activations.base import ActivationModule, crowd, level_of
 from sparsecode.ops.rng import Stream
-from sparsecode.ops.sparse_codes import Products, select_above
+from sparsecode.ops.score_blocks import Products
+from sparsecode.ops.sparse_codes import select_above
 from sparsecode.ops.straight_through import above, jump_relu
 from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Spec
@@ -42,7 +43,7 @@ class ReLUModule(ActivationModule):
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, step: int, training: bool, products: Products
     ) -> SparseCode | None:
         del step, training
-        return select_above(x, weight, bias, centre, 0.0, products=products, most=CROWD[products] * len(weight))
+        return select_above(x, weight, bias, centre, 0.0, products=products, most=crowd(products) * len(weight))
 
     def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
         return select_above(x, weight, bias, centre, 0.0, most=CROWD["exact"] * len(weight))
@@ -119,7 +120,7 @@ class JumpReLUModule(ActivationModule):
         del step, training
         threshold, width = self.level(bias)
         level = threshold.detach() - width / 2  # the lower end of the window in which thresholds have a gradient
-        code = select_above(x, weight, bias, centre, level, products=products, most=CROWD[products] * len(weight))
+        code = select_above(x, weight, bias, centre, level, products=products, most=crowd(products) * len(weight))
         if code is None:
             return None
         thresholds = threshold[code.indices]

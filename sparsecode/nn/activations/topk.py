@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sparsecode.nn.activations.base import ActivationModule
 from sparsecode.ops.rng import Stream
-from sparsecode.ops.sparse_codes import Products, select_top
+from sparsecode.ops.score_blocks import Products
+from sparsecode.ops.sparse_codes import select_top
 from sparsecode.records import Code, SparseCode
 from sparsecode.schedules import Schedule, at
 from sparsecode.specs import Spec

@@ -1,0 +1,209 @@
+"""Selection of active codes by products of 8-bit integers, with a bound of their error.
+
+A row x is s (q + e), rounded up or down to integers q by chance such that e has mean 0 and is independent of x: entries of s e have a
+range of s. By Hoeffding's inequality |s e . w| stays below t s |w|, except with probability 2 exp(-2 t^2), whatever x and w are, and
+a weight rounded in the same way adds its variance. With t = 3.28 this is once in 10^9; entries further than that below a known lower
+bound of the k-th largest value, or below a threshold, are not computed. All others are, in float32.
+
+The chances are the same numbers in every call, so that results are reproducible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsecode.kernels.jit import compiled
+from sparsecode.kernels.selection import collect, group_maxima, group_width, keep_largest, reached
+from sparsecode.kernels.sparse_rows import dots
+from sparsecode.kernels.threads import share_out
+
+__all__ = ["Block", "Quantised", "above_quantised", "quantise", "slack_of", "top_quantised"]
+
+LARGEST = np.float32(127)
+DEVIATIONS = np.float32(3.28)  # t above
+ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
+TINY = np.float32(1e-30)
+ROWS = 64  # per work item of a thread
+SPAN = 128  # entries compared together
+
+_jit = compiled()
+
+
+class Quantised(NamedTuple):
+    """Rows of about s q: `integers` q [n, f], `step` s and `norm` of the rows [n]."""
+
+    integers: NDArray[np.int8]
+    step: NDArray[np.float32]
+    norm: NDArray[np.float32]
+
+
+@_jit
+def _quantise(x: Any, chances: Any, integers: Any, step: Any, norm: Any) -> None:
+    zero = step[0] - step[0]
+    for i in range(len(x)):
+        row, out = x[i], integers[i]
+        largest, square = zero, zero
+        for j in range(len(row)):
+            largest = max(largest, abs(row[j]))
+            square += row[j] * row[j]
+        inverse = LARGEST / largest if largest > 0 else zero
+        for j in range(len(row)):
+            out[j] = np.int8(np.floor(row[j] * inverse + chances[j]))
+        step[i], norm[i] = largest / LARGEST, np.sqrt(square)
+
+
+def quantise(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
+    """Rows [n, f] rounded up or down by chance to 255 levels between minus and plus their largest magnitude."""
+    chances = np.random.default_rng(seed).random(x.shape[1], np.float32)
+    integers = np.empty(x.shape, np.int8)
+    step, norm = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
+
+    def work(blocks: Iterable[slice]) -> None:
+        for rows in blocks:
+            _quantise(x[rows], chances, integers[rows], step[rows], norm[rows])
+
+    share_out(len(x), ROWS, threads, work)
+    return Quantised(integers, step, norm)
+
+
+def slack_of(rows: Quantised, table: Quantised) -> NDArray[np.float32]:
+    """What products of the rows with those of the table may be off by, per norm of the latter [n]."""
+    rounded = rows.norm + rows.step * np.float32(rows.integers.shape[1] ** 0.5)  # no less than |s q|
+    by_table = rounded * float((table.step / table.norm.clip(TINY)).max())
+    return DEVIATIONS * np.hypot(rows.step, by_table) + ROUNDING * rows.norm
+
+
+@_jit
+def _bounds(products: Any, factor: Any, unit: Any, bias: Any, slack: Any, reach: Any, low: Any, high: Any) -> None:
+    for j in range(len(low)):
+        score, off = np.float32(products[j]) * (factor * unit[j]) + bias[j], slack * reach[j]
+        low[j], high[j] = score - off, score + off
+
+
+@_jit
+def _exact(x: Any, weight: Any, bias: Any, chosen: Any, values: Any) -> None:
+    dots(x, weight, chosen, values)
+    for p in range(len(chosen)):
+        values[p] += bias[chosen[p]]
+
+
+@_jit
+def _top(
+    products: Any, x: Any, weight: Any, bias: Any, k: Any, factor: Any, unit: Any, slack: Any, reach: Any, low: Any,
+    low_keys: Any, high: Any, high_keys: Any, most: Any, chosen: Any, values: Any, value_keys: Any, indices_out: Any,
+    values_out: Any, counts: Any,
+) -> None:  # fmt: skip
+    """The k largest values of each row: of those that may reach what k are known to reach."""
+    for i in range(len(products)):
+        _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
+        group_maxima(low_keys, most)
+        n = collect(high_keys, reached(most, k), chosen)
+        _exact(x[i], weight, bias, chosen[:n], values)
+        counts[i] = keep_largest(k, chosen[:n], values, value_keys[:n], indices_out[i], values_out[i])
+
+
+@_jit
+def _above(
+    products: Any, x: Any, weight: Any, bias: Any, threshold: Any, factor: Any, unit: Any, slack: Any, reach: Any,
+    counted: Any, low: Any, high: Any, indices: Any, values: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Values above `threshold`, packed to the front; only the number of those that may be if `counted`."""
+    for i in range(len(products)):
+        result, kept, count = indices[i], values[i], 0
+        _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
+        for start in range(0, len(high), SPAN):
+            part, level, hit = high[start : start + SPAN], threshold[start : start + SPAN], False
+            for j in range(len(part)):
+                hit |= part[j] > level[j]
+            if hit:
+                for j in range(len(part)):
+                    if part[j] > level[j]:
+                        result[count] = start + j
+                        count += 1
+        if not counted:
+            _exact(x[i], weight, bias, result[:count], kept)
+            possible, count = count, 0
+            for p in range(possible):
+                if kept[p] > threshold[result[p]]:
+                    result[count], kept[count] = result[p], kept[p]
+                    count += 1
+        counts[i] = count
+
+
+class Block(Protocol):
+    """Samples `x` [r, f], `weight` [m, f], `bias` [m], and products [r, m] of integers, which are off from x W^T by less than
+    `slack` [r] `reach` [m], all but surely, once multiplied by `factor` [r] and `unit` [m].
+    """
+
+    @property
+    def products(self) -> NDArray[np.int32]: ...
+    @property
+    def x(self) -> NDArray[np.float32]: ...
+    @property
+    def weight(self) -> NDArray[np.float32]: ...
+    @property
+    def bias(self) -> NDArray[np.float32]: ...
+    @property
+    def factor(self) -> NDArray[np.float32]: ...
+    @property
+    def unit(self) -> NDArray[np.float32]: ...
+    @property
+    def slack(self) -> NDArray[np.float32]: ...
+    @property
+    def reach(self) -> NDArray[np.float32]: ...
+
+
+def top_quantised(
+    block: Block,
+    k: int,
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    threads: int,
+) -> None:
+    """The k largest positive values of each row of x W^T + b into `indices` and `values` [r, k], in the order of the columns."""
+    b = block
+    m = len(b.bias)
+    width = group_width(m, k)
+
+    def work(blocks: Iterable[slice]) -> None:
+        low, high, kept = (np.empty(m, np.float32) for _ in range(3))
+        most, result = np.empty(width, np.int32), np.empty(m, np.int32)
+        for rows in blocks:
+            _top(
+                b.products[rows], b.x[rows], b.weight, b.bias, k, b.factor[rows], b.unit, b.slack[rows], b.reach, low,
+                low.view(np.int32), high, high.view(np.int32), most, result, kept, kept.view(np.int32), indices[rows],
+                values[rows], counts[rows],
+            )  # fmt: skip
+
+    share_out(len(b.products), ROWS, threads, work)
+
+
+def above_quantised(
+    block: Block,
+    threshold: NDArray[np.float32],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    threads: int,
+    counted: bool = False,
+) -> None:
+    """Columns and values of x W^T + b > threshold [m], at the front of each row of `indices` and `values` [r, m].
+
+    With `counted` only an upper bound of their number per row is given, in `counts`.
+    """
+    b = block
+
+    def work(blocks: Iterable[slice]) -> None:
+        low, high = np.empty(len(b.bias), np.float32), np.empty(len(b.bias), np.float32)
+        for rows in blocks:
+            _above(
+                b.products[rows], b.x[rows], b.weight, b.bias, threshold, b.factor[rows], b.unit, b.slack[rows], b.reach,
+                counted, low, high, indices[rows], values[rows], counts[rows],
+            )  # fmt: skip
+
+    share_out(len(b.products), ROWS, threads, work)

@@ -1,0 +1,197 @@
+"""Scores x W^T + b of samples, a block of rows at a time in reused memory, and which entries of a block are active.
+
+Where the processor multiplies 8-bit integers or bfloat16 numbers faster than float32, these find the entries that may be active,
+whose values are then computed in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsecode.ops.scratch import borrowed
+
+__all__ = ["CHUNK", "Products", "ScoreBlock", "bf16_is_fast", "int8_is_fast", "score_blocks", "scores_of"]
+
+Products = Literal["exact", "int8", "bf16"]
+"""How scores are computed: in the weights' precision, or in 8-bit integers or bfloat16 where they only select codes (values stay exact)."""
+
+TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
+PROBE = 128  # samples that show whether codes are sparse
+CHUNK, CHUNK_INT8 = 1024, 256  # samples whose scores are in memory at a time
+ERROR = (
+    2.0**-11
+)  # of |x| |w|: what bfloat16 scores may be off by and still be looked at; six standard deviations for 384 features
+
+
+@cache
+def bf16_is_fast() -> bool:
+    """Whether this processor has fast bfloat16 units and ATEN_CPU_CAPABILITY does not turn them off.
+
+    AVX512-BF16 is fast on AMD's processors alone: on Intel's without matrix units its products take twice the time of float32's.
+    """
+    known = _capabilities()
+    if known.get("amx_bf16") or (known.get("avx512_bf16") and "Intel" not in str(known.get("cpu_name"))):
+        return torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(known.get("bf16"))
+
+
+@cache
+def int8_is_fast() -> bool:
+    """Whether this processor has units for products of 8-bit integers and ATEN_CPU_CAPABILITY does not turn them off."""
+    known = _capabilities()
+    able = known.get("avx512_vnni") or known.get("amx_int8")
+    return bool(able) and hasattr(torch, "_int_mm") and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _capabilities() -> Mapping[str, Any]:
+    return getattr(torch.cpu, "get_capabilities", dict[str, Any])()
+
+
+class ScoreBlock(Protocol):
+    """Scores [r, m] of r samples; arrays that are written have one row for each."""
+
+    def top(self, k: int, indices: Tensor, values: Tensor, counts: Tensor) -> None:
+        """The k largest positive entries of each row into `indices` and `values` [r, k], and their number into `counts` [r]."""
+        ...
+
+    def above(
+        self, threshold: Tensor, indices: Tensor, values: Tensor, counts: Tensor, *, counted: bool = False
+    ) -> None:
+        """The entries above `threshold` [m], at the front of each row of `indices` and `values` [r, m]; if `counted` an
+        upper bound of their number alone.
+        """
+        ...
+
+
+class _Floats(NamedTuple):
+    """Scores in float32, float64 or bfloat16 (read as int16)."""
+
+    scores: NDArray[Any]
+    x: NDArray[Any]
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    margin: NDArray[Any]
+
+    def top(self, k: int, indices: Tensor, values: Tensor, counts: Tensor) -> None:
+        from sparsecode.kernels.selection import top_rows  # numba is slow to import
+
+        written = indices.numpy(), values.numpy(), counts.numpy()
+        top_rows(self.scores, self.x, self.weight, self.bias, k, self.margin, *written, torch.get_num_threads())
+
+    def above(
+        self, threshold: Tensor, indices: Tensor, values: Tensor, counts: Tensor, *, counted: bool = False
+    ) -> None:
+        from sparsecode.kernels.selection import above_rows  # numba is slow to import
+
+        written = indices.numpy(), values.numpy(), counts.numpy()
+        level = _array(threshold)
+        above_rows(
+            self.scores, self.x, self.weight, self.bias, level, self.margin, *written, torch.get_num_threads(), counted
+        )
+
+
+class _Integers(NamedTuple):
+    """Products of integers [r, m]; times `factor` [r] and `unit` [m] they are off by less than `slack` [r] `reach` [m],
+    all but surely (see `kernels.quantised`).
+    """
+
+    products: NDArray[Any]
+    x: NDArray[Any]
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    factor: NDArray[Any]
+    unit: NDArray[Any]
+    slack: NDArray[Any]
+    reach: NDArray[Any]
+
+    def top(self, k: int, indices: Tensor, values: Tensor, counts: Tensor) -> None:
+        from sparsecode.kernels.quantised import top_quantised  # numba is slow to import
+
+        top_quantised(self, k, indices.numpy(), values.numpy(), counts.numpy(), torch.get_num_threads())
+
+    def above(
+        self, threshold: Tensor, indices: Tensor, values: Tensor, counts: Tensor, *, counted: bool = False
+    ) -> None:
+        from sparsecode.kernels.quantised import above_quantised  # numba is slow to import
+
+        written = indices.numpy(), values.numpy(), counts.numpy()
+        above_quantised(self, _array(threshold), *written, torch.get_num_threads(), counted)
+
+
+def score_blocks(
+    x: Float[Tensor, "b f"],
+    weight: Float[Tensor, "k f"],
+    bias: Float[Tensor, " k"],
+    products: Products,
+    *,
+    probe: bool = False,
+) -> Iterator[tuple[slice, ScoreBlock]]:
+    """Scores x W^T + b, some rows at a time, few at first if `probe`; a block is overwritten by the next."""
+    table, shift = _array(weight), _array(bias)
+    if products == "int8":
+        yield from _integer_blocks(x, table, shift, PROBE if probe else CHUNK_INT8)
+        return
+    longest = torch.linalg.vector_norm(weight.detach(), dim=1).amax()
+    margin = ERROR * longest * torch.linalg.vector_norm(x.detach(), dim=1)
+    for rows, scores in scores_of(x, weight, bias, products, first=PROBE if probe else CHUNK):
+        yield rows, _Floats(scores, x[rows].numpy(), table, shift, margin[rows].numpy())
+
+
+def _integer_blocks(
+    x: Tensor, weight: NDArray[Any], bias: NDArray[Any], first: int
+) -> Iterator[tuple[slice, ScoreBlock]]:
+    from sparsecode.kernels.quantised import quantise, slack_of  # numba is slow to import
+
+    n, threads, samples = len(x), torch.get_num_threads(), x.numpy()
+    rows, table = quantise(samples, 0, threads), quantise(weight, 1, threads)
+    slack = slack_of(rows, table)
+    left, right = torch.from_numpy(rows.integers), torch.from_numpy(table.integers).T
+    block = borrowed((min(CHUNK_INT8, n), len(weight)), torch.int32)
+    for start in (0, *range(min(first, n), n, CHUNK_INT8)):
+        part = slice(start, min(start + (CHUNK_INT8 if start else first), n))
+        products = torch._int_mm(left[part], right, out=block[: part.stop - start])
+        yield (
+            part,
+            _Integers(
+                products.numpy(), samples[part], weight, bias, rows.step[part], table.step, slack[part], table.norm
+            ),
+        )
+
+
+def scores_of(
+    x: Tensor, weight: Tensor, bias: Tensor, products: Products, out: Tensor | None = None, first: int = CHUNK
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """x W^T + b, some rows at a time (`first` at first), in reused memory or in `out`; bfloat16 read as int16."""
+    n, width = x.shape
+    kind = weight.dtype
+    if (
+        products == "bf16"
+    ):  # the bias as two more features, at little cost, where adding it takes as long as the products
+        kind, padded = torch.bfloat16, (width + 2 + TILE - 1) // TILE * TILE
+        left, right = x.new_zeros(n, padded, dtype=kind), borrowed((len(weight), padded), kind)
+        left[:, :width], right[:, :width] = x, weight
+        left[:, width : width + 2] = 1
+        right[:, width] = bias
+        right[:, width + 1] = bias - right[:, width]
+        right[:, width + 2 :] = 0
+    else:
+        left, right = x, weight
+    block = borrowed((min(CHUNK, n), len(weight)), kind) if out is None else out
+    for start in (0, *range(min(first, n), n, CHUNK)):
+        rows = slice(start, min(start + (CHUNK if start else first), n))
+        part = block[: rows.stop - start] if out is None else block[rows]
+        if products == "bf16":
+            yield rows, torch.mm(left[rows], right.T, out=part).view(torch.int16).numpy()
+        else:
+            yield rows, torch.addmm(bias, left[rows], right.T, out=part).numpy()
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    return x.detach().contiguous().numpy()
