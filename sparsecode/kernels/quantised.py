@@ -24,7 +24,7 @@ from sparsecode.kernels.threads import share_out
 __all__ = ["Block", "Quantised", "above_quantised", "quantise", "slack_of", "top_quantised"]
 
 LARGEST = np.float32(127)
-DEVIATIONS = np.float32(3.28)  # t above
+DEVIATIONS = 3.28  # t above
 ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
 TINY = np.float32(1e-30)
 ROWS = 64  # per work item of a thread
@@ -74,7 +74,7 @@ def slack_of(rows: Quantised, table: Quantised) -> NDArray[np.float32]:
     """What products of the rows with those of the table may be off by, per norm of the latter [n]."""
     rounded = rows.norm + rows.step * np.float32(rows.integers.shape[1] ** 0.5)  # no less than |s q|
     by_table = rounded * float((table.step / table.norm.clip(TINY)).max())
-    return DEVIATIONS * np.hypot(rows.step, by_table) + ROUNDING * rows.norm
+    return (DEVIATIONS * np.hypot(rows.step, by_table) + ROUNDING * rows.norm).astype(np.float32)
 
 
 @_jit

@@ -59,10 +59,7 @@ class Amortised(Spec, tag="amortised"):
     projection: Annotated[Projection | None, Meta(description="a linear map of the input")] = None
     arithmetic: Annotated[
         Arithmetic,
-        Meta(
-            description="of training on CPUs: dense codes, or sparse ones, selected by float32 products (exact), or by 8-bit integers or "
-            "bfloat16, whichever is faster than float32 here (bf16)"
-        ),
+        Meta(description="of training on CPUs: dense codes, or sparse ones by products in float32 or faster numbers"),
     ] = "bf16"
 
     def __post_init__(self) -> None:

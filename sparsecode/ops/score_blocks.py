@@ -156,7 +156,7 @@ def _integer_blocks(
     block = borrowed((min(CHUNK_INT8, n), len(weight)), torch.int32)
     for start in (0, *range(min(first, n), n, CHUNK_INT8)):
         part = slice(start, min(start + (CHUNK_INT8 if start else first), n))
-        products = torch._int_mm(left[part], right, out=block[: part.stop - start])
+        products = torch._int_mm(left[part], right, out=block[: part.stop - start])  # pyright: ignore - its only name
         yield (
             part,
             _Integers(

@@ -109,4 +109,4 @@ class BatchTopKModule(ActivationModule):
         return keep(code, code.values.detach() >= least)
 
     def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
-        return select_above(x, weight, bias, centre, float(self.threshold), most=CROWD["exact"] * len(weight))
+        return select_above(x, weight, bias, centre, float(self.threshold), most=crowd("exact") * len(weight))

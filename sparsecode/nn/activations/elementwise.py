@@ -46,7 +46,7 @@ class ReLUModule(ActivationModule):
         return select_above(x, weight, bias, centre, 0.0, products=products, most=crowd(products) * len(weight))
 
     def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
-        return select_above(x, weight, bias, centre, 0.0, most=CROWD["exact"] * len(weight))
+        return select_above(x, weight, bias, centre, 0.0, most=crowd("exact") * len(weight))
 
 
 class Sigmoid(Spec, tag="sigmoid"):
@@ -129,7 +129,7 @@ class JumpReLUModule(ActivationModule):
 
     def infer_sparse(self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> SparseCode | None:
         threshold = self.log_threshold.detach().exp()
-        return select_above(x, weight, bias, centre, threshold, most=CROWD["exact"] * len(weight))
+        return select_above(x, weight, bias, centre, threshold, most=crowd("exact") * len(weight))
 
     @torch.no_grad()
     def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
