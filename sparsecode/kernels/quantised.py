@@ -21,7 +21,7 @@ from sparsecode.kernels.selection import collect, group_maxima, group_width, kee
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["Block", "Quantised", "above_quantised", "quantise", "slack_of", "top_quantised"]
+__all__ = ["IntegerBlock", "Quantised", "above_quantised", "quantise", "slack_of", "top_quantised"]
 
 LARGEST = np.float32(127)
 DEVIATIONS = 3.28  # t above
@@ -134,7 +134,7 @@ def _above(
         counts[i] = count
 
 
-class Block(Protocol):
+class IntegerBlock(Protocol):
     """Samples `x` [r, f], `weight` [m, f], `bias` [m], and products [r, m] of integers, which are off from x W^T by less than
     `slack` [r] `reach` [m], all but surely, once multiplied by `factor` [r] and `unit` [m].
     """
@@ -158,7 +158,7 @@ class Block(Protocol):
 
 
 def top_quantised(
-    block: Block,
+    block: IntegerBlock,
     k: int,
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
@@ -184,7 +184,7 @@ def top_quantised(
 
 
 def above_quantised(
-    block: Block,
+    block: IntegerBlock,
     threshold: NDArray[np.float32],
     indices: NDArray[np.int32],
     values: NDArray[np.float32],
