@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 from torch.nn import Module
@@ -13,13 +13,14 @@ ArrayT = TypeVar("ArrayT")
 
 
 class Batch(NamedTuple):
-    """One mini-batch: `x` [B, *F] in data space; where the data have them, the `target` [B, *G] to predict from it and class
-    labels `label` [B].
+    """One mini-batch: `x` [B, *F] in data space; where the data have them, the `target` [B, *G] to predict from it, class
+    labels `label` [B], and the pass of a network that the rows are from, `host`, in which terms may replace them (`losses.term.HostRun`).
     """
 
     x: Tensor
     target: Tensor | None = None
     label: Tensor | None = None
+    host: Any = None
 
 
 class Code(NamedTuple):

@@ -260,7 +260,7 @@ def labelled(name: str, folder: RunFolder) -> str:
 
 def moved_to(data: Data, path: Path) -> Data:
     """The same data source with its files at `path`. Raises ValueError if it has none that can be elsewhere."""
-    for name in ("path", "images"):
+    for name in ("path", "images", "text"):
         if isinstance(data, Spec) and getattr(data, name, None) is not None:
             return msgspec.structs.replace(data, **{name: str(path)})
     if isinstance(data, ClassTasks):
@@ -275,6 +275,7 @@ def loaded_from(data: Data) -> Splits:
     try:
         return data.load()
     except FileNotFoundError as problem:
-        if getattr(getattr(data, "source", data), "path", getattr(data, "images", None)) is None:
+        source = getattr(data, "source", data)
+        if all(getattr(source, name, None) is None for name in ("path", "images", "text")):
             raise
         raise FileNotFoundError(f"{problem}; if the data have moved, say where they are with --data.path") from None

@@ -81,6 +81,7 @@ COMMANDS = {
     **{f"train-{name}": Case(TRAIN[name]) for name in ("sdl", "topk", "vsc")},
     "train-jumprelu": Case(("train", "acts-jumprelu", "--out", "run", "--set", "data={\"type\":\"digits\"}", *SHORT, "--evaluate.sigmas", "0.5", "--model.n-code", "32")),
     "train-extend": Case(("train", "--resume", "topk", "--accelerator", "cpu", "--no-figures", "--extend", "0.2"), ("topk",)),
+    "train-host": Case(("train", "acts-topk", "--out", "run", "--data.type", "host", "--data.model", "gpt", "--data.text", "text.txt", "--data.hook-point", "h.0", "--data.length", "12", "--data.valid", "0.2", "--data.test", "0.2", "--data.buffer", "100", "--data.batch-size", "4", "--model.n-code", "16", "--model.activation.k", "2", *SHORT), ("gpt", "text.txt")),
     "train-config": Case(("train", "--resume", "tasks"), ("tasks",)),
     "train-tensorboard": Case(("train", "digits-topk", "--out", "run", "--tensorboard", *SHORT)),
     "train-patches": Case(("train", "patches-topk", "--out", "run", *SHORT, "--train.epochs", "0.02", "--data.n-train", "300", "--data.n-valid", "50", "--data.n-test", "50", "--model.n-code", "64", "--evaluate.sigmas", "0.5")),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from hub_server import local_hub
+from test_extract_text import GPT2, TEXT, saved
 from torch import nn
 
 import sparsecode as sc
@@ -106,6 +107,12 @@ def _getting_started() -> Names:
     return {}
 
 
+def _host() -> Names:
+    saved(Path("MODEL"), "GPT2", **GPT2)
+    Path("text.txt").write_text(TEXT)
+    return {}
+
+
 def _interop() -> Names:
     _sae("ours")
     assert main(["convert", "ours", "downloads/layer_12", "--to", "saelens"]) == 0
@@ -128,6 +135,7 @@ PREPARED: dict[str, Callable[[], Names]] = {
     "docs/evaluation.md": _evaluation,
     "docs/getting-started.md": _getting_started,
     "docs/hub.md": lambda: _short("digits-topk", "runs/acts-topk") or {},
+    "docs/host.md": _host,
     "docs/interop.md": _interop,
     "docs/training.md": _training,
     "docs/variational.md": _variational,

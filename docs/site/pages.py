@@ -22,7 +22,7 @@ TITLE = re.compile(r"\*\*[A-Z][A-Za-z ]+\*\*")
 START = ("getting-started", "coming-from")
 GUIDES = (
     "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
-    "data", "activations", "interop", "hub", "leaves", "scaling",
+    "data", "activations", "host", "interop", "hub", "leaves", "scaling",
 )  # fmt: skip
 PAPERS = ("index", "sparse-coding", "noise", "variational", "kl-sparse", "tutorial")
 DESIGN = ("conventions", "architecture")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice, tee
@@ -21,7 +20,7 @@ from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
 from sparsecode.data.text import TokenBatch, bytes_of
 from sparsecode.data.text_host import device_or_default, named, text_host
-from sparsecode.data.token_rows import RowChoice, Sizes, sizes_of, token_rows
+from sparsecode.data.token_rows import RowChoice, largest_norms, sizes_of, token_rows
 from sparsecode.files import printable
 from sparsecode.leaves import tag_of
 from sparsecode.specs import Spec, to_json
@@ -31,8 +30,6 @@ __all__ = ["extract_command"]
 
 TEXT_ALONE = ("window", "length", "keep_special", "skip_first", "max_norm", "bos", "column", "valid", "test")
 IMAGES_ALONE = ("size", "mean", "std")
-HALF = 0.5  # of the energy
-FEW_FIRST = 8  # positions that may be skipped as a whole
 
 
 def extract_command(args: sweep_extract.ExtractArguments) -> None:
@@ -94,7 +91,14 @@ def _of_text(args: sweep_extract.ExtractArguments, console: Console) -> None:
         with outputs(0, lambda _: None) as first:
             if choice.max_norm is not None or not writer.appended:
                 batch, x = next(first)
-                most = _largest_norms(sizes_of(x, batch, choice), choice, console)
+                most = largest_norms(sizes_of(x, batch, choice), choice)
+                if most is not None:
+                    console.print(
+                        f"rows are kept up to {choice.max_norm:g} medians of the norms in the first batch: "
+                        + ", ".join(f"{value:.4g} at {name}" for name, value in most.items()),
+                        highlight=False,
+                        soft_wrap=True,
+                    )
         with outputs(writer.appended, report) as stream:
             for batch, x in stream:
                 rows = token_rows(x, batch, choice, most)
@@ -124,33 +128,6 @@ def _provenance(
     if args.max_norm is not None:
         result["max_norm"] = f"{args.max_norm:g} medians of the norms in the first batch"
     return result
-
-
-def _largest_norms(sizes: dict[str, Sizes], choice: RowChoice, console: Console) -> dict[str, float] | None:
-    """The largest norm to keep at each hook point; a warning where one position holds most of the energy."""
-    for name, size in sizes.items():
-        if size.position is not None and size.share > HALF and choice.max_norm is None:
-            remedy = f"--skip-first {size.position + 1}" if size.position < FEW_FIRST else "--max-norm 10"
-            warnings.warn(
-                f"{name}: position {size.position} holds {math.floor(1e4 * size.share) / 100:.2f} % of the energy (sum of squares) of the first batch, and "
-                f"would be nearly all that a model learns; leave it out with {remedy}"
-                + (" or --max-norm 10" if "skip" in remedy else ""),
-                stacklevel=2,
-            )
-    if choice.max_norm is None:
-        return None
-    if empty := [name for name, size in sizes.items() if math.isnan(size.median)]:
-        raise ValueError(
-            f"{empty[0]}: the first batch has no rows, of whose norms --max-norm takes the median; expected some: choose a larger --batch-size"
-        )
-    largest = {name: choice.max_norm * size.median for name, size in sizes.items()}
-    console.print(
-        f"rows are kept up to {choice.max_norm:g} medians of the norms in the first batch: "
-        + ", ".join(f"{value:.4g} at {name}" for name, value in largest.items()),
-        highlight=False,
-        soft_wrap=True,
-    )
-    return largest
 
 
 def _of_images(args: sweep_extract.ExtractArguments, console: Console) -> None:

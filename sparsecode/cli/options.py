@@ -41,24 +41,54 @@ def with_options(config: Run, options: Any) -> Run:
 def named_variants(config: Run, argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """`argv` without the options that choose a whole variant (`--model.encoder lista`, or its JSON), and these as for `--set`.
 
-    They are read before all others, because a variant decides which options there are.
+    They are read before all others, because a variant decides which options there are. `--data.type host` is `--data host`. Fields that a
+    variant cannot do without are read with it, from their options (`--data.model gpt2`), if all of them are there.
     """
     rest: list[str] = []
     chosen: list[str] = []
-    words = iter(argv)
-    for word in words:
+    words = list(argv)
+    while words:
+        word = words.pop(0)
         name, equals, value = word.partition("=")
         path = name.removeprefix("--").replace("-", "_")
         known = variants_at(config, path) if name.startswith("--") else {}
+        if not known and name.startswith("--") and path.endswith(".type"):
+            path = path.removesuffix(".type")
+            known = variants_at(config, path)
         if not known:
             rest.append(word)
             continue
-        value = value if equals else next(words, "")
+        value = value if equals else words.pop(0) if words else ""
+        if value in known and (needed := _needed(known[value])):
+            fields = {field: given for field in needed if (given := _values(words, f"{path}.{field}")) is not None}
+            if len(fields) == len(needed):
+                record = {"type": value} | {n: v if needed[n] else " ".join(v) for n, v in fields.items()}
+                value = msgspec.json.encode(record).decode()
         if value in known or value.startswith("{") or _is_record(config, path):
             chosen.append(f"{path}={'null' if value == 'None' else value}")
         else:
             rest += [word] if equals or not value else [word, value]
     return rest, chosen
+
+
+def _needed(kind: type[Spec]) -> dict[str, bool]:
+    """The fields of text without a default, and whether they take several; none if there are others without a default."""
+    hints = typing.get_type_hints(kind)
+    needed = {field.name: hints[field.name] for field in msgspec.structs.fields(kind) if field.required}
+    several = {name: typing.get_origin(hint) is tuple for name, hint in needed.items()}
+    return several if all(hint is str or several[name] for name, hint in needed.items()) else {}
+
+
+def _values(words: list[str], path: str) -> list[str] | None:
+    """The values of an option, which is taken out of `words`; None if it is not there."""
+    for i, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name.removeprefix("--").replace("-", "_") == path:
+            last = next((k for k in range(i + 1, len(words)) if words[k].startswith("--")), len(words))
+            values = ([value] if equals else []) + words[i + 1 : last]
+            del words[i:last]
+            return values
+    return None
 
 
 def _is_record(config: Run, path: str) -> bool:

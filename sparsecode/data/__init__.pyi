@@ -11,6 +11,7 @@ from .codes import StoredCodes as StoredCodes
 from .codes import read_codes as read_codes
 from .dsprites import DSprites as DSprites
 from .hooks import extract as extract
+from .host import Host as Host
 from .image_patches import extract_patches as extract_patches
 from .image_patches import rebuild_from_patches as rebuild_from_patches
 from .images import ImageFolder as ImageFolder
@@ -64,6 +65,7 @@ __all__ = [
     "Factor",
     "FashionMNIST",
     "Firing",
+    "Host",
     "ImageFolder",
     "InMemory",
     "Labelled",

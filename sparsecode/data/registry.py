@@ -11,6 +11,7 @@ from sparsecode.data.cifar import CIFAR10
 from sparsecode.data.cifar10_latents import CIFAR10Latents
 from sparsecode.data.class_tasks import ClassTasks
 from sparsecode.data.dsprites import DSprites
+from sparsecode.data.host import Host
 from sparsecode.data.images import ImageFolder
 from sparsecode.data.in_memory import InMemory
 from sparsecode.data.minilm import MiniLM
@@ -56,6 +57,7 @@ Known = (
     | Arrays
     | VectorTable
     | Shards
+    | Host
     | ClassTasks
     | WithoutClasses
     | Augmented

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shutil
@@ -14,6 +13,7 @@ from msgspec import Meta
 
 from sparsecode.data.arrays import Share
 from sparsecode.data.shard_index import DTYPES, GROUP, INDEX, LABEL, PLACE, POSITION, TOKEN, DType
+from sparsecode.data.splits import part_of
 from sparsecode.files import LOCK, TEMPORARY, is_own
 from sparsecode.specs import Count, Seed, Spec
 
@@ -38,9 +38,7 @@ class ShardSettings(Spec, tag="shard_settings"):
 
     def part(self, group: int) -> int:
         """The split of a document by its number: 0, 1 or 2 for train, valid or test."""
-        digest = hashlib.blake2b(f"{self.seed}:{group}".encode(), digest_size=8).digest()
-        u = int.from_bytes(digest, "little") / 2**64
-        return 1 if u < self.valid else 2 if u < self.valid + self.test else 0
+        return part_of(group, self.seed, self.valid, self.test)
 
 
 class Journal(Spec, tag="shard_journal"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
@@ -15,14 +14,15 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, ShardSite, read_index, read_into, read_tokens
+from sparsecode.data.chosen_sites import Chosen, chosen_sites
+from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, read_index, read_into, read_tokens
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.data.tokens import Tokens
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
 
-__all__ = ["Chosen", "ShardStream", "Shards"]
+__all__ = ["ShardStream", "Shards"]
 
 
 class Shards(Spec, tag="shards"):
@@ -56,7 +56,7 @@ class Shards(Spec, tag="shards"):
         sites = self.chosen(folder, index)
         train, valid, test = (
             Split(
-                *sites.batch(_first_rows(folder, index, part, self.held, sites)),
+                *sites.batch(_first_rows(folder, index, part, self.held, sites))[:3],
                 tokens=Tokens.lazy(partial(read_tokens, folder, part), index.provenance.get("tokenizer"))
                 if index.tokens
                 else None,
@@ -67,61 +67,7 @@ class Shards(Spec, tag="shards"):
 
     def chosen(self, folder: Path, index: Index) -> Chosen:
         """The sites of a folder with this index that samples and targets are made of. Raises ValueError as `load`."""
-        known = {site.name: site for site in index.sites}
-        for field, name in [
-            *(("sites", name) for name in self.sites),
-            *([("target", self.target)] if self.target else []),
-        ]:
-            if name not in known:
-                raise ValueError(f"{field}: {folder} has no site {name!r}; choose from {', '.join(known)}")
-        if repeated := [name for name in (*self.sites, self.target) if (*self.sites, self.target).count(name) > 1]:
-            raise ValueError(f"sites and target name {repeated[0]!r} more than once; expected each site in one place")
-        x = tuple(known[name] for name in self.sites or known if name != self.target)
-        if not x:
-            raise ValueError(
-                f"target is {self.target!r}, the only site in {folder}; extract a second one to predict it from"
-            )
-        if len({site.shape for site in x}) > 1:
-            shapes = ", ".join(f"{site.name} {list(site.shape)}" for site in x)
-            raise ValueError(
-                f"sites of different shapes make no sample: {shapes} in {folder}; choose some with `sites`"
-            )
-        return Chosen(x, None if self.target is None else known[self.target], index.labelled)
-
-
-class Chosen(NamedTuple):
-    """The sites that samples are made of, and the one that is predicted; whether rows have class labels."""
-
-    x: tuple[ShardSite, ...]
-    target: ShardSite | None = None
-    labelled: bool = False
-
-    @property
-    def all(self) -> tuple[ShardSite, ...]:
-        return self.x if self.target is None else (*self.x, self.target)
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The range of the values that a model predicts."""
-        of = self.x if self.target is None else (self.target,)
-        return min(site.span[0] for site in of), max(site.span[1] for site in of)
-
-    def empty(self, rows: int, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Room for so many rows: a tensor for each of `all`, and for the labels."""
-        room = {site.name: torch.empty(rows, *site.shape, dtype=dtype) for site in self.all}
-        return room | ({LABEL: torch.empty(rows, dtype=torch.int64)} if self.labelled else {})
-
-    def batch(self, rows: Mapping[str, Tensor]) -> Batch:
-        """x [B, *F], or [B, sites, *F] of several, the target and the labels, from tensors as `empty` gives them."""
-        x = [rows[site.name] for site in self.x]
-        target = None if self.target is None else rows[self.target.name]
-        return Batch(x[0] if len(x) == 1 else torch.stack(x, dim=1), target, rows.get(LABEL))
-
-    def described(self) -> str:
-        """The data that fingerprints distinguish."""
-        if self.target is None and len(self.x) == 1:
-            return str(self.x[0].shape)
-        return " ".join(f"{site.name} {site.shape}" for site in self.x) + f" > {self.target and self.target.name}"
+        return chosen_sites(index.sites, self.sites, self.target, str(folder), index.labelled)
 
 
 class ShardStream(NamedTuple):

@@ -24,6 +24,7 @@ __all__ = [
     "Splits",
     "Streamed",
     "epoch_orders",
+    "part_of",
     "permuted_splits",
     "sizes_of_shares",
 ]
@@ -235,6 +236,13 @@ def _rows_of(blocks: NDArray[np.int64], block: int, n: int) -> NDArray[np.int64]
     """The samples of these blocks of n samples, of which the last may be shorter."""
     rows = (blocks[:, None] * block + np.arange(block)).reshape(-1)
     return rows[rows < n]
+
+
+def part_of(group: int, seed: int, valid: float, test: float) -> int:
+    """0, 1 or 2 for train, valid or test: by hash(seed, group), so that rows of one group are in one of them, whatever their order."""
+    digest = hashlib.blake2b(f"{seed}:{group}".encode(), digest_size=8).digest()
+    u = int.from_bytes(digest, "little") / 2**64
+    return 1 if u < valid else 2 if u < valid + test else 0
 
 
 def sizes_of_shares(n: int, valid: float, test: float, source: str, what: str = "samples") -> tuple[int, int, int]:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 from msgspec import defstruct, field
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sparsecode.data.tables import table_of
 
-__all__ = ["TokenBatch", "Tokeniser", "bytes_of", "token_batches"]
+__all__ = ["Spans", "TextSpan", "TokenBatch", "Tokeniser", "bytes_of", "text_spans", "token_batches"]
 
 PIECE = 2**16  # characters tokenised at a time
 
@@ -53,23 +55,6 @@ class TokenBatch(NamedTuple):
         return TokenBatch(inputs, ids, real, is_text, place, self.group)
 
 
-def _batch(spans: list[_Span], prefix: list[int], suffix: list[int]) -> TokenBatch:
-    ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in spans]
-    is_text = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
-    padded = pad_sequence(ids, batch_first=True)
-    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
-    column = torch.arange(padded.shape[1])[None] - len(prefix)
-    last = torch.tensor([len(span.ids) - 1 for span in spans])[:, None]
-    return TokenBatch(
-        {"input_ids": padded, "attention_mask": mask},
-        padded,
-        mask.bool(),
-        pad_sequence(is_text, batch_first=True),
-        torch.tensor([span.start for span in spans])[:, None] + column.clamp(min=0).minimum(last),
-        torch.tensor([span.group for span in spans]),
-    )
-
-
 def bytes_of(path: Path) -> int:
     """The size of a text's file, or of all files of a table. Raises FileNotFoundError naming it."""
     table = table_of(path)
@@ -82,10 +67,24 @@ def bytes_of(path: Path) -> int:
     return path.stat().st_size
 
 
-class _Span(NamedTuple):
-    ids: Sequence[int]
+class TextSpan(NamedTuple):
+    """Successive tokens of a text: their ids, the group that the span belongs to, and the place of the first."""
+
+    ids: Sequence[int] | NDArray[np.integer[Any]]
     group: int
-    start: int  # the place of the first
+    start: int
+
+
+class Spans(NamedTuple):
+    """The spans of a text in order, and the special tokens `prefix` and `suffix` around each."""
+
+    spans: Iterator[TextSpan]
+    prefix: list[int]
+    suffix: list[int]
+
+    def batch(self, spans: Sequence[TextSpan]) -> TokenBatch:
+        """Some spans with the special tokens around them, padded on the right."""
+        return _batch(spans, self.prefix, self.suffix)
 
 
 def token_batches(
@@ -98,7 +97,23 @@ def token_batches(
     column: str = "text",
     report: Callable[[int], None] = lambda _: None,
 ) -> Generator[TokenBatch]:
-    """A text cut into spans of `length` tokens, the tokeniser's special tokens around each among them, padded on the right.
+    """`text_spans` of a text, `batch_size` at a time, padded on the right. Errors as there."""
+    with text_spans(path, tokeniser, length=length, bos=bos, column=column, report=report) as there:
+        while some := list(islice(there.spans, batch_size)):
+            yield there.batch(some)
+
+
+@contextmanager
+def text_spans(
+    path: Path,
+    tokeniser: Tokeniser,
+    *,
+    length: int = 128,
+    bos: int | None = None,
+    column: str = "text",
+    report: Callable[[int], None] = lambda _: None,
+) -> Generator[Spans]:
+    """A text cut into spans of `length` tokens, the tokeniser's special tokens around each among them, for as long as this holds.
 
     A file whose name ends in `.jsonl` holds documents, a line each, with the text under `column`: a span stays within one
     and belongs to it as its group. So do the rows of a table (`tables.table_of`). Any other file is one text, and every span a group
@@ -115,17 +130,39 @@ def token_batches(
     room = length - len(prefix) - len(suffix)
     if room < 1:
         raise ValueError(f"length is {length}; expected more than the {length - room} special tokens of each span")
-    empty = True
     with _documents(path, column, report) as (texts, whole):
-        spans = _spans(texts, tokeniser, room, whole)
-        while some := list(islice(spans, batch_size)):
-            empty = False
-            yield _batch(some, prefix, suffix)
-    if empty:
+        yield Spans(_some(_spans(texts, tokeniser, room, whole), path), prefix, suffix)
+
+
+def _some(spans: Iterator[TextSpan], path: Path) -> Iterator[TextSpan]:
+    """The same spans. Raises ValueError if there are none."""
+    first = next(spans, None)
+    if first is None:
         raise ValueError(f"{path}: no text in it")
+    yield first
+    yield from spans
 
 
-def _spans(texts: Iterable[Iterable[str]], tokeniser: Tokeniser, room: int, whole_documents: bool) -> Iterator[_Span]:
+def _batch(spans: Sequence[TextSpan], prefix: list[int], suffix: list[int]) -> TokenBatch:
+    ids = [torch.tensor([*prefix, *span.ids, *suffix]) for span in spans]
+    is_text = [torch.tensor([False] * len(prefix) + [True] * len(span.ids) + [False] * len(suffix)) for span in spans]
+    padded = pad_sequence(ids, batch_first=True)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
+    column = torch.arange(padded.shape[1])[None] - len(prefix)
+    last = torch.tensor([len(span.ids) - 1 for span in spans])[:, None]
+    return TokenBatch(
+        {"input_ids": padded, "attention_mask": mask},
+        padded,
+        mask.bool(),
+        pad_sequence(is_text, batch_first=True),
+        torch.tensor([span.start for span in spans])[:, None] + column.clamp(min=0).minimum(last),
+        torch.tensor([span.group for span in spans]),
+    )
+
+
+def _spans(
+    texts: Iterable[Iterable[str]], tokeniser: Tokeniser, room: int, whole_documents: bool
+) -> Iterator[TextSpan]:
     numbers = count()
     for pieces in texts:
         document = next(numbers) if whole_documents else None
@@ -136,10 +173,10 @@ def _spans(texts: Iterable[Iterable[str]], tokeniser: Tokeniser, room: int, whol
             whole = len(ids) - len(ids) % room
             for start in range(0, whole, room):
                 group = next(numbers) if document is None else document
-                yield _Span(ids[start : start + room], group, done + start)
+                yield TextSpan(ids[start : start + room], group, done + start)
             ids, done = ids[whole:], done + whole
         if ids:
-            yield _Span(ids, next(numbers) if document is None else document, done)
+            yield TextSpan(ids, next(numbers) if document is None else document, done)
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:

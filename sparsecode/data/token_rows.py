@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from sparsecode.data.text import TokenBatch
 from sparsecode.data.tokens import Tokens
 
-__all__ = ["RowChoice", "Sizes", "TokenRows", "sizes_of", "successive", "token_rows"]
+__all__ = ["RowChoice", "Sizes", "TokenRows", "largest_norms", "sizes_of", "successive", "token_rows"]
 
 FEW_POSITIONS = 4  # of which one may well hold half of the energy
+HALF = 0.5  # of the energy
+FEW_FIRST = 8  # positions that may be skipped as a whole
 
 
 class RowChoice(NamedTuple):
@@ -117,6 +120,29 @@ def sizes_of(x: Mapping[str, Tensor], batch: TokenBatch, choice: RowChoice) -> d
             float(share) / max(float(energy.sum()), math.ulp(0.0)),
         )
     return results
+
+
+def largest_norms(sizes: Mapping[str, Sizes], choice: RowChoice, option: str = "--") -> dict[str, float] | None:
+    """The largest norm to keep at each hook point, None if there is no limit; a warning where one position holds most of the energy.
+
+    `option`: what options begin with, in messages. Raises ValueError if the median is to be that of no rows.
+    """
+    for name, size in sizes.items():
+        if size.position is not None and size.share > HALF and choice.max_norm is None:
+            skip = f"{option}skip-first {size.position + 1} or " if size.position < FEW_FIRST else ""
+            warnings.warn(
+                f"{name}: position {size.position} holds {math.floor(1e4 * size.share) / 100:.2f} % of the energy (sum of squares) of the first batch, and "
+                f"would be nearly all that a model learns; leave it out with {skip}{option}max-norm 10",
+                stacklevel=3,
+            )
+    if choice.max_norm is None:
+        return None
+    if empty := [name for name, size in sizes.items() if math.isnan(size.median)]:
+        raise ValueError(
+            f"{empty[0]}: the first batch has no rows, of whose norms {option}max-norm takes the median; expected some: choose a larger "
+            f"{option}batch-size"
+        )
+    return {name: choice.max_norm * size.median for name, size in sizes.items()}
 
 
 def _check(x: Mapping[str, Tensor], batch: TokenBatch) -> None:
