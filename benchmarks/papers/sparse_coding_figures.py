@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from sparse_coding_tables import CODERS, KINDS, alike
 
 from sparsecode.evaluate.reconstruction.denoising import add_noise
 from sparsecode.ops.rng import generator
@@ -17,8 +18,6 @@ from sparsecode.plots.style import colour, dash, mark
 from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
 from sparsecode.runs import RunFolder
 
-CODERS = {"encode": "codes that are solved for", "amortised": "codes of the LISTA encoder"}
-KINDS = ("SDL", "SDL-NL", "VDL", "VDL-NL", "free", "free-NL")
 TICKS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 LEAST = 1.2  # mean L0 at the left of the picture
 SAMPLES, ATOMS = 1000, 24  # for the amplitude of an atom; of a model in the picture
@@ -57,15 +56,6 @@ def collapse_figure(runs: Sequence[dict[str, Any]]) -> Figure:
         axes_row[-1].legend(*axes_row[0].get_legend_handles_labels(), fontsize=8, loc="center left", frameon=False)
     figure.suptitle("MNIST, 500 validation digits, codes that are solved for", fontsize=10)
     return figure
-
-
-def alike(runs: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Runs of one model and length by rising weight, under a name for these, in the order of `KINDS`."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in sorted(runs, key=lambda r: (KINDS.index(r["kind"]), r["n_hidden"] or 0, r["steps"], r["weight"])):
-        hidden = f" {run['n_hidden']}" if run["n_hidden"] else ""
-        groups.setdefault(f"{run['kind']}{hidden}, {run['steps']} steps", []).append(run)
-    return groups
 
 
 def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
