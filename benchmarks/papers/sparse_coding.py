@@ -44,7 +44,7 @@ def read_run(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
     """A run's record for the JSON file; `result` is its line of results.jsonl, None if it has not ended."""
     folder = RunFolder(path)
     config, metrics = folder.config(), folder.metrics()
-    model = config.model
+    model: Any = config.model
     sizes = [
         {"step": record["step"]}
         | {k.removeprefix("code_scale/"): v for k, v in record.items() if k.startswith("code_scale/encode/")}

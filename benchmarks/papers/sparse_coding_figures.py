@@ -136,8 +136,12 @@ def atoms_figure(rows: dict[str, dict[str, Path]]) -> Figure:
 
 def probe_figure(results: Sequence[dict[str, Any]]) -> Figure:
     """Test accuracy against labels per class, a line per kind of features."""
-    lines = {
-        name: tuple([r[k] for r in results if r["features"] == name] for k in ("labels_per_class", "mean", "sd"))
-        for name in dict.fromkeys(r["features"] for r in results)
-    }
+    lines: dict[str, tuple[list[int], list[float], list[float]]] = {}
+    for name in dict.fromkeys(r["features"] for r in results):
+        chosen = [r for r in results if r["features"] == name]
+        lines[name] = (
+            [r["labels_per_class"] for r in chosen],
+            [r["mean"] for r in chosen],
+            [r["sd"] for r in chosen],
+        )
     return accuracy_curves(lines, "mean and standard deviation over subsets of labels")

@@ -22,7 +22,11 @@ STEPS = (220, 660, 1320)  # for one at equal length, too
 def preset(run: dict[str, Any]) -> bool:
     """Whether the run has its recipe's penalty weight."""
     model = RECIPES[run["recipe"]]().model
-    return isinstance(model, Iterative) and bool(np.isclose(run["weight"], model.weight))
+    return (
+        isinstance(model, Iterative)
+        and isinstance(model.weight, float)
+        and bool(np.isclose(run["weight"], model.weight))
+    )
 
 
 def tables(record: dict[str, Any]) -> dict[str, str]:
