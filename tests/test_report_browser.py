@@ -12,9 +12,17 @@ from chromium import CHROMIUM, Page, page
 from msgspec.structs import replace
 from report_documents import PLANTED, Kind, codes, document, run_report
 
+from sparsecode.data import Digits
+from sparsecode.models.variational import Variational
+from sparsecode.nn.likelihoods import Bernoulli
+from sparsecode.nn.perceptron import Perceptron
+from sparsecode.nn.posteriors import SpikeSlab
+from sparsecode.nn.priors import SpikeSlabPrior
+from sparsecode.reports import subject_of
 from sparsecode.reports.document import RunReport, packed
 from sparsecode.reports.html import render
 from sparsecode.reports.html.geometry import number
+from sparsecode.reports.page import page_data
 
 pytestmark = [
     pytest.mark.slow,
@@ -340,6 +348,37 @@ def test_65536_codes_are_listed_by_few_elements(tab: Page, tmp_path: Path) -> No
     assert tab.run("document.querySelectorAll('#code-list .row').length") < 60
     put(tab, "code-sort", 0)
     tab.press("End")
+
+
+def test_sliders_decode_and_lead_to_their_codes(tab: Page, tmp_path: Path) -> None:
+    splits = Digits().load()
+    spec = Variational(
+        n_code=12,
+        posterior=SpikeSlab(),
+        prior=SpikeSlabPrior(alpha=0.3),
+        likelihood=Bernoulli(),
+        net=Perceptron(hidden=(30,)),
+    )
+    model = spec.build(splits.shape, seed=0)
+    model.initialise_(splits.train.x)
+    run = run_report("a")
+    assert run.samples is not None
+    live = replace(run.samples, decoder=page_data(subject_of(model, splits, PLANTED[0]), 0))
+    write(tmp_path / "live.html", replace(run, samples=live))
+    tab.open(tmp_path / "live.html")
+    assert tab.run("document.querySelector('.live').player === undefined")  # built when it is in sight
+    tab.run("document.querySelector('.live').scrollIntoView()")
+    tab.settle()
+    player = "document.querySelector('.live').player"
+    assert 0 < tab.run(f"{player}.difference") < 1e-3
+    assert tab.run(f"{player}.part.title.textContent") == PLANTED[0]
+    before = tab.run(f"{player}.part.output.toDataURL()")
+    tab.run("document.querySelector('.live input').focus()")
+    tab.press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert tab.run(f"{player}.part.output.toDataURL()") != before
+    code = tab.run("document.querySelector('.live label a').textContent")
+    tab.click(".live label a")
+    assert tab.run(VIEWED) == f"Code {code}"
 
 
 def test_a_printed_page_has_the_table_and_the_pictures(tab: Page, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_what_a_code_stands_for() -> None:
     assert run.codes is not None
     detail = run.codes.details[0]
     informative = msgspec.structs.replace(detail, labels=(LabelShare("7", 0.9, 0.1), LabelShare("1", 0.1, 0.1)))
-    assert meaning(informative, run.pool) == "7 (90%, of all 10%)"
+    assert meaning(informative, run.pool) == "label 7: 90% of its samples, 10% of all"
     common = msgspec.structs.replace(detail, labels=(LabelShare("7", 0.11, 0.1),))
     assert meaning(common, run.pool).startswith("“")
     top = msgspec.structs.replace(

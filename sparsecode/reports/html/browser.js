@@ -8,7 +8,7 @@ const models = data.runs.map((run, index) => run.codes && once(() => {
 const GROUPS = { dead: "dead: on no sample", dense: "dense: on more than a tenth", always_on: "always on" };
 const state = { run: models.findIndex((model) => model), group: "", sort: "", descending: true, search: "", range: 0, low: -Infinity, high: Infinity, mosaic: false, rows: [], selected: null };
 const model = () => models[state.run]();
-const list = $("code-list"), ROW = 38, TILE = 70;
+const list = $("code-list"), ROW = 38, TILE = 70, HEAD = 44;
 let nodes = new Map(), width = 1; // rows in sight, and how many tiles stand side by side
 
 const valueOf = (m, column, code) => { const i = m.place.get(code); return i === undefined ? NaN : m.columns[column].values[i]; };
@@ -61,7 +61,7 @@ function layout() {
     const head = (key, label, title) => el("div", { class: key === "meaning" ? "cell text" : "cell", role: "columnheader", "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
       el("button", { type: "button", tabindex: "-1", title, onclick: () => sortBy(key, state.sort === key ? !state.descending : true) }, label, state.sort === key ? (state.descending ? " ▾" : " ▴") : ""));
     list.replaceChildren(el("div", { class: "row head", role: "row", "aria-rowindex": "1" }, head("code", "code"),
-      m.columns.map((column, i) => head(String(i), visible(column.label + (column.unit ? `, ${column.unit}` : "")), visible(`${column.label}: ${data.definitions[column.definition] ?? ""}`))), head("meaning", "stands for")), body);
+      m.columns.map((column, i) => head(String(i), visible(column.label), visible(`${column.label}${column.unit ? `, ${column.unit}` : ""}: ${data.definitions[column.definition] ?? ""}`))), head("meaning", "stands for")), body);
   }
   draw();
 }
@@ -122,7 +122,7 @@ function sortBy(key, descending) {
 }
 
 function inSight(i) {
-  const size = state.mosaic ? TILE : ROW, head = state.mosaic ? 0 : ROW, top = Math.floor(i / width) * size;
+  const size = state.mosaic ? TILE : ROW, head = state.mosaic ? 0 : HEAD, top = Math.floor(i / width) * size;
   if (top < list.scrollTop) list.scrollTop = top;
   else if (top + size + head > list.scrollTop + list.clientHeight) list.scrollTop = top + size + head - list.clientHeight;
 }

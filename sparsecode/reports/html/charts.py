@@ -26,6 +26,7 @@ __all__ = [
 
 WIDTH, HEIGHT = 360.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 350.0, 12.0, 172.0  # of the plotting area
+FEW = 3  # edges of histograms that have room beside their bars
 STYLES = 7  # colours in page.css
 BROAD = 20.0  # ratio of the largest to the smallest L0 above which its axis is logarithmic
 STEEP = 50.0  # ratio of the largest to the smallest value above which an axis starts logarithmic
@@ -142,7 +143,7 @@ def line_chart(lines: Sequence[Line], marks: Sequence[Mark] = ()) -> LineChart:
     names = ["linear", "logarithmic"] if positive else ["linear"]
     scales = [_drawn(name, lines, x, axis_over(values, BOTTOM, TOP, log=name != "linear")) for name in names]
     steep = positive and float(finite.max() / finite.min()) > STEEP
-    return LineChart(list(lines), x, x.ticks(4), scales, _placed(marks, x), steep)
+    return LineChart(list(lines), x, x.ticks(4, whole=True), scales, _placed(marks, x), steep)
 
 
 def bars_of(histogram: Histogram) -> BarChart:
@@ -150,8 +151,10 @@ def bars_of(histogram: Histogram) -> BarChart:
     edges = np.asarray(histogram.edges, np.float64)
     log = histogram.log and bool((edges > 0).all())
     x = ChartAxis(float(edges[0]), float(edges[-1]), LEFT, RIGHT, log)
-    if not x.high > x.low:
-        x = x._replace(low=x.low - 0.5, high=x.high + 0.5)
+    counted = bool((edges % 1 == 0.5).all())  # bins around whole numbers
+    if len(edges) <= FEW and not log:
+        room = max(float(edges[-1] - edges[0]), 1.0)
+        x = x._replace(low=x.low - room, high=x.high + room)
     y = axis_over(np.append(histogram.counts, 0), BOTTOM, TOP, zero=True)
     places, tops = x.at(edges), y.at(histogram.counts)
     bars = [
@@ -168,8 +171,8 @@ def bars_of(histogram: Histogram) -> BarChart:
             places[:-1], places[1:], tops, edges[:-1], edges[1:], histogram.counts, strict=True
         )
     ]
-    note = f"{histogram.below} {histogram.below_is or 'below'} are not in the histogram" if histogram.below else ""
-    return BarChart(bars, x.ticks(5), _whole(y), histogram.label, note)
+    note = f"Not in the histogram: {histogram.below} ({histogram.below_is or 'below it'})" if histogram.below else ""
+    return BarChart(bars, x.ticks(5, whole=counted), y.ticks(4, whole=True), histogram.label, note)
 
 
 def scatter_of(frontier: FrontierPlot) -> Scatter:
@@ -219,11 +222,6 @@ def _placed(marks: Sequence[Mark], x: ChartAxis) -> list[Mark]:
         end = None if mark.end is None else x.place(min(mark.end, x.high))
         result.append(Mark(x.place(mark.x), mark.text, end))
     return result
-
-
-def _whole(axis: ChartAxis) -> list[Tick]:
-    """Ticks of counts."""
-    return [tick for tick in axis.ticks(4) if "." not in tick.label]
 
 
 def _first_and_last(line: Line) -> str:

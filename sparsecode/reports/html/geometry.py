@@ -49,11 +49,12 @@ class ChartAxis(NamedTuple):
         """The place in pixels of one value, rounded."""
         return round(float(self.at([value])[0]), 2)
 
-    def ticks(self, most: int = 5) -> list[Tick]:
-        """At most about `most` ticks at round values within the axis."""
+    def ticks(self, most: int = 5, whole: bool = False) -> list[Tick]:
+        """At most about `most` ticks at round values within the axis, of whole numbers alone if `whole`."""
         values = _decades(self.low, self.high, most) if self.log else []
         if len(values) < 2:
             values = _rounded(self.low, self.high, most)
+        values = [value for value in values if value.is_integer()] if whole else values
         places = self.at(values)
         return [Tick(round(float(at), 1), number(value, 3)) for at, value in zip(places, values, strict=True)]
 

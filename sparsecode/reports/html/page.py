@@ -16,13 +16,14 @@ from sparsecode.reports.html.curves import constants, curves, keys, phase_text
 from sparsecode.reports.html.geometry import number
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
-from sparsecode.reports.html.side_by_side import joint_tables, proportions
+from sparsecode.reports.html.side_by_side import joint_tables, proportions, used_definitions
 from sparsecode.reports.page import PLAYER, inside_script, text_of
 
 __all__ = ["render"]
 
 SCRIPTS = ("data.js", "curves.js", "browser.js", "view.js", "live.js", "start.js")
 PRINTED = 20  # codes in the table that is printed
+CLASSES = 3  # most probable classes of a sample
 PAIRS = 100  # matched codes in a table
 EXAMPLES = 8  # pictures of the most important code
 NEXT = 4  # important codes named after the first
@@ -62,8 +63,9 @@ class Shown(NamedTuple):
         return self.rows[sample] if sample < len(self.rows) else sample
 
     @property
-    def feature_word(self) -> str:
-        return "class" if self.report.head.kind.startswith("class") else "feature"
+    def classifies(self) -> bool:
+        """Whether its outputs are probabilities of classes."""
+        return "classifier" in self.report.head.kind
 
 
 def render(document: Document) -> str:
@@ -107,6 +109,8 @@ def render(document: Document) -> str:
             scatter_of=scatter_of,
             values_chart=_values_chart,
             pairs_of=_pairs,
+            classes_of=_classes,
+            used=used_definitions(document),
         )
     )
 
@@ -211,3 +215,10 @@ def _values_chart(run: Shown, reconstruction: Reconstruction) -> LineChart:
 def _pairs(match: Matches) -> list[tuple[int, int, float]]:
     codes, cosines = match.codes.values()[:PAIRS].tolist(), match.cosines.values()[:PAIRS].tolist()
     return [(a, b, cosine) for (a, b), cosine in zip(codes, cosines, strict=True)]
+
+
+def _classes(reconstruction: Reconstruction) -> list[tuple[str, list[tuple[int, float]]]]:
+    """By coder, the most probable classes and their probabilities."""
+    outputs = {coder: array.values() for coder, array in reconstruction.values.items()}
+    order = {coder: np.argsort(-values, kind="stable")[:CLASSES].tolist() for coder, values in outputs.items()}
+    return [(coder, [(i, float(outputs[coder][i])) for i in best]) for coder, best in order.items()]

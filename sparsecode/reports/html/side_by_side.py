@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsecode.reports.document import Document, FrontierPlot, FrontierSeries, MeasureTable, RunReport
+from sparsecode.reports.document import Definition, Document, FrontierPlot, FrontierSeries, MeasureTable, RunReport
 from sparsecode.reports.html.geometry import number
 
-__all__ = ["JointRow", "JointTable", "joint_tables", "proportions"]
+__all__ = ["JointRow", "JointTable", "joint_tables", "proportions", "used_definitions"]
 
 Value = float | int | str | bool | None
 
@@ -51,6 +51,21 @@ def proportions(run: RunReport) -> list[str]:
     """For each frontier of a run, how it compares with the references at equal L0, in words."""
     frontiers = run.measures.frontiers if run.measures is not None else ()
     return [line for frontier in frontiers for line in _compared(frontier)]
+
+
+def used_definitions(document: Document) -> list[tuple[str, Definition]]:
+    """The definitions to which something in the document refers, by their terms."""
+    keys = {"density", "l0", "mcc"}
+    for run in document.runs:
+        keys |= {number.definition for number in run.head.numbers}
+        keys |= {series.definition for series in run.training.series} if run.training is not None else set()
+        keys |= {column.definition for column in run.codes.columns} if run.codes is not None else set()
+        if run.measures is not None:
+            keys |= {part.definition for part in (*run.measures.frontiers, *run.measures.spreads)}
+            keys |= {part.definition for table in run.measures.tables for part in (table, *table.rows)}
+    keys |= {frontier.definition for frontier in document.comparison.frontiers} if document.comparison else set()
+    used = [(key, definition) for key, definition in document.definitions.items() if key in keys]
+    return sorted(used, key=lambda pair: pair[1].term.lower())
 
 
 def _joint(members: Sequence[tuple[RunReport, MeasureTable]]) -> JointTable:

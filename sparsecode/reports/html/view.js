@@ -6,7 +6,7 @@ function view(m, code) {
   const title = el("h3", null, `Code ${code}`, several && el("span", { class: "soft" }, ` of ${visible(m.run.name)}`));
   const facts = el("dl", { class: "facts" }, place === undefined ? [] : m.columns.map((column) => [
     el("dt", null, el("a", { href: `#definition-${column.definition}` }, visible(column.label))),
-    el("dd", null, exactly(column.values[place]), column.unit && ` ${visible(column.unit)}`)]));
+    el("dd", null, exactly(column.values[place]), column.unit && el("span", { class: "soft" }, ` ${visible(column.unit)}`))]));
   box.replaceChildren(...[
     el("header", null, title, el("span", null, move(-1, "previous", "k"), " ", move(1, "next", "j"))),
     detail?.meaning && el("p", null, "Stands for: ", el("strong", null, el("bdi", { dir: "ltr" }, ...marked(detail.meaning)))),
