@@ -10,6 +10,8 @@ from sparsecode.kernels.jit import compiled
 
 __all__ = ["certify", "correlate", "correlation", "subtract"]
 
+TINY = float(np.finfo(np.float64).tiny)
+
 _jit = compiled()
 
 
@@ -24,7 +26,8 @@ def subtract(q: Any, gram: Any, j0: Any, j1: Any, j2: Any, j3: Any, h0: Any, h1:
 @_jit
 def correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
     """q = c - z G, recomputed to avoid accumulated rounding; or x - z D of a sample."""
-    q[:] = c
+    for k in range(len(q)):
+        q[k] = c[k]
     zero, count, t = c[0] - c[0], 0, 0
     for j in range(len(code)):
         work[count] = j
@@ -59,7 +62,8 @@ def certify(
     their exact correlation is, and need none.
     """
     r, z = wide[0][: len(x)], wide[1][: len(code)]
-    z[:] = code
+    for j in range(len(z)):
+        z[j] = code[j]
     correlate(atoms, x, z, work, r)
     r_dot_r = x_dot_r = x_dot_x = norm = square = largest = conjugate = 0.0
     for k in range(len(r)):
@@ -92,4 +96,4 @@ def certify(
     s = 1.0 if ridge > 0 or not largest > weight else weight / largest
     dual = s * x_dot_r - s * s * r_dot_r / 2 - (conjugate / (2 * ridge) if ridge > 0 else 0.0)
     gap = primal - dual
-    return energy, (gap if not gap < 0 else 0.0) / max(x_dot_x / 2, np.finfo(np.float64).tiny)
+    return energy, (gap if not gap < 0 else 0.0) / max(x_dot_x / 2, TINY)

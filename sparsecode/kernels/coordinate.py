@@ -55,16 +55,17 @@ def _copy(gram: Any, work: Any, count: Any, out: Any) -> None:
         row, copied = gram[work[a]], out[a]
         for b in range(count):
             copied[b] = row[work[b]]
-        copied[count:] = 0
+        for b in range(count, len(copied)):
+            copied[b] = 0
 
 
 @_jit
 def _descend(
     gram: Any, diag: Any, inverse: Any, corr: Any, half_square: Any, scale: Any, z: Any, weight: Any, ridge: Any,
     positive: Any, tol: Any, max_sweeps: Any, knobs: Any, gaps: Any, sweeps_taken: Any, floats: Any, ints: Any, small: Any,
-    certified: Any, x: Any, atoms: Any, target: Any, constants: Any, objectives: Any, wide: Any,
+    x: Any, atoms: Any, target: Any, constants: Any, objectives: Any, wide: Any,
 ) -> None:  # fmt: skip
-    """Solve every row of `z`; `floats`, `ints`, `small` and `wide` are scratch. Objectives are written if `certified`."""
+    """Solve every row of `z`; `floats`, `ints`, `small` and `wide` are scratch. Without `wide` no certificate is computed."""
     n, n_code = corr.shape
     fall, near, relaxed, zero = knobs[0], knobs[1], knobs[2], knobs[3]
     below = knobs[4] if positive else weight
@@ -73,7 +74,8 @@ def _descend(
     most = int(np.sqrt(len(small)))
     for i in range(n):
         code = z[i]
-        c[:] = corr[i]
+        for j in range(n_code):
+            c[j] = corr[i, j]
         correlate(gram, c, code, work, q)
         count, largest = survey(q, code, work, weight, positive)
         gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
@@ -116,7 +118,8 @@ def _descend(
                 _copy(gram, work, count, sub)
                 sub_c, sub_q, sub_z = floats[2][:stride], floats[3][:stride], floats[4][:stride]
                 sub_diag, sub_inverse = floats[5][:stride], floats[6][:stride]
-                sub_c[count:], sub_q[count:], sub_z[count:] = zero, zero, zero
+                for a in range(count, stride):
+                    sub_c[a], sub_q[a], sub_z[a] = zero, zero, zero
                 for a in range(count):
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
@@ -137,7 +140,7 @@ def _descend(
             count, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         gaps[i] = gap if gap != gap else max(gap, zero)
-        if certified:
+        if wide is not None:
             tries, claimed = 0, gap <= tol
             while True:
                 objectives[i], gaps[i] = certify(
@@ -200,12 +203,12 @@ def coordinate_descent(
         floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
         residual = aligned((x.shape[1],), dtype)
         small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
-        wide = aligned((2, max(x.shape[1], n_code)), np.dtype(np.float64))
+        wide = aligned((2, max(x.shape[1], n_code)), np.dtype(np.float64)) if certified else None
         for rows in blocks:
             _descend(
                 gram, diag, inverse, corr[rows], half_square[rows], scale[rows], z[rows], number(weight), number(ridge),
                 positive, number(tol), max_sweeps, knobs, gaps[rows], sweeps[rows], floats, ints, small,
-                certified, x[rows], atoms, target[rows], constants, objectives[rows], wide,
+                x[rows], atoms, target[rows], constants, objectives[rows], wide,
             )  # fmt: skip
             if not certified:
                 _objective(x[rows], atoms, z[rows], number(weight), number(ridge), objectives[rows], ints[0], residual)

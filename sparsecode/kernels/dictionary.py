@@ -13,17 +13,17 @@ __all__ = ["update_block"]
 
 @compiled()
 def update_block(
-    atoms: Any, codes: Any, residual: Any, first: Any, floor: Any, least: Any, greatest: Any, positive: Any
+    atoms: Any, codes: Any, residual: Any, change: Any, first: Any, floor: Any, least: Any, greatest: Any, positive: Any
 ) -> None:
     """d_j <- project(d_j + r_j / a_jj) for the atoms from `first` on, in place, as many as `residual` has rows.
 
-    `atoms` D [k, f], `codes` A [k, k], `residual` R = B - A D [b, f] of these atoms at the start; it is overwritten.
+    `atoms` D [k, f], `codes` A [k, k], `residual` R = B - A D [b, f] of these atoms at the start; it is overwritten, and so is
+    `change` [f].
     The projection drops negative entries if `positive` and rescales the norm into [`least`, `greatest`]. Atoms with
     a_jj <= `floor` stay. C-contiguous, of one float dtype.
     """
     n_features = atoms.shape[1]
     zero = floor - floor  # of the dtype of everything else
-    change = np.empty(n_features, atoms.dtype)
     for i in range(len(residual)):
         j = first + i
         diagonal = codes[j, j]

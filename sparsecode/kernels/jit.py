@@ -1,41 +1,47 @@
-"""Compilation of the kernels, and the cache of their machine code on disk.
+"""Compiled functions: compiled on their first call with arguments of some types, or loaded from a cache of machine code on disk.
 
-Numba's own cache lies in the package's folder and raises an error where that cannot be written, or where a file of it is damaged.
-This one lies in the user's cache folder. A file that is missing or damaged is compiled again, and without a writable folder
-every process compiles the functions it uses.
+A function that is in the cache runs without numba, whose import takes longer than many a computation. What has just been compiled
+is stored and run as it would be loaded, so that both give the same bits. The cache lies in the user's cache folder. A file that is
+missing or damaged is compiled again, and without a writable folder every process compiles the functions it uses.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
-import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import cache, update_wrapper
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import llvmlite
-import numba
-import numpy as np
 from filelock import FileLock
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 from sparsecode.files import cache_folder
+from sparsecode.kernels.machine_code import HEADER, MachineCode, describe, target
 
-__all__ = ["compiled"]
+__all__ = ["Kernel", "compiled"]
 
 HERE = Path(__file__).parent
 SUFFIX = ".compiled"
 CHECKSUM = 32  # bytes of a SHA-256 sum
 PATIENCE = 60  # seconds to wait for another process that compiles the same
-REORDERED = {"reassoc", "contract", "nsz", "arcp"}  # of LLVM's fast-math flags, those that keep NaN and infinity
-VERSIONS = (numba.__version__, llvmlite.__version__, np.__version__, sys.implementation.cache_tag)
+REORDERED = ("reassoc", "contract", "nsz", "arcp")  # of LLVM's fast-math flags, those that keep NaN and infinity
+TUNING = (
+    "CPU_NAME",
+    "CPU_FEATURES",
+    "OPT",
+    "ENABLE_AVX",
+    "LOOP_VECTORIZE",
+    "SLP_VECTORIZE",
+)  # what numba reads of NUMBA_...
+
+_compiling = threading.RLock()
 
 
 def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -44,76 +50,114 @@ def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callabl
     With `reorder` sums may be reordered and products contracted, with `divide` a division by 0 gives an infinity or NaN
     as in NumPy instead of ZeroDivisionError.
     """
-    options: dict[str, Any] = {"fastmath": REORDERED} if reorder else {}
-    compile_later: Any = numba.njit(nogil=True, error_model="numpy" if divide else "python", **options)
+    options: dict[str, Any] = {"error_model": "numpy" if divide else "python"}
+    if reorder:
+        options["fastmath"] = set(REORDERED)
 
     def decorate(function: Callable[..., Any]) -> Any:
-        made = compile_later(function)
-        if made is not function:  # as it is where NUMBA_DISABLE_JIT is set
-            made._cache = _Cache(function)
-        return made
+        plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+        return function if plain else Kernel(function, options)
 
     return decorate
 
 
-class _Cache:
-    """The cache of a numba dispatcher: one file for each signature and processor, which begins with its checksum."""
+class Kernel:
+    """A compiled function of arrays, numbers and tuples of these; `compilations` counts those of this process."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        update_wrapper(self, function)
+        self.function, self.options, self.compilations = function, options, 0
         self._source = Path(function.__code__.co_filename)
         self._name = f"{self._source.stem}.{function.__qualname__}"
-        self._lock: FileLock | None = None
+        self._ready: dict[tuple[Any, ...], MachineCode] = {}
+        self._part: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        kind: list[Any] = []
+        values: list[Any] = []
+        describe(args, kind, values)
+        key = tuple(kind)
+        code = self._ready.get(key)
+        return (self._prepared(key, args) if code is None else code)(values)
 
     @property
-    def cache_path(self) -> str:
-        with suppress(FileNotFoundError):
-            return str(_folder())
-        return ""
+    def part(self) -> Any:
+        """The function as numba knows it, to compile it into others."""
+        if self._part is None:
+            from sparsecode.kernels.compiling import Part  # numba is slow to import
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled function, or None: numba then compiles it."""
-        target_context.refresh()
-        self._release()  # a lock that a failed compilation may still hold
+            self._part = Part(self.function, self.options)
+        return self._part
+
+    @property
+    def _numba_type_(self) -> Any:
+        return self.part._numba_type_
+
+    @property
+    def cache_path(self) -> Path:
+        """The folder of its machine code. Raises FileNotFoundError without a cache folder."""
+        return _folder()
+
+    def _prepared(self, key: tuple[Any, ...], args: tuple[Any, ...]) -> MachineCode:
+        with _compiling:
+            if key not in self._ready:
+                self._ready[key] = self._loaded(key, args)
+            return self._ready[key]
+
+    def _loaded(self, key: tuple[Any, ...], args: tuple[Any, ...]) -> MachineCode:
+        """From the cache; else compiled, and stored if the folder can be written."""
+        path: Path | None = None
+        stamp = b""
         with suppress(Exception):  # a damaged file may fail in any way; the function is then compiled and written again
-            path, stamp = self._place(sig, target_context.codegen())
+            path, stamp = self._place(key), _stamp(self._source)
             with suppress(OSError):
-                return _read(path, stamp, target_context)
+                return MachineCode(_read(path, stamp), key)
+        with _locked(path):  # avoids duplicate compilation by another process
+            with suppress(Exception):
+                if path is not None:
+                    return MachineCode(_read(path, stamp), key)
+            from sparsecode.kernels.compiling import machine_code  # numba is slow to import
+
+            data = machine_code(self.function, self.options, args)
+            self.compilations += 1
+            with suppress(Exception):
+                if path is not None:
+                    _replace(path, _checksum(stamp, data) + data)
+            return MachineCode(data, key)
+
+    def _place(self, key: tuple[Any, ...]) -> Path:
+        tuning = [os.environ.get(f"NUMBA_{name}") for name in TUNING]
+        versions = llvmlite.__version__, version("numba"), HEADER
+        options = [(name, sorted(value)) for name, value in sorted(self.options.items())]
+        facts = repr((key, options, target(), tuning, versions)).encode()
+        return _folder() / f"{self._name}-{hashlib.sha256(facts).hexdigest()[:16]}{SUFFIX}"
+
+
+@contextmanager
+def _locked(path: Path | None) -> Generator[None]:
+    """Hold the file's lock while it is made, for a minute at most, where the folder can be written."""
+    lock: FileLock | None = None
+    with suppress(Exception):
+        if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(f"{path}.lock", timeout=PATIENCE, thread_local=False)
-            self._lock.acquire()  # avoids duplicate compilation by another process
-            with suppress(OSError):
-                result = _read(path, stamp, target_context)
-                self._release()
-                return result
-        return None
-
-    def save_overload(self, sig: Any, cres: Any) -> None:
-        """Store a compiled function if the folder can be written."""
-        with suppress(Exception):
-            path, stamp = self._place(sig, cres.codegen)
-            data = dumps(cres._reduce())
-            _replace(path, _checksum(stamp, data) + data)
-        self._release()
-
-    def _release(self) -> None:
-        lock, self._lock = self._lock, None
+            lock = FileLock(f"{path}.lock", timeout=PATIENCE, thread_local=False)
+            lock.acquire()
+    try:
+        yield
+    finally:
         if lock is not None and lock.is_locked:
             with suppress(OSError):
                 os.unlink(lock.lock_file)
             lock.release()
 
-    def _place(self, sig: Any, codegen: Any) -> tuple[Path, bytes]:
-        key = repr((sig, codegen.magic_tuple(), VERSIONS)).encode()
-        return _folder() / f"{self._name}-{hashlib.sha256(key).hexdigest()[:16]}{SUFFIX}", _stamp(self._source)
 
-
-def _read(path: Path, stamp: bytes, target_context: Any) -> Any:
-    """Load a function from its file. Raises OSError if that is missing, damaged or written for other source."""
+def _read(path: Path, stamp: bytes) -> bytes:
+    """The content of a file. Raises OSError if that is missing, damaged or written for other source."""
     raw = path.read_bytes()
     checksum, data = raw[:CHECKSUM], raw[CHECKSUM:]
     if checksum != _checksum(stamp, data):
         raise OSError(f"{path}: damaged, or of another source")
-    return CompileResult._rebuild(target_context, *pickle.loads(data))  # pyright: ignore[reportPrivateUsage]
+    return data
 
 
 def _folder() -> Path:
@@ -130,7 +174,7 @@ def _folder() -> Path:
 def _stamp(source: Path) -> bytes:
     """A checksum of a file's text and of all files here that it imports, whose functions are compiled into its own."""
     text = source.read_bytes()
-    names = re.findall(rb"^from sparsecode\.kernels\.(\w+) import", text, re.M)
+    names = re.findall(rb"^ *from sparsecode\.kernels\.(\w+) import", text, re.M)
     parts = [text, *(_stamp(HERE / f"{name.decode()}.py") for name in names)]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 

@@ -76,7 +76,8 @@ def _descend(
     for i in range(len(z)):
         code, n = z[i], observed_columns(observed[i], columns)
         if n == 0:
-            code[:] = zero
+            for j in range(n_code):
+                code[j] = zero
             objectives[i], gaps[i], sweeps_taken[i] = 0.0, 0.0, 0
             continue
         atoms = gathered[: n_code * n].reshape(n_code, n)
@@ -121,7 +122,8 @@ def _descend(
             sub = small[: count * width].reshape(count, width)
             sub_c, sub_q, sub_z = floats[5][:width], floats[6][:width], floats[7][:width]
             sub_diag, sub_inverse = floats[8][:width], floats[9][:width]
-            sub_c[count:], sub_q[count:], sub_z[count:], sub[:, count:] = zero, zero, zero, zero
+            for a in range(count, width):
+                sub_c[a], sub_q[a], sub_z[a] = zero, zero, zero
             for a in range(count):
                 j = work[a]
                 atom = atoms[j]
@@ -131,6 +133,8 @@ def _descend(
                     sub[a, b] = dot(atom, atoms[work[b]])
                     sub[b, a] = sub[a, b]
                 sub[a, a] = diag[j]
+                for b in range(count, width):
+                    sub[a, b] = zero
             inner, largest = survey(sub_q, sub_z, part, weight, positive)
             gap = gap_of(sub_c, sub_q, sub_z, largest, half_square, scale, weight, ridge, positive)
             tries += gap <= tol  # rounding hides what is left

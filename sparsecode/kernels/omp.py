@@ -35,7 +35,8 @@ _jit = compiled()
 def _project(row: Any, best: Any, directions: Any, count: Any) -> None:
     """directions[count] = `row` less its part in the directions before: the correlations of atom `best` outside their span."""
     direction = directions[count]
-    direction[:] = row
+    for k in range(len(direction)):
+        direction[k] = row[k]
     for m in range(count):
         before = directions[m]
         share = before[best]
@@ -95,7 +96,8 @@ def _pursue(
     n, n_code = corr.shape
     zero = least - least
     for i in range(n):
-        alpha[:] = corr[i]  # of the atoms with the residual
+        for j in range(n_code):
+            alpha[j] = corr[i, j]  # of the atoms with the residual
         left = square[i]
         count, shut = 0, 0  # number of atoms in `chosen`, and with those after them that are dependent or not allowed
         if len(allowed):
@@ -143,9 +145,11 @@ def _pursue(
                     shut -= count - kept
                     count = kept
                 if positive:
-                    values[:count] = trial[:count]
+                    for m in range(count):
+                        values[m] = trial[m]
                 if count < before:
-                    alpha[:] = corr[i]
+                    for j in range(n_code):
+                        alpha[j] = corr[i, j]
                     left = square[i]
                     for m in range(count):
                         move, direction = moves[m], directions[m]

@@ -51,7 +51,8 @@ def reached(keys: Any, k: Any) -> Any:
 def group_maxima(keys: Any, most: Any) -> None:
     """most[g] = the largest of keys[g], keys[g + width], ..."""
     width = len(most)
-    most[:] = keys[:width]
+    for g in range(width):
+        most[g] = keys[g]
     for start in range(width, len(keys), width):
         part = keys[start : start + width]  # loops over slices vectorise, loops over sums of indices do not
         for g in range(len(part)):
@@ -133,7 +134,9 @@ def _above(
             for j in range(len(row)):
                 line[j] = bits_as_floats[j] + abs(bits_as_floats[j]) * UNCERTAIN + slack
         else:
-            line[:] = scores[i]
+            row = scores[i]
+            for j in range(len(line)):
+                line[j] = row[j]
         for start in range(0, len(line), SPAN):
             part, level, hit = line[start : start + SPAN], threshold[start : start + SPAN], False
             for j in range(len(part)):

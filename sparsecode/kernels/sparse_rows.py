@@ -75,9 +75,11 @@ def dots(row: Any, table: Any, rows: Any, out: Any) -> None:
 @_jit
 def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, bias: Any, first: Any, out: Any) -> None:
     for i in range(len(out)):
-        out[i] = bias
+        row = out[i]
+        for k in range(len(row)):
+            row[k] = bias[k]
         at, to = offsets[first + i], offsets[first + i + 1]
-        _add(values[at:to], indices[at:to], table, out[i])
+        _add(values[at:to], indices[at:to], table, row)
 
 
 @_jit
@@ -90,7 +92,8 @@ def _row_dots(left: Any, indices: Any, offsets: Any, table: Any, first: Any, out
 @_jit
 def _column_order(indices: Any, offsets: Any, starts: Any, rows: Any, places: Any) -> None:
     """A counting sort."""
-    starts[:] = 0
+    for j in range(len(starts)):
+        starts[j] = 0
     for p in range(len(indices)):
         starts[indices[p] + 1] += 1
     for j in range(len(starts) - 1):
@@ -116,7 +119,9 @@ def _column_sums(
             value = values[places[p]]
             gathered[p - at] = value
             totals[c] += value
-        out[c] = 0
+        row = out[c]
+        for k in range(len(row)):
+            row[k] = 0
         _add(gathered[: to - at], rows[at:to], table, out[c])
 
 

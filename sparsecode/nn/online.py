@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from msgspec import Meta
@@ -123,12 +124,12 @@ def sweep_(state: Statistics, constraint: Bounded) -> None:
     atoms, codes, number = state.atoms.numpy(), state.codes.numpy(), state.atoms.numpy().dtype.type
     least, greatest = constraint.norms()
     limits = number(_floor(state.codes)), number(least), number(greatest)
-    room = torch.empty_like(state.atoms[:BLOCK])
+    room, change = torch.empty_like(state.atoms[:BLOCK]), np.empty(atoms.shape[1], atoms.dtype)
     for first in range(0, len(atoms), BLOCK):
         rows = slice(first, first + BLOCK)
         residual = room[: len(atoms[rows])]
         torch.addmm(state.cross[rows], state.codes[rows], state.atoms, alpha=-1, out=residual)
-        update_block(atoms, codes, residual.numpy(), first, *limits, constraint.positive)
+        update_block(atoms, codes, residual.numpy(), change, first, *limits, constraint.positive)
 
 
 @torch.no_grad()

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
@@ -46,15 +44,18 @@ def literal(figure: Figure) -> None:
     Numbers along an axis stay as matplotlib writes them, powers as powers.
     """
     numbers: set[int] = set()
-    for axis in _found(figure, Axis):
+    for axis in _axes_of(figure.axes):
         for formatter, minor in ((axis.get_major_formatter(), False), (axis.get_minor_formatter(), True)):
             if isinstance(formatter, FuncFormatter):  # labels that were given, too
                 formatter.func = partial(_labelled, formatter.func)
             elif not isinstance(formatter, NullFormatter):
                 numbers |= {id(label) for label in axis.get_ticklabels(minor=minor)}
-    listed = {id(text) for legend in _found(figure, Legend) for text in legend.get_texts()}
-    for text in _found(figure, Text):
-        if id(text) not in numbers:
+    texts = figure.findobj(
+        lambda artist: isinstance(artist, Legend | Text)
+    )  # once: it makes lists of all that there is
+    listed = {id(text) for legend in texts if isinstance(legend, Legend) for text in legend.get_texts()}
+    for text in texts:
+        if isinstance(text, Text) and id(text) not in numbers:
             text.set_parse_math(False)
             text.set_text(_shown(text.get_text(), SMALL if id(text) in listed else LONG))
 
@@ -63,8 +64,11 @@ def _labelled(label: Callable[[Any, int | None], str], value: Any, position: int
     return _shown(label(value, position), SMALL)
 
 
-def _found(figure: Figure, kind: type[Artist]) -> Iterable[Any]:
-    return figure.findobj(lambda artist: isinstance(artist, kind))
+def _axes_of(several: Iterable[Any]) -> Iterable[Any]:
+    """Both axes of each, and of those inside it."""
+    for axes in several:
+        yield from (axes.xaxis, axes.yaxis)
+        yield from _axes_of(axes.child_axes)
 
 
 def _shown(text: str, most: int) -> str:
