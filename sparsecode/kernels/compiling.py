@@ -22,7 +22,7 @@ from numba.np.arrayobj import populate_array
 
 from sparsecode.kernels.machine_code import ENTRY, HEADER, NONE
 
-__all__ = ["Part", "machine_code"]
+__all__ = ["Callee", "machine_code"]
 
 SLOT = ir.IntType(64)
 RESULTS = {
@@ -66,7 +66,7 @@ class _Compiler(Compiler):
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
 
 
-class Part(CPUDispatcher):
+class Callee(CPUDispatcher):
     """A function, to be compiled into those that call it."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -86,9 +86,9 @@ def machine_code(function: Callable[..., Any], options: dict[str, Any], args: tu
 
     Raises TypeError for results that are neither a number nor None, and for functions that call what only numba can find.
     """
-    part, kinds = Part(function, options), tuple(typeof(arg) for arg in args)
-    part.compile(kinds)
-    (cres,) = part.overloads.values()
+    callee, kinds = Callee(function, options), tuple(typeof(arg) for arg in args)
+    callee.compile(kinds)
+    (cres,) = callee.overloads.values()
     result = cres.signature.return_type
     if result not in RESULTS:
         raise TypeError(f"{function.__qualname__} returns {result}; compiled functions return a number or None")

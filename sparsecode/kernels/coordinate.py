@@ -20,7 +20,7 @@ from sparsecode.kernels.certificate import certify, correlate, correlation
 from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.newton import newton_cost, newton_step
-from sparsecode.kernels.threads import aligned, share_out
+from sparsecode.kernels.threads import aligned, on_line, share_out
 
 __all__ = ["coordinate_descent"]
 
@@ -188,7 +188,7 @@ def coordinate_descent(
     """
     dtype, n_code = z.dtype, len(gram)
     objectives, gaps, sweeps = np.empty(len(z), dtype), np.empty(len(z)), np.empty(len(z), np.int64)
-    gram = aligned(gram.shape, dtype, gram)
+    gram = on_line(gram)
     diag = np.ascontiguousarray(np.diag(gram))
     curved = diag + dtype.type(ridge)
     inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved >= np.finfo(dtype).tiny)

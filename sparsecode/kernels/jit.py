@@ -70,7 +70,7 @@ class Kernel:
         self._source = Path(function.__code__.co_filename)
         self._name = f"{self._source.stem}.{function.__qualname__}"
         self._ready: dict[tuple[Any, ...], MachineCode] = {}
-        self._part: Any = None
+        self._callee: Any = None
 
     def __call__(self, *args: Any) -> Any:
         kind: list[Any] = []
@@ -81,17 +81,17 @@ class Kernel:
         return (self._prepared(key, args) if code is None else code)(values)
 
     @property
-    def part(self) -> Any:
+    def callee(self) -> Any:
         """The function as numba knows it, to compile it into others."""
-        if self._part is None:
-            from sparsecode.kernels.compiling import Part  # numba is slow to import
+        if self._callee is None:
+            from sparsecode.kernels.compiling import Callee  # numba is slow to import
 
-            self._part = Part(self.function, self.options)
-        return self._part
+            self._callee = Callee(self.function, self.options)
+        return self._callee
 
     @property
     def _numba_type_(self) -> Any:
-        return self.part._numba_type_
+        return self.callee._numba_type_
 
     @property
     def cache_path(self) -> Path:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.columns import dot, gather, observed_columns, products
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.threads import aligned, share_out
+from sparsecode.kernels.threads import aligned, on_line, share_out
 
 __all__ = ["pursue", "pursue_observed"]
 
@@ -216,7 +216,7 @@ def pursue(
     `allowed` [n, k] (default all). `eps` is the rounding of x and of the atoms, default that of the dtype.
     """
     dtype, n_code = z.dtype, len(gram)
-    gram = aligned(gram.shape, dtype, gram)
+    gram = on_line(gram)
     integer = np.dtype(f"i{dtype.itemsize}")
     mask = integer.type(-1 if positive else np.iinfo(integer).max)  # all bits, or all but the sign
     least = dtype.type(np.finfo(dtype).eps if eps is None else eps)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["aligned", "share_out"]
+__all__ = ["aligned", "on_line", "share_out"]
 
 LINE = 64  # bytes; rows that straddle cache lines cost half as much again
 
@@ -37,3 +37,8 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], fill: NDArray[Any] | N
     if fill is not None:
         array[...] = fill
     return array
+
+
+def on_line(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy if it does not begin at a cache line; torch's do."""
+    return array if array.ctypes.data % LINE == 0 else aligned(array.shape, array.dtype, array)
