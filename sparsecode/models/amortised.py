@@ -136,7 +136,7 @@ class AmortisedModel(AbstractSparseModel):
         return self.normaliser(x.flatten(1))
 
     def denormalise(self, x: Tensor) -> Tensor:
-        return self.normaliser.undo(x).reshape(len(x), *self.shape)
+        return self.normaliser.undo(x).reshape(x.shape[0], *self.shape)  # len(x) would fix the size of exported graphs
 
     def output(self, x: Tensor, z: Tensor) -> Tensor:
         out = self._decode(z)

@@ -71,6 +71,9 @@ class TopKModule(ScheduledK):
     """The module of `TopK`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        if torch.compiler.is_compiling():  # a traced graph cannot have sizes that depend on k, which is a buffer
+            ranks = pre.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+            return torch.where(ranks < self.k, torch.relu(pre), 0.0)
         return top_k(pre, int(self.k))
 
     def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract
