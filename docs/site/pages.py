@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+from benchmark_tables import benchmarks_page, seeds_page
+
 __all__ = ["faces", "reference", "write"]
 
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
@@ -57,6 +59,8 @@ def write(docs: Path, into: Path) -> None:
     (into / "command-line.md").write_text("\n".join(_commands()) + "\n")
     (into / "recipes.md").write_text("\n".join(_recipes()) + "\n")
     (into / "measures.md").write_text("\n".join(_measures()) + "\n")
+    (into / "benchmarks.md").write_text("\n".join(benchmarks_page(docs.parent, markdown)) + "\n")
+    (into / "results-over-seeds.md").write_text("\n".join(seeds_page(docs.parent)) + "\n")
 
 
 def _local(readme: str) -> str:

@@ -4,6 +4,7 @@ from .base import MeasureSettings as MeasureSettings
 from .base import OtherResult as OtherResult
 from .base import Result as Result
 from .base import Table as Table
+from .dictionary.dictionary_recovery import matching as matching
 from .dictionary.geometry import Dictionary as Dictionary
 from .dictionary.geometry import cosines as cosines
 from .dictionary.geometry import dictionary_of as dictionary_of
@@ -100,6 +101,7 @@ __all__ = [
     "features_of",
     "fit_fields",
     "loss_recovered",
+    "matching",
     "model_gaps",
     "nearest_images",
     "noise_terms",
