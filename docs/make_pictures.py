@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
-from sklearn.datasets import load_sample_image
+from sklearn.datasets import load_digits, load_sample_image
 
-from sparsecode import RECIPES, run
+from sparsecode import RECIPES, learn_dictionary, run
 from sparsecode.evaluate import denoise_image, estimate_sigma
 from sparsecode.models.variational import VariationalModel
-from sparsecode.plots import images_beside
+from sparsecode.plots import atoms_mosaic, images_beside
 from sparsecode.reports import subject_of
 
 PICTURES = Path(__file__).parent / "pictures"
@@ -51,8 +51,17 @@ def denoised() -> None:
     figure.savefig(PICTURES / "denoised.png", dpi=90, bbox_inches="tight")
 
 
+def digits() -> None:
+    """Atoms of handwritten digits, for the tutorial on sparse coding."""
+    x = load_digits().data.astype(np.float32) / 16
+    atoms = learn_dictionary(x[:1500] - x.mean(axis=0), n_code=100, alpha=0.3, max_steps=1000).atoms
+    figure = atoms_mosaic(atoms, (8, 8), title="atoms of digits")
+    figure.savefig(PICTURES / "tutorial_sparse_coding.png", dpi=70, bbox_inches="tight")
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         photographs(Path(made))
         codes(Path(made))
     denoised()
+    digits()

@@ -30,7 +30,8 @@ from sparsecode.nn import TopK
 from sparsecode.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/papers").glob("*.md"))]
+FOLDERS = ("docs", "docs/papers", "docs/tutorials", "docs/site")
+PAGES = [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md")))]
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 TABLE = "docs/papers/index.md"  # of all experiments: a hundred commands in its cells
 Names = dict[str, Any]
@@ -251,6 +252,13 @@ def test_every_experiment_of_the_papers_has_its_place_in_the_table() -> None:
     large = {name for name in EXPERIMENTS if name.startswith(("noise-latents", "noise-cifar"))}
     assert large - {"noise-cifar-nets"} <= named  # whose two recipes stand in lines of their own
     assert {name for name in RECIPES if name.startswith(("mnist-", "fashion-vae"))} - {"mnist-vsc"} <= named
+
+
+def test_tests_that_pages_name_exist() -> None:
+    named = [match for page in NAMES for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / page).read_text())]
+    assert len(named) > 25
+    for file, name in named:
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
 
 
 def test_files_and_targets_that_pages_name_exist() -> None:

@@ -95,7 +95,11 @@ def _training(result: Any) -> Parts:
     by_training = {(r["model"], r["training"]): r for r in result["rows"]}
     comparisons = [
         Comparison(
-            f"{model}, {words}", by_training[model, "ours"][key], "plain loop", by_training[model, "plain loop"][key], higher
+            f"{model}, {words}",
+            by_training[model, "ours"][key],
+            "plain loop",
+            by_training[model, "plain loop"][key],
+            higher,
         )
         for model in dict.fromkeys(r["model"] for r in result["rows"])
         for key, words, higher in (("ms_per_iteration", "ms per iteration", False), ("psnr", "PSNR in dB", True))

@@ -16,18 +16,28 @@ from types import ModuleType
 from typing import Any, get_args
 
 from benchmark_tables import benchmarks_page, seeds_page
+from recipe_pages import recipes_page
 
 __all__ = ["faces", "reference", "write"]
 
 SECTION = re.compile(r"^([A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
 TITLE = re.compile(r"\*\*[A-Z][A-Za-z ]+\*\*")
-START = ("getting-started", "coming-from")
-GUIDES = (
-    "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
-    "data", "activations", "host", "interop", "hub", "leaves", "scaling",
-)  # fmt: skip
-PAPERS = ("index", "sparse-coding", "noise", "variational", "kl-sparse", "tutorial")
-DESIGN = ("conventions", "architecture")
+NAVIGATION = {
+    "Start": ("getting-started", "coming-from", "how-to"),
+    "Tutorials": (
+        "tutorials/sparse-coding", "tutorials/sparse-autoencoders", "tutorials/noise", "tutorials/variational", "tutorials/own-data",
+        "tutorials/choosing-sparsity", "tutorials/trusting", "tutorials/extending",
+    ),
+    "Guides": (
+        "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
+        "data", "activations", "host", "interop", "hub", "leaves", "scaling",
+    ),
+    "Concepts": ("concepts", "metrics", "conventions"),
+    "Papers": ("papers/index", "papers/sparse-coding", "papers/noise", "papers/variational", "papers/kl-sparse", "papers/tutorial"),
+    "Reference": ("command-line", "recipes", "measures", "files"),
+    "Evidence": ("benchmarks", "results-over-seeds"),
+    "Design": ("architecture",),
+}  # fmt: skip
 
 
 def faces() -> list[str]:
@@ -42,30 +52,40 @@ def faces() -> list[str]:
 def write(docs: Path, into: Path) -> None:
     """Every page of the site, into the source folder of a build."""
     into.mkdir(parents=True, exist_ok=True)
-    for page in (*docs.glob("*.md"), *docs.glob("papers/*.md")):
+    for page in (*docs.glob("*.md"), *docs.glob("papers/*.md"), *docs.glob("tutorials/*.md")):
         target = into / page.relative_to(docs)
         target.parent.mkdir(exist_ok=True)
         target.write_text(page.read_text())
     shutil.copytree(docs / "pictures", into / "pictures", dirs_exist_ok=True)
     shutil.copytree(docs.parent / "benchmarks/results", into / "results", dirs_exist_ok=True)
-    readme = (docs.parent / "README.md").read_text()
-    (into / "index.md").write_text(_index(_local(readme), [p for p in START if (docs / f"{p}.md").exists()]))
-    for page in (*into.glob("*.md"), *into.glob("papers/*.md")):
-        page.write_text(_beyond(page.read_text(), page.parent == into / "papers"))
+    start = (
+        (docs / "site/index.md")
+        .read_text()
+        .replace("{n_recipes}", str(len(import_module("sparsecode.recipes").RECIPES)))
+    )
+    (into / "index.md").write_text("\n".join([start, *_trees(_pages(docs))]))
+    for page in (*into.glob("*.md"), *into.glob("*/*.md")):
+        page.write_text(_beyond(page.read_text(), page.parent != into))
     folder = into / "reference"
     folder.mkdir(exist_ok=True)
-    for face in faces():
-        (folder / f"{face}.md").write_text("\n".join(reference(face)) + "\n")
-    (into / "command-line.md").write_text("\n".join(_commands()) + "\n")
-    (into / "recipes.md").write_text("\n".join(_recipes()) + "\n")
-    (into / "measures.md").write_text("\n".join(_measures()) + "\n")
-    (into / "benchmarks.md").write_text("\n".join(benchmarks_page(docs.parent, markdown)) + "\n")
-    (into / "results-over-seeds.md").write_text("\n".join(seeds_page(docs.parent)) + "\n")
+    made = {f"reference/{face}": reference(face) for face in faces()}
+    made |= {"command-line": _commands(), "recipes": recipes_page(docs.parent, markdown), "measures": _measures()}
+    made |= {"benchmarks": benchmarks_page(docs.parent, markdown), "results-over-seeds": seeds_page(docs.parent)}
+    for name, lines in made.items():
+        (into / f"{name}.md").write_text("\n".join(lines) + "\n")
 
 
-def _local(readme: str) -> str:
-    """The README with links as seen from within docs/."""
-    return readme.replace("](docs/", "](").replace('src="docs/', 'src="')
+def _pages(docs: Path) -> dict[str, list[str]]:
+    """The navigation; pages that no part of it names come last in that of their folder."""
+    titles = {"papers": "Papers", "tutorials": "Tutorials"}
+    parts = {title: list(names) for title, names in NAVIGATION.items()}
+    named = {name for names in parts.values() for name in names} | {"index"}
+    for page in sorted((*docs.glob("*.md"), *docs.glob("papers/*.md"), *docs.glob("tutorials/*.md"))):
+        name = page.relative_to(docs).with_suffix("").as_posix()
+        if name not in named:
+            parts[titles.get(name.partition("/")[0], "Guides")].append(name)
+    parts["Reference"] = [*(f"reference/{face}" for face in faces()), *parts["Reference"]]
+    return parts
 
 
 def _beyond(text: str, deeper: bool) -> str:
@@ -77,20 +97,9 @@ def _beyond(text: str, deeper: bool) -> str:
     )
 
 
-def _tree(title: str, names: Iterator[str]) -> list[str]:
-    return [f"```{{toctree}}\n:maxdepth: 1\n:caption: {title}\n", *names, "```\n"]
-
-
-def _index(readme: str, start: list[str]) -> str:
-    parts = [
-        readme,
-        *_tree("Start", iter(start)),
-        *_tree("Guides", iter(GUIDES)),
-        *_tree("Papers", (f"papers/{name}" for name in PAPERS)),
-        *_tree("Reference", iter([*(f"reference/{face}" for face in faces()), "command-line", "recipes", "measures"])),
-        *_tree("Design", iter(DESIGN)),
-    ]
-    return "\n".join(parts)
+def _trees(parts: dict[str, list[str]]) -> Iterator[str]:
+    for title, names in parts.items():
+        yield "\n".join([f"```{{toctree}}\n:maxdepth: 1\n:hidden:\n:caption: {title}\n", *names, "```\n"])
 
 
 def reference(face: str) -> Iterator[str]:
@@ -189,14 +198,6 @@ def _commands() -> Iterator[str]:
             main(words)
         text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).rstrip()
         yield f"## {name}\n\n{command.help[0].upper()}{command.help[1:]}.\n\n```text\n{text}\n```\n"
-
-
-def _recipes() -> Iterator[str]:
-    from sparsecode.recipes import RECIPES
-
-    yield "# Recipes\n\nConfigs by name, for `sparsecode train NAME`; `sparsecode recipes NAME` prints one as JSON.\n"
-    for name, recipe in RECIPES.items():
-        yield f"## {name}\n\n{markdown(recipe.about)}\n"
 
 
 def _measures() -> Iterator[str]:
