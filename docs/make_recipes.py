@@ -37,14 +37,14 @@ ROOT = Path(__file__).parents[1]
 RESULTS, PICTURES = ROOT / "benchmarks/results/recipes.json", ROOT / "docs/pictures/recipes"
 SCORED = 1000
 WHOLE = ("digits", "photos")
-USUAL = 200
+USUAL = 100
 STEPS = {
-    "photos-csc": 60, "mnist-sdl": 100, "mnist-vdl": 100, "mnist-sdl-nl": 40, "mnist-vdl-nl": 40,
-    "patches-sdl": 60, "patches-vdl": 60, "patches-sdl-nl": 20, "patches-vdl-nl": 20,
-    "noise-mnist-adversarial": 60, "noise-mnist-explain-away": 60, "noise-latents": 15, "noise-latents-continual": 15,
-    "noise-latents-explain-away": 10, "noise-latents-classify": 15, "noise-cifar": 4, "noise-cifar-classify": 4,
+    "photos-csc": 60, "mnist-sdl": 100, "mnist-vdl": 100, "mnist-sdl-nl": 20, "mnist-vdl-nl": 20,
+    "patches-sdl": 40, "patches-vdl": 40, "patches-sdl-nl": 10, "patches-vdl-nl": 10,
+    "noise-mnist-adversarial": 40, "noise-mnist-explain-away": 40, "noise-latents": 10, "noise-latents-continual": 10,
+    "noise-latents-explain-away": 10, "noise-latents-classify": 10, "noise-cifar": 2, "noise-cifar-classify": 2,
     "mnist-vae": 1000, "mnist-vae-2": 1000, "mnist-vsc-50": 1000, "mnist-vsc-20": 1000, "mnist-vsc-1": 1000, "mnist-vsc": 1000,
-    "shapes-vae": 1000, "shapes-tcvae": 500, "shapes-vsc": 1000, "mnist-conv-vsc": 60, "olivetti-conv-vsc": 40,
+    "shapes-vae": 500, "shapes-tcvae": 300, "shapes-vsc": 500, "mnist-conv-vsc": 30, "olivetti-conv-vsc": 20,
 }  # fmt: skip
 LARGE = ("noise-cifar-convmixer", "noise-cifar-resnet50")
 ROWS, COLUMNS = 3, 12

@@ -142,7 +142,7 @@ def test_the_wheel_runs_the_readme_and_the_demo_without_the_checkout(clean: Envi
     packages = str(clean.packages)
     clean.call(clean.python, "-c", f"import sparsecode; assert sparsecode.__file__.startswith({packages!r})")
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 1
     clean.call(clean.python, "-W", "error", "-c", "\n".join(blocks))
     clean.command("train", "photos-sdl", "--train.epochs", "1", "--out", "runs/demo")
     assert {path.name for path in (clean.work / "runs/demo/figures").iterdir()} >= {"atoms.png", "curves.png"}
