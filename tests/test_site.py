@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs/site"))
 
 pages: Any = import_module("pages")
+tables: Any = import_module("benchmark_tables")
+catalogue: Any = import_module("recipe_pages")
 
 
 def test_every_public_name_has_an_entry() -> None:
@@ -48,7 +51,7 @@ def _sections(lines: Iterable[str]) -> dict[str, str]:
 
 
 def test_recipes_and_measures_are_described_by_their_own_words() -> None:
-    recipes = _sections(pages._recipes())
+    recipes = _sections(catalogue.recipes_page(ROOT, pages.markdown))
     assert recipes.keys() == RECIPES.keys()
     assert len({*recipes.values()}) == len(recipes)
     for name, recipe in RECIPES.items():
@@ -130,3 +133,59 @@ def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_pa
             assert target.exists(), f"{file.name}: {link}"
             if anchor and target in parsed:
                 assert anchor in parsed[target].ids, f"{file.name}: {link}"
+
+
+def test_benchmarks_are_tables_of_the_results_and_losses_are_listed() -> None:
+    page = "\n".join(tables.benchmarks_page(ROOT, pages.markdown))
+    results = {path.stem for path in (ROOT / "benchmarks/results").glob("*.json")}
+    shown = {name for benchmark in tables.BENCHMARKS for name in benchmark.files}
+    assert shown <= results
+    assert {name for name in results - shown if not name.startswith("seeds-")} == ELSEWHERE
+    result = json.loads((ROOT / "benchmarks/results/inpainting.json").read_text())
+    for row in result["rows"]:
+        assert f"| {row['method']} | {row['psnr']:.2f} | {row['cpu_seconds']:.4g} |" in page
+    assert "| Convolutional sparse coding | seconds to a relative gap below 0.004 |" in page.split("## Sparse codes")[0]
+
+
+# shown on the pages of the papers and in the catalogue
+ELSEWHERE = {"noise-robustness", "noise-rows", "papers-sparse-coding", "recipes"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "higher", "lost"),
+    [
+        (1.0, 2.0, False, False),
+        (2.0, 1.0, False, True),
+        (1.0, 2.0, True, True),
+        (2.0, 1.0, True, False),
+        (1.0, 1.0, True, False),
+    ],
+)
+def test_a_comparison_is_lost_where_the_other_side_is_better(
+    ours: float, theirs: float, higher: bool, lost: bool
+) -> None:
+    assert tables.Comparison("", ours, "", theirs, higher).lost is lost
+
+
+def test_every_result_over_seeds_is_a_table_with_mean_and_deviation() -> None:
+    page = "\n".join(tables.seeds_page(ROOT))
+    for path in (ROOT / "benchmarks/results").glob("seeds-*.json"):
+        assert f"## {path.stem}\n" in page
+    run = json.loads((ROOT / "benchmarks/results/seeds-photos.json").read_text())[0]
+    values = run["values"]["denoising.solver.0.psnr"]
+    mean = sum(values) / 3
+    deviation = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+    assert f"{mean:.4g} ± {deviation:.2g}" in page
+
+
+def test_the_catalogue_has_numbers_and_a_picture_of_what_was_trained() -> None:
+    entries = json.loads((ROOT / "benchmarks/results/recipes.json").read_text())
+    assert {*entries} <= {*RECIPES}
+    for name, entry in entries.items():
+        picture = ROOT / f"docs/pictures/recipes/{name}.png"
+        assert ("reason" in entry) != picture.exists(), name
+    sections = _sections(catalogue.recipes_page(ROOT, pages.markdown))
+    entry = entries["digits-topk"]
+    assert entry["l0"] == 8
+    assert f"explained variance {entry['explained_variance']:.3f}" in sections["digits-topk"]
+    assert "pictures/recipes/digits-topk.png" in sections["digits-topk"]
