@@ -53,7 +53,7 @@ def denoised() -> None:
 
 def digits() -> None:
     """Atoms of handwritten digits, for the tutorial on sparse coding."""
-    x = load_digits().data.astype(np.float32) / 16
+    x = np.asarray(load_digits(return_X_y=True)[0], np.float32) / 16
     atoms = learn_dictionary(x[:1500] - x.mean(axis=0), n_code=100, alpha=0.3, max_steps=1000).atoms
     figure = atoms_mosaic(atoms, (8, 8), title="atoms of digits")
     figure.savefig(PICTURES / "tutorial_sparse_coding.png", dpi=70, bbox_inches="tight")
