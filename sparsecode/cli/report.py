@@ -11,6 +11,7 @@ from sparsecode.cli.console import Console, described
 from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.repeating import command_of
 from sparsecode.data import Splits
+from sparsecode.reports.builders.foreign import source_of_file
 from sparsecode.reports.builders.source import ReportSource, source_of_run
 from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.writing import write_report
@@ -27,18 +28,21 @@ def report_command(args: reporting.ReportArguments) -> None:
         if value < 1:
             raise UsageError(f"{option} {value}: expected 1 or more")
     paths, console = (args.run, *args.others), Console()
-    target = args.out or (Path(NAME) if args.others else args.run / NAME)
+    runs = [path for path in paths if args.data is None or RunFolder(path).exists]
+    if args.data is not None and len(runs) == len(paths):
+        raise UsageError(f"--data {args.data}: {args.run} is a run, which has its own; leave --data out")
+    target = args.out or (args.run / NAME if len(runs) == 1 == len(paths) else Path(NAME))
     if target.suffix != ".html":
         raise UsageError(f"--out {target}: expected a name that ends in .html")
-    for path in paths:
-        RunFolder(path).best_model()  # errors before anything takes time
-    refuse_to_overwrite("--out", target, args.force or (args.out is None and not args.others))
+    for path in runs:
+        _check(path)  # errors before anything takes time
+    refuse_to_overwrite("--out", target, args.force or target.parent in runs)
     refuse_to_overwrite("--json", args.json, args.force)
     labels = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}
     with _bar(console) as bar:
         task = bar.add_task("reading", total=1.0)
-        sources = [_source(path, label, args.data_path, loaded) for path, label in zip(paths, labels, strict=True)]
+        sources = [_source(path, label, args, loaded) for path, label in zip(paths, labels, strict=True)]
         document = build_document(
             sources,
             args.codes,
@@ -66,6 +70,16 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _source(path: Path, label: str, moved: Path | None, loaded: dict[bytes, Splits]) -> ReportSource:
+def _check(run: Path) -> None:
+    """Raise unless it is a run with a model, in words for models that are none."""
+    if run.exists() and not RunFolder(run).exists:
+        raise UsageError(f"{run} is no run, so that its data are not known: expected --data, samples to look at it on")
+    RunFolder(run).best_model()
+
+
+def _source(path: Path, label: str, args: reporting.ReportArguments, loaded: dict[bytes, Splits]) -> ReportSource:
+    if args.data is not None and not RunFolder(path).exists:
+        return source_of_file(path, args.data, label)._replace(tokenizer=args.tokenizer)
     folder = RunFolder(path)
-    return source_of_run(folder, label, folder.splits(moved, loaded), *command_of(folder.config()))
+    source = source_of_run(folder, label, folder.splits(args.data_path, loaded), *command_of(folder.config()))
+    return source._replace(tokenizer=args.tokenizer)

@@ -19,7 +19,7 @@ from sparsecode.reports.builders.quantities import QUANTITIES
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.document import CodeColumn, CodeTable, Distribution, Histogram, packed
 
-__all__ = ["NearAtoms", "code_table", "counts_of", "gap_spread", "near_atoms", "peaks_of"]
+__all__ = ["NearAtoms", "code_table", "counts_of", "gap_spread", "near_atoms", "peaks_of", "shares_of"]
 
 BINS, LINKED = 40, 1000
 ROWS = 256  # atoms compared with all others at a time
@@ -157,6 +157,12 @@ def counts_of(values: NDArray[np.int64], label: str) -> Histogram:
     width = -(-(high - low + 1) // BINS)
     edges = np.arange(low, high + width + 1, width) - 0.5
     counts, _ = np.histogram(values, edges)
+    return Histogram(tuple(edges.tolist()), tuple(counts.tolist()), label)
+
+
+def shares_of(values: Doubles, label: str) -> Histogram:
+    """Counts of shares, in equal bins from 0 to 1."""
+    counts, edges = np.histogram(values.clip(0, 1), BINS // 2, (0.0, 1.0))
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()), label)
 
 

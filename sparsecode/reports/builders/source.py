@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from sparsecode.data.splits import Split, Splits
@@ -20,7 +21,8 @@ class ReportSource(NamedTuple):
 
     `split` is the name of the samples that are shown and scored: that of `evaluation`. `evaluation` is the stored one where
     `stored`, else it was measured for the report. `config`, `records` and `state` are None or empty for models that were not
-    trained here; `origin` then says what it is. `command` repeats the run.
+    trained here; `origin` then says what it is. `command` repeats the run. `features` are names of the data's features, `tokenizer` the
+    folder of the tokenizer that knows the texts of token ids.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ReportSource(NamedTuple):
     command_note: str = ""
     origin: str = ""
     features: tuple[str, ...] = ()
+    tokenizer: Path | None = None
 
     @property
     def samples(self) -> Split:

@@ -10,11 +10,14 @@ import msgspec
 import numpy as np
 import torch
 
-from sparsecode.evaluate.units.features import FeatureSettings
+from sparsecode.data.language_models import token_texts
+from sparsecode.evaluate.units.features import Features, FeatureSettings
 from sparsecode.reports.builders.additions import additions_of
 from sparsecode.reports.builders.code_details import Looked, details_of
-from sparsecode.reports.builders.code_table import code_table, gap_spread, near_atoms, peaks_of
+from sparsecode.reports.builders.code_table import code_table, gap_spread, near_atoms, peaks_of, shares_of
 from sparsecode.reports.builders.coded import Coded, coded_samples
+from sparsecode.reports.builders.comparison import Dictionaries, comparison_of, with_stability
+from sparsecode.reports.builders.equal_l0 import Compared, frontier_of
 from sparsecode.reports.builders.head import head_of
 from sparsecode.reports.builders.importance import importance_of
 from sparsecode.reports.builders.measure_tables import measure_definitions, measure_tables, table_of_records
@@ -53,13 +56,17 @@ def build_document(
         if value < 1:
             raise ValueError(f"{name} is {value}; expected 1 or more")
     runs: list[RunReport] = []
+    dictionaries: list[Dictionaries] = []
     definitions: dict[str, Definition] = definitions_of()
     for number, source in enumerate(sources):
         progress(source.name, number / len(sources))
-        runs.append(_run(source, n_codes, n_samples, partial(_shared, progress, number, len(sources))))
+        report, atoms = _run(source, n_codes, n_samples, partial(_shared, progress, number, len(sources)))
+        runs.append(report)
+        dictionaries.append(atoms)
         definitions |= measure_definitions(source.evaluation.measures)
     title = " and ".join(source.name for source in sources)
-    return Document(title, tuple(runs), None, definitions, __version__)
+    comparison = comparison_of(sources, runs, dictionaries)
+    return Document(title, tuple(with_stability(runs, comparison)), comparison, definitions, __version__)
 
 
 def report_of(source: ReportSource, out: str | Path | None, n_codes: int = CODES, n_samples: int = SAMPLES) -> Document:
@@ -78,7 +85,7 @@ def _shared(progress: Progress, number: int, n: int, doing: str, done: float) ->
 
 
 @torch.no_grad()
-def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress) -> RunReport:
+def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress) -> tuple[RunReport, Dictionaries]:
     model, sheets = source.model.eval(), Sheets(source.model.shape)
     additions = additions_of(model)
     settings = FeatureSettings(**EXAMPLES, theta=source.theta, seed=source.seed % 2**32)
@@ -90,6 +97,7 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
         settings,
         lambda done: progress(f"{source.name}: codes", 0.5 * done),
     )
+    coded = coded._replace(features=_with_texts(coded.features, source))
     progress(f"{source.name}: importance", 0.5)
     importance = importance_of(model, coded, additions)
     shown = np.argsort(-importance.values, kind="stable")[:n_codes]
@@ -102,26 +110,46 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
     table = msgspec.structs.replace(table, details=tuple(details_of(looked, pool, sheets)))
     progress(f"{source.name}: samples", 0.9)
     samples = samples_of(source, looked, pool, sheets)
-    return RunReport(
+    progress(f"{source.name}: references", 0.95)
+    report = RunReport(
         name=source.name,
         head=head_of(source),
         training=training_of(source),
         codes=table,
         pool=pool.built(sheets),
         samples=samples,
-        measures=_measures(source, coded),
+        measures=_measures(source, coded, frontier_of(source, additions)),
         sheets=sheets.built(),
     )
+    positive = coded.features.positive[shown]
+    signed = bool((positive < coded.features.n_active[shown]).any())
+    return report, Dictionaries.of(additions, shown, signed)
 
 
-def _measures(source: ReportSource, coded: Coded) -> MeasureSection:
+def _with_texts(features: Features, source: ReportSource) -> Features:
+    """The features with the texts of their tokens, where the tokenizer is at hand."""
+    tokens = source.samples.tokens
+    if features.contexts is None or tokens is None:
+        return features
+    folder = source.tokenizer
+    if folder is None and tokens.tokenizer is not None and Path(tokens.tokenizer).is_dir():
+        folder = Path(tokens.tokenizer)
+    return features if folder is None else features._replace(texts=token_texts(folder)(set(features.contexts.token_id)))
+
+
+def _measures(source: ReportSource, coded: Coded, compared: Compared) -> MeasureSection:
     evaluation = source.evaluation
     tables = measure_tables(evaluation.measures, source.stored)
     if evaluation.calibration is not None:
         tables.append(table_of_records("calibration", {"model": evaluation.calibration}, source.stored))
     n = next(iter(evaluation.scores.values())).n
     notes = () if source.stored else ("measured for this report: the run has no scores of this model",)
+    tables += compared.tables
     spreads: list[ValueSpread] = []
     if gaps := gap_spread(coded.uses):
         spreads.append(ValueSpread("gap", "duality gaps of solved codes", "gap_max", gaps, f"of {coded.n} samples"))
-    return MeasureSection(evaluation.split, n, tuple(tables), (), tuple(spreads), notes)
+    if coded.gates is not None:
+        gates = {"encode": shares_of(coded.gates, "mean gate of a code")}
+        spreads.append(ValueSpread("gates", "gates of the codes", "gate", gates, f"mean over {coded.n} samples"))
+    notes = (*notes, *compared.notes)
+    return MeasureSection(evaluation.split, n, tuple(tables), compared.frontiers, tuple(spreads), notes)
