@@ -29,9 +29,12 @@ from sparsecode.plots import (
     code_usage,
     image_grid,
     images_beside,
+    picture_grid,
     sparsity_frontier,
     training_curves,
 )
+from sparsecode.plots.images import ATOM_SCALE
+from sparsecode.plots.saving import as_pixels
 from sparsecode.reports.run_figures import atoms_of, counts_apart, most_used_first, powers_and_peaks
 
 Array = NDArray[Any]
@@ -168,6 +171,27 @@ def test_training_and_validation_of_a_quantity_share_a_panel() -> None:
         },
         "PSNR, dB": {"valid, encode (solved)": ([10, 20], [20, 21])},
     }
+
+
+def test_training_differs_from_validation_without_colour() -> None:
+    for axes in training_curves(RECORDS).axes:
+        for line in axes.lines:
+            assert (line.get_linestyle() == "--") == (line.get_label() == "train")
+
+
+def test_figures_of_pictures_say_what_their_shades_mean() -> None:
+    assert atoms_mosaic(ATOMS, (3, 4)).get_supxlabel() == ATOM_SCALE
+    texts = [text.get_text() for text in image_grid({"a": ATOMS}, (3, 4), -0.5, 1.5).texts]
+    assert "black is -0.5, white 1.5, in units of the data" in texts
+
+
+def test_pictures_stand_apart_by_lines_that_a_screen_shows() -> None:
+    pixels = as_pixels(picture_grid(np.zeros((16, 4)), (2, 2), (0, 1)), dpi=120)[..., 0] == 255
+    dark = np.flatnonzero(~pixels[100:, 300])  # a column below the title: white between pictures, black in them
+    breaks = np.diff(dark)[np.diff(dark) > 1]
+    assert len(breaks) == 3
+    assert breaks.min() >= 3
+    assert breaks.max() - breaks.min() <= 1
 
 
 def test_validation_without_a_coder_is_a_line_of_its_own() -> None:

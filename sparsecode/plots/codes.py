@@ -13,14 +13,14 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from sparsecode.plots.saving import literal
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import CHANGED, QUIET, colour, fitting
 from sparsecode.plots.tiles import pictures, scaled
 
 __all__ = ["edits_view", "encoding_view", "sweep_frames"]
 
 Array = NDArray[np.floating[Any]]
 
-ACTIVE, CHANGED, QUIET = "#1f5fa8", "#d1372f", "#b9bec4"
+ACTIVE = colour(0)
 
 
 def encoding_view(

@@ -25,6 +25,13 @@ LINE = 0.17  # inches
 WORDS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
+    "fidelity": "fidelity: error term of the loss",
+    "amortise": "amortise: encoder's error, |z - z_solved|^2",
+    "hoyer": "Hoyer sparsity, 0 to 1",
+    "selection": "variance of the gates",
+    "slope": "slope of the gates",
+    "spike_weight": "weight of the spikes' KL",
+    "slab_weight": "weight of the slabs' KL",
     "l0": "L0: active codes per sample",
     "dead": "dead: codes active on no sample",
     "always_on": "always on: codes open for all samples",
@@ -137,13 +144,11 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
             i = names.index(line)
             few = mark(i) if len(values) < MARKED else ""
             (keys[line],) = axes.plot(
-                steps, values, dash(i), color=colour(i), label=line, linewidth=1, marker=few, markersize=3
+                steps, values, dash(i, line), color=colour(i), label=line, linewidth=1.2, marker=few, markersize=3
             )
         _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
         axes.set_xlim(-0.03 * last, 1.03 * last)
-        axes.set_title(
-            WORDS.get(quantity, quantity.replace("_", " ")), fontsize=9, y=1
-        )  # searching for a free place is slow
+        axes.set_title(_words(quantity), fontsize=9, y=1)  # searching for a free place is slow
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / height)
@@ -156,6 +161,12 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
     )
     figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
     return figure
+
+
+def _words(quantity: str) -> str:
+    """The title of a panel: what is measured, and its unit."""
+    number = quantity.removeprefix("class_")
+    return f"class {number}: accuracy" if number.isdigit() else WORDS.get(quantity, quantity.replace("_", " "))
 
 
 def _pairs(records: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -184,7 +195,7 @@ def curves_beside(panels: Mapping[str, Mapping[str, Course]], title: str = "") -
             )
         _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
         place, _, last = quantity.rpartition("/")
-        words = WORDS.get(last, last.replace("_", " "))
+        words = _words(last)
         axes.set_title(f"{words} ({place.replace('_', ' ')})" if place else words, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.set_xlabel("epoch", fontsize=8)

@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import captioned, fitting
 
 __all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
 
+ATOM_SCALE = "grey is 0; black and white are -max |w| and max |w| of each atom"
 Array = NDArray[np.floating[Any]]
 
 
@@ -47,12 +48,13 @@ def atoms_mosaic(atoms: Array, shape: Sequence[int], *, most: int = 256, title: 
     for i, tile in enumerate(tiles):
         top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
         canvas[top : top + height, left : left + width] = tile
-    figure = Figure(figsize=(6, 6 * rows / columns + 0.3), layout="constrained")
+    figure = Figure(figsize=(6, 6 * rows / columns + 0.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     note = f" (first {most} of {len(atoms)})" if len(atoms) > most else ""
     axes.set_title(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
+    figure.supxlabel(ATOM_SCALE, fontsize=fitting(ATOM_SCALE, figure, most=8))
     return figure
 
 
@@ -61,9 +63,9 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
     height, width = _plane(shape)
     n = len(next(iter(rows.values())))
     labels = 0.08 * max(map(len, rows)) + 0.15  # a solved layout cuts long ones
-    across, down = 0.8 * n + labels + 0.1, 0.85 * len(rows) * height / width + 0.4
+    across, down = 0.8 * n + labels + 0.1, 0.85 * len(rows) * height / width + 0.6
     figure = Figure(figsize=(across, down))
-    figure.subplots_adjust(labels / across, 0.05 / down, 1 - 0.1 / across, 1 - 0.35 / down, hspace=0.06)
+    figure.subplots_adjust(labels / across, 0.25 / down, 1 - 0.1 / across, 1 - 0.35 / down, hspace=0.06)
     grid = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axes, (label, images) in zip(grid, rows.items(), strict=True):
         tiles = np.pad(images.reshape(n, height, width), ((0, 0), (0, 0), (0, 1)), constant_values=high)
@@ -74,4 +76,5 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
         for side in axes.spines.values():
             side.set_visible(False)
     figure.suptitle(title, fontsize=fitting(title, figure))
+    captioned(figure, f"black is {low:.3g}, white {high:.3g}, in units of the data")
     return figure

@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-__all__ = ["colour", "dash", "fitting", "log_ticks", "mark", "ticks_at"]
+__all__ = ["CHANGED", "QUIET", "captioned", "colour", "dash", "fitting", "log_ticks", "mark", "ticks_at"]
 
 # Okabe & Ito (2008), without yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+CHANGED, QUIET = COLOURS[1], "#8b929a"  # what is pointed out; what is there for orientation
 MARKS = "osD^vP*"
+TRAINING = "train"  # the name of lines that are dashed
 DASHES = ("-", "--", ":", "-.")
 POINTS = 72  # per inch
 BROAD = 0.62  # mean width of a digit, in font sizes
@@ -29,15 +31,21 @@ def mark(i: int) -> str:
     return MARKS[i % len(MARKS)]
 
 
-def dash(i: int) -> str:
-    """The dash pattern of the i-th line."""
-    return DASHES[i // len(COLOURS) % len(DASHES)]
+def dash(i: int, name: str = "") -> str:
+    """The dash pattern of the i-th line; training is always dashed, so that colour alone does not tell it from validation."""
+    return "--" if name == TRAINING else DASHES[i // len(COLOURS) % len(DASHES)]
 
 
 def fitting(title: str, figure: Figure, columns: int = 1, most: float = 10) -> float:
     """The size of a title's letters, `most` at most, at which it takes one line of a figure, or of a column of one."""
     inches = 0.97 * figure.get_figwidth() / columns
     return min(most, inches * POINTS / (BROAD * max(len(title), 1)))
+
+
+def captioned(figure: Figure, caption: str, inches: float = 0.08) -> None:
+    """A line of text at the foot of a figure, which says what its shades or bars mean, this far from its edge."""
+    size = fitting(caption, figure, most=8)
+    figure.text(0.5, inches / figure.get_figheight(), caption, ha="center", va="bottom", fontsize=size)
 
 
 def log_ticks(axes: Axes, inches: float) -> None:

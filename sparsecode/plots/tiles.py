@@ -41,12 +41,12 @@ def scaled(tiles: Array, low: float, high: float) -> Array:
     return np.clip((tiles - low) / ((high - low) or 1.0), 0, 1)
 
 
-def mosaic(tiles: Array, columns: int) -> Array:
-    """Tiles [n, h, w, 3] row by row on white, a pixel apart: [rows (h + 1) + 1, columns (w + 1) + 1, 3]."""
+def mosaic(tiles: Array, columns: int, gap: int = 1) -> Array:
+    """Tiles [n, h, w, 3] row by row on white, `gap` pixels apart: [rows (h + gap) + gap, columns (w + gap) + gap, 3]."""
     height, width = tiles.shape[1:3]
     rows = -(-len(tiles) // columns)
-    canvas = np.ones((rows * (height + 1) + 1, columns * (width + 1) + 1, 3))
+    canvas = np.ones((rows * (height + gap) + gap, columns * (width + gap) + gap, 3))
     for i, tile in enumerate(tiles):
-        top, left = (i // columns) * (height + 1) + 1, (i % columns) * (width + 1) + 1
+        top, left = (i // columns) * (height + gap) + gap, (i % columns) * (width + gap) + gap
         canvas[top : top + height, left : left + width] = tile
     return canvas

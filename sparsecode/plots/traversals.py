@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import CHANGED, fitting
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["FilmStrip", "code_plane", "film_strips", "picture_grid"]
@@ -41,7 +41,7 @@ def film_strips(
 ) -> Figure:
     """A labelled row per strip, all of one length: `heads` stand over the frames, `before` over the pictures left of them.
 
-    Grey or colour; `span` is what is black and white, the rest is clipped. A marked frame has a red border.
+    Grey or colour; `span` is what is black and white, the rest is clipped. A marked frame has a border.
     """
     if not strips:
         raise ValueError("strips is empty; expected at least one row of pictures")
@@ -68,7 +68,7 @@ def film_strips(
             if marked is not None:
                 down_to, along = tiles.shape[1] + 1, tiles.shape[2] + 1
                 corner = (marked * along, 0)
-                frame = Rectangle(corner, along, down_to, fill=False, edgecolor="#d1372f", linewidth=1.8)
+                frame = Rectangle(corner, along, down_to, fill=False, edgecolor=CHANGED, linewidth=1.8)
                 axes.add_patch(frame).set_clip_on(False)
         figure.text(left - 0.08 / size[0], bottom + down / 2, strip.label, ha="right", va="center", fontsize=8)
     above = top + 0.05 / size[1]
@@ -83,7 +83,8 @@ def film_strips(
 def picture_grid(images: Array, shape: Sequence[int], span: tuple[float, float], title: str = "") -> Figure:
     """Pictures [n, *F], grey or colour, as near to a square as may be; `span` is what is black and white."""
     tiles = scaled(pictures(images, shape, "images"), *span)
-    canvas = mosaic(_fine(tiles), math.ceil(math.sqrt(len(tiles))))
+    tiles = _fine(tiles)
+    canvas = mosaic(tiles, math.ceil(math.sqrt(len(tiles))), max(1, tiles.shape[1] // 24))
     figure = Figure(figsize=(6, 6 * canvas.shape[0] / canvas.shape[1] + 0.35), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import colour, fitting
 
 __all__ = ["code_usage", "mean_activations"]
 
@@ -30,7 +30,7 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
     for (left, right), (name, (frequency, active)) in zip(grid, coders.items(), strict=True):
         shares, n = np.sort(frequency)[::-1], len(active)
         dead = int((shares == 0).sum())
-        left.fill_between(np.arange(len(shares) + 1), np.append(shares, 0), step="post", linewidth=0)
+        left.fill_between(np.arange(len(shares) + 1), np.append(shares, 0), step="post", linewidth=0, color=colour(0))
         if dead < len(shares):  # matplotlib warns of a logarithmic axis without a bar
             left.set_yscale("log")
             left.minorticks_off()  # they take longer to draw than all the rest
@@ -44,7 +44,10 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         left.set_ylabel("share of samples", fontsize=8)
         low, high = int(active.min()), int(active.max())
         step = max(1, (high - low + 1) // 40)
-        right.stairs(*np.histogram(active, np.arange(low, high + step + 1, step) - 0.5), fill=True)
+        counts, edges = np.histogram(active, np.arange(low, high + step + 1, step) - 0.5)
+        right.stairs(counts, edges, fill=True, color=colour(0))
+        room = 0.05 * (edges[-1] - edges[0]) if high > low else 3.0  # a lone bar stays a bar
+        right.set_xlim(edges[0] - room, edges[-1] + room)
         right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
         none = f", none on {(active == 0).mean():.0%} of samples" if (active == 0).any() else ""
         words = f"{name}: {active.mean():.1f} codes active on average{none}"
@@ -63,7 +66,7 @@ def mean_activations(edges: Sequence[float], counts: Sequence[int], target: floa
     """A histogram of the mean activations of units, `counts` [m] between `edges` [m + 1]; dashed: the target mean."""
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    axes.stairs(counts, edges, fill=True)
+    axes.stairs(counts, edges, fill=True, color=colour(0))
     axes.axvline(target, color="black", linewidth=1, linestyle="--", label=f"target {target:g}")
     axes.set_xlabel("mean activation", fontsize=9)
     axes.set_ylabel("units", fontsize=9)

@@ -75,7 +75,7 @@ def figures_of(
     figures = {"curves": training_curves(records, name)} if records else {}
     figures["usage"] = code_usage(
         usage_of(model, splits.test, config.evaluate.theta),
-        f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples",
+        f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples, active: |z| > {config.evaluate.theta:g}",
     )
     figures |= _means(model, splits.test, config.seed, name)
     if has_pictures(model):
@@ -246,7 +246,8 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
             for c in coders
         }
         rows = {"clean": shown.pixels(samples.x), "noisy": shown.pixels(noisy), **denoised}
-        title = f"{name}: denoising at sigma {sigma:.3g} ({settings.unit})"
+        of = "of the data range" if settings.unit == "range" else "in model space"
+        title = f"{name}: Gaussian noise removed, standard deviation {sigma:.3g} {of}"
         figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
     return figures
 
