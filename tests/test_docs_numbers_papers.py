@@ -36,10 +36,13 @@ def deviating(values: list[float], form: str, factor: float = 1.0) -> str:
     return f"{format(factor * statistics.mean(values), form)} ± {format(factor * statistics.stdev(values), form)}"
 
 
-def test_sparse_coding() -> None:
-    tables: dict[str, str] = import_module("sparse_coding_tables").tables(stored("papers-sparse-coding.json"))
-    page = lines("sparse-coding.md")
-    assert len(tables) >= 9
+@pytest.mark.parametrize(
+    ("module", "name", "least"), [("sparse_coding_tables", "sparse-coding", 12), ("kl_sparse", "kl-sparse", 5)]
+)
+def test_tables_that_a_script_prints(module: str, name: str, least: int) -> None:
+    tables: dict[str, str] = import_module(module).tables(stored(f"papers-{name}.json"))
+    page = lines(f"{name}.md")
+    assert len(tables) >= least
     for title, table in tables.items():
         for row in table.splitlines():
             assert row in page, f"{title}: {row}"
@@ -68,6 +71,13 @@ def test_noise_on_latents_and_pixels() -> None:
     assert f"| mean bias (standard deviation over units) | {' | '.join(biases)} |" in page
     explained = [f"{row['scores']['encode']['explained_variance']:.3f}" for row in rows_of("noise-cifar")]
     assert f"| explained variance of clean images | {' | '.join(explained)} |" in page
+
+
+def test_the_default_experiment() -> None:
+    (record,) = [r for r in stored("noise-rows.json") if "noise-latents-default" in r["command"]]
+    activity = record["rows"][0]["activity"]
+    shares = f"{activity['active_noisy']:.3f} of its units are active with noise on and {activity['active_clean']:.3f}"
+    assert shares in " ".join(lines("noise.md"))
 
 
 def test_noise_on_digits() -> None:

@@ -114,20 +114,28 @@ def main() -> None:
     """Read the command line; write, draw, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweeps", nargs="*", type=Path, help="folders of sweeps; none prints the tables of the file")
-    parser.add_argument("--keep", nargs="*", default=(), help="sweeps whose records in the file stay as they are")
-    parser.add_argument("--probe", type=Path, help="probe.json of runs")
+    parser.add_argument(
+        "--keep",
+        nargs="*",
+        default=(),
+        help="sweeps whose records in the file stay, with points of lines that are not given",
+    )
+    parser.add_argument("--probe", nargs="+", default=(), type=Path, help="probe.json of runs")
     parser.add_argument("--probe-weights", nargs="+", default=(), type=Path, help="probe.json of sweeps over weights")
     parser.add_argument("--probe-seeds", nargs="+", default=(), type=Path, help="probe.json of sweeps over seeds")
     given = parser.parse_args()
     if given.sweeps:
-        before = json.loads((RESULTS / f"{NAME}.json").read_text())["runs"] if given.keep else []
+        before: dict[str, Any] = json.loads((RESULTS / f"{NAME}.json").read_text()) if given.keep else {}
         runs = [run for folder in given.sweeps for run in read_sweep(folder)]
-        runs += [run for run in before if run["sweep"] in given.keep]
+        runs += [run for run in before.get("runs", ()) if run["sweep"] in given.keep]
         by_weight, over_trainings = (
             [point for path in paths for point in json.loads(path.read_text())["spec"]["points"]]
             for paths in (given.probe_weights, given.probe_seeds)
         )
-        probes = read_probe(given.probe, {run["run"]: run["kind"] for run in runs}) if given.probe else []
+        lines = {point["line"] for point in by_weight}
+        by_weight += [p for p in before.get("probe_weights", ()) if p["line"] not in lines]
+        kinds = {run["run"]: run["kind"] for run in runs}
+        probes = [result for path in given.probe for result in read_probe(path, kinds)]
         record = {"runs": runs, "probe": probes, "probe_weights": by_weight, "probe_seeds": over_trainings}
         save(NAME, rounded(record))
         for name, figure in figures_of(record, {folder.name: folder for folder in given.sweeps}).items():
