@@ -193,7 +193,7 @@ def _estimators(result: Any) -> Parts:
     ]
     ours = {r["data"]: r for r in result["rows"] if r["estimator"] == "SparseDictionary"}
     comparisons = [
-        Comparison(f"{r['data']}, {key} of SparseDictionary", ours[r["data"]][key], r["estimator"], r[key], higher)
+        Comparison(f"{r['data']}, {key}", ours[r["data"]][key], r["estimator"], r[key], higher)
         for r in result["rows"]
         if not r["estimator"].startswith("Sparse") and r["data"] in ours
         for key, higher in (("objective", False), ("seconds", False), ("accuracy", True))
@@ -316,7 +316,7 @@ BENCHMARKS = (
     Benchmark("Codes at many alphas", "path.py", "python benchmarks/path.py", {"path": _path}),
     Benchmark("Agreement with other libraries", "coming_from.py", "python benchmarks/coming_from.py", {"coming-from": _agreement}),
     Benchmark("Dictionary learning", "dictionary.py", "make bench-dictionary", {"dictionary": _dictionary}),
-    Benchmark("Estimators", "estimators.py", "python benchmarks/estimators.py", {"estimators": _estimators}),
+    Benchmark("Estimators: SparseDictionary", "estimators.py", "python benchmarks/estimators.py", {"estimators": _estimators}),
     Benchmark("Convolutional sparse coding", "convolutional.py", "python benchmarks/convolutional.py", {"convolutional": _convolutional}),
     Benchmark("Training of sparse coding models", "training.py", "make bench-training", {"training": _training}),
     Benchmark("Training of sparse autoencoders", "autoencoders.py", "make bench-autoencoders", {"autoencoders": _autoencoders}),

@@ -24,7 +24,8 @@ myst_enable_extensions = ["colon_fence"]
 suppress_warnings = ["misc.highlighting_failure"]
 html_theme = "furo"
 html_title = f"sparsecode {__version__}"
-html_static_path: list[str] = []
+html_static_path = [str(HERE / "site.css")]
+html_css_files = ["site.css"]
 nitpicky = True
 
 

@@ -27,13 +27,14 @@ def recipes_page(root: Path, markdown: Callable[[str | None], str]) -> Iterator[
     path = root / "benchmarks/results/recipes.json"
     entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     yield INTRODUCTION.format(n=len(RECIPES))
-    yield "| recipe | data | codes | parameters | seconds |\n|---|---|---|---|---|"
+    yield "| recipe | data | codes | parameters | steps here | seconds |\n|---|---|---|---|---|---|"
     for name in RECIPES:
         entry = entries.get(name, {})
         cells = [
             entry.get("data", "-"),
             entry.get("n_code", "-"),
             entry.get("parameters", "-"),
+            entry.get("steps", "-"),
             entry.get("seconds", "-"),
         ]
         yield f"| [{name}](#{name}) | {' | '.join(map(str, cells))} |"
