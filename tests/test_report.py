@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from report_schema import PAGE, records, written
 
 import sparsecode as sc
 from sparsecode.cli.main import main
@@ -18,6 +19,7 @@ from sparsecode.cli.repeating import command_of
 from sparsecode.files import is_own
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
+from sparsecode.reports import document as schema_of_reports
 from sparsecode.reports.builders.source import ReportSource, source_of_run
 from sparsecode.reports.builders.training_curves import phases_of
 from sparsecode.reports.builders.whole import build_document
@@ -193,3 +195,12 @@ def test_reports_from_python(run: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(report.pool.values.values()[0], fitted.splits.valid.x[row].numpy())
     with pytest.raises(ValueError, match=r"out is 'x.pdf'; expected a name that ends in .html or .json"):
         fitted.report("x.pdf")
+
+
+def test_the_page_documents_the_schema() -> None:
+    """Every record and field; `python tests/report_schema.py` writes it."""
+    page = PAGE.read_text()
+    assert written(page) == page
+    assert {kind.__name__ for kind in records()} == {
+        name for name in schema_of_reports.__all__ if isinstance(getattr(schema_of_reports, name), type)
+    }

@@ -29,7 +29,7 @@ NAVIGATION = {
         "tutorials/choosing-sparsity", "tutorials/trusting", "tutorials/extending",
     ),
     "Guides": (
-        "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "training", "sweeps",
+        "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "report", "training", "sweeps",
         "data", "activations", "host", "interop", "hub", "leaves", "scaling",
     ),
     "Concepts": ("concepts", "metrics", "conventions"),

@@ -36,7 +36,7 @@ def report_command(args: reporting.ReportArguments) -> None:
         raise UsageError(f"--out {target}: expected a name that ends in .html")
     for path in runs:
         _check(path)  # errors before anything takes time
-    refuse_to_overwrite("--out", target, args.force or target.parent in runs)
+    refuse_to_overwrite("--out", target, args.force or (args.out is None and target.parent in runs))
     refuse_to_overwrite("--json", args.json, args.force)
     labels = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}
