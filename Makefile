@@ -100,7 +100,7 @@ interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with t
 	PYTHONHASHSEED=0 HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py
 
 test-interop: $(VENV)/tools $(PEERS)/installed ## load our files in the real libraries and compare
-	SPARSECODE_PEERS=$(PEERS)/bin/python $(BIN)/pytest -m slow tests/interop
+	SPARSECODE_PEERS=$(PEERS)/bin/python $(BIN)/pytest -m slow tests/interop tests/test_from_text.py
 
 # The trackers have an environment of their own, with the package in it; they exclude some versions in constraints.txt.
 TRACKING := .venv-trackers

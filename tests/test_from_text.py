@@ -1,4 +1,4 @@
-"""The page docs/from-text-to-features.md, run as it stands: its Python blocks and its commands, in order."""
+"""The page docs/tutorials/text-to-features.md, run as it stands: its Python blocks and its commands, in order."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from hub_server import local_hub
 import sparsecode as sc
 from sparsecode.cli import main
 
-PAGE = Path(__file__).parents[1] / "docs/from-text-to-features.md"
+PAGE = Path(__file__).parents[1] / "docs/tutorials/text-to-features.md"
 PEERS = os.environ.get("SPARSECODE_PEERS")
 LOADED = "import torch\nfrom safetensors.torch import load_file\n\nours, rows = load_file('rows.safetensors').values()\nours = ours.numpy()\n"
 

@@ -144,6 +144,7 @@ PREPARED: dict[str, Callable[[], Names]] = {
 BETWEEN = {("docs/getting-started.md", 1): {"x": torch.rand(5, 1, 8, 8)}, ("docs/activations.md", 1): None}
 ELSEWHERE = {
     "docs/leaves.md": "run in a process of its own, without checks of types, by tests/test_leaves.py",
+    "docs/tutorials/text-to-features.md": "run by tests/test_from_text.py, with a hub of its own, commands included",
     "docs/estimators.md": "run by tests/test_estimators.py, which goes on with its results",
 }
 LEFT_OUT = {

@@ -25,7 +25,7 @@ TITLE = re.compile(r"\*\*[A-Z][A-Za-z ]+\*\*")
 NAVIGATION = {
     "Start": ("getting-started", "coming-from", "how-to"),
     "Tutorials": (
-        "tutorials/sparse-coding", "tutorials/sparse-autoencoders", "tutorials/noise", "tutorials/variational", "tutorials/own-data",
+        "tutorials/sparse-coding", "tutorials/sparse-autoencoders", "tutorials/text-to-features", "tutorials/noise", "tutorials/variational", "tutorials/own-data",
         "tutorials/choosing-sparsity", "tutorials/trusting", "tutorials/extending",
     ),
     "Guides": (
