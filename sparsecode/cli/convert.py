@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.changed_models import changed_model, fitted_line
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import run_labels
 from sparsecode.data import Splits
@@ -31,7 +33,7 @@ __all__ = ["convert_command"]
 
 def convert_command(args: using.ConvertArguments) -> None:
     """Write a sparse autoencoder in another library's format, and compare what the two files compute."""
-    src, dst, to, dtype, seed, like, ignore, force = args
+    src, dst, to, dtype, seed, like, ignore, jumprelu, l0, k, force = args
     if dst.resolve() in (src.resolve(), locate(src)[1].resolve()):
         raise UsageError(f"{dst}: source and destination are the same; choose another name")
     if RunFolder(dst).resume.exists():
@@ -39,22 +41,38 @@ def convert_command(args: using.ConvertArguments) -> None:
     refuse_what_is_there(dst, force)
     if dst.exists() and (there := _format_of(dst)) not in (None, to):
         raise FileExistsError(f"{dst}: holds a {there} autoencoder; delete it first, or choose another name")
-    if like is not None and to != "sparsecode":
+    if like is not None and to != "sparsecode" and jumprelu is None:
         raise UsageError(f"--like {like}: only for --to sparsecode; a {to} file has no place for it")
+    if l0 is not None and jumprelu is None:
+        raise UsageError(f"--l0 {l0:g}: only with --jumprelu")
+    changed = jumprelu is not None or k is not None
+    if changed and like is None and RunFolder(src).exists and (jumprelu is not None or to == "sparsecode"):
+        like = str(src)
+    if jumprelu is not None and like is None:
+        raise UsageError(f"--jumprelu: {src} has no data to fit thresholds to; name a run or recipe with --like")
     config = None if like is None else _config_of(like)
     splits = None if config is None else config.data.load()
     if splits is not None and like is not None:
         _check_data(src, read_any(src, ignore=ignore), splits, like)
 
+    makes_run = config is not None and to == "sparsecode"
+
     def complete(folder: Path) -> None:
-        if config is not None and splits is not None:
+        if makes_run and config is not None and splits is not None:
             _make_run(RunFolder(folder), config, splits)
 
     console = Console()
     run_labels((src,), console)
-    within = "" if config is None else RunFolder(dst).model.name
+    within = RunFolder(dst).model.name if makes_run else ""
     wanted = None if dtype is None else getattr(torch, dtype)
-    done = convert(src, dst, to, wanted, seed, ignore, force=force, within=within, finish=complete)
+    with tempfile.TemporaryDirectory() as aside:
+        source, noted = src, None
+        if changed:
+            source, noted = changed_model(src, Path(aside), splits, ignore, jumprelu, l0, k)
+            ignore = ()
+        done = convert(source, dst, to, wanted, seed, ignore, force=force, within=within, noted=noted, finish=complete)
+    if noted is not None and (report := noted.get("jumprelu")):
+        console.print(fitted_line(report), highlight=False, soft_wrap=True)
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 

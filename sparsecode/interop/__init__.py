@@ -4,6 +4,7 @@ from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError
 from sparsecode.interop.conversion import Converted, convert
 from sparsecode.interop.equivalence import Proof, compare, probes
 from sparsecode.interop.formats import FORMATS, Format, detect, read, read_any, write
+from sparsecode.interop.jumprelu import to_jumprelu
 from sparsecode.interop.native import from_model, to_model
 from sparsecode.interop.sparse_coder import Lista, SparseCoderRecord
 
@@ -23,6 +24,7 @@ __all__ = [
     "probes",
     "read",
     "read_any",
+    "to_jumprelu",
     "to_model",
     "write",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ def convert(
     *,
     force: bool = False,
     within: str = "",
+    noted: Mapping[str, Any] | None = None,
     finish: Callable[[Path], None] = lambda _: None,
 ) -> Converted:
     """Write the autoencoder at `source` to `path` in the format `name`, and compare the two files.
@@ -53,7 +54,7 @@ def convert(
 
     All is written aside and moved when it is right, so that a crash leaves nothing at `path`, or all. In a folder that is
     there already (`force`) files are replaced one by one. `within` is a folder below `path` for the autoencoder, to which
-    `finish(folder)` may add what else belongs into `path`.
+    `finish(folder)` may add what else belongs into `path`. `noted` is stored beside the proof.
 
     Raises CannotExpressError before anything is written; ValueError if the two compute different things; FileExistsError if
     something is there: with `force` something that sparsecode has not written.
@@ -102,12 +103,13 @@ def convert(
         if name in ("openai", "sparsify", "evtimova"):  # which have no place for it
             story["origin"] = dict(given.metadata)
         story |= {"ignored": sorted(ignore)} if ignore else {}
-        noted = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
+        story |= noted or {}
+        file = writer.note(made, {**story, "proof": msgspec.to_builtins(proof)})
         finish(aside / path.name)
         _move(aside, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Converted(format_name, given, again, proof, path.parent / noted.relative_to(aside))
+    return Converted(format_name, given, again, proof, path.parent / file.relative_to(aside))
 
 
 def _cast(record: CoderRecord, dtype: torch.dtype) -> CoderRecord:

@@ -9,6 +9,7 @@ from sparsecode.leaves import opened
 from sparsecode.losses.dead_codes import AuxK, Resample
 from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
+from sparsecode.losses.nested_k import NestedK
 from sparsecode.losses.penalty_term import Sparsity
 from sparsecode.losses.target_l0 import TargetL0, TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
@@ -23,6 +24,7 @@ __all__ = [
     "Classify",
     "Forward",
     "Matryoshka",
+    "NestedK",
     "Predict",
     "Reconstruct",
     "Resample",
@@ -40,7 +42,7 @@ __all__ = [
     "total_correlation",
 ]
 
-Known = Sparsity | KL | AuxK | Resample | Matryoshka
+Known = Sparsity | KL | AuxK | Resample | Matryoshka | NestedK
 if TYPE_CHECKING:
     Term = Known | TermLike
 else:

@@ -126,6 +126,10 @@ class TermModule(nn.Module):
         """A replacement of decode(z) [B, f] and its error [B], or None; at most one term of a model may return one."""
         return None
 
+    def sparse_fidelity(self, code: SparseCode, decoder: Any, target: Tensor) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002 - the contract
+        """The same as `fidelity` of codes without zeros, of terms that read them."""
+        return None
+
     def observe_(self, forward: Forward) -> None:
         """Update state from a training step, after the values of all terms."""
 

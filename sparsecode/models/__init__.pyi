@@ -4,6 +4,7 @@ from .base import AbstractSparseModel as AbstractSparseModel
 from .inference import Inference as Inference
 from .iterative import Iterative as Iterative
 from .iterative import IterativeModel as IterativeModel
+from .other_k import with_k as with_k
 from .storage import ModelSpec as ModelSpec
 from .storage import build_model as build_model
 from .storage import load_model as load_model
@@ -24,4 +25,5 @@ __all__ = [
     "build_model",
     "load_model",
     "save_model",
+    "with_k",
 ]

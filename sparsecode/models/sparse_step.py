@@ -76,12 +76,17 @@ def sparse_step(
                 encoder, activation, decoder, terms, x, target, "bf16" if rough and bf16_is_fast() else "exact"
             )
         )
-    out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
+    computed = next(
+        (both for term in terms.each() if (both := term.sparse_fidelity(code, decoder, target)) is not None), None
+    )
+    if computed is None:
+        out = decoder.output(decode_sparse(code, decoder.atoms, decoder.bias))
+        computed = out, squared_error(out, target)
     active = code.values.detach() > theta
     indices = code.indices[active]
     fired = torch.zeros(code.n_code, dtype=torch.bool, device=x.device).index_fill_(0, indices.long(), True)
     l0 = torch.tensor(len(indices) / len(x), dtype=torch.float64, device=x.device)
-    return Step(code, out, squared_error(out, target), fired, l0)
+    return Step(code, *computed, fired, l0)
 
 
 def warn_of_dense_steps(

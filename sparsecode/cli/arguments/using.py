@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
-from sparsecode.choices import AtomsAt, WrittenFormat
+from sparsecode.choices import AtomsAt, Thresholds, WrittenFormat
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
 __all__ = [
@@ -214,8 +214,11 @@ class ConvertArguments(NamedTuple):
         to: the format to write
         dtype: precision of the written weights; default that of SRC, float32 at least
         seed: decides the probe inputs
-        like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result
+        like: with --to sparsecode: a run or recipe on whose data eval, encode, probe and analyse are to score the result; with --jumprelu: that whose data thresholds are fitted to
         ignore: unknown keys in the config of SRC that, as you know, do not change the computation
+        jumprelu: write top-k codes as codes above thresholds, fitted to the data of the run, or of --like, so that as many are active on average: one for each code, or one for all
+        l0: with --jumprelu: another mean number of active codes
+        k: write the top-k model with this k in the place of its own
         force: overwrite existing files
     """
 
@@ -226,6 +229,9 @@ class ConvertArguments(NamedTuple):
     seed: int = 0
     like: str | None = None
     ignore: tuple[str, ...] = ()
+    jumprelu: Thresholds | None = None
+    l0: float | None = None
+    k: int | None = None
     force: bool = False
 
 

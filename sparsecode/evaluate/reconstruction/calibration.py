@@ -15,7 +15,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import trained_l0
 from sparsecode.specs import Spec
 
-__all__ = ["Calibration", "calibrated_"]
+__all__ = ["Calibration", "calibrated_", "l0_and_variance"]
 
 
 class Calibration(Spec, tag="calibration"):
@@ -55,15 +55,17 @@ class Calibration(Spec, tag="calibration"):
 @torch.no_grad()
 def calibrated_(model: AbstractSparseModel, split: Split) -> Calibration | None:
     """Calibrate a model by samples and report what changed; None if there was nothing to calibrate."""
-    before = _measured(model, split)
+    before = l0_and_variance(model, split)
     wanted = model.calibrate_(split.x)
     if wanted is None:
         return None
-    after = _measured(model, split)
+    after = l0_and_variance(model, split)
     return Calibration(split.n, wanted, before[0], after[0], before[1], after[1], trained_l0(model))
 
 
-def _measured(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:
+@torch.no_grad()
+def l0_and_variance(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:
+    """The mean count of codes other than 0, and the explained variance (None where it is not defined), of samples of a split."""
     variance, count = ExplainedVariance(), 0.0
     for _, part in split.chunks(CHUNK):
         z = model.encode(part.x)
