@@ -43,7 +43,7 @@ def test_held_out_samples_have_k_active_codes_by_thresholds(run_folder: Path, th
     assert active == pytest.approx(k, abs=1 / len(x) + 1e-6)
     assert report.l0_after == active
     assert report.l0_before == k
-    residual = (x - jump.reconstruct(x)).flatten(1).double()
+    residual = (x - jump.reconstruct(x)).detach().flatten(1).double()
     variance = (x - x.mean(dim=0)).flatten(1).double().square().sum()
     assert report.explained_variance_after == pytest.approx(1 - float(residual.square().sum() / variance), abs=1e-6)
     assert report.explained_variance_before is not None

@@ -16,6 +16,7 @@ from sparsecode.cli.image_models import TIMM, Preprocessing, batches_of, image_m
 from sparsecode.data.hooks import extract
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.language_models import language_model
+from sparsecode.data.recorded_host import HOST, RecordedHost, recorded_path
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.shard_writer import ShardWriter, refuse_shards
 from sparsecode.data.text import TokenBatch, bytes_of
@@ -117,6 +118,14 @@ def _provenance(
         "text": f"{printable(text.name)}, {size} bytes",
         "spans": f"{args.length} tokens, special ones {special}, {args.batch_size} at a time",
     }
+    if args.window == 1:
+        recorded = RecordedHost(
+            recorded_path(args.model), recorded_path(args.text), hook_points, args.length,
+            tokenizer=None if args.tokenizer is None else recorded_path(args.tokenizer),
+            weights=None if args.weights is None else recorded_path(args.weights),
+            seed=args.seed, column=args.column, bos=args.bos, skip_first=args.skip_first, keep_special=args.keep_special,
+        )  # fmt: skip
+        result[HOST] = to_json(recorded).decode()
     if args.column != "text":
         result["column"] = printable(args.column)
     if args.window > 1:

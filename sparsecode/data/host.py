@@ -20,6 +20,7 @@ from sparsecode.data.host_stream import HostStream
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.import_paths import names_import_path
 from sparsecode.data.language_models import language_model
+from sparsecode.data.recorded_host import RecordedHost
 from sparsecode.data.shard_index import ShardSite
 from sparsecode.data.span_store import stored_spans
 from sparsecode.data.splits import Split, Splits, part_of
@@ -126,7 +127,7 @@ class Host(Spec, tag="host"):
         span = _span(train.x if train.target is None else train.target)
         order = np.flatnonzero((parts == 0) & (rows.counts > 0))
         stream = HostStream(rows, order, self.seed, self.buffer, self.shuffle == "spans", self._fingerprint(rows))
-        return Splits(train, valid, test, *span, stream=stream)
+        return Splits(train, valid, test, *span, stream=stream, host=self._recorded(rows.sites))
 
     def _host(self) -> TextHost:
         """The model without gradients, in evaluation mode; drawing its weights leaves torch's global generator as it was."""
@@ -135,6 +136,19 @@ class Host(Spec, tag="host"):
         model.module.eval().requires_grad_(requires_grad=False)
         choice = RowChoice(self.keep_special, self.skip_first, self.max_norm)
         return text_host(model, self.hook_point, choice, length=self.length, bos=self.bos, device=self.device)
+
+    def _recorded(self, sites: Chosen) -> RecordedHost:
+        return RecordedHost(
+            self.model,
+            self.text,
+            tuple(site.name for site in sites.all),
+            self.length,
+            tokenizer=self.tokenizer,
+            column=self.column,
+            bos=self.bos,
+            skip_first=self.skip_first,
+            keep_special=self.keep_special,
+        )
 
     def _sites(self, host: TextHost, x: dict[str, Tensor]) -> Chosen:
         sites = [ShardSite(name, tuple(value.shape[2:]), (0.0, 0.0)) for name, value in x.items()]

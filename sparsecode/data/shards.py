@@ -15,6 +15,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sparsecode.data.chosen_sites import Chosen, chosen_sites
+from sparsecode.data.recorded_host import host_in
 from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, read_index, read_into, read_tokens
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.data.tokens import Tokens
@@ -63,7 +64,10 @@ class Shards(Spec, tag="shards"):
             )
             for part in (index.train, index.valid, index.test)
         )
-        return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites))
+        host = host_in(index.provenance)
+        if host is not None:
+            host = host.of_sites(tuple(site.name for site in sites.all))
+        return Splits(train, valid, test, *sites.span, stream=ShardStream(folder, index, sites), host=host)
 
     def chosen(self, folder: Path, index: Index) -> Chosen:
         """The sites of a folder with this index that samples and targets are made of. Raises ValueError as `load`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from torch import Tensor
 from sparsecode.data.tokens import Tokens
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
+
+if TYPE_CHECKING:
+    from sparsecode.data.recorded_host import RecordedHost
 
 __all__ = [
     "Factor",
@@ -152,7 +155,7 @@ class Splits(NamedTuple):
     targets, where there are any).
 
     Where `stream` is given, training reads from it, and `train` is a small sample of it for all other purposes. `factors`
-    says what the columns of `Split.factors` are.
+    says what the columns of `Split.factors` are; `host` from which language model, hook points and text activations are, where that is known.
     """
 
     train: Split
@@ -162,6 +165,7 @@ class Splits(NamedTuple):
     high: float
     stream: Streamed | None = None
     factors: tuple[Factor, ...] = ()
+    host: RecordedHost | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from .reconstruction.host_loss import HostBatch as HostBatch
 from .reconstruction.host_loss import HostLoss as HostLoss
 from .reconstruction.host_loss import RecoveredLoss as RecoveredLoss
 from .reconstruction.host_loss import recovered_losses as recovered_losses
+from .reconstruction.host_measure import LossRecovered as LossRecovered
 from .reconstruction.image_denoising import denoise_image as denoise_image
 from .reconstruction.loss_recovered import loss_recovered as loss_recovered
 from .reconstruction.noise_level import estimate_sigma as estimate_sigma
@@ -76,6 +77,7 @@ __all__ = [
     "HostBatch",
     "HostLoss",
     "LinearMap",
+    "LossRecovered",
     "Measure",
     "MeasureSettings",
     "OtherResult",

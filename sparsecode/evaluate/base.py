@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sparsecode.choices import NoiseUnit
+from sparsecode.data.recorded_host import RecordedHost
 from sparsecode.data.splits import Split
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
@@ -28,8 +29,8 @@ WHOLE = "model"  # the key of a result that is not of one coder
 
 
 class MeasureSettings(NamedTuple):
-    """Settings shared by all measures: `theta`, the level above which a code is active, the range of the data, the noise to remove, and
-    training samples, for baselines that are fitted to them.
+    """Settings shared by all measures: `theta`, the level above which a code is active, the range of the data, the noise to remove,
+    training samples, for baselines that are fitted to them, and the language model that activations are from.
     """
 
     data_range: float = 1.0
@@ -38,6 +39,7 @@ class MeasureSettings(NamedTuple):
     unit: NoiseUnit = "input"
     noise_weight: float = 0.0
     train: Split | None = None
+    host: RecordedHost | None = None
 
 
 class Table(NamedTuple):

@@ -15,6 +15,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import WHOLE, Measure, MeasureSettings, OtherResult, Result
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD, AnyMeasure, result_kinds
 from sparsecode.evaluate.reconstruction.calibration import Calibration
+from sparsecode.evaluate.reconstruction.host_measure import LossRecovered
 from sparsecode.evaluate.reconstruction.score import HIGHER_IS_BETTER, Score, validated
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import NonNegative, Positive, Spec, converted
@@ -228,8 +229,11 @@ def evaluate_model(
     """
     weights = next(model.parameters())
     samples: Split = getattr(splits, split).to(weights.device, weights.dtype)
-    shared = settings.settings(splits.data_range)._replace(train=splits.train)
-    results = dict(_measured((*settings.measures, *measures), model, lambda _: samples, shared, seed))
+    shared = settings.settings(splits.data_range)._replace(train=splits.train, host=splits.host)
+    measures = (*settings.measures, *measures)
+    if splits.host is not None and not any(isinstance(measure, LossRecovered) for measure in measures):
+        measures = (*measures, LossRecovered())
+    results = dict(_measured(measures, model, lambda _: samples, shared, seed))
     scores = records_of(results, Score)
     warnings = (
         *(() if calibration is None else calibration.warnings()),

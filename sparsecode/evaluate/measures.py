@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sparsecode.evaluate.base import Measure, Result
 from sparsecode.evaluate.networks.under_attack import UnderAttack
 from sparsecode.evaluate.reconstruction.denoising import Denoising
+from sparsecode.evaluate.reconstruction.host_measure import LossRecovered
 from sparsecode.evaluate.reconstruction.restoration import Restoration
 from sparsecode.evaluate.reconstruction.score import Scores
 from sparsecode.evaluate.reconstruction.sites import LinearMap, Sites
@@ -34,6 +35,7 @@ Known = (
     | TrainingState
     | Sites
     | LinearMap
+    | LossRecovered
     | UnderAttack
 )
 
