@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers test-scaling dist docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -84,6 +84,12 @@ bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after anothe
 
 $(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/$*.py
+
+# A machine with a GPU has torch's CUDA build in some other environment: make gpu-check GPU_PYTHON=python
+GPU_PYTHON := $(BIN)/python
+
+gpu-check: ## contract tests, a training and step times on the GPU, under 4 minutes; without one what the CPU can
+	$(GPU_PYTHON) benchmarks/gpu_check.py
 
 # Libraries whose files are read and written, in an environment of their own, without the package.
 PEERS := .venv-peers

@@ -27,8 +27,9 @@ from sparsecode.nn.affine import Affine, AffineModule, BiasedDictionary, BiasedD
 from sparsecode.nn.corruptions import Corrupted, Corruption, Corruptor
 from sparsecode.nn.normalisers import Identity, Normaliser
 from sparsecode.nn.projection import Projection
+from sparsecode.ops.low_precision import bf16_products
 from sparsecode.ops.rng import Stream, generator
-from sparsecode.records import Batch, Loss
+from sparsecode.records import Batch, Code, Loss
 from sparsecode.specs import Spec
 
 __all__ = ["Amortised", "AmortisedModel"]
@@ -107,6 +108,7 @@ class AmortisedModel(AbstractSparseModel):
         self.terms = Terms(spec.terms, brought(spec), spec.n_code)
         self.corruption = None if spec.corruption is None else Corruptor(spec.corruption, shape)
         self._said = False  # that terms make the steps dense
+        self.in_bf16 = False  # products of dense training steps
 
     @property
     def spec(self) -> Amortised:
@@ -201,7 +203,8 @@ class AmortisedModel(AbstractSparseModel):
 
     def loss(self, batch: Batch, step: int, rng: Stream) -> Loss:
         forward = self._forward(batch, step, rng)
-        added, stats = self.terms.of(forward)
+        with bf16_products(forward.x.device, self.in_bf16 and isinstance(forward.code, Code)):
+            added, stats = self.terms.of(forward)
         if isinstance(self.spec.task, Classify) and batch.label is not None:
             stats = {"accuracy": self.spec.task.hits(forward.out, batch.label).mean(), **stats}
         parts = {"fidelity": forward.fidelity.mean(), **added}
@@ -219,10 +222,11 @@ class AmortisedModel(AbstractSparseModel):
         target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)
         made = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
         if made is None:
-            made = dense_step(
-                self._pre(x), self.activation, self.decoder, self.terms, target, batch.label, step, rng,
-                training=self.training, task=self.spec.task,
-            )  # fmt: skip
+            with bf16_products(x.device, self.in_bf16):
+                made = dense_step(
+                    self._pre(x).to(x), self.activation, self.decoder, self.terms, target, batch.label, step, rng,
+                    training=self.training, task=self.spec.task,
+                )  # fmt: skip
         return Forward(
             *made, x=x, target=target, encoder=self.encoder, activation=self.activation, decoder=self.decoder,
             step=step, rng=rng, training=self.training,

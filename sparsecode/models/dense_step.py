@@ -37,7 +37,7 @@ def dense_step(
         (both for term in terms.each() if (both := term.fidelity(code.z, decoder, target)) is not None), None
     )
     if computed is None:
-        out = decoder.mean(code.z)
+        out = decoder.mean(code.z).to(target)  # whatever its products are in
         error = task.error(out, label) if isinstance(task, Classify) else squared_error(out, target)
         computed = out, error
     fired = code.z.detach().abs() > terms.theta

@@ -20,11 +20,19 @@ __all__ = ["Affine", "AffineModule", "BiasedDictionary", "BiasedDictionaryModule
 
 
 class _CentredLinear(torch.autograd.Function):
-    """Gradients of (x - c) W^T + b; that of c is -(sum_b g) W, a vector-matrix product, where autograd computes a matrix product."""
+    """Gradients of (x - c) W^T + b; that of c is -(sum_b g) W, a vector-matrix product, where autograd computes a matrix product.
+
+    Under autocast products are of its numbers, forwards and backwards; results, biases and sums are in the dtype of x.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> Tensor:
         centred = x - centre
+        if torch.is_autocast_enabled(x.device.type):
+            low = torch.get_autocast_dtype(x.device.type)
+            centred, weight = centred.to(low), weight.to(low)
+            ctx.save_for_backward(centred, weight)
+            return torch.nn.functional.linear(centred, weight).to(x) + bias
         ctx.save_for_backward(centred, weight)
         return torch.nn.functional.linear(centred, weight, bias)
 
@@ -33,12 +41,12 @@ class _CentredLinear(torch.autograd.Function):
         centred, weight = ctx.saved_tensors
         (grad,) = grads
         needs = ctx.needs_input_grad
-        total = grad.sum(dim=0)
+        total, low = grad.sum(dim=0), grad.to(weight)
         return (
-            grad @ weight if needs[0] else None,
-            grad.T @ centred if needs[1] else None,
+            (low @ weight).to(grad) if needs[0] else None,
+            (low.T @ centred).to(grad) if needs[1] else None,
             total if needs[2] else None,
-            -(total @ weight) if needs[3] else None,
+            -(total @ weight.to(total)) if needs[3] else None,
         )
 
 

@@ -31,6 +31,8 @@ def stacks_of(jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]
     for job in jobs:
         model, start = job.config.model, job.config.init_from
         reason = "init_from is frozen" if start is not None and start.frozen else obstacle(model)
+        if job.config.train.in_bf16:
+            reason = "train.precision is 'bf16-mixed', and stacks have products of their own"
         if reason:
             apart.setdefault(reason, []).append(job)
         else:

@@ -11,11 +11,12 @@ import torch
 
 from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
+from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim
-from sparsecode.train.plan import Accelerator, Precision, Train
+from sparsecode.train.plan import NAMED, Accelerator, Precision, Train
 from sparsecode.train.session import Objective, Options, TrainingSession
 from sparsecode.train.steps import steps_for
 
@@ -70,12 +71,21 @@ def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) ->
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     if devices < 1 or (accelerator == "cuda" and devices > cards):
         raise ValueError(f"devices is {devices}; expected 1 to {cards if accelerator == 'cuda' else 'as many as fit'}")
-    if accelerator == "cpu" and nodes * devices == 1 and precision == "32-true":
+    wide = (
+        NAMED.get(precision, precision) == "64-true"
+    )  # with bf16-mixed weights are in float32, and models do the rest
+    if accelerator == "cpu" and nodes * devices == 1 and not wide:
         return OneCPU()
     from lightning_fabric import Fabric  # here, because it imports torch's compiler
 
     strategy = "ddp" if nodes * devices > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision="64-true" if wide else "32-true",
+    )
     fabric.launch()
     if fabric.world_size > 1:
         atexit.register(_leave)
@@ -99,6 +109,8 @@ def open_session(
     **options: Unpack[Options],
 ) -> TrainingSession:
     """A training session of `model`, moved to the device and precision of `fabric`; its processes share each batch."""
+    if isinstance(model, AmortisedModel):
+        model.in_bf16 = train.in_bf16
     objective: Objective = model.loss
     backward = torch.Tensor.backward
     if isinstance(fabric, OneCPU):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from sparsecode.choices import Accelerator
@@ -11,11 +12,22 @@ from sparsecode.data.batches import steps_per_epoch
 from sparsecode.schedules import Clock
 from sparsecode.specs import Count, NonNegative, Positive, Spec
 
-__all__ = ["STATE_FILE", "UNREAD", "Accelerator", "NonFiniteLossError", "Precision", "StopTraining", "Train", "clock"]
+__all__ = [
+    "NAMED",
+    "STATE_FILE",
+    "UNREAD",
+    "Accelerator",
+    "NonFiniteLossError",
+    "Precision",
+    "StopTraining",
+    "Train",
+    "clock",
+]
 
 STATE_FILE = "state.safetensors"
 UNREAD = "a closed output"  # the reason to stop when nobody reads the output, as in `train | head`
-Precision = Literal["32-true", "64-true"]
+Precision = Literal["32-true", "64-true", "bf16-mixed", "float32", "float64", "bf16"]
+NAMED = {"float32": "32-true", "float64": "64-true", "bf16": "bf16-mixed"}  # as they are recorded
 
 
 class Train(Spec, tag="train"):
@@ -32,7 +44,12 @@ class Train(Spec, tag="train"):
     evaluate_every: Annotated[Positive, Meta(description="epochs between validations")] = 1.0
     checkpoint_every: Annotated[Positive, Meta(description="epochs between checkpoints")] = 1.0
     log_every: Annotated[Count, Meta(description="steps between records of the training loss")] = 20
-    precision: Precision = "32-true"
+    precision: Annotated[
+        Precision,
+        Meta(
+            description="of weights and steps: float32, float64, or bf16, in which products of dense steps are in bfloat16; also by the names of Fabric"
+        ),
+    ] = "32-true"
     patience: Annotated[
         Count | None, Meta(description="validations without an improvement after which training ends early")
     ] = None
@@ -40,8 +57,14 @@ class Train(Spec, tag="train"):
         NonNegative, Meta(description="how much less or more of `select` is an improvement to `patience`")
     ] = 0.0
 
+    @property
+    def in_bf16(self) -> bool:
+        """Whether products of dense training steps are in bfloat16; weights, thresholds, sums and optimisers stay in float32."""
+        return self.precision == "bf16-mixed"
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        msgspec.structs.force_setattr(self, "precision", NAMED.get(self.precision, self.precision))
         if self.patience is not None and self.select == "last":
             raise ValueError(
                 f"Train: patience is {self.patience} and select 'last'; expected a validation value in `select`, whose "
