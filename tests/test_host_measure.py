@@ -19,6 +19,7 @@ from sparsecode.evaluate import STANDARD, LossRecovered
 from sparsecode.evaluate.reconstruction.host_loss import HostBatch, RecoveredLoss, recovered_losses
 from sparsecode.models import Amortised
 from sparsecode.nn import TopK
+from sparsecode.publishing import prepare_folder
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*position 0 holds"), pytest.mark.filterwarnings("ignore:.*are dead")]
 
@@ -74,6 +75,18 @@ def test_an_evaluation_has_the_loss_on_the_documents_of_its_split(home: Path, tm
     assert ours.n == wanted.n
     for name in ("clean", "spliced", "zero", "mean"):
         assert getattr(ours, name).cross_entropy == pytest.approx(getattr(wanted, name).cross_entropy, rel=1e-4), name
+
+
+def test_a_converted_and_a_pushed_run_name_their_model_and_hook_point(home: Path, tmp_path: Path) -> None:
+    fitted(home, out=tmp_path / "run")
+    files = prepare_folder(tmp_path / "run", "org/acts", tmp_path / "up")
+    assert "saelens/cfg.json" in files
+    metadata = json.loads((tmp_path / "up" / "saelens" / "cfg.json").read_text())["metadata"]
+    assert (metadata["model_name"], metadata["hook_name"]) == ("gpt", "h.1")
+    card = (tmp_path / "up" / "README.md").read_text()
+    assert "| hook point | h.0, h.1 |" in card
+    assert "### loss recovered" in card
+    assert str(home) not in card + (tmp_path / "up" / "config.json").read_text()
 
 
 def test_without_the_model_the_measure_is_left_out_with_a_sentence(home: Path) -> None:

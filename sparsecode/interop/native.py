@@ -13,6 +13,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from sparsecode.data.shard_index import INDEX
 from sparsecode.interop.affine_sae import (
     Activation,
     AffineSAE,
@@ -153,12 +154,39 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
-    """The best model of a run, or the model in a folder, with the origin that a conversion stored in it."""
+    """The best model of a run, or the model in a folder, with the origin that a conversion stored in it, or that the shards of the run say."""
     folder, model = model_folder(path) or path, _loaded(path, ignore)
     sae = coder_of(model) if has_solver(model) else from_model(model)
     provenance = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance")
-    origin = provenance.get("origin") if isinstance(provenance, dict) else None
-    return replace(sae, metadata=origin) if isinstance(origin, dict) else sae
+    origin: Any = provenance.get("origin") if isinstance(provenance, dict) else None
+    known: dict[str, Any] = dict(origin) if isinstance(origin, dict) else _of_shards(path)
+    return replace(sae, metadata=known) if known else sae
+
+
+def _of_shards(run: Path) -> dict[str, Any]:
+    """Network and hook point that the activations of a run are from, under SAELens's names, where its data are shards that say so."""
+    if not (run / "config.json").is_file():
+        return {}
+    spec = read_json(run / "config.json").get("spec")
+    data = spec.get("data") if isinstance(spec, dict) else None
+    if not isinstance(data, dict) or data.get("type") != "shards":
+        return {}
+    folder = data.get("path")
+    if not isinstance(folder, str) or not (Path(folder) / INDEX).is_file():
+        return {}
+    index = read_json(Path(folder) / INDEX).get("spec")
+    known = index.get("provenance") if isinstance(index, dict) else None
+    if not isinstance(known, dict):
+        return {}
+    names = {"model_name": known.get("model"), "hook_name": _one_hook(known, data), "dataset_path": known.get("text")}
+    return {name: value for name, value in names.items() if value}
+
+
+def _one_hook(known: dict[str, Any], data: dict[str, Any]) -> str | None:
+    """The hook point of samples of one site."""
+    names = str(known.get("hook_point", "")).split(", ")
+    sites = data.get("sites") or [name for name in names if name != data.get("target")]
+    return sites[0] if len(sites) == 1 else None
 
 
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
