@@ -100,7 +100,8 @@ def dataclass_of(table: OptionTable, name: str = "Config") -> type:
     for key, item in table.fields.items():
         if isinstance(item, OptionTable):
             nested = dataclass_of(item, f"{name}_{key}")
-            fields.append((key, nested, dataclasses.field(default_factory=nested)))
+            described = Annotated[nested, tyro.conf.arg(help=item.about)]  # which tyro would look for in source text
+            fields.append((key, described, dataclasses.field(default_factory=nested)))
         else:
             kind = _decoded(item.kind)
             default = msgspec.convert(item.default, kind)  # tuples are lists in JSON
