@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cold-repeats", type=int, default=3)
     parser.add_argument("--label", default="now")
+    parser.add_argument("--note", default="", help="what the label stands for")
     parser.add_argument("--only", nargs="*", help="names of rows")
     chosen = parser.parse_args()
     seconds: dict[str, list[tuple[float, float]]] = {}
@@ -124,7 +125,8 @@ def main() -> None:
     show("From the start of the process to its end, seconds", ["process", "clock", "processor"], rows)
     path = RESULTS / "start.json"
     record = json.loads(path.read_text()) if path.exists() else {}
-    record[chosen.label] = {"machine": machine("numba", "matplotlib"), "medians": medians, "seconds": seconds}
+    record["machine"] = machine("numba", "matplotlib")
+    record[chosen.label] = {"note": chosen.note, "medians": medians, "seconds": seconds}
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -309,6 +309,31 @@ def _agreement(result: Any) -> Parts:
     return [Table([("peer", "largest difference of a code", "largest objective above ours, relative"), *rows])], []
 
 
+def _start(result: Any) -> Parts:
+    before, now = (result[label]["medians"] for label in ("before", "now"))
+    rows = [
+        (
+            name,
+            *(f"{each[name]['processor']:.2f}" for each in (before, now)),
+            f"{before[name]['processor'] / r['processor']:.1f}",
+        )
+        for name, r in now.items()
+    ]
+    return [Table([("process", "processor seconds before", "now", "times less"), *rows], result["before"]["note"])], []
+
+
+def _scale(result: Any) -> Parts:
+    tables: list[Table] = []
+    for axis, part in result["axes"].items():
+        rows = [
+            (str(size), number(point["seconds"]), number(point["peak_mib"]), number(point.get("l0")))
+            for size, point in zip(part["sizes"], part["points"], strict=True)
+        ]
+        power = "" if part["slope"] is None else f", time as the power {part['slope']:.2f} over the larger half"
+        tables.append(Table([(axis, "processor seconds", "peak memory, MiB", "L0"), *rows], f"Against {axis}{power}"))
+    return tables, []
+
+
 BENCHMARKS = (
     Benchmark(
         "Sparse codes", "lasso.py", "make bench-lasso", {"lasso-easy": _lasso, "lasso-omp": _lasso}
@@ -326,6 +351,8 @@ BENCHMARKS = (
     Benchmark("Denoising with a learned dictionary", "denoising.py", "python benchmarks/denoising.py", {"denoising": _denoising}),
     Benchmark("Denoising with nothing given", "denoising_alone.py", "python benchmarks/denoising_alone.py", {"denoising-alone": _denoising_alone}),
     Benchmark("Missing pixels", "inpainting.py", "python benchmarks/inpainting.py", {"inpainting": _inpainting}),
+    Benchmark("Time to the first result", "start.py", "python benchmarks/start.py", {"start": _start}),
+    Benchmark("Scale", "scale.py", "python benchmarks/scale.py", {"scale": _scale}),
 )  # fmt: skip
 
 

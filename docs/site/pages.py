@@ -30,7 +30,7 @@ NAVIGATION = {
     ),
     "Guides": (
         "sparse-coding", "estimators", "sparse-autoencoders", "features", "interventions", "noise", "variational", "evaluation", "report", "training", "sweeps",
-        "data", "activations", "host", "interop", "hub", "leaves", "scaling",
+        "data", "activations", "host", "interop", "hub", "leaves", "scaling", "performance",
     ),
     "Concepts": ("concepts", "metrics", "conventions"),
     "Papers": ("papers/index", "papers/sparse-coding", "papers/noise", "papers/variational", "papers/kl-sparse", "papers/tutorial"),

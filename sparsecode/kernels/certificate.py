@@ -28,7 +28,7 @@ def correlate(gram: Any, c: Any, code: Any, work: Any, q: Any) -> None:
     """q = c - z G, recomputed to avoid accumulated rounding; or x - z D of a sample."""
     for k in range(len(q)):
         q[k] = c[k]
-    zero, count, t = c[0] - c[0], 0, 0
+    zero, count, t = code[0] - code[0], 0, 0
     for j in range(len(code)):
         work[count] = j
         count += code[j] != 0

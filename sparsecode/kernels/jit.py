@@ -49,6 +49,9 @@ def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callabl
 
     With `reorder` sums may be reordered and products contracted, with `divide` a division by 0 gives an infinity or NaN
     as in NumPy instead of ZeroDivisionError.
+
+    The function makes no arrays and returns a number or None. It copies by loops: what numba compiles for an assignment to a slice
+    takes longer than most functions.
     """
     options: dict[str, Any] = {"error_model": "numpy" if divide else "python"}
     if reorder:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Never
+from typing import TYPE_CHECKING, Never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.losses import BatchVariance
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.solvers.decoder_energy import DecoderEnergy
 from sparsecode.solvers.energy import ESTIMATED, Energy, QuadraticEnergy, kkt_residual, steps_of
+
+if TYPE_CHECKING:
+    from sparsecode.losses import BatchVariance  # all terms of training, which sparse codes need not
 
 __all__ = ["CoupledEnergy", "curvature_along_gradient"]
 
