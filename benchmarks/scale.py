@@ -125,29 +125,37 @@ def slope(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def drawn(axis: str, points: Sequence[dict[str, float]], sizes: Sequence[int]) -> Figure:
-    """Seconds over sizes on logarithmic axes beside a line of slope 1, and peak memory below."""
+    """Seconds over sizes on logarithmic axes beside a line of slope 1, over threads and ranks on linear ones; peak memory below."""
     figure = Figure(figsize=(5, 5.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    seconds = [point["seconds"] for point in points]
-    above.loglog(sizes, seconds, color=colour(0), marker=mark(0), label="measured")
-    above.loglog(sizes, [seconds[-1] * size / sizes[-1] for size in sizes], "--", color=colour(6), label="proportional")
-    above.set_ylabel("processor seconds")
-    above.legend(frameon=False)
-    below.loglog(
-        sizes, [max(point["peak_mib"], 0.1) for point in points], color=colour(1), marker=mark(1), label="peak"
-    )
-    if axis != "ranks":
-        below.loglog(
+    seconds, peaks = [point["seconds"] for point in points], [max(point["peak_mib"], 0.1) for point in points]
+    above.plot(sizes, seconds, color=colour(0), marker=mark(0), label="processor, of all together")
+    below.plot(sizes, peaks, color=colour(1), marker=mark(1), label="peak of one process")
+    above.set_ylabel("seconds")
+    below.set_ylabel("memory, MiB")
+    below.set_xlabel(axis)
+    if axis in ("threads", "ranks"):
+        above.plot(
+            sizes, [point["clock"] for point in points], color=colour(2), marker=mark(2), label="clock, busy machine"
+        )
+    else:
+        above.plot(
+            sizes, [seconds[-1] * size / sizes[-1] for size in sizes], "--", color=colour(6), label="proportional"
+        )
+        below.plot(
             sizes, [point["arrays_mib"] for point in points], "--", color=colour(6), label="samples, atoms, codes"
         )
     if axis == "atoms":
-        below.loglog(sizes, [point["gram_mib"] for point in points], ":", color=colour(2), label="Gram matrix")
-    below.set_ylabel("memory, MiB")
-    below.set_xlabel(axis)
-    below.legend(frameon=False)
+        below.plot(sizes, [point["gram_mib"] for point in points], ":", color=colour(2), label="Gram matrix")
     for axes in (above, below):
+        if axis in ("threads", "ranks"):
+            axes.set_ylim(0)
+        else:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
         axes.set_xticks(sizes, [f"{size}" for size in sizes])
         axes.minorticks_off()
+        axes.legend(frameon=False)
     return figure
 
 
@@ -155,19 +163,24 @@ def main() -> None:
     """Measure, print a table for each axis, and write results/scale.json and a picture for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="axes to measure again; the results of the others stay")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.point:
         print(json.dumps(encoded(json.loads(chosen.point), chosen.repeats)))
         return
-    results: dict[str, Any] = {}
+    path = RESULTS / "scale.json"
+    results: dict[str, Any] = json.loads(path.read_text())["axes"] if chosen.only and path.exists() else {}
     for axis, sizes in SIZES.items():
+        if chosen.only and axis not in chosen.only:
+            continue
         base = {**BASE, "samples": SHARED} if axis == "threads" else BASE
         points = [_apart({**base, axis: size}, chosen.repeats) for size in sizes]
         power = slope(sizes, [p["seconds"] for p in points]) if axis != "threads" else None
         results[axis] = {"sizes": list(sizes), "points": points, "slope": power}
-    points = [trained(ranks, chosen.repeats) for ranks in RANKS]
-    results["ranks"] = {"sizes": list(RANKS), "points": points, "slope": None}
+    if not chosen.only or "ranks" in chosen.only:
+        points = [trained(ranks, chosen.repeats) for ranks in RANKS]
+        results["ranks"] = {"sizes": list(RANKS), "points": points, "slope": None}
     for axis, result in results.items():
         rows = [
             (
@@ -184,7 +197,8 @@ def main() -> None:
 
 def _apart(point: dict[str, int], repeats: int) -> dict[str, float]:
     words = [sys.executable, __file__, "--repeats", str(repeats), "--point", json.dumps(point)]
-    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}  # torch's threads would poll while they wait
+    return json.loads(subprocess.run(words, capture_output=True, text=True, check=True, env=environment).stdout)
 
 
 if __name__ == "__main__":

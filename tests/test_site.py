@@ -148,7 +148,7 @@ def test_benchmarks_are_tables_of_the_results_and_losses_are_listed() -> None:
 
 
 # shown on the pages of the papers and in the catalogue
-ELSEWHERE = {"noise-robustness", "noise-rows", "papers-sparse-coding", "recipes"}
+ELSEWHERE = {"noise-robustness", "noise-rows", "papers-kl-sparse", "papers-sparse-coding", "recipes"}
 
 
 @pytest.mark.parametrize(
