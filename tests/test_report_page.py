@@ -184,7 +184,9 @@ def test_several_runs_stand_side_by_side() -> None:
 def test_a_run_is_compared_with_references_at_its_l0() -> None:
     (line,) = proportions(run_report("a"))
     assert "at L0 8.25" in line
-    assert line.endswith("(principal components 0.5).")  # between the reference's points at 1, 8.25 and 20
+    assert line.endswith(
+        "at equal L0 better than principal components 0.5."
+    )  # between the reference's points at 1, 8.25 and 20
 
 
 def test_what_a_code_stands_for() -> None:
@@ -192,7 +194,7 @@ def test_what_a_code_stands_for() -> None:
     assert run.codes is not None
     detail = run.codes.details[0]
     informative = msgspec.structs.replace(detail, labels=(LabelShare("7", 0.9, 0.1), LabelShare("1", 0.1, 0.1)))
-    assert meaning(informative, run.pool) == "label 7: 90% of its samples, 10% of all"
+    assert meaning(informative, run.pool) == "label 7: 90% (all: 10%)"
     common = msgspec.structs.replace(detail, labels=(LabelShare("7", 0.11, 0.1),))
     assert meaning(common, run.pool).startswith("“")
     top = msgspec.structs.replace(

@@ -56,12 +56,12 @@ function layout() {
   } else {
     width = 1;
     body.style.height = `${state.rows.length * ROW}px`;
-    list.style.setProperty("--columns", `6.2rem repeat(${m.columns.length}, 5.6rem) minmax(9rem, 1fr)`);
+    list.style.setProperty("--columns", `${[...m.details.values()].some((detail) => pictureOf(m, detail.code)) ? 5.6 : 3.6}rem ${[...m.details.values()].some((detail) => detail.meaning) ? 13 : 5.6}rem repeat(${m.columns.length}, 5.6rem)`);
     list.setAttribute("aria-rowcount", state.rows.length + 1);
     const head = (key, label, title) => el("div", { class: key === "meaning" ? "cell text" : "cell", role: "columnheader", "aria-sort": state.sort === key ? (state.descending ? "descending" : "ascending") : "none" },
       el("button", { type: "button", tabindex: "-1", title, onclick: () => sortBy(key, state.sort === key ? !state.descending : true) }, label, state.sort === key ? (state.descending ? " ▾" : " ▴") : ""));
-    list.replaceChildren(el("div", { class: "row head", role: "row", "aria-rowindex": "1" }, head("code", "code"),
-      m.columns.map((column, i) => head(String(i), visible(column.label), visible(`${column.label}${column.unit ? `, ${column.unit}` : ""}: ${data.definitions[column.definition] ?? ""}`))), head("meaning", "stands for")), body);
+    list.replaceChildren(el("div", { class: "row head", role: "row", "aria-rowindex": "1" }, head("code", "code"), head("meaning", "stands for"),
+      m.columns.map((column, i) => head(String(i), visible(column.label), visible(`${column.label}${column.unit ? `, ${column.unit}` : ""}: ${data.definitions[column.definition] ?? ""}`)))), body);
   }
   draw();
 }
@@ -84,8 +84,8 @@ function row(m, i) {
   const code = state.rows[i], cell = pictureOf(m, code);
   const node = el("div", { class: "row", role: "row", id: `row-${i}`, "aria-rowindex": i + 2, onclick: () => choose(code) },
     el("div", { class: "cell", role: "gridcell" }, cell && picture(m.index, cell), el("a", { href: link(m.index, code), tabindex: "-1" }, String(code))),
-    m.columns.map((_, c) => el("div", { class: "cell", role: "gridcell" }, number(valueOf(m, c, code), 3))),
-    el("div", { class: "cell text", role: "gridcell", title: meaningOf(m, code) }, el("bdi", { dir: "ltr" }, meaningOf(m, code))));
+    el("div", { class: "cell text", role: "gridcell", title: meaningOf(m, code) }, el("bdi", { dir: "ltr" }, meaningOf(m, code))),
+    m.columns.map((_, c) => el("div", { class: "cell", role: "gridcell" }, number(valueOf(m, c, code), 3))));
   node.style.top = `${i * ROW}px`;
   return node;
 }

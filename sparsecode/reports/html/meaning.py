@@ -18,7 +18,7 @@ def meaning(detail: CodeDetail, pool: Pool | None) -> str:
     """A few words on a code, "" if its details have none: a label that is frequent where it is active, else tokens, else features."""
     best = max(detail.labels, key=lambda label: label.share, default=None)
     if best is not None and best.share >= TELLING * best.base:
-        return f"label {_short(best.label)}: {best.share:.0%} of its samples, {best.base:.0%} of all"
+        return f"label {_short(best.label)}: {best.share:.0%} (all: {best.base:.0%})"
     tokens = _tokens(detail, pool)
     if tokens:
         return " ".join(f"“{_short(token)}”" for token in tokens)

@@ -108,6 +108,7 @@ def render(document: Document) -> str:
             bars_of=bars_of,
             scatter_of=scatter_of,
             values_chart=_values_chart,
+            comparable=_comparable,
             pairs_of=_pairs,
             classes_of=_classes,
             used=used_definitions(document),
@@ -196,20 +197,30 @@ def _top(run: RunReport, codes: CodeTable) -> list[tuple[int, list[float], str]]
     return [(code, [float(values[i]) for values in columns], words.get(code, "")) for i, code in enumerate(shown)]
 
 
+def _sample(run: Shown, reconstruction: Reconstruction) -> np.ndarray | None:
+    """The values of a sample, if the report has them and its outputs have as many."""
+    pool = run.report.pool
+    if pool is None or pool.values is None:
+        return None
+    values = pool.values.values()[reconstruction.sample].astype(np.float64)
+    return values if all(array.shape == values.shape for array in reconstruction.values.values()) else None
+
+
+def _comparable(run: Shown, reconstruction: Reconstruction) -> bool:
+    return _sample(run, reconstruction) is not None
+
+
 def _values_chart(run: Shown, reconstruction: Reconstruction) -> LineChart:
     """A sample, and what each coder makes of it, over their features."""
-    pool = run.report.pool
-    outputs = {coder: array.values().astype(np.float64) for coder, array in reconstruction.values.items()}
-    lines: list[Line] = []
-    if pool is not None and pool.values is not None:
-        sample = pool.values.values()[reconstruction.sample].astype(np.float64)
-        if all(len(values) == len(sample) for values in outputs.values()):
-            lines.append(Line("sample", np.arange(float(len(sample))), sample, 0))
-    lines += [
-        Line(coder, np.arange(float(len(values))), values, 1 + i % (STYLES - 1), train=True)
-        for i, (coder, values) in enumerate(outputs.items())
-    ]
-    return line_chart(lines)
+    values = {"sample": _sample(run, reconstruction)}
+    values |= {coder: array.values() for coder, array in reconstruction.values.items()}
+    return line_chart(
+        [
+            Line(name, np.arange(float(len(v))), v.astype(np.float64), i % STYLES, train=i > 0)
+            for i, (name, v) in enumerate(values.items())
+            if v is not None
+        ]
+    )
 
 
 def _pairs(match: Matches) -> list[tuple[int, int, float]]:

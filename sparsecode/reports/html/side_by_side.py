@@ -99,13 +99,17 @@ def _compared(frontier: FrontierPlot) -> list[str]:
         beside = [(other.label, at) for other in references if (at := _at(other, l0)) is not None]
         if not beside:
             continue
-        better = [label for label, other in beside if (value > other) == (frontier.better == "higher")]
-        unit = f" {frontier.unit}" if frontier.unit else ""
-        others = ", ".join(f"{label} {number(other)}" for label, other in beside)
-        result.append(
-            f"{frontier.label} {number(value)}{unit} at L0 {number(l0)} ({series.label}): better than {len(better)} of "
-            f"{len(beside)} references at equal L0 ({others})."
-        )
+        unit = f" {frontier.unit}" if frontier.unit not in ("", "share") else ""
+        better = [(value > other) == (frontier.better == "higher") for _, other in beside]
+        parts = [f"{frontier.label} {number(value)}{unit} at L0 {number(l0)} ({series.label})"]
+        for words, wanted in (("better than", True), ("not better than", False)):
+            named = [
+                f"{label} {number(other)}"
+                for (label, other), is_so in zip(beside, better, strict=True)
+                if is_so == wanted
+            ]
+            parts += [f"{words} {'; '.join(named)}"] if named else []
+        result.append(f"{parts[0]}, at equal L0 {', and '.join(parts[1:])}.")
     return result
 
 

@@ -1,6 +1,6 @@
 // ---- one code
 function view(m, code) {
-  const detail = m.details.get(code), place = m.place.get(code), several = data.runs.length > 1;
+  const detail = m.details.get(code), place = m.place.get(code), several = data.runs.length > 1, tokens = m.run.pool?.kind === "token";
   const box = $("code-view"), move = (by, label, key) => el("button", { type: "button", class: "small", onclick: () => step(by), "aria-keyshortcuts": key }, label);
   box.setAttribute("aria-label", `code ${code}`);
   const title = el("h3", null, `Code ${code}`, several && el("span", { class: "soft" }, ` of ${visible(m.run.name)}`));
@@ -12,9 +12,9 @@ function view(m, code) {
     detail?.meaning && el("p", null, "Stands for: ", el("strong", null, el("bdi", { dir: "ltr" }, ...marked(detail.meaning)))),
     place === undefined && el("p", { class: "note" }, `This code is not among the ${m.shown.length} that this report holds in detail. ${visible(m.left_out ?? "")}`),
     el("div", { class: "atom" }, atomOf(m, detail, code), facts.children.length ? facts : null),
-    detail && weightsOf(detail), detail?.activations && histogram(detail.activations, detail.signed),
+    detail && !tokens && weightsOf(detail), detail?.activations && histogram(detail.activations, detail.signed),
     ...(detail?.bands ?? []).map((band) => examples(m, band)),
-    detail && effectOf(detail.effect), detail && labelsOf(detail.labels),
+    detail && tokens && weightsOf(detail), detail && effectOf(detail.effect), detail && labelsOf(detail.labels),
     detail && el("div", { class: "two" }, neighbours(m, detail.by_cosine, "Nearest by cosine"), neighbours(m, detail.by_firing, "Most often active together (Jaccard)")),
   ].filter(Boolean));
   box.scrollTop = 0;
@@ -115,7 +115,7 @@ function contextExample(m, pool, example) {
     const value = activations[i] ?? (i === centre ? example.activation : 0), on = value !== 0;
     const node = el("span", { class: `token${on ? " on" : ""}${i === centre ? " peak" : ""}${value < 0 ? " negative" : ""}`, title: on ? `${number(value)}` : null }, ...marked(token), on && el("sub", null, number(value, 2)));
     if (on) node.style.background = `rgba(var(${value < 0 ? "--negative" : "--shade"}), ${(0.45 * Math.abs(value)) / most})`;
-    return node;
+    return i ? [el("wbr"), node] : node; // lines break between tokens
   });
   return [el("div", { class: "tokens" }, spans), el("div", { class: "soft" }, plainExample(m, pool, example))];
 }
