@@ -34,6 +34,8 @@ class PoolBuilder:
         part = split.take(torch.from_numpy(index)) if len(index) else split.take(slice(0))
         labels = () if part.label is None or part.label.ndim != 1 else tuple(map(str, part.label.tolist()))
         sheet, values, left_out = "", None, ""
+        texts = self.coded.features.texts
+        ids = [] if part.tokens is None else part.tokens.ids.tolist()
         if part.tokens is not None and len(index):
             kind = "token"
         elif sheets.pictured and self.source.model.n_sites == 1 and len(index):
@@ -52,5 +54,6 @@ class PoolBuilder:
             values=values,
             features=self.source.features[:WIDTH],
             labels=labels,
+            tokens=tuple(texts.get(number, f"[{number}]") for number in ids),
             left_out=left_out,
         )

@@ -80,8 +80,8 @@ class ShownExample(Spec, tag="shown_example"):
 class Band(Spec, tag="band"):
     """Examples of one range [`low`, `high`] of a code's activation magnitude among the samples on which it is active.
 
-    `kind`: top (the largest), quantile (around the `quantile`), threshold (the smallest active values), off (the nearest to being
-    active among those that are not, where the model has pre-activations).
+    `kind`: top (the largest), quantile (around the `quantile`), threshold (the smallest active values). Reserved: off, for samples on which
+    the code is nearly active.
     """
 
     kind: Literal["top", "quantile", "threshold", "off"]

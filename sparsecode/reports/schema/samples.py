@@ -13,10 +13,10 @@ __all__ = ["PictureRow", "Pool", "Reconstruction", "SampleSection", "Strip"]
 class Pool(Spec, tag="pool"):
     """The samples that examples and reconstructions refer to by number, 0 to n - 1; each once, however many codes show it.
 
-    `kind`: picture (`sheet` names the sheet, picture i is sample i), series or row (`values` [n, n_features] as lines or as numbers; of wide
-    rows the first features, see `left_out`), token (rows of activations with their `tokens` as text), other (number alone).
+    `kind`: picture (`sheet` names the sheet, picture i is sample i), row (`values` [n, n_features]; of wide rows the first features, see
+    `left_out`; series, in order of time, are reserved), token (rows of activations with their `tokens` as text), other (number alone).
     `rows` [n] (i4) are their indices in the split, `labels` their labels as text, or empty. `features` are the names of
-    features, or empty (then they are numbers from 0).
+    features, or empty (then they are numbers from 0). `tokens` are texts, or ids in brackets where the tokenizer is not known.
     """
 
     kind: Literal["picture", "series", "row", "token", "other"]
