@@ -87,6 +87,7 @@ COMMANDS = {
     "train-patches": Case(("train", "patches-topk", "--out", "run", *SHORT, "--train.epochs", "0.02", "--data.n-train", "300", "--data.n-valid", "50", "--data.n-test", "50", "--model.n-code", "64", "--evaluate.sigmas", "0.5")),
     "sweep-serial": Case((*SWEPT, "--backend", "serial")),
     "sweep-stacked": Case((*(word.replace("digits-topk", "noise-digits") for word in SWEPT), "--backend", "stacked", "--set", "model.n_code=16")),
+    "sweep-shared": Case((*SWEPT, "--backend", "shared")),
     "patches": Case(("patches", "--out", "out/patches", "--size", "10", "--resize", "128", "--n-train", "260", "--n-valid", "30", "--n-test", "20")),
     "extract": Case(EXTRACT, ("bert", "text.txt")),
     "eval": Case(("eval", "sdl", "--json", "out/eval.json"), ("sdl",)),

@@ -27,6 +27,7 @@ from sparsecode.sweeps import (
     processes,
     read_results,
     serial,
+    shared,
     stacked,
     sweep,
 )
@@ -182,6 +183,10 @@ def _backend(
         tell(f"{len(stack)} runs in one stack; the validations shown are of {stack[0].folder.name}")
         return [ProgressBar(console)]
 
+    def watch_group(group: Sequence[Job]) -> list[Observer]:
+        tell(f"{len(group)} runs on one stream of batches; the validations shown are of {group[0].folder.name}")
+        return [ProgressBar(console)]
+
     if name == "ray":
         from sparsecode.sweeps.ray import on_ray
 
@@ -189,6 +194,8 @@ def _backend(
         return on_ray(address, cpus, gpus, accelerator)
     if name == "stacked":
         return stacked(processes(n, accelerator), accelerator, watch_stack, tell)
+    if name == "shared":
+        return shared(accelerator, watch_group)
     if name == "processes" or (name == "auto" and n > 1):
         tell(f"{len(jobs)} runs, {n} at a time")
         return processes(n, accelerator)

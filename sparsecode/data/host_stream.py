@@ -41,6 +41,11 @@ class HostStream(NamedTuple):
         return int(self.rows.counts[self.spans].sum())
 
     @property
+    def one_order(self) -> bool:
+        """The order is the same for runs of all seeds, so that these can share one pass."""
+        return True
+
+    @property
     def gives_host(self) -> bool:
         """Whether batches have the pass of the host that their rows are from."""
         return self.in_spans

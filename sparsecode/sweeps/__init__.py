@@ -10,6 +10,7 @@ from sparsecode.sweeps.meanings import by_meaning
 from sparsecode.sweeps.processes import processes
 from sparsecode.sweeps.results import RESULTS, SweepResult, read_results, sweep
 from sparsecode.sweeps.serial import serial
+from sparsecode.sweeps.shared import shared
 from sparsecode.sweeps.stacked import stacked
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "processes",
     "read_results",
     "serial",
+    "shared",
     "stacked",
     "sweep",
 ]

@@ -11,7 +11,7 @@ from sparsecode.choices import Accelerator, DType
 
 __all__ = ["BackendName", "ExtractArguments", "PatchesArguments", "SweepArguments"]
 
-BackendName = Literal["auto", "serial", "processes", "stacked", "ray"]
+BackendName = Literal["auto", "serial", "processes", "stacked", "shared", "ray"]
 Assignments = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
@@ -29,7 +29,8 @@ class SweepArguments(NamedTuple):
         epochs: the same as --set train.epochs=...
         out: folder of the run folders; default: runs/sweep, of an experiment runs/ and its name
         backend: serial: one run after the other; processes: each in a separate process; stacked: runs of one shape side by
-            side in this process, others in processes; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
+            side in this process, others in processes; shared: all runs with the same data and batch size in this process, on one stream
+            of batches; ray: tasks on a Ray cluster; auto: processes if there are several, else serial
         processes: number of runs at a time
         references: also draw what PCA, random dictionaries and pursuit with a learned one reach at the same L0
         accelerator: auto: cuda where there is one, else cpu
