@@ -18,11 +18,13 @@ from sparsecode.extending import conflicts, extendable, extended, reached
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
 from sparsecode.hub import refuse_hub
 from sparsecode.leaves import foreign_types
+from sparsecode.losses.end_to_end import NO_HOST
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
 from sparsecode.ops.collective import any_rank
 from sparsecode.runs import FIGURES, Run, RunFolder, Store, loaded_from, moved_to
 from sparsecode.schedules import resolve
+from sparsecode.specs import name_of
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Observer, Shows
 from sparsecode.train.plan import clock
@@ -290,6 +292,9 @@ def prepare(
     """Build the model of a run and, in the `first` process, write its config. Raises ValueError for configs that cannot be run."""
     # Schedules count in steps from here on, so that what is saved says what was done.
     planned = resolve(config, clock(config.train, splits.training.n, world))
+    for term in getattr(planned.model, "terms", ()):
+        if getattr(term, "needs_host", False) and not getattr(splits.stream, "gives_host", False):
+            raise ValueError(f"model.terms.{name_of(term)} {NO_HOST}")
     model = build_model(planned.model, splits.shape, config.seed, splits.target_shape)
     if config.init_from is not None and folder.state() is None:
         config.init_from.apply_(model)  # here, too, so that what does not fit is refused before anything is written

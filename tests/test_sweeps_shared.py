@@ -12,9 +12,9 @@ from killing import call
 from safetensors.torch import load_file
 from test_extract_text import GPT2, SINK, TEXT, saved
 from test_host import source
-from test_stacked import configs, digits, planned, separately, together  # noqa: F401 - a fixture
+from test_stacked import configs, planned, separately, together
 
-from sparsecode.data import Splits
+from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Reader
 from sparsecode.overrides import replaced
 from sparsecode.recipes import RECIPES
@@ -37,6 +37,11 @@ CHANGES: list[dict[str, Any]] = [
     {"model.activation": {"type": "relu"}, "train.epochs": 0.3},
     {"model.activation": {"type": "batch_topk", "k": 4}},
 ]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return Digits().load()
 
 
 class Watched:
@@ -72,7 +77,7 @@ def session_of(run: Run, splits: Splits, resume: Path | None = None) -> Training
     return TrainingSession(model, splits, plan.optim, plan.train, run.seed, {"resume": resume})
 
 
-def test_models_of_all_kinds_end_as_by_themselves_and_the_source_is_read_once(digits: Splits) -> None:  # noqa: F811
+def test_models_of_all_kinds_end_as_by_themselves_and_the_source_is_read_once(digits: Splits) -> None:
     stream = Watched(digits.train)
     runs = [replaced(TOPK, change) for change in CHANGES]
     splits = digits._replace(stream=stream)
@@ -89,7 +94,7 @@ def test_models_of_all_kinds_end_as_by_themselves_and_the_source_is_read_once(di
             torch.testing.assert_close(value, expected.state_dict()[name], rtol=1e-5, atol=1e-6)
 
 
-def test_a_run_ahead_waits_for_those_behind(digits: Splits, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_ahead_waits_for_those_behind(digits: Splits, tmp_path: Path) -> None:
     """As after a kill: one was saved at step 10, the other begins."""
     run = replaced(TOPK, {"train.epochs": 2.0, "train.checkpoint_every": 0.5})
     first = session_of(run, digits, tmp_path)
@@ -110,7 +115,7 @@ def test_a_run_ahead_waits_for_those_behind(digits: Splits, tmp_path: Path) -> N
         torch.testing.assert_close(early.model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
-def test_one_that_fails_leaves_the_others(digits: Splits) -> None:  # noqa: F811
+def test_one_that_fails_leaves_the_others(digits: Splits) -> None:
     wild = replaced(TOPK, {"optim.groups": {"*": {"type": "sgd", "lr": 1e30}}, "optim.clip": None})
     stack, members = together([replaced(configs({})[0], {"train.batch_size": 64})], digits)
     sessions = [session_of(wild, digits), session_of(TOPK, digits)]

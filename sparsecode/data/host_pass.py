@@ -56,7 +56,7 @@ class HostPass:
                 there[name] = self.rows(x)
             return x
 
-        with ExitStack() as stack:
+        with self._host.lock, ExitStack() as stack:
             stack.enter_context(evaluating(self._host.network))
             for name in dict.fromkeys((*values, *read)):
                 stack.enter_context(hooked(self._host.network, name, lambda x, name=name: change(name, x)))

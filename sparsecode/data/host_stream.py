@@ -154,7 +154,8 @@ class _SpanReader:
         begin, end = (int(np.searchsorted(ends, row, side="right")) for row in (first, last - 1))
         start = int(ends[begin - 1]) if begin else 0
         host, sites = self._stream.rows.host, self._stream.rows.sites
-        ((batch, x),) = host.outputs([self._stream.rows.store.batch(order[begin : end + 1].tolist())])
+        with host.lock:
+            ((batch, x),) = host.outputs([self._stream.rows.store.batch(order[begin : end + 1].tolist())])
         span, column = host.choice.chosen(batch)[0].nonzero()[first - start : last - start].unbind(1)
         replaced = sites.x if sites.target is None else (sites.target,)
         there = HostPass(host, batch, span, column, tuple(site.name for site in replaced))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import tee
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ class TextHost(NamedTuple):
     """A language model on its device, the paths of its hook points, and the sequences that it is given.
 
     `length`: tokens in a span. `bos`: a token put before each span, unless the tokenizer does. `start`: the token that a decoder of an
-    encoder-decoder model starts with, if the hook points are in it. `choice`: which rows are kept.
+    encoder-decoder model starts with, if the hook points are in it. `choice`: which rows are kept. `lock`: of passes with hooks, where several
+    threads run the model.
     """
 
     model: LanguageModel
@@ -32,6 +34,7 @@ class TextHost(NamedTuple):
     choice: RowChoice
     bos: int | None = None
     start: int | None = None
+    lock: Lock = Lock()
 
     @property
     def network(self) -> nn.Module:
@@ -96,7 +99,7 @@ def text_host(
     paths = tuple(hook_path(model.module, name) for name in hook_points)
     if len(set(paths)) < len(paths):
         raise ValueError(f"hook_point {', '.join(paths)}: expected each once")
-    return TextHost(model, paths, length, choice, token, model.starts_decoder(paths))
+    return TextHost(model, paths, length, choice, token, model.starts_decoder(paths), Lock())
 
 
 def device_or_default(device: str | None) -> str:

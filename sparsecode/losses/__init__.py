@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sparsecode.leaves import opened
 from sparsecode.losses.dead_codes import AuxK, Resample
+from sparsecode.losses.end_to_end import EndToEnd
 from sparsecode.losses.kl import KL, kl_divergence
 from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.nested_k import NestedK
@@ -22,6 +23,7 @@ __all__ = [
     "AuxK",
     "BatchVariance",
     "Classify",
+    "EndToEnd",
     "Forward",
     "Matryoshka",
     "NestedK",
@@ -42,7 +44,7 @@ __all__ = [
     "total_correlation",
 ]
 
-Known = Sparsity | KL | AuxK | Resample | Matryoshka | NestedK
+Known = Sparsity | KL | AuxK | Resample | Matryoshka | NestedK | EndToEnd
 if TYPE_CHECKING:
     Term = Known | TermLike
 else:

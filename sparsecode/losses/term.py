@@ -7,7 +7,7 @@ number or per sample [B], of which the mean counts. What it needs of the model i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
@@ -18,7 +18,7 @@ from sparsecode.ops.rng import Stream
 from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Spec, name_of
 
-__all__ = ["CodeSums", "Forward", "TermLike", "TermModule", "Terms", "TrainingTerm"]
+__all__ = ["CodeSums", "Forward", "HostRun", "TermLike", "TermModule", "Terms", "TrainingTerm"]
 
 
 class CodeSums(NamedTuple):
@@ -28,12 +28,27 @@ class CodeSums(NamedTuple):
     active: Tensor
 
 
+class HostRun(Protocol):
+    """A pass of the network that the rows of a batch are from, in which these may be replaced: `sparsecode.data.host_pass.HostPass`."""
+
+    next_token: Tensor  # [B], that follows each row
+    has_next: Tensor  # [B], whether there is one
+
+    def clean(self, read: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits [B, V] at the rows and, of the submodules in `read`, their rows, without gradients."""
+        ...
+
+    def replaced(self, values: Tensor, read: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same with the rows replaced by values in data space, differentiable with respect to them."""
+        ...
+
+
 class Forward(NamedTuple):
     """A training step before its terms: what was computed, by which modules, and the step's number and random streams.
 
     `x` [B, n] what the encoder got, `target` and its reconstruction `out` [B, f], all in model space; `fidelity` [B]; `code`
     the codes, in a form that every term of the model `reads`; which codes `fired` [k], their mean count `l0`. State may change
-    only if `training`.
+    only if `training`. `restore` maps `out` to data space; `host` is the network that the samples are from, if the data have one.
     """
 
     code: Code | SparseCode | CodeSums
@@ -50,6 +65,14 @@ class Forward(NamedTuple):
     step: int
     rng: Stream
     training: bool
+    restore: Callable[[Tensor], Tensor] | None = None
+    host: HostRun | None = None
+
+    @property
+    def restored(self) -> Tensor:
+        """The reconstruction or prediction [B, *G] in data space."""
+        assert self.restore is not None, "a model gives what its terms need"
+        return self.restore(self.out)
 
     @property
     def dense(self) -> Code:
@@ -157,7 +180,12 @@ class TermLike(Protocol):
 
 
 class TrainingTerm(Spec):
-    """The defaults of a term's config: a subclass needs `value`, or `build` if it has state."""
+    """The defaults of a term's config: a subclass needs `value`, or `build` if it has state.
+
+    `needs_host`: whether it runs the network that the samples are from, which the data have to give with each batch.
+    """
+
+    needs_host: ClassVar[bool] = False
 
     @property
     def needs(self) -> tuple[str, ...] | dict[str, str]:

@@ -141,8 +141,11 @@ class AmortisedModel(AbstractSparseModel):
         return self.normaliser.undo(x).reshape(x.shape[0], *self.shape)  # len(x) would fix the size of exported graphs
 
     def output(self, x: Tensor, z: Tensor) -> Tensor:
-        out = self._decode(z)
-        return self.denormalise(out) if self.predict is None else self.predict.output(out, self._inputs(x))
+        return self._restored(self._decode(z), None if self.predict is None else self._inputs(x))
+
+    def _restored(self, out: Tensor, x: Tensor | None) -> Tensor:
+        """Decoded values [B, f] in data space; x: the encoder's input, for models that predict."""
+        return self.denormalise(out) if self.predict is None or x is None else self.predict.output(out, x)
 
     def _encode(self, x: Tensor) -> Tensor:
         return self.activation.infer(self._pre(self._inputs(x)))
@@ -229,7 +232,7 @@ class AmortisedModel(AbstractSparseModel):
                 )  # fmt: skip
         return Forward(
             *made, x=x, target=target, encoder=self.encoder, activation=self.activation, decoder=self.decoder,
-            step=step, rng=rng, training=self.training,
+            step=step, rng=rng, training=self.training, restore=lambda out: self._restored(out, x), host=batch.host,
         )  # fmt: skip
 
     def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
