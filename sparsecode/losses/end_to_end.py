@@ -18,8 +18,9 @@ NO_HOST = "needs the network that the samples are from, with each batch; choose 
 
 
 class EndToEnd(TrainingTerm, tag="end_to_end"):
-    """weight * L + downstream / n_layers * sum_l |a_l - a'_l|^2, means over the rows of a batch.
+    """How the predictions of the host change with reconstructions in the place of activations, and later layers with them.
 
+    weight * L + downstream / n_layers * sum_l |a_l - a'_l|^2, means over the rows of a batch.
     The host runs once as it is and once with the rows of its hook point replaced by the reconstructions, in data space; of a transcoder
     the rows of the hook point that it predicts, of a crosscoder those of all sites. With p and q the predictions of the next token, at the
     positions of the rows, L is KL(p || q) in nats ("kl"), or -log q of the token that follows ("cross_entropy", without rows at the end of
