@@ -18,7 +18,7 @@ from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.session import Signal, TrainingSession
 from sparsecode.train.steps import steps_for
 
-__all__ = ["Draws", "Futures", "Single", "Unit", "draws_for", "take_turns"]
+__all__ = ["Draws", "Futures", "Single", "TurnTaker", "draws_for", "take_turns"]
 
 TURN = 8  # steps of a unit before the next one's
 AHEAD = 1  # turns that a unit may be before the last one
@@ -27,7 +27,7 @@ HELD = 2**27  # bytes of batches and noise that units may share
 Futures = Mapping[int, Future[list[Drawn]]]  # by seed
 
 
-class Unit(Protocol):
+class TurnTaker(Protocol):
     """What takes a turn as a whole: a model alone, a member of a stack, or all members of a stack at once."""
 
     @property
@@ -143,7 +143,7 @@ def draws_for(sessions: Sequence[TrainingSession], samples: Samples, normal: set
     )
 
 
-def take_turns(units: Sequence[Unit], sessions: Sequence[TrainingSession], draws: Draws, workers: int) -> None:
+def take_turns(units: Sequence[TurnTaker], sessions: Sequence[TrainingSession], draws: Draws, workers: int) -> None:
     """Train until all units are over; a signal stops and saves all. None is more than a turn or two before the last one, so that few
     batches are in memory and a source that computes them does so once.
     """
@@ -155,9 +155,9 @@ def take_turns(units: Sequence[Unit], sessions: Sequence[TrainingSession], draws
             session.end()
 
 
-def _rounds(units: Sequence[Unit], draws: Draws, pool: ThreadPoolExecutor, signal: Signal) -> None:
+def _rounds(units: Sequence[TurnTaker], draws: Draws, pool: ThreadPoolExecutor, signal: Signal) -> None:
     turns: dict[int, Turn] = {}
-    going: dict[Future[None], tuple[Unit, int]] = {}
+    going: dict[Future[None], tuple[TurnTaker, int]] = {}
     idle = list(units)
 
     def drawn(number: int) -> Turn:

@@ -11,7 +11,7 @@ from sparsecode.ops.rng import Stream
 from sparsecode.records import Batch, Loss
 from sparsecode.train.adam_state import clipped_adam
 from sparsecode.train.session import Signal, TrainingSession
-from sparsecode.train.side_by_side import Futures, Single, Unit, draws_for, take_turns
+from sparsecode.train.side_by_side import Futures, Single, TurnTaker, draws_for, take_turns
 from sparsecode.train.steps import update_weights
 
 __all__ = ["train_side_by_side", "train_stacked"]
@@ -40,7 +40,7 @@ def train_side_by_side(
     weights = next(sessions[0].model.parameters())
     batched = weights.device.type != "cpu" if batched is None else batched
     failed: dict[int, Exception] = {}
-    units: list[Unit] = []
+    units: list[TurnTaker] = []
     normal: set[int] = set()
     number = 0
     for stack, members in stacks:
