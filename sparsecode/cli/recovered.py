@@ -13,6 +13,7 @@ from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.cli.tables import rich_table
+from sparsecode.data.host import Host
 from sparsecode.data.language_models import language_model
 from sparsecode.data.shard_index import INDEX, read_index
 from sparsecode.data.text_host import text_host
@@ -70,9 +71,11 @@ def recovered_command(args: scoring.RecoveredArguments) -> None:
 
 
 def _stored(run: Path) -> tuple[str, ...]:
-    """The hook points that the shards of a run's data were extracted at. Raises UsageError if they are not to be had."""
+    """The hook points that a run's activations are from, those of shards where these say so. Raises UsageError if they are not to be had."""
     folder = RunFolder(run)
     data = folder.config().data if folder.exists else None
+    if isinstance(data, Host):
+        return data.sites_in_order
     path = getattr(data, "path", None)
     if path is not None and (Path(path) / INDEX).is_file():
         provenance = read_index(Path(path)).provenance

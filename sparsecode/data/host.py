@@ -103,6 +103,12 @@ class Host(Spec, tag="host"):
         if self.shuffle == "spans" and self.max_norm is not None:
             raise ValueError("Host: max_norm goes with shuffle 'rows'; expected skip_first in its place, or no limit")
 
+    @property
+    def sites_in_order(self) -> tuple[str, ...]:
+        """The hook points that samples are made of, and the target after them."""
+        names = tuple(name for name in self.hook_point if name != self.target)
+        return names if self.target is None else (*names, self.target)
+
     def load(self) -> Splits:
         text = Path(self.text)
         size = bytes_of(text)

@@ -50,8 +50,8 @@ TRAINED = 10**12  # a step after all training: where schedules have come to rest
 def from_model(model: AbstractSparseModel) -> AffineSAE:
     """The record of a trained model on data, its normaliser folded into the weights (in float64).
 
-    Raises CannotExpressError for codes computed by a solver or through several layers, for sigmoid and satlin codes, and for
-    outputs that are not linear.
+    Raises CannotExpressError for codes computed by a solver or through several layers, for sigmoid and satlin codes, for crosscoders,
+    and for outputs that are not linear.
     """
     layer = one_layer(model)
     if layer is None:
@@ -65,6 +65,11 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
     if model.n_classes or not isinstance(decoder, BiasedDictionaryModule):
         raise CannotExpressError(
             "this model classifies, or decodes through hidden layers; other libraries' decoders are linear"
+        )
+    if model.n_sites > 1:
+        raise CannotExpressError(
+            f"this model is a crosscoder of {model.n_sites} sites; other libraries' files hold the dictionary of one. Its folder is "
+            "model/ of the run, or write the codes themselves with sparsecode encode"
         )
     if decoder.spec.output != "linear":
         raise CannotExpressError(
