@@ -81,7 +81,7 @@ def test_a_transcoder(home: Path, tmp_path: Path, skip: bool, capsys: pytest.Cap
         )
         == 0
     )
-    assert json.loads(report.read_text())["hook_points"] == ["transformer.h.1.ln_2", "transformer.h.1.mlp"]
+    assert json.loads(report.read_text())["spec"]["hook_points"] == ["transformer.h.1.ln_2", "transformer.h.1.mlp"]
     # in sparsify's format, as the formula of its file says
     assert convert(run, tmp_path / "sparsify", "sparsify") == 0
     sae = read(tmp_path / "sparsify")

@@ -50,10 +50,14 @@ def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
 def write(sae: AffineSAE, path: Path) -> None:
     """Write a file for `Autoencoder.from_state_dict(torch.load(path))`.
 
-    Raises CannotExpressError for other codes than ReLU without, and top-k with, normalised rows.
+    Raises CannotExpressError for transcoders, and for other codes than ReLU without, and top-k with, normalised rows.
     """
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: openai/sparse_autoencoder keeps one file; expected a name that ends in {SUFFIX}")
+    if not sae.reconstructs:
+        raise CannotExpressError(
+            "openai/sparse_autoencoder has no transcoder and no skip connection; choose --to saelens or sparsify"
+        )
     if not isinstance(sae.activation, ReLUCodes | TopKCodes):
         raise CannotExpressError(
             f"openai/sparse_autoencoder has ReLU and top-k codes, and no {sae.activation.name}: thresholds and gates "
@@ -66,10 +70,6 @@ def write(sae: AffineSAE, path: Path) -> None:
         )
     if isinstance(sae.activation, ReLUCodes) and not isinstance(sae.normaliser, PlainRows):
         raise CannotExpressError("openai/sparse_autoencoder normalises no rows for ReLU codes; choose --to saelens")
-    if not sae.reconstructs:
-        raise CannotExpressError(
-            "openai/sparse_autoencoder has no transcoder and no skip connection; choose --to saelens"
-        )
     sae = centre(sae)
     values: dict[str, Any] = {
         "pre_bias": sae.b_dec,
