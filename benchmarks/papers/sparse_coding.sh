@@ -19,15 +19,13 @@ sweep mnist-free mnist-vdl "${all[@]}" --set train.epochs=6 --set model.variance
 sweep mnist-vdl-nl mnist-vdl-nl --over "$weights" "${small[@]}" --set train.epochs=3
 sweep mnist-sdl-nl mnist-sdl-nl --over "$weights" "${small[@]}" --set train.epochs=1
 sweep mnist-free-nl mnist-vdl-nl "${small[@]}" --set train.epochs=3 --set model.variance=null
-sweep mnist-full-nl mnist-vdl-nl "${all[@]}" --set train.epochs=2 --set train.evaluate_every=1
-sweep mnist-full-sdl-nl mnist-sdl-nl "${all[@]}" --set train.epochs=1
+sweep mnist-full-nl mnist-vdl-nl "${all[@]}" --set train.epochs=6
+sweep mnist-full-sdl-nl mnist-sdl-nl "${all[@]}" --set train.epochs=3 --set train.evaluate_every=1
 sweep patches-linear patches-sdl patches-vdl --over "$three" "${patches[@]}" --set train.evaluate_every=5 --set train.epochs=30
 sweep patches-vdl-nl patches-vdl-nl --over "$three" "${patches[@]}" --set train.evaluate_every=5 --set model.decoder.n_hidden=512 --set train.epochs=30
 sweep patches-sdl-nl patches-sdl-nl --over "$three" "${patches[@]}" --set train.evaluate_every=5 --set model.decoder.n_hidden=512 --set train.epochs=30
 sweep mnist-vdl-nl-long mnist-vdl-nl --over model.weight=1x,2x "${small[@]}" --set train.evaluate_every=1 --set train.epochs=6
-sweep mnist-full-nl-long mnist-vdl-nl --over model.weight=1x "${small[@]}" --set model.decoder.n_hidden=1024 \
-    --set train.evaluate_every=1 --set train.epochs=6
-seed=32,33 sweep mnist-seeds mnist-sdl mnist-vdl "${all[@]}" --set train.epochs=6
+seed=32,33 sweep mnist-seeds mnist-sdl mnist-vdl "${all[@]}" --set train.epochs=6 --set train.evaluate_every=6
 seed=32,33 sweep mnist-seeds-nl mnist-vdl-nl "${small[@]}" --set train.epochs=3
 
 cd "$runs"
@@ -43,6 +41,5 @@ for swept in mnist-linear mnist-vdl-nl mnist-sdl-nl; do
         --out "probe-$swept" --force
 done
 python "$here/sparse_coding.py" mnist-free mnist-free-nl mnist-linear mnist-vdl-nl mnist-sdl-nl mnist-seeds mnist-seeds-nl \
-    mnist-vdl-nl-long mnist-full-nl-long patches-linear \
-    patches-vdl-nl patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json --probe-weights probe-mnist-*/probe.json \
+    mnist-vdl-nl-long patches-linear patches-vdl-nl patches-sdl-nl mnist-full-nl mnist-full-sdl-nl --probe probe/probe.json --probe-weights probe-mnist-*/probe.json \
     --probe-seeds probe-seeds/probe.json
