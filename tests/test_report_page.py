@@ -124,6 +124,18 @@ def test_numbers_of_the_document_are_those_of_the_page(pages: dict[Kind, Parsed]
     assert raw["details"][0]["effect"]["loss"] == run.codes.details[0].effect.loss  # pyright: ignore[reportOptionalMemberAccess]
 
 
+def test_contexts_are_numbers_of_distinct_tokens(pages: dict[Kind, Parsed]) -> None:
+    data, table = pages["token"].data["runs"][0], run_report(PLANTED[0], "token").codes
+    assert table is not None
+    assert '"type"' not in pages["token"].scripts[0]
+    assert len(set(data["vocabulary"])) == len(data["vocabulary"])
+    for detail, shown in zip(table.details, data["codes"]["details"], strict=True):
+        for band, there in zip(detail.bands, shown["bands"], strict=True):
+            for example, other in zip(band.examples, there["examples"], strict=True):
+                assert example.context is not None
+                assert tuple(data["vocabulary"][i] for i in other["context"]["tokens"]) == example.context.tokens
+
+
 def test_a_number_keeps_its_digits() -> None:
     shown = {0.0: "0", -0.5: f"{MINUS}0.5", 1e-5: "10⁻⁵", 1.25e-7: f"1.25 {TIMES} 10⁻⁷", 123456.0: "123456"}
     shown[12345.6] = f"1.235 {TIMES} 10⁴"

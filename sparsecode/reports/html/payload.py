@@ -26,14 +26,27 @@ def payload(document: Document, curves: Sequence[Curve]) -> Json:
 
 
 def _run(run: RunReport) -> Json:
+    codes = _plain(run.codes)
     return {
         "name": run.name,
         "sheets": {name: _plain(sheet) for name, sheet in run.sheets.items()},
         "pool": _plain(run.pool),
-        "codes": _plain(run.codes),
+        "vocabulary": _numbered(codes) if codes is not None else [],
+        "codes": codes,
         "meanings": [meaning(detail, run.pool) for detail in run.codes.details] if run.codes is not None else [],
         "decoder": run.samples.decoder if run.samples is not None else None,
     }
+
+
+def _numbered(codes: Json) -> list[str]:
+    """The distinct tokens of all contexts; their places here stand in the contexts in their stead."""
+    places: dict[str, int] = {}
+    for detail in codes["details"]:
+        for example in (example for band in detail["bands"] for example in band["examples"]):
+            if "context" in example:
+                tokens = example["context"]["tokens"]
+                example["context"]["tokens"] = [places.setdefault(token, len(places)) for token in tokens]
+    return list(places)
 
 
 def _plain(value: Any) -> Any:
@@ -44,4 +57,4 @@ def _plain(value: Any) -> Any:
 def _without_tags(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_tags(v) for k, v in value.items() if k != "type" and v is not None}
-    return [_without_tags(v) for v in value] if isinstance(value, list) else value
+    return [_without_tags(v) for v in value] if isinstance(value, list | tuple) else value

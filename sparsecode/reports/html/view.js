@@ -110,7 +110,7 @@ function rowExample(m, pool, example) {
 const tokenExample = (m, pool, example) => [el("span", { class: "token on" }, ...marked(pool.tokens?.[example.sample] ?? "")), " ", plainExample(m, pool, example)];
 function contextExample(m, pool, example) {
   if (!example.context) return tokenExample(m, pool, example);
-  const { tokens, activations, centre } = example.context, most = Math.max(...activations.map((a) => Math.abs(a ?? 0)), Math.abs(example.activation), 1e-300);
+  const { activations, centre } = example.context, tokens = example.context.tokens.map((i) => m.run.vocabulary[i]), most = Math.max(...activations.map((a) => Math.abs(a ?? 0)), Math.abs(example.activation), 1e-300);
   const spans = tokens.map((token, i) => {
     const value = activations[i] ?? (i === centre ? example.activation : 0), on = value !== 0;
     const node = el("span", { class: `token${on ? " on" : ""}${i === centre ? " peak" : ""}${value < 0 ? " negative" : ""}`, title: on ? `${number(value)}` : null }, ...marked(token), on && el("sub", null, number(value, 2)));
