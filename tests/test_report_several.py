@@ -97,7 +97,12 @@ def test_references_at_equal_l0(fitted: Fitted) -> None:
     rest = (x - mean) - (x - mean) @ axes.T @ axes
     explained = 1 - float(rest.square().sum() / (x - x.mean(dim=0)).square().sum())
     assert pca.values[1] == pytest.approx(explained, rel=1e-5)
-    assert "amortisation" in [table.name for table in report.measures.tables]
+    tables = {table.name: table for table in report.measures.tables}
+    references = tables["references at equal L0"]
+    assert references.columns[:2] == ("this run", "PCA")
+    explained_row = next(row for row in references.rows if row.key == "explained_variance")
+    assert explained_row.values[:2] == (pytest.approx(run.values[0]), pca.values[1])  # the same samples here
+    assert "amortisation" in tables
 
 
 def test_models_of_other_libraries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

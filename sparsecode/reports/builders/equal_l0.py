@@ -11,6 +11,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.dictionary.geometry import Dictionary
 from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap, model_gaps
 from sparsecode.evaluate.reconstruction.references import ReferencePoint, reference_scores, references
+from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.reports.builders.additions import Additions
 from sparsecode.reports.builders.measure_tables import table_of_records
 from sparsecode.reports.builders.quantities import QUANTITIES
@@ -26,6 +27,7 @@ SAMPLES, TRAINING = (
 LARGE = 2**21  # numbers in a dictionary, above which references and gaps take too long
 BUDGETS = (0.5, 1.0, 2.0)  # of the run's L0
 QUANTITY = "explained_variance"
+OWN = "this run"
 
 
 class Compared(NamedTuple):
@@ -59,11 +61,20 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     rows = {
         name: next(p for p, budget in zip(line, BUDGETS, strict=True) if budget == 1.0) for name, line in points.items()
     }
+    rows = {OWN: _own(source, few), **rows}
     tables = [table_of_records("references at equal L0", rows, False, note)]
     gaps, notes = _gaps(source, additions, few)
     if gaps:
         tables.append(table_of_records("amortisation", gaps, False, f"on {few.n} samples, in model space"))
     return Compared((_plot([*runs, *series], note),), tuple(tables), notes)
+
+
+def _own(source: ReportSource, few: Split) -> ReferencePoint:
+    """The run's main coder on the samples of the references."""
+    coder = next(iter(source.model.coders().values()))
+    result = score(source.model, coder, few, source.splits.data_range, source.theta)
+    assert result.psnr is not None  # only models that classify have none
+    return ReferencePoint(result.l0, result.psnr, result.normalised_mse, result.explained_variance)
 
 
 def joint_frontier(sources: list[ReportSource]) -> FrontierPlot | None:
