@@ -80,6 +80,22 @@ def test_the_default_experiment() -> None:
     assert shares in " ".join(lines("noise.md"))
 
 
+def test_one_threshold_for_all_units() -> None:
+    (line,) = [line for line in lines("noise.md") if line.startswith("| one shared threshold is enough")]
+    each, one = (
+        [
+            r["values"]
+            for r in stored("seeds-noise-shared-bias.json")
+            if r["changes"]["model.encoder.shared_bias"] is shared
+        ]
+        for shared in (False, True)
+    )
+    for rows in (each, one):
+        active = [deviating(row["measures.activity.model.active_clean"], ".3f") for row in rows]
+        assert " and ".join(active) in line
+        assert deviating(rows[1]["measures.scores.encode.explained_variance"], ".3f") in line
+
+
 def test_noise_on_digits() -> None:
     page = lines("noise.md")
 
