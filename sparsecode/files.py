@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import unicodedata
 import zlib
 from collections.abc import Generator
@@ -29,6 +30,7 @@ __all__ = [
     "remove_leftovers",
     "require_own",
     "save_atomic",
+    "whole_folder",
     "write_atomic",
 ]
 
@@ -173,6 +175,25 @@ def _marked(data: bytes) -> bytes:
     chunk = b"tEXtSoftware\0" + NAME
     text = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
     return data[:HEADER] + text + data[HEADER:]
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Generator[Path]:
+    """An empty folder beside `folder` to write files into, which takes its name when all is done; nothing is left of it after an error.
+
+    Raises FileExistsError if `folder` is there.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise FileExistsError(f"{folder}: is there already; choose another name, or delete it")
+    aside = folder.with_name(folder.name + TEMPORARY)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        aside.replace(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _sync(folder.parent)
 
 
 class Savable(Protocol):

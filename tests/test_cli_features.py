@@ -110,6 +110,9 @@ def test_tokens_come_with_their_words(sae: Path, shards: Path, tmp_path: Path, c
     assert f"[w{here}]" in text
     assert main([*words, "--force"]) == 0
     assert f"[{here}]" in printed(capsys)
+    assert main([*words, "--tokenizer", str(tmp_path / "words")]) == 0  # texts are added to what is there
+    assert f"[w{here}]" in printed(capsys)
+    assert (read_features(out).texts, read_record(out).origin.tokenizer) == (features.texts, "words")
 
 
 def test_codes_and_arrays_are_rows_too(run: Path, tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def test_statistics_are_those_of_all_rows() -> None:
     assert result.class_sizes.tolist() == [200, 200, 200]
     for j in range(K):
         part = result.code(j)
+        if 0 < part.n_active <= 64:  # the sample is whole
+            assert np.allclose(part.quantiles, np.quantile(np.abs(z[active[:, j], j]), [0, 0.25, 0.5, 0.75, 1]))
         if j == 5:
+            assert np.isnan(part.quantiles).all()
             assert (part.n_active, part.largest, part.examples, part.edges[-1]) == (0, 0.0, [], 0.0)
             continue
         assert part.largest < part.edges[-1] <= 2 * part.largest

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
+from sparsecode.cli.feature_exports import export_features, shard_provenance
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.data.images import progress
 from sparsecode.data.language_models import token_texts, tokenizer_files
-from sparsecode.data.shard_index import INDEX, read_index
 from sparsecode.evaluate.units.feature_collection import collect_features
 from sparsecode.evaluate.units.feature_file import (
     FEATURES,
@@ -50,7 +50,7 @@ def features_command(args: scoring.FeaturesArguments) -> None:
     if wrong := [number for number in args.show if not 0 <= number < model.n_code]:
         raise UsageError(f"--show {wrong[0]}: expected 0 to {model.n_code - 1}")
     source = _source(args, run, model, settings.theta)
-    features = _stored(path, args, source, settings)
+    features = _stored(path, args, source, settings, run)
     if features is None:
         features = _collected(path, args, source, settings, run)
         write_features(path, features, replace(source.origin, tokenizer=_tokenizer_name(args)))
@@ -65,6 +65,9 @@ def features_command(args: scoring.FeaturesArguments) -> None:
     )
     console.print(_summary(features))
     console.print(f"features {path}{stored}", highlight=False, soft_wrap=True)
+    if args.export is not None:
+        folder = export_features(args, run, model, source.rows, features)
+        console.print(f"export   {folder}", highlight=False, soft_wrap=True)
     for number in args.show:
         _show(console, features, number)
 
@@ -104,20 +107,26 @@ def _source(args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSpar
 
 
 def _stored(
-    path: Path, args: scoring.FeaturesArguments, source: FeatureSource, settings: FeatureSettings
+    path: Path, args: scoring.FeaturesArguments, source: FeatureSource, settings: FeatureSettings, run: RunFolder
 ) -> Features | None:
-    """The features that are there, if they are those asked for. Raises FileExistsError if they are others and may not be replaced."""
+    """The features that are there, if they are those asked for, with texts added if there are none yet. Raises FileExistsError if they are others and may not be replaced."""
     if args.force or not path.exists():
         refuse_to_overwrite("--out", path if args.out else None, args.force)
         return None
     record = read_record(path)
-    origin = replace(source.origin, tokenizer=_tokenizer_name(args) or record.origin.tokenizer)
+    origin = replace(source.origin, tokenizer=record.origin.tokenizer)
     changes = differences(record.settings, settings) + differences(record.origin, origin)
     if changes:
         raise FileExistsError(
             f"{path}: holds other features (there -> asked for: {'; '.join(changes)}); choose another --out, or collect these with --force"
         )
-    return read_features(path)
+    features = read_features(path)
+    if args.tokenizer is not None and features.contexts is not None and not features.texts:
+        texts = token_texts(args.tokenizer)
+        _check_tokenizer(args, run)
+        features = features._replace(texts=texts(np.unique(features.contexts.token_id).tolist()))
+        write_features(path, features, replace(origin, tokenizer=_tokenizer_name(args)))
+    return features
 
 
 def _collected(
@@ -143,17 +152,11 @@ def _tokenizer_name(args: scoring.FeaturesArguments) -> str:
 def _check_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> None:
     """Raise UsageError if the shards were made by another tokenizer."""
     assert args.tokenizer is not None
-    data = args.data or args.data_path or (getattr(run.config().data, "path", None) if run.exists else None)
-    if data is None or not (Path(data) / INDEX).is_file():
-        return
-    try:
-        provenance = read_index(Path(data)).provenance
-    except ValueError:  # of sparse codes
-        return
+    provenance = shard_provenance(args, run)
     there, given = provenance.get("tokenizer_files", ""), tokenizer_files(args.tokenizer)
     if there and there != given:
         raise UsageError(
-            f"--tokenizer {args.tokenizer}: its files are not those that made the tokens of {data} ({given or 'none'}; expected {there})"
+            f"--tokenizer {args.tokenizer}: its files are not those that made the tokens ({given or 'none'}; expected {there})"
         )
 
 
@@ -182,7 +185,7 @@ def _show(console: Console, features: Features, number: int) -> None:
     code = features.code(number)
     console.print(
         f"\ncode {number}: active on {code.n_active} of {features.n} rows ({code.density:.3%}), mean strength {code.mean:.4g}, "
-        f"quartiles {', '.join(f'{value:.4g}' for value in code.quantiles[1:4])}, largest {code.largest:.4g}",
+        f"between bands {', '.join(f'{value:.4g}' for value in code.quantiles[1:-1])}, largest {code.largest:.4g}",
         highlight=False,
         soft_wrap=True,
     )

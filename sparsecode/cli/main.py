@@ -50,6 +50,10 @@ COMMANDS = {
     "features": Command(
         "what each code stands for: examples, contexts, histograms, neighbours", "sparsecode.cli.features", "scoring"
     ),
+    "concepts": Command(
+        "codes that stand for the classes of labelled data, and their absorption", "sparsecode.cli.concepts", "scoring"
+    ),
+    "match": Command("which codes two dictionaries share", "sparsecode.cli.match", "comparing"),
     "units": Command(
         "activity and receptive fields of units of noise-trained networks", "sparsecode.cli.units", "scoring"
     ),

@@ -18,7 +18,7 @@ from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
 from sparsecode.hub import hub_place, local_path
 
-__all__ = ["LanguageModel", "language_model", "token_texts", "tokenizer_files"]
+__all__ = ["LanguageModel", "language_model", "padding_of", "token_texts", "tokenizer_files"]
 
 CONFIG = "config.json"
 SPACE = "\u2581"  # what SentencePiece writes for a space
@@ -133,6 +133,15 @@ def token_texts(folder: Path) -> Callable[[Iterable[int]], dict[int, str]]:
         return tokeniser.decode([number], clean_up_tokenization_spaces=False)
 
     return lambda ids: {number: text(number) for number in map(int, ids)}
+
+
+def padding_of(folder: Path) -> int:
+    """The token with which a tokenizer fills up, else that of the end of a text, else 0. Errors as of `token_texts`."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; expected that of a tokenizer")
+    tokeniser = _tokeniser(folder)
+    ids = (getattr(tokeniser, name, None) for name in ("pad_token_id", "eos_token_id"))
+    return next((number for number in ids if isinstance(number, int)), 0)
 
 
 def _sha256(file: Path) -> str:

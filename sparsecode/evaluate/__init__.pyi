@@ -8,12 +8,22 @@ from .dictionary.dictionary_recovery import matching as matching
 from .dictionary.geometry import Dictionary as Dictionary
 from .dictionary.geometry import cosines as cosines
 from .dictionary.geometry import dictionary_of as dictionary_of
+from .dictionary.similarity import DictionarySimilarity as DictionarySimilarity
+from .dictionary.similarity import activation_correlations as activation_correlations
+from .dictionary.similarity import atom_similarity as atom_similarity
+from .dictionary.similarity import code_similarity as code_similarity
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate_model as evaluate_model
 from .measures import DURING_TRAINING as DURING_TRAINING
 from .measures import STANDARD as STANDARD
 from .measures import AnyMeasure as AnyMeasure
 from .networks.under_attack import UnderAttack as UnderAttack
+from .probes.absorption import Absorption as Absorption
+from .probes.absorption import AbsorptionSettings as AbsorptionSettings
+from .probes.absorption import feature_absorption as feature_absorption
+from .probes.sparse_probe import KSparse as KSparse
+from .probes.sparse_probe import KSparseSettings as KSparseSettings
+from .probes.sparse_probe import k_sparse_probe as k_sparse_probe
 from .reconstruction.amortisation import amortisation_gap as amortisation_gap
 from .reconstruction.amortisation import model_gaps as model_gaps
 from .reconstruction.denoising import Denoising as Denoising
@@ -60,6 +70,8 @@ __all__ = [
     "DURING_TRAINING",
     "STANDARD",
     "WHOLE",
+    "Absorption",
+    "AbsorptionSettings",
     "AnyMeasure",
     "CodeExample",
     "CodeFeatures",
@@ -68,6 +80,7 @@ __all__ = [
     "Codes",
     "Denoising",
     "Dictionary",
+    "DictionarySimilarity",
     "Elbo",
     "Evaluation",
     "FeatureOrigin",
@@ -76,6 +89,8 @@ __all__ = [
     "Gates",
     "HostBatch",
     "HostLoss",
+    "KSparse",
+    "KSparseSettings",
     "LinearMap",
     "LossRecovered",
     "Measure",
@@ -91,8 +106,11 @@ __all__ = [
     "TrainingState",
     "UnderAttack",
     "UnitActivity",
+    "activation_correlations",
     "activity",
     "amortisation_gap",
+    "atom_similarity",
+    "code_similarity",
     "coded_rows",
     "collect_features",
     "cosines",
@@ -100,8 +118,10 @@ __all__ = [
     "dictionary_of",
     "estimate_sigma",
     "evaluate_model",
+    "feature_absorption",
     "features_of",
     "fit_fields",
+    "k_sparse_probe",
     "loss_recovered",
     "matching",
     "model_gaps",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+import tyro
 
 from sparsecode.choices import Part
 from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 
-__all__ = ["AnomalyArguments", "CurvesArguments", "RestoreArguments", "ThresholdArguments"]
+__all__ = ["AnomalyArguments", "CurvesArguments", "MatchArguments", "RestoreArguments", "ThresholdArguments"]
 
 
 class ThresholdArguments(NamedTuple):
@@ -101,5 +103,37 @@ class RestoreArguments(NamedTuple):
     seed: int = 0
     json: Path | None = None
     out: Path | None = None
+    force: bool = False
+    data_path: DataPath = None
+
+
+class MatchArguments(NamedTuple):
+    """Which codes two dictionaries share: by the cosines of their atoms, and by the correlations of their codes on the same rows.
+
+    Rows are those of --data, or of the first run's data; dictionaries of different spaces (layers, say) are compared by codes alone, on rows
+    that both take.
+
+    Args:
+        run: run folder, or an autoencoder in another library's format
+        other: another one
+        data: rows to code, in place of the run's: a folder of shards, a .npy or .npz file
+        split: which part of them
+        key: of a .npz file with several arrays: the one with the samples
+        samples: largest number of rows
+        threshold: similarity above which two codes count as the same
+        pairs: also write the one-to-one pairs of codes to --json
+        json: also write everything to this file
+        force: write over an existing file
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    other: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: Path | None = None
+    split: Part = "train"
+    key: str | None = None
+    samples: int = 20_000
+    threshold: float = 0.7
+    pairs: bool = False
+    json: Path | None = None
     force: bool = False
     data_path: DataPath = None

@@ -13,6 +13,7 @@ from sparsecode.cli.arguments import DataPath, MoreRuns, RunPath
 __all__ = [
     "AnalyseArguments",
     "AttackArguments",
+    "ConceptsArguments",
     "EvalArguments",
     "FeaturesArguments",
     "ForgettingArguments",
@@ -225,6 +226,32 @@ class RecoveredArguments(NamedTuple):
     device: str | None = None
 
 
+class ConceptsArguments(NamedTuple):
+    """Which codes stand for the classes of labelled data: for each class a probe on the k codes that tell it best from all others, beside one on
+    all activations; and how often other codes absorb it.
+
+    Codes are chosen by their class mean differences, and probes fitted, on training samples; accuracies are of test samples.
+
+    Args:
+        ks: numbers of codes
+        strength: weight of the probes' loss beside 1/2 |w|^2
+        all_codes: also a probe on all codes, which is slow for many
+        samples: most training and test samples, the first
+        json: also write everything to this file
+        force: write over an existing file
+    """
+
+    run: RunPath
+    others: MoreRuns = ()
+    ks: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
+    strength: float = 1.0
+    all_codes: bool = False
+    samples: int = 10_000
+    json: Path | None = None
+    force: bool = False
+    data_path: DataPath = None
+
+
 class FeaturesArguments(NamedTuple):
     """What each code stands for: on how many rows it is active and how strongly, the rows on which it is strongest and weakest and some of each
     quantile band, the text around them, and the codes that fire together with it.
@@ -249,6 +276,7 @@ class FeaturesArguments(NamedTuple):
         tokenizer: folder of the tokenizer that the tokens are of, to show texts in place of numbers
         key: of a .npz file with several arrays: the one with the samples
         show: numbers of codes whose examples are printed
+        export: delphi or neuronpedia, and the folder to write: the codes of all tokens as delphi's cache, or the features as Neuronpedia's JSON
         out: the file to write; default in the run's folder
         force: collect again, and write over an existing file
     """
@@ -269,6 +297,7 @@ class FeaturesArguments(NamedTuple):
     tokenizer: Path | None = None
     key: str | None = None
     show: tuple[int, ...] = ()
+    export: tuple[Literal["delphi", "neuronpedia"], Path] | None = None
     out: Path | None = None
     force: bool = False
     data_path: DataPath = None

@@ -12,6 +12,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.specs import Spec
 
 __all__ = [
+    "CHUNK",
     "DUPLICATE",
     "QUANTILES",
     "Cosines",

@@ -24,6 +24,10 @@ class Entries(NamedTuple):
     code: Integers
     value: Floats
 
+    def where(self, kept: NDArray[np.bool_]) -> Entries:
+        """Those that are `kept` [nnz]."""
+        return Entries(self.row[kept], self.code[kept], self.value[kept])
+
 
 class Examples(NamedTuple):
     """Rows [n_code, m] and values [n_code, m] of m places for each code; row -1 and value 0 where a place is empty.
@@ -59,7 +63,7 @@ def _mixed_number(seed: int) -> int:
 
 
 class KeptRows:
-    """For each code the `size` rows with the smallest keys, ties by the smaller row: the same for any order and division of rows."""
+    """For each code the `size` rows with the smallest keys, ties by the smaller row: the same for any division of rows."""
 
     def __init__(self, n_code: int, size: int) -> None:
         self.key = np.full((n_code, size), np.inf)
@@ -73,7 +77,7 @@ class KeptRows:
             return
         last_key, last_row = self.key[entries.code, -1], self.row[entries.code, -1]
         some = np.flatnonzero((key < last_key) | ((key == last_key) & (entries.row < last_row)))
-        some = some[np.lexsort((entries.row[some], key[some], entries.code[some]))]
+        some = some[np.lexsort((key[some], entries.code[some]))]  # rows ascend already
         code = entries.code[some]
         first = np.flatnonzero(np.diff(code, prepend=NONE))
         place = np.arange(len(code)) - np.repeat(first, np.diff(first, append=len(code)))
@@ -136,15 +140,18 @@ class ExampleCollector:
         self.lowest.update(entries, strength)
         self.sample.update(entries, uniform_keys(entries.row, entries.code, self.seed))
 
-    def quantiles(self, at: tuple[float, ...]) -> Floats:
+    def quantiles(self, at: NDArray[np.float64]) -> Floats:
         """Quantiles [n_code, len(at)] of each code's strengths where it is active, of its sample; NaN for codes never active."""
         self._flush()
-        strength = np.where(self.sample.row == NONE, np.nan, np.abs(self.sample.value))
-        result = np.full((len(strength), len(at)), np.nan, dtype=np.float32)
-        active = (self.sample.row != NONE).any(axis=1)
-        if active.any() and at:
-            result[active] = np.nanquantile(strength[active], at, axis=1).T
-        return result
+        there = self.sample.row != NONE
+        strength = np.sort(np.where(there, np.abs(self.sample.value).astype(np.float64), np.inf), axis=1)
+        last = there.sum(axis=1, keepdims=True) - 1
+        place = np.maximum(last, 0) * at
+        low, high = (
+            np.take_along_axis(strength, i.astype(np.int64), axis=1) for i in (np.floor(place), np.ceil(place))
+        )
+        low, high = np.where(last < 0, np.nan, low), np.where(last < 0, np.nan, high)
+        return (low + (high - low) * (place - np.floor(place))).astype(np.float32)
 
     def result(self) -> Examples:
         """The examples of all codes so far."""

@@ -15,7 +15,7 @@ from sparsecode.data.shard_index import LABEL
 from sparsecode.data.splits import Split
 from sparsecode.data.tokens import Tokens
 from sparsecode.evaluate.units.examples import Entries, ExampleCollector, Examples
-from sparsecode.evaluate.units.features import QUANTILES, Features, FeatureSettings
+from sparsecode.evaluate.units.features import Features, FeatureSettings
 from sparsecode.evaluate.units.firing import FiringStatistics, RowSample, cofiring
 from sparsecode.evaluate.units.token_contexts import ContextCollector, TokenContexts
 from sparsecode.models.base import AbstractSparseModel
@@ -29,6 +29,7 @@ __all__ = [
     "class_count",
     "coded_rows",
     "collect_features",
+    "csr_of_rows",
     "features_of",
     "rows_of_codes",
     "rows_of_split",
@@ -140,6 +141,25 @@ def rows_of_codes(codes: StoredCodes, theta: float = 0.0) -> CodedRows:
     return CodedRows(*codes.shape, blocks, n_classes=class_count(labels))
 
 
+def csr_of_rows(rows: CodedRows, most: int | None = None, report: Callable[[int], None] = lambda _: None) -> Any:
+    """The codes of the first `most` rows, or of all, as a `scipy.sparse.csr_array` [n, n_code]."""
+    from scipy.sparse import csr_array  # SciPy takes time to import
+
+    parts: list[Entries] = []
+    n = 0
+    for block in rows.blocks():
+        size = block.n if most is None else min(block.n, most - n)
+        entries = block.entries
+        parts.append(entries.where(entries.row < block.first + size))
+        n += size
+        report(n)
+        if n == most:
+            break
+    row, code, value = (np.concatenate([getattr(part, name) for part in parts]) for name in Entries._fields)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    return csr_array((value, code, offsets), shape=(n, rows.n_code))
+
+
 def class_count(label: Tensor | NDArray[np.int64] | None) -> int:
     """The number of classes of labels [n] 0, 1, ...; 0 without labels, and for more than are counted apart."""
     if label is None or label.ndim != 1 or not len(label) or int(label.min()) < 0:
@@ -164,8 +184,9 @@ def features_of(
     >>> from sparsecode.nn import TopK
     >>> model = Amortised(n_code=32, activation=TopK(k=4)).build((16,), seed=0).eval()
     >>> result = features_of(model, Split(torch.randn(200, 16, generator=torch.Generator().manual_seed(0))))
-    >>> int(result.n_active.sum()), len(result.code(int(result.n_active.argmax())).examples)
-    (800, 36)
+    >>> strongest = [example for example in result.code(int(result.n_active.argmax())).examples if example.band == -1]
+    >>> int(result.n_active.sum()), len(strongest), strongest[0].value >= strongest[1].value
+    (800, 16, True)
     """
     settings = settings or FeatureSettings()
     return collect_features(rows_of_split(model, split, settings.theta, coder), settings, report)
@@ -207,7 +228,7 @@ def collect_features(
         largest=statistics.largest,
         limit=statistics.limit,
         histogram=statistics.histogram,
-        quantiles=collector.quantiles(QUANTILES),
+        quantiles=collector.quantiles(np.linspace(0, 1, settings.bands + 1)),
         rows_by_l0=statistics.rows_by_l0,
         by_class=statistics.by_class,
         class_sizes=statistics.class_sizes,

@@ -14,9 +14,8 @@ from sparsecode.evaluate.units.firing import CoFiring
 from sparsecode.evaluate.units.token_contexts import TokenContexts
 from sparsecode.specs import NonNegative, Seed, Spec
 
-__all__ = ["QUANTILES", "CodeExample", "CodeFeatures", "FeatureSettings", "Features"]
+__all__ = ["CodeExample", "CodeFeatures", "FeatureSettings", "Features"]
 
-QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 NO_TEXTS: Mapping[int, str] = {}
 
@@ -51,7 +50,8 @@ class Features(NamedTuple):
     - `n_active`: rows on which it is active; `mean`: mean strength there (0 for none); `largest`: largest strength; `positive`: on how
       many rows the value is above 0.
     - `histogram` [n_code, bins]: counts of strengths in equal bins from 0 to `limit` [n_code], a power of two above `largest`.
-    - `quantiles` [n_code, 5]: strengths at 0, 1/4, 1/2, 3/4, 1 of those where it is active, of a uniform sample of rows.
+    - `quantiles` [n_code, bands + 1]: limits of the bands, with four of them the least strength, the quartiles and the largest, of a uniform sample
+      of the rows on which it is active; NaN for codes never active.
     - `examples`: rows and values, see `Examples`; `contexts`: the text around them, for rows that know their tokens.
     - `neighbours`: the codes that fire most together with it, see `CoFiring`.
     - `texts`: the words that token ids stand for, where a tokenizer was at hand.

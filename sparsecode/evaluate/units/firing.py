@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,10 +89,7 @@ class SamplePart(NamedTuple):
     def where(self, kept: NDArray[np.bool_]) -> SamplePart:
         """The rows that are `kept`."""
         some = np.repeat(kept, self.n_active)
-        row, code, value = self.entries
-        return SamplePart(
-            self.row[kept], self.key[kept], self.n_active[kept], Entries(row[some], code[some], value[some])
-        )
+        return SamplePart(self.row[kept], self.key[kept], self.n_active[kept], self.entries.where(some))
 
 
 class RowSample:
@@ -163,6 +161,13 @@ class CoFiring(NamedTuple):
     n: int
 
 
+def _largest(values: NDArray[np.float64], numbers: NDArray[Any], m: int) -> NDArray[np.int64]:
+    """Where the m largest values from 0 on are, falling, ties by the smaller number."""
+    least = np.partition(values, -m)[-m] if m and len(values) > m else 0.0
+    some = np.flatnonzero(values >= max(least, 0.0))
+    return some[np.lexsort((numbers[some], -values[some]))][:m]
+
+
 def cofiring(sample: RowSample, n_code: int, neighbours: int) -> CoFiring:
     """The codes that fire most together with each code, counted on the rows of a sample."""
     from scipy.sparse import csr_array  # SciPy takes time to import
@@ -178,15 +183,12 @@ def cofiring(sample: RowSample, n_code: int, neighbours: int) -> CoFiring:
     near = np.full((n_code, m), NONE, dtype=np.int32)
     together, jaccard = np.zeros((n_code, m), dtype=np.int32), np.zeros((n_code, m), dtype=np.float32)
     for start in range(0, n_code, CODES):
-        pairs: Any = (columns[start : start + CODES] @ fires).tocoo()
-        first, second = pairs.row + start, pairs.col
-        other = first != second
-        first, second, both = first[other], second[other], pairs.data[other]
-        ratio = both / (size[first] + size[second] - both)
-        order = np.lexsort((second, -ratio, first))
-        first = first[order]
-        begins = np.flatnonzero(np.diff(first, prepend=NONE))
-        place = np.arange(len(first)) - np.repeat(begins, np.diff(begins, append=len(first)))
-        order, first, place = order[place < m], first[place < m], place[place < m]
-        near[first, place], together[first, place], jaccard[first, place] = second[order], both[order], ratio[order]
+        pairs: Any = columns[start : start + CODES] @ fires
+        first = start + np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
+        second, both = pairs.indices, pairs.data
+        ratio = np.where(first == second, -1.0, both / (size[first] + size[second] - both))
+        for row, (begin, end) in enumerate(pairwise(pairs.indptr.tolist()), start):
+            best = _largest(ratio[begin:end], second[begin:end], m) + begin
+            place = slice(0, len(best))
+            near[row, place], together[row, place], jaccard[row, place] = second[best], both[best], ratio[best]
     return CoFiring(near, together, jaccard, len(offsets) - 1)

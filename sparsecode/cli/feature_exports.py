@@ -1,0 +1,69 @@
+"""Exports of `sparsecode features --export`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.data.images import progress
+from sparsecode.data.language_models import padding_of
+from sparsecode.data.shard_index import INDEX, read_index
+from sparsecode.evaluate.dictionary.geometry import dictionary_of
+from sparsecode.evaluate.units.feature_collection import CodedRows
+from sparsecode.evaluate.units.features import Features
+from sparsecode.files import printable
+from sparsecode.models.base import AbstractSparseModel
+from sparsecode.reports.delphi import DelphiSource, sequences_of, write_delphi
+from sparsecode.reports.neuronpedia import NeuronpediaSource, write_neuronpedia
+from sparsecode.runs import RunFolder
+
+__all__ = ["export_features", "shard_provenance"]
+
+CODES = "codes"  # in the place of a hook point that nobody knows
+
+
+def export_features(
+    args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, rows: CodedRows, features: Features
+) -> Path:
+    """Write what `--export` asks for, and return its folder. Raises UsageError for rows without tokens."""
+    assert args.export is not None
+    kind, folder = args.export
+    if rows.tokens is None or features.contexts is None:
+        raise UsageError(
+            f"--export {kind}: the rows have no tokens; expected shards of a text, which sparsecode extract writes"
+        )
+    about = shard_provenance(args, run)
+    hook_point = about.get("hook_point", CODES).split(", ")[0]
+    name = printable(args.run.resolve().name)
+    if kind == "delphi":
+        padding = 0 if args.tokenizer is None else padding_of(args.tokenizer)
+        network = about.get("model", name) if args.tokenizer is None else str(args.tokenizer.resolve())
+        source = DelphiSource(network, about.get("text", ""), args.split, n_splits=min(5, rows.n_code))
+        with progress(f"codes for {kind}", rows.n) as report:
+            write_delphi(folder, hook_point, rows, source, padding=padding, report=report)
+        return folder
+    shape = sequences_of(rows.tokens).ids.shape
+    number = re.search(r"\d+", hook_point)
+    layer = int(number[0]) if number else 0
+    source = NeuronpediaSource(about.get("model", name), layer, name, about.get("text", ""), *shape)
+    try:
+        atoms = dictionary_of(model, data_space=True).atoms.cpu().numpy()
+    except ValueError:  # the decoder is not linear
+        atoms = None
+    with progress(f"pages for {kind}", int(np.count_nonzero(features.n_active))) as report:
+        write_neuronpedia(folder, features, source, atoms, report)
+    return folder
+
+
+def shard_provenance(args: scoring.FeaturesArguments, run: RunFolder) -> dict[str, str]:
+    """What the shards say that the rows are from; nothing for other rows."""
+    data = args.data or args.data_path or (getattr(run.config().data, "path", None) if run.exists else None)
+    if data is None or not (Path(data) / INDEX).is_file():
+        return {}
+    try:
+        return read_index(Path(data)).provenance
+    except ValueError:  # of sparse codes
+        return {}

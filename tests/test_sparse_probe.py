@@ -1,0 +1,140 @@
+"""k-sparse probing and feature absorption, on planted codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression
+
+from sparsecode.cli import main
+from sparsecode.cli.concepts import ConceptsReport
+from sparsecode.evaluate import AbsorptionSettings, KSparseSettings, feature_absorption, k_sparse_probe
+from sparsecode.evaluate.probes.sparse_probe import class_differences, fitted_probe
+from sparsecode.specs import from_json
+
+RNG = np.random.default_rng(0)
+
+
+def planted(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Class 1 is one code, class 2 is one of two, class 0 is none of these; other codes are noise."""
+    label = np.arange(n) % 3
+    z = RNG.exponential(size=(n, 12)) * (RNG.random((n, 12)) < 0.1)
+    z[:, [3, 4, 5]] = 0
+    z[label == 1, 3] = 5
+    two = np.flatnonzero(label == 2)
+    z[two[::2], 4], z[two[1::2], 5] = 9, 9
+    return z, label
+
+
+def test_planted_codes_are_chosen_and_do_what_they_can() -> None:
+    (z, label), (test, test_label) = planted(600), planted(300)
+    settings = KSparseSettings(ks=(1, 2, 3))
+    result = k_sparse_probe(z, label, test, test_label, settings)
+    one, two = result.classes[1], result.classes[2]
+    assert one.codes[0] == 3
+    assert one.accuracy == (1.0, 1.0, 1.0)
+    assert {*two.codes[:2]} == {4, 5}
+    assert two.accuracy[0] == pytest.approx(0.75)  # half of the class, and all others
+    assert two.accuracy[1] == 1.0
+    assert result.accuracy[0] == pytest.approx(np.mean([c.accuracy[0] for c in result.classes]))
+    sparse = k_sparse_probe(csr_array(z), label, csr_array(test), test_label, settings)
+    assert sparse == result
+
+
+def test_probes_beside_are_those_of_all_columns() -> None:
+    (z, label), (test, test_label) = planted(300), planted(150)
+    x, x_test = (part @ RNG.normal(size=(12, 6)) for part in (z, test))
+    result = k_sparse_probe(z, label, test, test_label, KSparseSettings(ks=(12,), codes=True), activations=(x, x_test))
+    assert result.all_codes == pytest.approx(result.accuracy[0])
+    deviation, mean = x.std(axis=0), x.mean(axis=0)
+    expected = []
+    for c in range(3):
+        classifier = LogisticRegression(class_weight="balanced", max_iter=2000)
+        classifier.fit((x - mean) / deviation, label == c)
+        right = classifier.predict((x_test - mean) / deviation) == (test_label == c)
+        expected.append((right[test_label == c].mean() + right[test_label != c].mean()) / 2)
+    assert result.activations == pytest.approx(np.mean(expected))
+    assert np.allclose(class_differences(z, label == 1), z[label == 1].mean(axis=0) - z[label != 1].mean(axis=0))
+    weight, bias = fitted_probe(x, label == 1, 1.0)
+    assert ((x @ weight + bias > 0) == (label == 1)).mean() > 0.9
+
+
+def absorbing(n: int, share: float, absorbs: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A parent along e0 in class 1, in `share` of it with a child along e1, whose code has the parent's direction if it absorbs."""
+    label = (np.arange(n) % 2).astype(np.int64)
+    child = (label == 1) & (RNG.permutation(n) < 2 * share * n)
+    child &= np.cumsum(child) <= share * n / 2
+    other = label == 0
+    x = 0.01 * RNG.normal(size=(n, 6))
+    x[label == 1, 0] += 1
+    x[child, 1] += 1
+    x[other, 2] += 1
+    z = np.zeros((n, 4))
+    z[(label == 1) & ~(child & absorbs), 0] = 1
+    z[child, 1] = np.sqrt(2) if absorbs else 1
+    z[other, 2] = 1
+    return x, z, label
+
+
+ATOMS = np.eye(6)[:4]
+ABSORBING = ATOMS.copy()
+ABSORBING[1] = [2**-0.5, 2**-0.5, 0, 0, 0, 0]
+
+
+def test_planted_absorption_is_counted_exactly() -> None:
+    train, test = absorbing(1000, 0.04, True), absorbing(500, 0.04, True)
+    child = int((test[1][:, 1] > 0).sum())  # so few that their code is no part of the class's
+    assert 0 < child <= 10
+    for form in (lambda z: z, csr_array):
+        parts = [(x, form(z), y) for x, z, y in (train, test)]
+        result = feature_absorption(1, parts[0], parts[1], ABSORBING)
+        assert result.main == (0,)
+        assert (result.n, result.silent, result.absorbed) == (250, child, child)
+        assert result.rate == pytest.approx(child / 250)
+        assert result.fraction == pytest.approx(child / 250)
+        assert result.absorbing == ((1, child),)
+    frequent = feature_absorption(1, absorbing(1000, 0.3, True), absorbing(500, 0.3, True), ABSORBING)
+    assert (frequent.main, frequent.absorbed) == ((0, 1), 0)  # one code for each part of the class
+    strict = AbsorptionSettings(cosine=0.9)  # the child's atom has cosine about 0.7
+    assert feature_absorption(1, train, test, ABSORBING, strict).absorbed == 0
+
+
+def test_a_child_beside_its_parent_is_no_absorption() -> None:
+    train, test = absorbing(1000, 0.04, False), absorbing(500, 0.04, False)
+    result = feature_absorption(1, train, test, ATOMS)
+    assert (result.main, result.silent, result.absorbed, result.rate, result.fraction) == ((0,), 0, 0, 0.0, 0.0)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    z, label = planted(30)
+    with pytest.raises(ValueError, match=r"train has shape \(30, 12\) and labels \(29,\)"):
+        k_sparse_probe(z, label[:-1], z, label)
+    with pytest.raises(ValueError, match="test has 11 codes and train 12"):
+        k_sparse_probe(z, label, z[:, :11], label)
+    with pytest.raises(ValueError, match="at least two classes"):
+        k_sparse_probe(z, 0 * label, z, label)
+    with pytest.raises(ValueError, match="label is 7; train has 0 of 30 rows of it"):
+        feature_absorption(7, (z, z, label), (z, z, label), np.eye(12))
+    with pytest.raises(ValueError, match="with 11 atoms"):
+        feature_absorption(1, (z, z, label), (z, z, label), np.eye(12)[:11])
+
+
+def test_the_command_scores_classes_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "digits"
+    assert main(["train", "digits-topk", "--out", str(run), "--train.epochs", "0.3", "--no-figures"]) == 0
+    capsys.readouterr()
+    words = ["concepts", str(run), "--ks", "1", "5", "--json", str(tmp_path / "concepts.json")]
+    assert main(words) == 0
+    report = from_json((tmp_path / "concepts.json").read_bytes(), ConceptsReport)
+    probe = report.probes["digits"]
+    assert len(probe.classes) == 10
+    assert 0.5 < probe.accuracy[0] < probe.accuracy[1] <= 1
+    assert probe.activations is not None
+    assert probe.activations > 0.9
+    assert len(report.absorption["digits"]) == 10
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{probe.accuracy[1]:.3f}" in text
+    assert main(words) == 3  # the report is there
