@@ -17,7 +17,16 @@ from torch import Tensor
 
 from sparsecode.ops.scratch import borrowed
 
-__all__ = ["CHUNK", "Products", "ScoreBlock", "bf16_is_fast", "int8_is_fast", "score_blocks", "scores_of"]
+__all__ = [
+    "CHUNK",
+    "Products",
+    "ScoreBlock",
+    "bf16_is_fast",
+    "int8_is_exact",
+    "int8_is_fast",
+    "score_blocks",
+    "scores_of",
+]
 
 Products = Literal["exact", "int8", "bf16"]
 """How scores are computed: in the weights' precision, or in 8-bit integers or bfloat16 where they only select codes (values stay exact)."""
@@ -44,10 +53,20 @@ def bf16_is_fast() -> bool:
 
 @cache
 def int8_is_fast() -> bool:
-    """Whether this processor has units for products of 8-bit integers and ATEN_CPU_CAPABILITY does not turn them off."""
+    """Whether this processor has units for products of 8-bit integers that neither ATEN_CPU_CAPABILITY nor ONEDNN_MAX_CPU_ISA turns off."""
     known = _capabilities()
     able = known.get("avx512_vnni") or known.get("amx_int8")
-    return bool(able) and hasattr(torch, "_int_mm") and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return bool(able) and torch.backends.cpu.get_cpu_capability() == "AVX512" and int8_is_exact()
+
+
+@cache
+def int8_is_exact() -> bool:
+    """Whether torch's products of 8-bit integers are right: without VNNI they add pairs in 16 bits, which overflow."""
+    if not hasattr(torch, "_int_mm"):
+        return False
+    rng = torch.Generator().manual_seed(0)
+    left, right = (torch.randint(100, 128, (size, 256), dtype=torch.int8, generator=rng) for size in (128, 512))
+    return torch.equal(torch._int_mm(left, right.T).double(), left.double() @ right.double().T)  # pyright: ignore - its only name
 
 
 def _capabilities() -> Mapping[str, Any]:
