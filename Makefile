@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep test-speed interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -69,7 +69,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies; numerical test
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
-BENCHMARKS := lasso dictionary training autoencoders variational sweep
+BENCHMARKS := lasso dictionary training autoencoders variational sweep path estimators start
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
@@ -80,10 +80,14 @@ $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(BENCH_PIP) --no-deps dictionary-learning==0.1.0
 	@touch $@
 
-bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after another
+bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after another, and a table of all ratios
+	$(BENCH)/bin/python benchmarks/ratios.py
 
 $(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/$*.py
+
+test-speed: $(VENV)/tools $(BENCH)/installed ## short measurements: no ratio is below 70 % of that in benchmarks/results (ten minutes)
+	SPARSECODE_BENCH=$(BENCH)/bin/python $(BIN)/pytest -m slow tests/speed
 
 # A machine with a GPU has torch's CUDA build in some other environment: make gpu-check GPU_PYTHON=python
 GPU_PYTHON := $(BIN)/python

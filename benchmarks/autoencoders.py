@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, save, show
+from common import RESULTS, save, show, stored
 from torch import Tensor
 
 from sparsecode.losses import AuxK, Sparsity
@@ -349,6 +349,24 @@ def report(result: dict[str, Any]) -> None:
                 for i, step in enumerate(range(every, actual["steps"] + 1, every))
             ],
         )
+
+
+def short() -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: the smallest size of each kind, sparse, one thread, processor time."""
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    kept = {(row["kind"], *row["size"], row["l0"]): row["cpu_seconds"] for row in stored("autoencoders")["rows"]}
+    result: dict[str, tuple[float, float]] = {}
+    for kind, l0 in (("topk", str(K)), ("l1", str(ACTIVE)), ("jumprelu", str(ACTIVE))):
+        d, m = SIZES[kind][0]
+        peers = ("saelens", *(("sparsify, signum",) if kind == "topk" else ()))
+        seconds = measure(kind, d, m, kind != "topk", ["ours", *peers])["cpu_seconds"]
+        before = kept[kind, d, m, l0]
+        for peer in peers:
+            result[f"{kind} {d}x{m}, L0 {l0}: {peer}"] = (
+                seconds[peer] / seconds["ours"],
+                before[peer] / before["ours"],
+            )
+    return result
 
 
 def main() -> None:

@@ -20,9 +20,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def interleaved(
-    runs: Mapping[str, Callable[[], object]], repeats: int = 5, warm: bool = True
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int = 5,
+    warm: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Wall seconds of each run, `repeats` times, in turn, so that a noisy neighbour disturbs all alike.
+    """Seconds of each run by `clock`, `repeats` times, in turn, so that a noisy neighbour disturbs all alike.
 
     With `warm`, each is run once before, untimed: compilation and first allocations are not what is compared.
     """
@@ -32,9 +35,9 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            began = time.perf_counter()
+            began = clock()
             run()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock() - began)
     return seconds
 
 
@@ -60,6 +63,7 @@ def machine(*packages: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "units": units(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("sparsecode", "torch", "numpy", *packages)},
@@ -74,10 +78,24 @@ def save(name: str, result: Mapping[str, Any], packages: Sequence[str] = ()) -> 
     return path
 
 
-def _cpu() -> str:
+def stored(name: str) -> Any:
+    """What results/NAME.json holds."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def units() -> list[str]:
+    """Which of the units for narrow numbers the processor has, on Linux."""
+    return sorted({"avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8"} & set(_of_cpu("flags").split()))
+
+
+def _of_cpu(field: str) -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(field):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ""
+
+
+def _cpu() -> str:
+    return _of_cpu("model name") or platform.processor() or platform.machine()

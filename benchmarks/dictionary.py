@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import spams
 import torch
-from common import RESULTS, save, show
+from common import RESULTS, save, show, stored
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import MiniBatchDictionaryLearning
@@ -89,11 +89,11 @@ def objective(x: Array, atoms: NDArray[Any]) -> float:
 class Clock:
     """Seconds since it was made, without those spent in `pause`."""
 
-    def __init__(self) -> None:
-        self.began, self.idle = time.perf_counter(), 0.0
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock, self.began, self.idle = clock, clock(), 0.0
 
     def seconds(self) -> float:
-        return time.perf_counter() - self.began - self.idle
+        return self.clock() - self.began - self.idle
 
     def snapshots(self, ratio: float = 1.12, first: float = 0.1) -> Callable[[NDArray[Any]], Iterator[Point]]:
         """Copies of the atoms at times that grow by `ratio`, with their seconds; copying does not count."""
@@ -103,18 +103,18 @@ class Clock:
             nonlocal due
             now = self.seconds()
             if now >= due:
-                paused = time.perf_counter()
+                paused = self.clock()
                 due = max(now, due) * ratio
                 yield now, atoms.copy()
-                self.idle += time.perf_counter() - paused
+                self.idle += self.clock() - paused
 
         return take
 
 
-def ours(p: Problem, seconds: float, **settings: Any) -> list[Point]:
+def ours(p: Problem, seconds: float, time_of: Callable[[], float] = time.perf_counter, **settings: Any) -> list[Point]:
     """Atoms along one run of `learn_dictionary`."""
     taken: list[Point] = []
-    clock = Clock()
+    clock = Clock(time_of)
     take = clock.snapshots()
 
     def callback(fit: Any) -> bool:
@@ -127,13 +127,19 @@ def ours(p: Problem, seconds: float, **settings: Any) -> list[Point]:
     return [*taken, (clock.seconds(), last.atoms)]
 
 
-def spams_run(p: Problem, seconds: int, dtype: Any = np.float32, **settings: Any) -> Point:
-    """Atoms after so many seconds of SPAMS, by its own clock; ours is given back."""
+def spams_run(
+    p: Problem,
+    seconds: int,
+    dtype: Any = np.float32,
+    time_of: Callable[[], float] = time.perf_counter,
+    **settings: Any,
+) -> Point:
+    """Atoms after so many seconds of SPAMS, by its own clock, or steps, where `iter` is given; our seconds are given back."""
     x, d = (np.asfortranarray(part.T, dtype=dtype) for part in (p.train, p.atoms))
-    options = {"batchsize": BATCH, "mode": 2, "numThreads": THREADS, "verbose": False} | settings
-    began = time.perf_counter()
-    atoms = spams.trainDL(x, D=d, lambda1=ALPHA, iter=-seconds, **options)
-    return time.perf_counter() - began, np.ascontiguousarray(atoms.T)
+    options = {"batchsize": BATCH, "mode": 2, "numThreads": THREADS, "verbose": False, "iter": -seconds} | settings
+    began = time_of()
+    atoms = spams.trainDL(x, D=d, lambda1=ALPHA, **options)
+    return time_of() - began, np.ascontiguousarray(atoms.T)
 
 
 def sklearn_run(p: Problem, batch: int) -> list[Point]:
@@ -177,6 +183,26 @@ def picture(curves: dict[str, Curve], target: float) -> None:
 def chosen(trials: dict[str, float]) -> str:
     """The candidate of the lowest objective."""
     return min(trials, key=trials.__getitem__)
+
+
+def short(steps: int = 15) -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: to the objective after some steps of SPAMS, one thread, processor time."""
+    p, kept = problem(), stored("dictionary")["curves"]
+    clock = time.process_time
+    name, peer = next((name, curve) for name, curve in kept.items() if name.startswith("SPAMS"))
+    ours(p, 0.3, clock, tol=0.1)  # loads the kernels
+    settings = SPAMS[name.removeprefix("SPAMS (").removesuffix(")")]
+    seconds, atoms = spams_run(p, 0, time_of=clock, iter=steps, numThreads=1, **settings)
+    target = objective(p.test, atoms)
+    curve = [(0.0, objective(p.test, p.atoms))]
+    for t, atoms in ours(p, 2.0, clock, tol=0.1):
+        curve.append((t, objective(p.test, atoms)))
+        if curve[-1][1] <= target:
+            break
+    mine, theirs, before = reached(curve, target), reached(peer, target), reached(kept["sparsecode (tol .1)"], target)
+    if theirs is None or before is None:
+        raise ValueError(f"the stored curves do not reach {target:.4f}")
+    return {f"to SPAMS's objective after {steps} steps": (seconds / mine if mine else 0.0, theirs / before)}
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import spams
 import torch
-from common import interleaved, medians, save, show
+from common import interleaved, medians, save, show, stored
 from numpy.typing import NDArray
 from sklearn.decomposition import sparse_encode as sklearn_encode
 
@@ -78,7 +78,7 @@ def fortran(x: Array, dtype: Any) -> Array:
     return np.asfortranarray(x.T.astype(dtype))
 
 
-def contenders(d: Array, alpha: float) -> dict[str, Contender]:
+def contenders(d: Array, alpha: float, threads: int = THREADS) -> dict[str, Contender]:
     """Ours first, then SPAMS, scikit-learn and torch."""
     d64, columns = d.astype(np.float64), {kind: fortran(d, kind) for kind in (np.float32, np.float64)}
 
@@ -87,13 +87,13 @@ def contenders(d: Array, alpha: float) -> dict[str, Contender]:
 
     def spams_lars(x: Array, _: None) -> Callable[[], Any]:
         given = fortran(x, np.float64)
-        return lambda: spams.lasso(given, columns[np.float64], lambda1=alpha, mode=spams.PENALTY, numThreads=THREADS)
+        return lambda: spams.lasso(given, columns[np.float64], lambda1=alpha, mode=spams.PENALTY, numThreads=threads)
 
     def spams_cd(x: Array, setting: tuple[float, int], kind: Any) -> Callable[[], Any]:
         given, start = fortran(x, kind), spams_zeros(len(x), kind)
         tol, most = setting
         return lambda: spams.cd(
-            given, columns[kind], start, lambda1=alpha, mode=spams.PENALTY, itermax=most, tol=tol, numThreads=THREADS
+            given, columns[kind], start, lambda1=alpha, mode=spams.PENALTY, itermax=most, tol=tol, numThreads=threads
         )
 
     def sklearn_cd(x: Array, max_iter: int, atoms: Array = d, n_jobs: int = 1) -> Callable[[], Array]:
@@ -196,6 +196,32 @@ def pursue() -> None:
     seconds = interleaved(runs, REPEATS, warm=False)
     title = f"omp: {N} patches, {N_CODE} atoms, {N_NONZERO} non-zeros, {THREADS} threads"
     report("omp", title, seconds, rows, {label: {"mean_squared_residual": left[label]} for label in runs})
+
+
+def short() -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: 2 000 easy patches at the stored settings, one thread, processor time."""
+    warnings.simplefilter("ignore")
+    x, d = problem("easy")
+    x = x[:PART]
+    lasso, omp = (stored(f"lasso-{name}")["results"] for name in ("easy", "omp"))
+    makes = contenders(d, ALPHAS["easy"], threads=1)
+    # scikit-learn has one job here, and so the work of two jobs of one thread each
+    names = {name: name for name in ("SPAMS lasso (LARS), f64", "SPAMS cd, f32", "plain torch FISTA")}
+    names["scikit-learn, tuned, f32"] = "scikit-learn, tuned, f32, 2 jobs"
+    runs = {name: makes[name].make(x, lasso[name]["setting"]) for name in ("sparse_encode", *names)}
+    runs["sparse_encode"]()
+    middle = medians(interleaved(runs, 3, warm=False, clock=time.process_time))
+    result = {
+        f"easy: {name}": (middle[name] / middle["sparse_encode"], lasso[kept]["times_ours"])
+        for name, kept in names.items()
+    }
+    given, columns = fortran(x, np.float32), fortran(d, np.float32)
+    pursuits: dict[str, Callable[[], Any]] = {
+        "ours": lambda: omp_encode(x, d, N_NONZERO),
+        "peer": lambda: spams.omp(given, columns, L=N_NONZERO, numThreads=1),
+    }
+    middle = medians(interleaved(pursuits, 9, clock=time.process_time))
+    return result | {"omp: SPAMS omp, f32": (middle["peer"] / middle["ours"], omp["SPAMS omp, f32"]["times_ours"])}
 
 
 def report(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save, show
+from common import save, show, stored
 from numpy.typing import NDArray
 
 from sparsecode import alpha_max, learn_dictionary, sparse_encode, sparse_path
@@ -45,6 +45,30 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, result
 
 
+def compare(x: Array, d: Array, repeats: int = REPEATS) -> tuple[list[float], list[float], float]:
+    """Seconds of separate calls and of the path, in turn, and how far apart their objectives are, over half of the square."""
+    alphas = alpha_max(x, d).max() * np.geomspace(1, 1e-3, 50)
+
+    def separate() -> Array:
+        actual = [sparse_encode(x, d, float(a), tol=TOL, return_solution=True).objective for a in alphas]
+        return np.stack([each.mean(dtype=np.float64) for each in actual])
+
+    turns = [(timed(separate), timed(lambda: sparse_path(x, d, tol=TOL).objective)) for _ in range(repeats)]
+    apart = float(np.abs(turns[0][0][1] - turns[0][1][1]).max() / (np.square(x).sum(axis=1).mean() / 2))
+    return [turn[0][0] for turn in turns], [turn[1][0] for turn in turns], apart
+
+
+def short() -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored, in float32."""
+    warnings.simplefilter("ignore")
+    sparse_encode(np.eye(2, dtype=np.float32), np.eye(2), 0.5)
+    kept, result = stored("path")["results"], dict[str, tuple[float, float]]()
+    for name, (x, d) in problems().items():
+        one, all_, _ = compare(x, d, repeats=2)
+        result[f"{name}, float32"] = (sum(one) / sum(all_), 1 / kept[f"{name}, float32"]["ratio"])
+    return result
+
+
 def main() -> None:
     """Time both on each problem, in both precisions."""
     for kind in (np.float32, np.float64):
@@ -56,18 +80,7 @@ def main() -> None:
     for name, (x32, d32) in problems().items():
         for dtype in (np.float32, np.float64):
             x, d = x32.astype(dtype), d32.astype(dtype)
-            alphas = alpha_max(x, d).max() * np.geomspace(1, 1e-3, 50)
-
-            def separate(x: Array = x, d: Array = d, alphas: Array = alphas) -> Array:
-                actual = [sparse_encode(x, d, float(a), tol=TOL, return_solution=True).objective for a in alphas]
-                return np.stack([each.mean(dtype=np.float64) for each in actual])
-
-            def together(x: Array = x, d: Array = d) -> Array:
-                return sparse_path(x, d, tol=TOL).objective
-
-            turns = [(timed(separate), timed(together)) for _ in range(REPEATS)]
-            apart = float(np.abs(turns[0][0][1] - turns[0][1][1]).max() / (np.square(x).sum(axis=1).mean() / 2))
-            one, all_ = ([turn[i][0] for turn in turns] for i in (0, 1))
+            one, all_, apart = compare(x, d)
             ratio = statistics.median(b / a for a, b in zip(one, all_, strict=True))
             label = f"{name}, {np.dtype(dtype).name}"
             results[label] = {

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common import RESULTS, machine, show
+from common import RESULTS, machine, show, stored
 
 SAMPLES = (
     "import numpy as np; r = np.random.default_rng(0); x, D = r.normal(size=(100, 64)), r.normal(size=(128, 64)); "
@@ -85,6 +85,38 @@ def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{' '.join(work.words)}: exit code {process.returncode}")
     return seconds, use.ru_utime + use.ru_stime
+
+
+def short(repeats: int = 2) -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: `import torch` over what a process takes beyond it, and beyond a warm one, in processor seconds."""
+    names = ("import torch", "sparse_encode", "train, one step, no figures")
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder, fresh = Path(place), Path(place) / "fresh"
+        table = {name: work for name, work in works(fresh).items() if name in names}
+
+        def once(name: str, label: str, cache: Path) -> None:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            seconds.setdefault(label, []).append(timed(table[name], folder, cache)[1])
+
+        for name in names:
+            once(name, "not counted", folder / "cache")
+        for turn in range(repeats):
+            for name in names:
+                once(name, name, folder / "cache")
+            once("sparse_encode", "sparse_encode, cold", folder / f"empty{turn}")
+    actual = {name: statistics.median(times) for name, times in seconds.items()}
+    before = {name: each["processor"] for name, each in stored("start")["now"]["medians"].items()}
+
+    def ratio(of: dict[str, float], name: str, less: str) -> float:
+        return of["import torch"] / (of[name] - of[less])
+
+    pairs = [(name, "import torch") for name in names[1:]] + [("sparse_encode, cold", "sparse_encode")]
+    return {
+        f"import torch / ({name} less {less})": (ratio(actual, name, less), ratio(before, name, less))
+        for name, less in pairs
+    }
 
 
 def main() -> None:

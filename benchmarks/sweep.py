@@ -24,7 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import save, show
+from common import save, show, stored
+
+from sparsecode.models import build_model
+from sparsecode.models.stacked import Stacked
+from sparsecode.overrides import assign
+from sparsecode.recipes import RECIPES
+from sparsecode.schedules import resolve
+from sparsecode.train.fit import launch, open_session, train_alone
+from sparsecode.train.plan import clock
+from sparsecode.train.session import TrainingSession
+from sparsecode.train.stacked import train_stacked
 
 SIGMAS = (0, 0.05, 0.1, 0.3, 0.8, 1.5, 3, 10)
 DATA = {"latents": {"type": "cifar10-latents"}, "mnist": {"type": "mnist"}}
@@ -35,14 +45,20 @@ WAYS = {
 }
 
 
-def command(data: str, arithmetic: str, epochs: float, way: str, out: str) -> list[str]:
-    """One sweep, as a user would type it."""
-    settings = {
+def settings(data: str, arithmetic: str, epochs: float) -> dict[str, Any]:
+    """What all runs have in common, beside the recipe."""
+    return {
         "data": json.dumps(DATA[data]), "model.n_code": 1000, "model.arithmetic": arithmetic, "train.batch_size": 1024,
         "train.epochs": epochs, "train.evaluate_every": epochs, "train.checkpoint_every": epochs, "train.log_every": 10,
         "evaluate.sigmas": "[0.3]",
     }  # fmt: skip
-    changes = [part for path, value in settings.items() for part in ("--set", f"{path}={value}")]
+
+
+def command(data: str, arithmetic: str, epochs: float, way: str, out: str) -> list[str]:
+    """One sweep, as a user would type it."""
+    changes = [
+        part for path, value in settings(data, arithmetic, epochs).items() for part in ("--set", f"{path}={value}")
+    ]
     over = "model.corruption.sigma=" + ",".join(map(str, SIGMAS))
     return [
         sys.executable, "-m", "sparsecode", "sweep", "noise-digits", "--over", over, *changes, *WAYS[way], "--out", out,
@@ -76,6 +92,48 @@ def run(data: str, arithmetic: str, epochs: float, way: str) -> dict[str, Any]:
         "steps": steps,
         "ms": 1e3 * per_step,
         "active": [active[s] for s in SIGMAS],
+    }
+
+
+def short(epochs: float = 1) -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored of the steady state: processor time of training alone, one run after the other, and stacked."""
+    kept = {(row["backend"], row["arithmetic"]): row for row in stored("sweep")["rows"] if row["data"] == "latents"}
+    splits = None
+    fabric = launch("32-true", "cpu")
+
+    def sessions(arithmetic: str, epochs: float) -> list[TrainingSession]:
+        nonlocal splits
+        result: list[TrainingSession] = []
+        for sigma in SIGMAS:
+            values = {**settings("latents", arithmetic, epochs), "model.corruption.sigma": sigma}
+            config = assign(RECIPES["noise-digits"](), tuple(f"{path}={value}" for path, value in values.items()))
+            splits = splits or config.data.load()
+            planned = resolve(config, clock(config.train, splits.training.n))
+            model = build_model(planned.model, splits.shape, config.seed)
+            result.append(open_session(model, splits, planned.optim, config.train, config.seed, fabric=fabric))
+        return result
+
+    def timed(arithmetic: str, stack: bool, epochs: float) -> float:
+        several = sessions(arithmetic, epochs)
+        began = time.process_time()
+        if stack:
+            failed = train_stacked(Stacked([session.model for session in several]), several)
+            if failed:
+                raise next(iter(failed.values()))
+        else:
+            for session in several:
+                train_alone(session)
+        return time.process_time() - began
+
+    for arithmetic, stack in (("exact", False), ("exact", True), ("bf16", True)):
+        timed(arithmetic, stack, epochs / 23)  # first allocations
+    alone = timed("exact", False, epochs)
+    return {
+        f"latents, {arithmetic}: steps": (
+            alone / timed(arithmetic, True, epochs),
+            kept["stacked", arithmetic]["times_faster_steady"],
+        )
+        for arithmetic in ("exact", "bf16")
     }
 
 

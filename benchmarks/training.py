@@ -15,13 +15,14 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from common import medians, save, show
+from common import medians, save, show, stored
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -189,7 +190,9 @@ class PlainLoop:
         return model.eval()
 
 
-def ours(config: Run, splits: Splits, compat: bool) -> tuple[IterativeModel, float, float]:
+def ours(
+    config: Run, splits: Splits, compat: bool, clock_of: Callable[[], float] = time.perf_counter
+) -> tuple[IterativeModel, float, float]:
     """A trained model, the seconds it took, and the mean of solver steps."""
     spec = replace(config.model, inference=replace(config.model.inference, compat=compat))
     planned = resolve(replace(config, model=spec), clock(config.train, splits.train.n))
@@ -197,9 +200,9 @@ def ours(config: Run, splits: Splits, compat: bool) -> tuple[IterativeModel, flo
     fabric = launch("32-true", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = MetricsFile(Path(folder) / "metrics.jsonl")
-        began = time.perf_counter()
+        began = clock_of()
         fit(model, splits, planned.optim, config.train, config.seed, fabric=fabric, observers=[file])
-        seconds = time.perf_counter() - began
+        seconds = clock_of() - began
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     steps = [msgspec.json.decode(line)["solver_steps"] for line in lines if '"train"' in line]
     return model, seconds, float(np.mean(steps))
@@ -212,23 +215,51 @@ def learned(model: IterativeModel, splits: Splits) -> dict[str, float]:
     return {"psnr": result.psnr, "objective": result.objective, "l0": result.l0}
 
 
-def measure(name: str) -> list[dict[str, Any]]:
-    """The lines of one model."""
+def prepared(name: str, epochs: int) -> tuple[Run, Splits, int]:
+    """The config, its data, and the number of iterations."""
     config = RECIPES[name]()
     config = replace(
-        config, data=replace(config.data, n_train=SAMPLES, n_valid=1000), train=replace(config.train, epochs=EPOCHS)
+        config, data=replace(config.data, n_train=SAMPLES, n_valid=1000), train=replace(config.train, epochs=epochs)
     )
-    splits = config.data.load()
-    iterations = EPOCHS * (SAMPLES // 250)
+    return config, config.data.load(), epochs * (SAMPLES // 250)
+
+
+def plain_loop(
+    name: str, config: Run, splits: Splits, iterations: int, clock_of: Callable[[], float] = time.perf_counter
+) -> tuple[PlainLoop, float]:
+    """The plain loop after its training, and the seconds that this took."""
+    torch.manual_seed(0)
+    plain = PlainLoop(name, config.model.build(splits.shape, config.seed), splits)
+    began = clock_of()
+    plain.train(iterations)
+    return plain, clock_of() - began
+
+
+def short() -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: the smallest models, one run each, one thread, processor time."""
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    kept = {row["model"]: row["ratio"] for row in stored("training")["rows"] if row["training"] == "ours"}
+    result: dict[str, tuple[float, float]] = {}
+    for name, epochs in (("mnist-sdl", EPOCHS), ("mnist-vdl-nl", 1)):
+        config, splits, iterations = prepared(name, epochs)
+        ours(config, splits._replace(train=splits.train.take(slice(500))), compat=False)  # compiles
+        mine = ours(config, splits, compat=False, clock_of=time.process_time)[1]
+        result[f"{name}: plain loop"] = (
+            plain_loop(name, config, splits, iterations, time.process_time)[1] / mine,
+            kept[name],
+        )
+    return result
+
+
+def measure(name: str) -> list[dict[str, Any]]:
+    """The lines of one model."""
+    config, splits, iterations = prepared(name, EPOCHS)
     seconds: dict[str, list[float]] = {"plain loop": [], "ours, compat": [], "ours": []}
     rows: dict[str, dict[str, Any]] = {}
     ours(config, splits._replace(train=splits.train.take(slice(500))), compat=False)  # compiles
     for _ in range(REPEATS):
-        torch.manual_seed(0)
-        plain = PlainLoop(name, config.model.build(splits.shape, config.seed), splits)
-        began = time.perf_counter()
-        plain.train(iterations)
-        seconds["plain loop"].append(time.perf_counter() - began)
+        plain, took = plain_loop(name, config, splits, iterations)
+        seconds["plain loop"].append(took)
         fresh = config.model.build(splits.shape, config.seed)
         rows["plain loop"] = {"steps": float(np.mean(plain.steps)), **learned(plain.into(fresh), splits)}
         for label, compat in (("ours, compat", True), ("ours", False)):

@@ -3,7 +3,7 @@
 The usual loop is what the replication of variational sparse coding, and most tutorials, do: a DataLoader that makes a
 tensor of every picture, three linear heads, sigmoid and binary cross-entropy, separate kernels for each of Adam's
 operations, and the loss read at every step. "In memory" is the same without the DataLoader. Ours trains through `fit`,
-metrics file included. The floor is what no framework saves: the step's matrix products, and one pass of Adam over weights
+metrics file included. Slopes of gates and weights of spikes follow the same schedules on both sides. The floor is what no framework saves: the step's matrix products, and one pass of Adam over weights
 and moments, nothing else. All see as many samples; each line gives the median of several runs in turn and the mean loss
 over the last epoch, so that nobody trains less than the others.
 
@@ -16,13 +16,14 @@ import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from common import medians, save, show
+from common import interleaved, medians, save, show, stored
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -30,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from sparsecode.data import Splits
 from sparsecode.recipes import RECIPES
 from sparsecode.runs import Run
-from sparsecode.schedules import resolve
+from sparsecode.schedules import at, resolve
 from sparsecode.train.fit import fit, launch
 from sparsecode.train.observers import MetricsFile
 from sparsecode.train.plan import clock
@@ -64,7 +65,7 @@ class Plain(nn.Module):
         self.mu, self.logvar = nn.Linear(HIDDEN, n_code), nn.Linear(HIDDEN, n_code)
         self.spike = nn.Linear(HIDDEN, n_code) if alpha else None
         self.back, self.out = nn.Linear(n_code, HIDDEN), nn.Linear(HIDDEN, PIXELS)
-        self.alpha, self.logit, self.c = alpha, logit, 50.0
+        self.alpha, self.logit, self.c, self.spike_weight = alpha, logit, 50.0, 1.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The loss, summed over the batch."""
@@ -78,7 +79,7 @@ class Plain(nn.Module):
             gamma = torch.sigmoid(s) if self.logit else torch.exp(-torch.relu(-s))
             z = torch.sigmoid(self.c * (torch.rand_like(mu) + gamma - 1)) * z
             on = torch.clamp(gamma, 1e-6, 1 - 1e-6)
-            prior = -0.5 * torch.sum(on * divergence) + torch.sum(
+            prior = -0.5 * torch.sum(on * divergence) + self.spike_weight * torch.sum(
                 (1 - on) * torch.log((1 - on) / (1 - self.alpha)) + on * torch.log(on / self.alpha)
             )
         else:
@@ -95,21 +96,25 @@ def settings(config: Run) -> tuple[int, float | None, bool]:
 
 def usual(config: Run, splits: Splits, loader: bool) -> float:
     """The usual loop; the mean loss per sample over the last epoch."""
+    planned: Any = resolve(config, clock(config.train, splits.train.n)).model
     torch.manual_seed(0)
     model = Plain(*settings(config))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     x, epoch_loss = splits.train.x, 0.0
     batches = DataLoader(Images(x), batch_size=BATCH, shuffle=True) if loader else None
-    for _ in range(EPOCHS):
+    step = 0
+    for _ in range(int(config.train.epochs)):
         epoch_loss = 0.0
         order = torch.randperm(len(x)).split(BATCH)
         for batch in batches if batches is not None else ((x[rows], 0) for rows in order):
+            if model.spike is not None:
+                model.c, model.spike_weight = at(planned.posterior.gate.slope, step), at(planned.spike_weight, step)
             optimiser.zero_grad()
             loss = model(batch[0])
             loss.backward()
             epoch_loss += loss.item()
             optimiser.step()
-            model.c += 150 / 20_000 if model.logit else 0.0
+            step += 1
     return epoch_loss / len(x)
 
 
@@ -121,7 +126,7 @@ def ours(config: Run, splits: Splits) -> float:
         file = MetricsFile(Path(folder) / "metrics.jsonl")
         fit(model, splits, planned.optim, config.train, config.seed, fabric=launch("32-true", "cpu"), observers=[file])
         records = [msgspec.json.decode(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-    return statistics.mean(r["loss"] for r in records[-len(records) // EPOCHS :])
+    return statistics.mean(r["loss"] for r in records[-len(records) // int(config.train.epochs) :])
 
 
 def floor(config: Run) -> float:
@@ -148,15 +153,37 @@ def floor(config: Run) -> float:
     return time.perf_counter() - began
 
 
-def measure(name: str) -> list[dict[str, Any]]:
-    """The lines of one model."""
+def prepared(name: str, samples: int = SAMPLES, epochs: int = EPOCHS) -> tuple[Run, Splits]:
+    """The config and its data."""
     config = RECIPES[name]()
     config = replace(
         config,
-        data=replace(config.data, n_train=SAMPLES, n_valid=100),
-        train=replace(config.train, epochs=EPOCHS, log_every=25),
+        data=replace(config.data, n_train=samples, n_valid=100),
+        train=replace(config.train, epochs=epochs, log_every=25),
     )
-    splits = config.data.load()
+    return config, config.data.load()
+
+
+def short() -> dict[str, tuple[float, float]]:
+    """Ratios measured and stored: an epoch of 6 000 pictures, one thread, processor time."""
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    kept = {row["model"]: row["ratio"] for row in stored("variational")["rows"] if row["training"] == "ours"}
+    result: dict[str, tuple[float, float]] = {}
+    for name in MODELS:
+        config, splits = prepared(name, samples=6000, epochs=1)
+        ours(config, splits._replace(train=splits.train.take(slice(320))))
+        runs: dict[str, Callable[[], object]] = {
+            "usual": lambda config=config, splits=splits: usual(config, splits, loader=True),
+            "ours": lambda config=config, splits=splits: ours(config, splits),
+        }
+        middle = medians(interleaved(runs, 2, warm=False, clock=time.process_time))
+        result[f"{name}: usual loop"] = (middle["usual"] / middle["ours"], kept[name])
+    return result
+
+
+def measure(name: str) -> list[dict[str, Any]]:
+    """The lines of one model."""
+    config, splits = prepared(name)
     runs = {
         "usual loop": lambda: usual(config, splits, loader=True),
         "usual loop, in memory": lambda: usual(config, splits, loader=False),

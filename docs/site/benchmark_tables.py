@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import ratios
 
 __all__ = ["BENCHMARKS", "Comparison", "Table", "benchmarks_page", "losses", "seeds_page"]
 
@@ -395,6 +400,10 @@ def benchmarks_page(root: Path, markdown: Callable[[str | None], str]) -> Iterat
     yield f"## Where others are better\n\nOf {compared} comparisons on this page these {len(lost)} are won by the other side:\n"
     rows = [(title, c.what, number(c.ours), c.peer, number(c.theirs)) for title, c in lost]
     yield from _lines(Table([("benchmark", "quantity", "sparsecode", "the other", "its value"), *rows]))
+    yield f"## All ratios\n\n{RATIOS}"
+    rows, machines = ratios.table(root)
+    yield from _lines(Table(rows))
+    yield "".join(f"{i}. {words}\n" for i, words in enumerate(machines, 1))
     for benchmark in BENCHMARKS:
         tree = ast.parse((root / "benchmarks" / benchmark.script).read_text())
         yield f"## {benchmark.title}\n\n{markdown(ast.get_docstring(tree))}\n\n```sh\n{benchmark.command}\n```\n"
@@ -428,6 +437,14 @@ def _spread(values: Sequence[float | None] | None) -> str:
     deviation = f" ± {statistics.stdev(numbers):.2g}" if len(numbers) > 1 else ""
     return f"{statistics.mean(numbers):.4g}{deviation}"
 
+
+RATIOS = """How many times faster than each other side, and what is wanted where an aim was set; `make bench` ends in this table. `make test-speed`
+measures the main ratios again, at small sizes with one thread in processor time, and fails below 70 % of what stands here.
+
+```sh
+python benchmarks/ratios.py
+```
+"""
 
 INTRODUCTION = """# Benchmarks
 

@@ -1,0 +1,208 @@
+"""All ratios of the speed benchmarks in one table, with what is wanted and the machine; or a short measurement of some, as JSON.
+
+    python benchmarks/ratios.py              # the table, from benchmarks/results
+    python benchmarks/ratios.py lasso path   # measure again: the ratio now, the ratio stored
+
+The short measurements are the guards of `make test-speed`: the main ratios of each benchmark at its smallest sizes, one thread,
+processor time, which neighbours disturb least. Stored ratios of wall seconds with two threads on both sides stand for the same ratio with one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["GUARDED", "Ratio", "not_comparable", "ratios", "table"]
+
+ROOT = Path(__file__).parents[1]
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+GUARDED = ("lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "estimators", "start")
+NARROW = ("autoencoders", "sweep")  # whose ratios depend on units for bfloat16 or 8-bit integers
+
+
+class Ratio(NamedTuple):
+    """How many times less than the other side ours takes; `wanted` is None where no aim was set."""
+
+    benchmark: str
+    what: str
+    value: float
+    wanted: float | None
+    measure: str
+    machine: dict[str, Any]
+
+
+Rows = Iterator[tuple[str, float, float | None, str]]
+
+
+def _lasso(result: Any) -> Rows:
+    kind = result["problem"].split(":")[0]
+    wanted = {"SPAMS lasso (LARS), f64": 20.0, "SPAMS cd, f32": 6.0} if kind == "easy" else {}
+    for name, row in result["results"].items():
+        if not name.startswith(("sparse_encode", "omp_encode")):
+            yield f"{kind}: {name}", row["times_ours"], wanted.get(name), "s"
+
+
+def _dictionary(result: Any) -> Rows:
+    seconds = result["seconds"]
+    for name, value in seconds.items():
+        if value is not None and not name.startswith("sparsecode"):
+            yield f"to its objective: {name}", value / seconds["sparsecode (tol .1)"], 25.0, "s"
+
+
+def _training(result: Any) -> Rows:
+    for row in result["rows"]:
+        if row["training"] == "ours":
+            wanted = 3.0 if row["model"] == "mnist-vdl-nl" else None
+            yield f"{row['model']}: plain loop", row["ratio"], wanted, "s"
+
+
+def _autoencoders(result: Any) -> Rows:
+    narrow = result["machine"]["capability"].startswith("AVX512")
+    for row in result["rows"]:
+        seconds, kind, (d, m) = row["cpu_seconds"], row["kind"], row["size"]
+        for peer, value in seconds.items():
+            if value is None or peer.startswith("ours"):
+                continue
+            if peer.startswith("sparsify"):
+                wanted = 3.0 if narrow else 2.0
+            elif peer != "saelens":
+                wanted = None
+            elif kind == "topk":
+                wanted = 10.0 if narrow else 6.0
+            else:
+                wanted = 2.0 if row["l0"] == "start" else 10.0 if m >= 12288 else 3.0
+            yield f"{kind} {d}x{m}, L0 {row['l0']}: {peer}", value / seconds["ours"], wanted, "cpu s"
+
+
+def _variational(result: Any) -> Rows:
+    for row in result["rows"]:
+        if row["training"] == "ours":
+            yield f"{row['model']}: usual loop", row["ratio"], 5.0, "s"
+
+
+def _sweep(result: Any) -> Rows:
+    for row in result["rows"]:
+        if row["backend"] == "stacked":
+            words, wanted = f"{row['data']}, {row['arithmetic']}", 3.0 if row["arithmetic"] == "exact" else None
+            yield f"{words}: eight processes", row["times_faster"], wanted, "s"
+            yield f"{words}: steps", row["times_faster_steady"], None, "s"
+
+
+def _path(result: Any) -> Rows:
+    for name, row in result["results"].items():
+        yield f"{name}: separate calls", 1 / row["ratio"], None, "cpu s"
+
+
+def _estimators(result: Any) -> Rows:
+    seconds = {(row["data"], row["estimator"]): row["seconds"] for row in result["rows"]}
+    for data in dict.fromkeys(data for data, _ in seconds):
+        for peer in ("MiniBatchDictionaryLearning",):
+            ratio = seconds[data, peer] / seconds[data, "SparseDictionary"]
+            yield f"{data}: {peer}", ratio, None, "cpu s"
+
+
+def _start(result: Any) -> Rows:
+    before, now = (result[label]["medians"] for label in ("before", "now"))
+    for name, each in now.items():
+        if not name.startswith("import torch"):
+            ratio = before[name]["processor"] / each["processor"]
+            yield f"{name}: as it was before", ratio, None, "cpu s"
+
+
+FILES: dict[str, tuple[str, Callable[[Any], Rows]]] = {
+    "lasso-easy": ("lasso", _lasso),
+    "lasso-omp": ("lasso", _lasso),
+    "dictionary": ("dictionary", _dictionary),
+    "training": ("training", _training),
+    "autoencoders": ("autoencoders", _autoencoders),
+    "variational": ("variational", _variational),
+    "sweep": ("sweep", _sweep),
+    "path": ("path", _path),
+    "estimators": ("estimators", _estimators),
+    "start": ("start", _start),
+}
+
+
+def _result(root: Path, name: str) -> Any:
+    return json.loads((root / f"benchmarks/results/{name}.json").read_text())
+
+
+def ratios(root: Path = ROOT) -> list[Ratio]:
+    """All ratios of the results under `root`, in the order of the benchmarks."""
+    return [
+        Ratio(benchmark, what, value, wanted, measure, result["machine"])
+        for name, (benchmark, rows) in FILES.items()
+        for result in (_result(root, name),)
+        for what, value, wanted, measure in rows(result)
+    ]
+
+
+def table(root: Path = ROOT) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The table, its head first, and the machines that its last column numbers from 1."""
+    every = ratios(root)
+    machines = list(dict.fromkeys(_words(ratio.machine) for ratio in every))
+    rows = [
+        (
+            ratio.benchmark,
+            ratio.what,
+            f"{ratio.value:.2f}",
+            "" if ratio.wanted is None else f"{ratio.wanted:g}",
+            ratio.measure,
+            str(machines.index(_words(ratio.machine)) + 1),
+        )
+        for ratio in every
+    ]
+    return [("benchmark", "the other side", "times faster", "wanted", "in", "machine"), *rows], machines
+
+
+def _words(machine: dict[str, Any]) -> str:
+    threads = machine["threads"]
+    return f"{machine['cpu']}, {machine['capability']}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def not_comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> str | None:
+    """Why stored ratios say nothing about this machine; None if they do.
+
+    Another name of the processor is no reason, another vector width is: both sides gain from it, but not alike. Where ours uses
+    units for narrow numbers and peers do not, those that the file names must be here; a file that names none was written with them.
+    """
+    names = [name for name, (owner, _) in FILES.items() if owner == benchmark]
+    kept = _result(root, names[0])["machine"]
+    if kept["capability"] != here["capability"]:
+        return f"measured with {kept['capability']} on {kept['cpu']}; here are {here['capability']} on {here['cpu']}"
+    if benchmark in NARROW:
+        missing = set(kept.get("units", ("avx512_bf16", "avx512_vnni"))) - set(here["units"])
+        if missing:
+            return f"measured on {kept['cpu']} with {', '.join(sorted(missing))}, which {here['cpu']} lacks"
+    return None
+
+
+def main() -> None:
+    """The table, or ratios measured now."""
+    if not sys.argv[1:]:
+        from common import show
+
+        (head, *rows), machines = table()
+        lines = "; ".join(f"{i}: {words}" for i, words in enumerate(machines, 1))
+        show("Times faster than the other side, on the same machine", head, rows, f"machines: {lines}")
+        return
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"OMP_WAIT_POLICY": "passive"})
+    import torch
+    from common import machine
+
+    torch.set_num_threads(1)
+    for name in sys.argv[1:]:
+        if name not in GUARDED:
+            raise SystemExit(f"{name}: no such benchmark; choose from {', '.join(GUARDED)}")
+        reason = not_comparable(name, machine())
+        measured = {} if reason else import_module(name).short()
+        print(json.dumps({"benchmark": name, "skip": reason, "ratios": measured}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
