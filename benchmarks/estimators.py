@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import save, show, stored
+from common import save, show
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import NMF, PCA, MiniBatchDictionaryLearning
@@ -51,12 +51,11 @@ def fitted(make: Callable[[], Any], x: Array) -> tuple[Any, Array, float]:
     return estimator, codes, time.process_time() - began
 
 
-def short() -> dict[str, tuple[float, float]]:
-    """Ratios measured and stored: a third of the digits' benchmark, and of the cells' all."""
+def short() -> dict[str, float]:
+    """Ratios: a third of the digits' benchmark, and of the cells' all."""
     warnings.simplefilter("ignore")
-    result: dict[str, tuple[float, float]] = {}
+    result: dict[str, float] = {}
     peer, name = "MiniBatchDictionaryLearning", "SparseDictionary"
-    rows = {(row["data"], row["estimator"]): row["seconds"] for row in stored("estimators")["rows"]}
     sc.learn_dictionary(load_digits(return_X_y=True)[0], 8, 1.0, max_steps=2)
     for data, load, n, seeds in (("digits", load_digits, 64, (0,)), ("breast cancer", load_breast_cancer, 30, SEEDS)):
         x, y = load(return_X_y=True)
@@ -67,7 +66,7 @@ def short() -> dict[str, tuple[float, float]]:
             for each in seconds:
                 seconds[each].append(fitted(estimators(n, seed)[each], inputs)[2])
         middle = {each: statistics.median(times) for each, times in seconds.items()}
-        result[f"{data}: {peer}"] = (middle[peer] / middle[name], rows[data, peer] / rows[data, name])
+        result[f"{data}: {peer}"] = middle[peer] / middle[name]
     return result
 
 

@@ -1,10 +1,11 @@
 """All ratios of the speed benchmarks in one table, with what is wanted and the machine; or a short measurement of some, as JSON.
 
     python benchmarks/ratios.py              # the table, from benchmarks/results
-    python benchmarks/ratios.py lasso path   # measure again: the ratio now, the ratio stored
+    python benchmarks/ratios.py lasso path   # short measurements, of all benchmarks with `all`; --save keeps them in results/ratios.json
 
 The short measurements are the guards of `make test-speed`: the main ratios of each benchmark at its smallest sizes, one thread,
-processor time, which neighbours disturb least. Stored ratios of wall seconds with two threads on both sides stand for the same ratio with one.
+processor time, which neighbours disturb least. They are compared with those kept, which the same code measured: ratios of the
+whole benchmarks are of other sizes, of two threads, of wall seconds.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["GUARDED", "Ratio", "not_comparable", "ratios", "table"]
+__all__ = ["GUARDED", "KEPT", "Ratio", "kept", "kept_table", "not_comparable", "ratios", "table"]
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 GUARDED = ("lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "estimators", "start")
+KEPT = 0.7
 NARROW = ("autoencoders", "sweep")  # whose ratios depend on units for bfloat16 or 8-bit integers
 
 
@@ -165,26 +167,40 @@ def _words(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['capability']}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def kept(root: Path = ROOT) -> dict[str, Any]:
+    """The short measurements in results/ratios.json: per benchmark the machine and the ratios."""
+    return _result(root, "ratios")
+
+
+def kept_table(root: Path = ROOT) -> list[tuple[str, ...]]:
+    """The short measurements, their head first."""
+    rows = [
+        (benchmark, what, f"{value:.2f}", f"{KEPT * value:.2f}")
+        for benchmark, record in kept(root).items()
+        for what, value in record["ratios"].items()
+    ]
+    return [("benchmark", "the other side", "times faster", "a loss below"), *rows]
+
+
 def not_comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> str | None:
-    """Why stored ratios say nothing about this machine; None if they do.
+    """Why the ratios kept say nothing about the machine `here`; None if they do.
 
     Another name of the processor is no reason, another vector width is: both sides gain from it, but not alike. Where ours uses
-    units for narrow numbers and peers do not, those that the file names must be here; a file that names none was written with them.
+    units for bfloat16 or 8-bit integers and peers do not, those of that machine must be here.
     """
-    names = [name for name, (owner, _) in FILES.items() if owner == benchmark]
-    kept = _result(root, names[0])["machine"]
-    if kept["capability"] != here["capability"]:
-        return f"measured with {kept['capability']} on {kept['cpu']}; here are {here['capability']} on {here['cpu']}"
-    if benchmark in NARROW:
-        missing = set(kept.get("units", ("avx512_bf16", "avx512_vnni"))) - set(here["units"])
-        if missing:
-            return f"measured on {kept['cpu']} with {', '.join(sorted(missing))}, which {here['cpu']} lacks"
+    there = kept(root)[benchmark]["machine"]
+    if there["capability"] != here["capability"]:
+        return f"measured with {there['capability']} on {there['cpu']}; here is {here['capability']} on {here['cpu']}"
+    missing = sorted(set(there["units"]) - set(here["units"])) if benchmark in NARROW else []
+    if missing:
+        return f"measured on {there['cpu']} with {', '.join(missing)}, which {here['cpu']} lacks"
     return None
 
 
 def main() -> None:
-    """The table, or ratios measured now."""
-    if not sys.argv[1:]:
+    """The table, or ratios measured now, one line of JSON for each benchmark."""
+    names = [name for name in sys.argv[1:] if name != "--save"]
+    if not names:
         from common import show
 
         (head, *rows), machines = table()
@@ -193,15 +209,19 @@ def main() -> None:
         return
     os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"OMP_WAIT_POLICY": "passive"})
     import torch
-    from common import machine
+    from common import RESULTS, machine
 
     torch.set_num_threads(1)
-    for name in sys.argv[1:]:
+    for name in GUARDED if names == ["all"] else names:
         if name not in GUARDED:
-            raise SystemExit(f"{name}: no such benchmark; choose from {', '.join(GUARDED)}")
-        reason = not_comparable(name, machine())
-        measured = {} if reason else import_module(name).short()
-        print(json.dumps({"benchmark": name, "skip": reason, "ratios": measured}), flush=True)
+            raise SystemExit(f"{name}: no such benchmark; choose from {', '.join(GUARDED)}, or all")
+        record = {"machine": machine(), "ratios": import_module(name).short()}
+        print(json.dumps({"benchmark": name, **record}), flush=True)
+        if "--save" in sys.argv:
+            path = RESULTS / "ratios.json"
+            before = json.loads(path.read_text()) if path.exists() else {}
+            after = {key: {**before, name: record}.get(key) for key in GUARDED}
+            path.write_text(json.dumps({key: value for key, value in after.items() if value}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

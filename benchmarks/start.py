@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from common import RESULTS, machine, show, stored
+from common import RESULTS, machine, show
 
 SAMPLES = (
     "import numpy as np; r = np.random.default_rng(0); x, D = r.normal(size=(100, 64)), r.normal(size=(128, 64)); "
@@ -87,8 +87,8 @@ def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     return seconds, use.ru_utime + use.ru_stime
 
 
-def short(repeats: int = 2) -> dict[str, tuple[float, float]]:
-    """Ratios measured and stored: `import torch` over what a process takes beyond it, and beyond a warm one, in processor seconds."""
+def short(repeats: int = 2) -> dict[str, float]:
+    """Ratios: `import torch` over what a process takes beyond it, and beyond a warm one, in processor seconds."""
     names = ("import torch", "sparse_encode", "train, one step, no figures")
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -107,14 +107,9 @@ def short(repeats: int = 2) -> dict[str, tuple[float, float]]:
                 once(name, name, folder / "cache")
             once("sparse_encode", "sparse_encode, cold", folder / f"empty{turn}")
     actual = {name: statistics.median(times) for name, times in seconds.items()}
-    before = {name: each["processor"] for name, each in stored("start")["now"]["medians"].items()}
-
-    def ratio(of: dict[str, float], name: str, less: str) -> float:
-        return of["import torch"] / (of[name] - of[less])
-
     pairs = [(name, "import torch") for name in names[1:]] + [("sparse_encode, cold", "sparse_encode")]
     return {
-        f"import torch / ({name} less {less})": (ratio(actual, name, less), ratio(before, name, less))
+        f"import torch / ({name} less {less})": actual["import torch"] / (actual[name] - actual[less])
         for name, less in pairs
     }
 
