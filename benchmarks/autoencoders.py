@@ -14,6 +14,10 @@ float32 and bfloat16 beside dense ones, and which of the 32 codes bfloat16 misse
 in $SPARSECODE_DATA.
 """
 
+# peers are in another environment than pyright
+# pyright: reportMissingImports=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false, reportUnusedExpression=false
+
 from __future__ import annotations
 
 import argparse

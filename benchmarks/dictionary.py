@@ -6,6 +6,9 @@ norm 1; the time of evaluation does not count. Each side's settings are chosen b
 patches, from the candidates below, before anything is scored. Saves results and curves, as JSON and as a picture.
 """
 
+# peers are in another environment than pyright
+# pyright: reportMissingImports=false, reportArgumentType=false
+
 from __future__ import annotations
 
 import time

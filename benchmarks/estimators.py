@@ -5,6 +5,9 @@
 1/2 |x - z D|^2 + alpha |z|_1, alpha = 1, mean over the training samples, of codes solved to 1e-6 in the atoms, each of norm 1.
 """
 
+# scikit-learn is typed in part
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import statistics

@@ -8,6 +8,9 @@ the first 2 000 patches and scaled by five (their cost is linear in patches), wh
     python benchmarks/lasso.py [easy] [hard] [omp]
 """
 
+# peers are in another environment than pyright
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import sys

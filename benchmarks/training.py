@@ -10,6 +10,10 @@ was learned by then: PSNR and objective of solved validation codes.
 Needs MNIST (SPARSECODE_DATA, or the network).
 """
 
+# models and layers are unions
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOptionalMemberAccess=false, reportReturnType=false
+
 from __future__ import annotations
 
 import logging

@@ -10,6 +10,9 @@ over the last epoch, so that nobody trains less than the others.
 Needs MNIST (SPARSECODE_DATA, or the network).
 """
 
+# configs are unions
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import logging

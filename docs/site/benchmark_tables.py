@@ -1,5 +1,8 @@
 """The page of benchmarks: tables from benchmarks/results, and every comparison there in which another library is better."""
 
+# ratios.py is in benchmarks/
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import ast
