@@ -35,6 +35,7 @@ EXTRAS = {
     "timm": "timm",
     "parquet": "pyarrow.parquet",
     "docs": "sphinx",
+    "hub": "huggingface_hub",
 }
 
 
