@@ -16,10 +16,12 @@ from report_schema import PAGE, records, written
 import sparsecode as sc
 from sparsecode.cli.main import main
 from sparsecode.cli.repeating import command_of
+from sparsecode.evaluate.units.activity import Activity
 from sparsecode.files import is_own
 from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
 from sparsecode.reports import document as schema_of_reports
+from sparsecode.reports.builders.quantities import QUANTITIES, quantity_of
 from sparsecode.reports.builders.source import ReportSource, source_of_run
 from sparsecode.reports.builders.training_curves import phases_of
 from sparsecode.reports.builders.whole import build_document
@@ -122,6 +124,20 @@ def test_every_logged_point_is_there(run: Path) -> None:
     }
     assert shown == expected
     assert report.training.total == report.training.step
+
+
+def test_every_number_of_training_with_noise_is_defined() -> None:
+    names = {*Activity.__struct_fields__} - {"n", "n_code", "theta", "n_probe", "terms"}
+    assert {name for name in names if not quantity_of(name).text} == set()
+    texts = [known.text for known in QUANTITIES.values() if known.text]
+    assert len(set(texts)) == len(texts)  # a definition is found by its text
+
+
+def test_the_data_are_said_once(run: Path) -> None:
+    (report,) = build_document([source(run)]).runs
+    assert report.head.model == "Sparse coding with a linear dictionary, encoder lista, 64 codes."
+    assert report.head.data.count("1,437") == 1
+    assert report.head.data.endswith("Samples of shape 8 x 8, values from 0 to 1.")
 
 
 def test_schedules_are_phases() -> None:

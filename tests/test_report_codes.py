@@ -132,7 +132,7 @@ def test_few_codes_and_few_samples(digits: tuple[RunReport, ReportSource]) -> No
     whole, source = digits
     (few,) = build_document([source], n_codes=5, n_samples=50).runs
     table, columns, details = table_of(few)
-    assert table.left_out == "19 of 24 codes, the least important ones"
+    assert table.left_out == "19 of 24 codes are not listed: the least important ones"
     assert len(details) == len(columns["density"]) == 5
     assert table.n == 50
     assert not table.distributions[0].same_as_eval
@@ -176,5 +176,5 @@ def test_many_codes_take_bounded_memory_and_space(tmp_path: Path) -> None:
     assert isinstance(document, Document)
     table, _, details = table_of(document.runs[0])
     assert len(details) == 64
-    assert table.left_out == "65,472 of 65,536 codes, the least important ones"
+    assert table.left_out == "65,472 of 65,536 codes are not listed: the least important ones"
     assert len(msgspec.json.encode(document)) < 2_000_000

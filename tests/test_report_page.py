@@ -16,10 +16,11 @@ from sparsecode.files import printable
 from sparsecode.reports.document import Document, LabelShare, TokenContext
 from sparsecode.reports.html import render
 from sparsecode.reports.html.charts import Line, bars_of, line_chart
+from sparsecode.reports.html.curves import curves
 from sparsecode.reports.html.geometry import MINUS, TIMES, UNDEFINED, ChartAxis, axis_over, number, path_of
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.side_by_side import joint_tables, proportions
-from sparsecode.reports.schema.arrays import Histogram
+from sparsecode.reports.schema.arrays import Histogram, packed
 
 KINDS: tuple[Kind, ...] = ("picture", "series", "row", "token")
 
@@ -196,9 +197,73 @@ def test_several_runs_stand_side_by_side() -> None:
 def test_a_run_is_compared_with_references_at_its_l0() -> None:
     (line,) = proportions(run_report("a"))
     assert "at L0 8.25" in line
-    assert line.endswith(
-        "at equal L0 better than principal components 0.5."
-    )  # between the reference's points at 1, 8.25 and 20
+    # between the reference's points at 1, 8.25 and 20
+    assert line.endswith("at equal L0 better than principal components (0.5).")
+    run = run_report("a")
+    small = msgspec.structs.replace(run, head=msgspec.structs.replace(run.head, shape=(4, 2)))
+    (line,) = proportions(small)
+    assert line.endswith("With as many codes as features (8) or more, references reconstruct almost everything.")
+
+
+def test_curves_that_say_nothing_have_no_chart() -> None:
+    """The clock is a sentence; an error that equals the loss is named, and drawn once."""
+    run = run_report("a")
+    assert run.training is not None
+    loss = next(s for s in run.training.series if s.kind == "train")
+    change = msgspec.structs.replace
+    loss = change(loss, group="loss", label="loss")
+    error = change(loss, group="fidelity", label="error", key="fidelity")
+    clock = change(loss, group="seconds", label="seconds since the start", key="seconds", values=loss.steps)
+    other = change(error, values=packed(loss.values.values() + 0.5))
+    page = Parsed(render(document(change(run, training=change(run.training, series=(loss, error, clock))))))
+    assert len(page.data["curves"]) == 1
+    assert "600 of 1,000 steps (10 epochs), 600 s to the last logged step." in page.text
+    assert "not drawn: error, which equals loss at every point." in page.text
+    page = Parsed(render(document(change(run, training=change(run.training, series=(loss, other))))))
+    assert len(page.data["curves"]) == 2
+    assert "not drawn" not in page.text
+
+
+def test_marks_of_a_run_stand_in_its_own_charts() -> None:
+    """A step chosen, or a phase, of one run is no line in the chart of another; what no chart has is not explained."""
+    run, change = run_report("first"), msgspec.structs.replace
+    assert run.training is not None
+    (series, *_) = run.training.series
+    alone = change(run.training, series=(change(series, key="own"),))
+    bare = change(run.training, series=(series,), phases=(), selected_step=None)
+    drawn = curves(document(change(run, training=alone), change(run_report("second"), training=bare)))
+    texts = [[mark.text for mark in curve.chart.marks] for curve in drawn]
+    assert len(texts) == 2
+    assert texts[0]
+    assert texts[1] == []
+    assert "triangle" in Parsed(render(document(run))).text
+    assert "triangle" not in Parsed(render(document(change(run, training=bare)))).text
+
+
+def test_one_count_of_active_codes_is_a_sentence() -> None:
+    run, change = run_report("a"), msgspec.structs.replace
+    assert run.codes is not None
+    (first, *_) = run.codes.distributions
+    same = change(first, l0=Histogram((7.5, 8.5), (20,), "active codes per sample"), mean_l0=8.0)
+    page = Parsed(render(document(change(run, codes=change(run.codes, distributions=(same,))))))
+    assert f"By {first.label}, every sample has 8 active codes." in page.text
+    assert "Active codes per sample" not in page.text
+
+
+def test_warnings_stand_before_the_codes() -> None:
+    text = Parsed(render(document(run_report("a")))).text
+    assert 0 < text.index("Warnings") < text.index("The most important code")
+
+
+def test_tokens_without_texts_name_the_remedy() -> None:
+    run, change = run_report("a", "token"), msgspec.structs.replace
+    assert "--tokenizer" not in Parsed(render(document(run))).text
+    assert run.codes is not None
+    example = change(run.codes.details[0].bands[0].examples[0], context=TokenContext(("[7]", "[12]"), (None, 1.0), 1))
+    band = change(run.codes.details[0].bands[0], examples=(example,))
+    detail = change(run.codes.details[0], bands=(band,))
+    page = Parsed(render(document(change(run, codes=change(run.codes, details=(detail,))))))
+    assert "--tokenizer FOLDER" in page.text
 
 
 def test_what_a_code_stands_for() -> None:

@@ -92,7 +92,11 @@ def code_table(
     if coded.gates is not None and len(coded.gates) == n_unit:
         values["gate"] = coded.gates[shown]
     names = in_words(coded.uses)
-    left_out = "" if len(shown) == n_unit else f"{n_unit - len(shown):,} of {n_unit:,} codes, the least important ones"
+    left_out = (
+        ""
+        if len(shown) == n_unit
+        else f"{n_unit - len(shown):,} of {n_unit:,} codes are not listed: the least important ones"
+    )
     return CodeTable(
         coder=next(iter(coded.uses)),
         split=source.split,

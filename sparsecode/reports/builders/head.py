@@ -65,10 +65,11 @@ def head_of(source: ReportSource) -> Head:
     """The head of one run."""
     model, config = source.model, source.config
     parameters = sum(p.numel() for p in model.parameters())
-    what = f"{model.n_code:,} codes of samples of shape {' x '.join(map(str, model.shape))}, {parameters:,} parameters."
+    kind = kind_of(model)
+    what = f"{kind[0].upper()}{kind[1:]}, {model.n_code:,} codes."
     return Head(
         family=family_of(model),
-        kind=kind_of(model),
+        kind=kind,
         model=" ".join(filter(None, [what, source.origin])),
         data=data_words(source),
         command=source.command,

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
 
+from sparsecode.reports.builders.quantity import Better, Quantity
+from sparsecode.reports.builders.unit_quantities import UNIT_QUANTITIES
 from sparsecode.reports.document import Definition
 
 __all__ = ["QUANTITIES", "Better", "Quantity", "definitions_of", "key_of", "quantity_of", "shown"]
-
-Better = Literal["higher", "lower", ""]
-
-
-class Quantity(NamedTuple):
-    """A quantity: its label, unit, definition, and which direction is better."""
-
-    label: str
-    unit: str = ""
-    text: str = ""
-    better: Better = ""
-    source: str = ""
-
 
 # By the last part of a name in metrics.jsonl or eval.json; "of MEASURE" where the word alone means something else there.
 QUANTITIES: dict[str, Quantity] = {
@@ -204,17 +192,6 @@ QUANTITIES: dict[str, Quantity] = {
     "loss": Quantity("loss", "", "The training objective of a batch, mean over its samples.", "lower"),
     "converged": Quantity("converged", "share", "Share of the batch whose codes were solved to the tolerance.", "higher"),
     "solver_steps": Quantity("solver steps", "steps", "Steps of the solver for a batch.", "lower"),
-    "active_noisy": Quantity("active units, noise on", "share", "Mean share of units active with the noise of training."),
-    "active_clean": Quantity("active units, noise off", "share", "Mean share of units active without noise."),
-    "dead_noisy": Quantity("dead units, noise on", "units", "Units active on no sample with the noise of training."),
-    "dead_clean": Quantity("dead units, noise off", "units", "Units active on no sample without noise."),
-    "dead_share_noisy": Quantity("dead units, noise on", "share", "Share of units active on no sample with noise."),
-    "dead_share_clean": Quantity("dead units, noise off", "share", "Share of units active on no sample without noise."),
-    "margin": Quantity(
-        "margin", "deviations of noise", "Mean distance of pre-activations from the threshold, in standard deviations of their noise."
-    ),
-    "flips_noise": Quantity("signs changed by noise", "share", "Share of pre-activations whose sign the noise changes."),
-    "key_value_cosine": Quantity("cosine of key and value", "", "Mean cosine of a unit's encoder and decoder weights."),
     "coder_error": Quantity("error of the coder", "share", "Normalised squared error with the coder's codes.", "lower"),
     "refitted": Quantity("best amplitudes", "share", "Normalised squared error with the best amplitudes on the coder's support.", "lower"),
     "pursuit": Quantity("matching pursuit", "share", "Normalised squared error by orthogonal matching pursuit with as many atoms.", "lower"),
@@ -243,7 +220,20 @@ QUANTITIES: dict[str, Quantity] = {
     "gate": Quantity("mean gate", "probability", "Mean over samples of the gate's probability."),
     "jaccard": Quantity("joint firing", "0 to 1", "Jaccard index: samples on which both codes are active by those on which either is."),
     "mcc": Quantity("mean matched cosine", "0 to 1", "Mean cosine of atoms matched one to one by the assignment of largest total."),
-}  # fmt: skip
+    "auxk": Quantity(
+        "auxiliary loss of dead codes",
+        "",
+        "What the term for dead codes (auxk) adds to the loss; 0 where no code is dead.",
+        "lower",
+        "Gao et al., 2024",
+    ),
+    "amortise": Quantity(
+        "error of the encoder", "", "Squared distance of the encoder's codes from the solved ones, sum over codes, mean over the batch.", "lower"
+    ),
+    "slope": Quantity("slope of the gates", "", "Factor on what is put into the sigmoid of a gate: the larger, the harder the gate."),
+    "slab_weight": Quantity("weight of the slabs", "", "Factor of the divergence of slabs in the loss."),
+    "spike_weight": Quantity("weight of the spikes", "", "Factor of the divergence of spikes in the loss."),
+} | UNIT_QUANTITIES  # fmt: skip
 
 
 def quantity_of(name: str, measure: str = "") -> Quantity:

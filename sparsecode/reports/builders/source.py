@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Record
 
 __all__ = ["ReportSource", "data_words", "source_of_model", "source_of_run", "source_of_training", "split_called"]
+
+SPLITS = ("train", "valid", "test")
 
 
 class ReportSource(NamedTuple):
@@ -64,7 +67,7 @@ class ReportSource(NamedTuple):
 
 def split_called(splits: Splits, name: str) -> Split:
     """The split of this name. Raises ValueError for other names."""
-    if name not in ("train", "valid", "test"):
+    if name not in SPLITS:
         raise ValueError(f"split is {name!r}; expected train, valid or test")
     return getattr(splits, name)
 
@@ -137,12 +140,19 @@ def source_of_model(
     return ReportSource(name, model, splits, split, evaluation, stored=False, origin=origin)
 
 
+def _sizes(splits: Splits) -> tuple[int, int, int]:
+    return splits.training.n, splits.valid.n, splits.test.n
+
+
 def data_words(source: ReportSource) -> str:
-    """The data in a sentence."""
+    """The data in a sentence or two; how many samples each split has once only."""
     splits = source.splits
     sizes = f"{splits.training.n:,} training, {splits.valid.n:,} validation and {splits.test.n:,} test samples"
     shape = " x ".join(map(str, splits.shape))
     about = ""
     if source.config is not None and (text := type(source.config.data).__doc__):
         about = " ".join(text.strip().split("\n\n")[0].split()).replace("`", "")
+        about = re.sub(r"(?<=\d) (?=\d{3}\b)", ",", about)  # thousands as in all other numbers of the page
+        if all(re.search(rf"\b{n:,} {name}", about) for n, name in zip(_sizes(splits), SPLITS, strict=True)):
+            sizes = "Samples"
     return f"{about} {sizes} of shape {shape}, values from {splits.low:.4g} to {splits.high:.4g}.".strip()

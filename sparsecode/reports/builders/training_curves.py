@@ -77,7 +77,7 @@ def _series(records: list[dict[str, Any]]) -> Iterator[Series]:
         yield Series(
             key=name,
             kind="train" if kind == "train" else "validation",
-            label=known.label,
+            label=known.label.rpartition(", noise ")[0] if group != last else known.label,
             group="l0" if last.startswith("L0 in ") else group,
             line=line.replace("_", " "),
             unit=known.unit,

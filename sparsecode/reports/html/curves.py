@@ -11,7 +11,7 @@ from sparsecode.reports.document import Document, Phase, RunReport, Series
 from sparsecode.reports.html.charts import STYLES, Line, LineChart, Mark, line_chart
 from sparsecode.reports.html.geometry import number
 
-__all__ = ["Curve", "Key", "constants", "curves", "keys"]
+__all__ = ["Curve", "Key", "constants", "curves", "durations", "keys", "phase_text", "repeated"]
 
 
 class Key(NamedTuple):
@@ -54,12 +54,13 @@ def curves(document: Document) -> list[Curve]:
     for run in runs:
         assert run.training is not None
         for series in run.training.series:
-            if not _constant(series):
+            if series.group != "seconds" and not _constant(series) and not _repeated(series, run):
                 groups.setdefault(_group(series, run, several), []).append((run, series))
     result: list[Curve] = []
     styles = _styles(runs, several)
     for members in groups.values():
-        marks = [mark for run in runs for mark in _marks(run, several)]
+        drawn = [run for run in runs if any(member is run for member, _ in members)]
+        marks = [mark for run in drawn for mark in _marks(run, several)]
         lines = [
             Line(
                 _label(run, series, several),
@@ -89,12 +90,47 @@ def keys(charts: Sequence[Curve]) -> list[Key]:
 def constants(document: Document) -> list[tuple[str, str, float | None]]:
     """Run, label and value of each series that has one value alone."""
     return [
-        (run.name, f"{series.label} ({series.kind})", _only(series))
+        (run.name, f"{series.label} ({series.kind})", _last(series))
         for run in document.runs
         if run.training is not None
         for series in run.training.series
         if _constant(series)
     ]
+
+
+def repeated(document: Document) -> list[tuple[str, str, str]]:
+    """Run, label of each series that is drawn by another one because all its values are the same, and label of that one."""
+    return [
+        (run.name, series.label, other.label)
+        for run in document.runs
+        if run.training is not None
+        for series in run.training.series
+        if (other := _repeated(series, run)) is not None
+    ]
+
+
+def durations(document: Document) -> list[tuple[str, str]]:
+    """Run, and how long it was trained, in words."""
+    result: list[tuple[str, str]] = []
+    for run in document.runs:
+        if (training := run.training) is None:
+            continue
+        epochs = f" ({number(training.step / training.steps_per_epoch)} epochs)" if training.steps_per_epoch else ""
+        seconds = next((_last(series) for series in training.series if series.group == "seconds"), None)
+        time = "" if seconds is None else f", {number(seconds)} s to the last logged step"
+        result.append((run.name, f"{training.step:,} of {training.total:,} steps{epochs}{time}"))
+    return result
+
+
+def _repeated(series: Series, run: RunReport) -> Series | None:
+    """The loss, if this series is the error in training and equals it everywhere: there is no other term."""
+    if series.kind != "train" or series.group != "fidelity" or run.training is None:
+        return None
+    loss = next((other for other in run.training.series if other.kind == "train" and other.group == "loss"), None)
+    if loss is None or _constant(series):
+        return None
+    pairs = ((series.steps, loss.steps), (series.values, loss.values))
+    return loss if all(np.array_equal(a.values(), b.values(), equal_nan=True) for a, b in pairs) else None
 
 
 def _constant(series: Series) -> bool:
@@ -103,10 +139,10 @@ def _constant(series: Series) -> bool:
     return not known.size or (known.size > 1 and bool((known == known[0]).all()))
 
 
-def _only(series: Series) -> float | None:
+def _last(series: Series) -> float | None:
     values = series.values.values()
     known = values[np.isfinite(values)]
-    return float(known[0]) if known.size else None
+    return float(known[-1]) if known.size else None
 
 
 def _group(series: Series, run: RunReport, several: bool) -> str:

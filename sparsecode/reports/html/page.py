@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from sparsecode.files import printable
 from sparsecode.reports.document import Cell, CodeDetail, CodeTable, Document, Matches, Reconstruction, RunReport
 from sparsecode.reports.html.charts import STYLES, Line, LineChart, bars_of, line_chart, scatter_of
-from sparsecode.reports.html.curves import constants, curves, keys, phase_text
+from sparsecode.reports.html.curves import constants, curves, durations, keys, phase_text, repeated
 from sparsecode.reports.html.geometry import number
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
@@ -40,6 +41,12 @@ class LeadingCode(NamedTuple):
     values: list[tuple[str, float, str]]
     examples: list[Cell]
     next: list[tuple[int, str, str]]
+    labelled: bool
+
+    @property
+    def shares(self) -> bool:
+        """Whether a label with its shares is named."""
+        return any("(all: " in words for words in (self.meaning, *(words for _, _, words in self.next)))
 
 
 class Shown(NamedTuple):
@@ -55,6 +62,7 @@ class Shown(NamedTuple):
     best: LeadingCode | None
     groups: list[tuple[str, str, int, str]]
     top: list[tuple[int, list[float], str]]
+    numbered: bool
 
     def link(self, code: int) -> str:
         return _link(self.place, f"code-{code}")
@@ -76,6 +84,7 @@ def render(document: Document) -> str:
     """
     drawn = curves(document)
     runs = [_shown(run, i, len(document.runs) > 1) for i, run in enumerate(document.runs)]
+    marks = [mark for curve in drawn for mark in curve.chart.marks]
     live = any(run.samples is not None and run.samples.decoder is not None for run in document.runs)
     phases = [
         (run.name, phase_text(phase))
@@ -96,7 +105,13 @@ def render(document: Document) -> str:
             curves=drawn,
             keys=keys(drawn),
             constants=constants(document),
+            repeated=repeated(document),
+            durations=durations(document),
             phases=phases,
+            marked={
+                "phases": any(mark.end is not None for mark in marks),
+                "steps": any(mark.end is None for mark in marks),
+            },
             tables=joint_tables(document),
             css="\n".join([_text("page.css"), text_of("player.css")]),
             player=text_of("player.html") if live else "",
@@ -165,6 +180,7 @@ def _shown(run: RunReport, index: int, several: bool) -> Shown:
         if codes is not None
         else [],
         _top(run, codes) if codes is not None else [],
+        _numbered(run),
     )
 
 
@@ -179,7 +195,16 @@ def _best(run: RunReport, codes: CodeTable, index: int) -> LeadingCode:
         [(c.label, float(c.values.values()[0]), c.unit) for c in codes.columns if np.isfinite(c.values.values()[0])],
         _pictures(first, run),
         [(d.code, _link(index, f"code-{d.code}"), meaning(d, run.pool)) for d in others],
+        bool(first.labels),
     )
+
+
+def _numbered(run: RunReport) -> bool:
+    """Whether tokens are shown by their numbers, because no tokenizer was at hand."""
+    details = run.codes.details if run.codes is not None else ()
+    examples = [e for detail in details[: NEXT + 1] for band in detail.bands for e in band.examples]
+    tokens = [token for e in examples if e.context is not None for token in e.context.tokens]
+    return bool(tokens) and all(re.fullmatch(r"\[\d+\]", token) for token in tokens)
 
 
 def _pictures(detail: CodeDetail, run: RunReport) -> list[Cell]:

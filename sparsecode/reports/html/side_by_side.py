@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,12 +51,12 @@ def joint_tables(document: Document) -> list[JointTable]:
 def proportions(run: RunReport) -> list[str]:
     """For each frontier of a run, how it compares with the references at equal L0, in words."""
     frontiers = run.measures.frontiers if run.measures is not None else ()
-    return [line for frontier in frontiers for line in _compared(frontier)]
+    return [line for frontier in frontiers for line in _compared(frontier, math.prod(run.head.shape or (0,)))]
 
 
 def used_definitions(document: Document) -> list[tuple[str, Definition]]:
     """The definitions to which something in the document refers, by their terms."""
-    keys = {"density", "l0", "mcc"}
+    keys = {"density", "l0", "mcc", "dead", "dense", "always_on"}
     for run in document.runs:
         keys |= {number.definition for number in run.head.numbers}
         keys |= {series.definition for series in run.training.series} if run.training is not None else set()
@@ -89,7 +90,7 @@ def _joint(members: Sequence[tuple[RunReport, MeasureTable]]) -> JointTable:
     )
 
 
-def _compared(frontier: FrontierPlot) -> list[str]:
+def _compared(frontier: FrontierPlot, features: int) -> list[str]:
     references = [series for series in frontier.series if series.kind == "reference"]
     result: list[str] = []
     for series in frontier.series:
@@ -104,12 +105,15 @@ def _compared(frontier: FrontierPlot) -> list[str]:
         parts = [f"{frontier.label} {number(value)}{unit} at L0 {number(l0)} ({series.label})"]
         for words, wanted in (("better than", True), ("not better than", False)):
             named = [
-                f"{label} {number(other)}"
+                f"{label} ({number(other)})"
                 for (label, other), is_so in zip(beside, better, strict=True)
                 if is_so == wanted
             ]
             parts += [f"{words} {'; '.join(named)}"] if named else []
-        result.append(f"{parts[0]}, at equal L0 {', and '.join(parts[1:])}.")
+        line = f"{parts[0]}, at equal L0 {', and '.join(parts[1:])}."
+        if features and l0 >= features:
+            line += f" With as many codes as features ({features:,}) or more, references reconstruct almost everything."
+        result.append(line)
     return result
 
 

@@ -15,7 +15,7 @@ function view(m, code) {
     detail && !tokens && weightsOf(detail), detail?.activations && histogram(detail.activations, detail.signed),
     ...(detail?.bands ?? []).map((band) => examples(m, band)),
     detail && tokens && weightsOf(detail), detail && effectOf(detail.effect), detail && labelsOf(detail.labels),
-    detail && el("div", { class: "two" }, neighbours(m, detail.by_cosine, "Nearest by cosine"), neighbours(m, detail.by_firing, "Most often active together (Jaccard)")),
+    detail && el("div", { class: "two" }, neighbours(m, detail.by_cosine, "Nearest by |cosine|"), neighbours(m, detail.by_firing, "Most often active together (Jaccard)")),
   ].filter(Boolean));
   box.scrollTop = 0;
 }
@@ -122,7 +122,7 @@ function contextExample(m, pool, example) {
 
 function effectOf(effect) {
   if (!effect) return null;
-  const share = effect.share === undefined ? "" : ` (${number(100 * effect.share, 3)} % of the error)`;
+  const share = effect.share === undefined ? "" : ` (${number(100 * effect.share, 3)}% of the error)`;
   return el("div", null, el("h4", null, "Effect of setting it to 0"), el("p", null, `On ${effect.n} samples on which it is active, the error grows by `, exactly(effect.loss), `${share}.`),
     effect.features?.length ? bars("What it adds to the output there", "feature", "change", effect.features.map((f) => [f.name, f.weight])) : null);
 }
