@@ -25,6 +25,7 @@ SAMPLES, TRAINING = (
     5000,
 )  # samples behind references and amortisation gaps; training samples that references are fitted to
 LARGE = 2**21  # numbers in a dictionary, above which references and gaps take too long
+WIDE = 2**14  # codes above which the products of all atoms with each other, in float64, take too much memory
 BUDGETS = (0.5, 1.0, 2.0)  # of the run's L0
 QUANTITY = "explained_variance"
 OWN = "this run"
@@ -46,7 +47,7 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     runs = _runs(source)
     if not runs:
         return Compared(notes=("no references at equal L0: no code is active, or all are",))
-    if model.n_code * math.prod(model.shape) > LARGE:
+    if model.n_code > WIDE or model.n_code * math.prod(model.shape) > LARGE:
         notes = (
             "no references at equal L0 and no amortisation gap: this dictionary is too large for a report; see sparsecode analyse",
         )
