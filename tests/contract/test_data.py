@@ -158,14 +158,14 @@ def test_patches_of_low_contrast_may_be_left_out() -> None:
         Photos(min_std=0.6).load()
 
 
-class Ramp(NamedTuple):
-    """Photographs whose horizontal steps tell where they are: grey is column^2 / 1000, or minus that."""
-
-    images: list[np.ndarray]
+def ramps(monkeypatch: pytest.MonkeyPatch, row: np.ndarray) -> None:
+    """In the place of the two photographs: one whose rows are this, in grey levels, and one of its negatives."""
+    grey = {"images/china.jpg": row / 255, "images/flower.jpg": -row / 255}
+    monkeypatch.setattr("sparsecode.data.sklearn_data._grey", lambda name: np.broadcast_to(grey[name], (427, 640)))
 
 
 def columns_seen(x: Tensor, shrink: int, width: int) -> set[int]:
-    """The columns that patches of a `Ramp` come from, of the photograph shrunk by averaging."""
+    """The columns that patches come from, of photographs column^2 / 1000 and minus that, shrunk by averaging."""
     centres = (np.arange(width * shrink) ** 2).reshape(width, shrink).mean(axis=1) / 1000 / 255
     steps = np.diff(centres)
     first = np.abs(np.abs((x[:, 0, 1] - x[:, 0, 0]).numpy())[:, None] - steps).argmin(axis=1)
@@ -174,9 +174,7 @@ def columns_seen(x: Tensor, shrink: int, width: int) -> set[int]:
 
 @pytest.mark.parametrize("shrink", [1, 2])
 def test_patches_of_different_splits_share_no_pixel(shrink: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = np.arange(640.0) ** 2 / 1000
-    ramp = Ramp([np.broadcast_to(sign * row[None, :, None], (427, 640, 3)) for sign in (1, -1)])
-    monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: ramp)
+    ramps(monkeypatch, np.arange(640.0) ** 2 / 1000)
     splits = Photos(size=12, shrink=shrink, n_train=4000, n_valid=1000, n_test=1000).load()
     train, valid, test = (columns_seen(x, shrink, 640 // shrink) for x in samples(splits))
     assert train == set(range(512 // shrink))
@@ -185,9 +183,7 @@ def test_patches_of_different_splits_share_no_pixel(shrink: int, monkeypatch: py
 
 
 def test_patches_come_from_every_photograph_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = np.arange(640.0)
-    ramp = Ramp([np.broadcast_to(sign * row[None, :, None], (427, 640, 3)) for sign in (1, -1)])
-    monkeypatch.setattr("sklearn.datasets.load_sample_images", lambda: ramp)
+    ramps(monkeypatch, np.arange(640.0))
     x = Photos(n_train=10).load().train.x
     assert (x[:, 0, -1] > x[:, 0, 0]).tolist() == [True, False] * 5
 
