@@ -17,8 +17,8 @@ from sparsecode.hub import hub_place, local_path
 from sparsecode.init_from import InitFrom
 from sparsecode.leaves import tag_of
 from sparsecode.losses import TargetL0
-from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import takes_activation
 from sparsecode.models.storage import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, plain, to_json
@@ -90,7 +90,7 @@ class Run(Spec, tag="run"):
                 "steps cannot be compared; choose another value, or `last` for the latest model"
             )
 
-        if self.train.in_bf16 and not isinstance(self.model, Amortised):
+        if self.train.in_bf16 and not takes_activation(self.model):
             raise ValueError(
                 f"Run: train.precision is {self.train.precision!r} for a model of type {tag_of(self.model)!r}, which needs the digits of float32; expected "
                 "float32 or float64, or an amortised model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -65,7 +66,7 @@ def convert_command(args: using.ConvertArguments) -> None:
     run_labels((src,), console)
     within = RunFolder(dst).model.name if makes_run else ""
     wanted = None if dtype is None else getattr(torch, dtype)
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() if changed else nullcontext("") as aside:
         source, noted = src, None
         if changed:
             source, noted = changed_model(src, Path(aside), splits, ignore, jumprelu, l0, k)

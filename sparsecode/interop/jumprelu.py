@@ -14,6 +14,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.reconstruction.calibration import Calibration, l0_and_variance
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.nn.activations import BatchTopK, JumpReLU, JumpReLUModule, TopK
 from sparsecode.nn.activations.base import level_of
 from sparsecode.ops.memory import AllocationsFit
@@ -55,7 +56,7 @@ def to_jumprelu(
     >>> round(report.l0_before, 1), round(report.l0_after, 1)
     (4.0, 4.0)
     """
-    if not isinstance(model, AmortisedModel) or not isinstance(model.spec.activation, TopK | BatchTopK):
+    if not has_activation(model) or not isinstance(model.spec.activation, TopK | BatchTopK):
         spec = getattr(model.spec, "activation", None)
         what = type(model.spec if spec is None else spec).__name__
         raise ValueError(f"model: {what}; expected an Amortised model with activation topk or batch_topk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeGuard
 
 from sparsecode.losses.task import Classify
-from sparsecode.models.amortised import AmortisedModel
+from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.iterative import Iterative, IterativeModel
 from sparsecode.models.variational import VariationalModel
@@ -20,6 +20,7 @@ __all__ = [
     "has_posterior",
     "has_solver",
     "one_layer",
+    "takes_activation",
     "takes_solver",
     "trained_l0",
 ]
@@ -42,6 +43,11 @@ def one_layer(model: AbstractSparseModel) -> OneLayer | None:
 def has_activation(model: AbstractSparseModel) -> TypeGuard[AmortisedModel]:
     """Whether codes are an activation of pre-activations."""
     return isinstance(model, AmortisedModel)
+
+
+def takes_activation(spec: object) -> TypeGuard[Amortised]:
+    """Whether it is the config of a model whose codes are an activation of pre-activations."""
+    return isinstance(spec, Amortised)
 
 
 def has_solver(model: AbstractSparseModel) -> TypeGuard[IterativeModel]:

@@ -11,8 +11,8 @@ import torch
 
 from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.models.capabilities import has_activation
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim
@@ -109,7 +109,7 @@ def open_session(
     **options: Unpack[Options],
 ) -> TrainingSession:
     """A training session of `model`, moved to the device and precision of `fabric`; its processes share each batch."""
-    if isinstance(model, AmortisedModel):
+    if has_activation(model):
         model.in_bf16 = train.in_bf16
     objective: Objective = model.loss
     backward = torch.Tensor.backward

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.capabilities import has_posterior, one_layer
+from sparsecode.models.capabilities import has_activation, has_posterior, one_layer
 
 __all__ = ["Additions", "additions_of", "receptive_fields"]
 
@@ -88,7 +87,7 @@ def _in_data_space(model: AbstractSparseModel, out: Tensor) -> Tensor:
     """Outputs of `decode` [m, f] as values in data space, flattened; logits as they are."""
     if model.n_classes is not None:
         return out
-    if isinstance(model, AmortisedModel) and model.predict is not None:
+    if has_activation(model) and model.predict is not None:
         return model.predict.normaliser.undo(out)
     return model.denormalise(out).flatten(1)
 

@@ -11,9 +11,8 @@ from sparsecode.evaluate.reconstruction.score import Score
 from sparsecode.evaluate.variational.elbo import Bound
 from sparsecode.leaves import tag_of
 from sparsecode.losses.task import Classify, Predict
-from sparsecode.models.amortised import AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.capabilities import has_gates, has_posterior, has_solver
+from sparsecode.models.capabilities import has_activation, has_gates, has_posterior, has_solver
 from sparsecode.nn.decoders import LinearDictionary
 from sparsecode.reports.builders.quantities import QUANTITIES, shown
 from sparsecode.reports.builders.source import ReportSource, data_words
@@ -45,7 +44,7 @@ def kind_of(model: AbstractSparseModel) -> str:
         decoder = "a linear dictionary" if linear else f"the decoder {tag_of(spec.decoder)}"
         encoder = "" if spec.encoder is None else f", encoder {tag_of(spec.encoder)}"
         return f"sparse coding with {decoder}{encoder}"
-    if isinstance(model, AmortisedModel):
+    if has_activation(model):
         what = "sparse autoencoder"
         if isinstance(spec.task, Classify):
             what = "sparse classifier"
