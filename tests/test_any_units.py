@@ -1,5 +1,6 @@
 """Samples and atoms in any units: codes that are scaled alike, and certificates that hold."""
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -257,19 +258,22 @@ def test_an_energy_whose_squares_underflow_certifies_nothing_but_zeros() -> None
 
 
 def test_a_weight_below_rounding_certifies_nothing_that_is_not_so() -> None:
-    rng = np.random.default_rng(1)
-    x, atoms = (torch.tensor(rng.normal(size=shape), dtype=torch.float32) for shape in ((6, 5), (8, 5)))
-    zeros, penalty = torch.zeros(6, 8), L1(positive=True)
-    energy = QuadraticEnergy(x, atoms, penalty, 1e-7)
-    plain = solve(energy, None, zeros, max_steps=60, tol=1e-4)
-    with pytest.warns(
-        ConvergenceWarning, match="rounding allows no less beside so small an alpha; .* pass x as float64$"
-    ):
-        result = sparse_encode(x, atoms, 1e-7, penalty=penalty, max_steps=60, return_solution=True)
-    true = QuadraticEnergy(x.double(), atoms.double(), penalty, 1e-7).gap(result.z.double())
-    assert torch.equal(result.z, plain.z)
-    assert (true > 1000 * energy.gap(result.z)).any()
-    assert (true <= result.gap.double() * 1.001).all()
+    penalty, understated, words = L1(positive=True), 0, ""
+    for seed in range(20):  # which codes are affected depends on the last bits, and so on the processor
+        rng = np.random.default_rng(seed)
+        x, atoms = (torch.tensor(rng.normal(size=shape), dtype=torch.float32) for shape in ((6, 5), (8, 5)))
+        energy = QuadraticEnergy(x, atoms, penalty, 1e-7)
+        plain = solve(energy, None, torch.zeros(6, 8), max_steps=60, tol=1e-4)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            result = sparse_encode(x, atoms, 1e-7, penalty=penalty, max_steps=60, return_solution=True)
+        words += "\n".join(str(w.message) for w in warned) + "\n"
+        true = QuadraticEnergy(x.double(), atoms.double(), penalty, 1e-7).gap(result.z.double())
+        assert torch.equal(result.z, plain.z)
+        assert (true <= result.gap.double() * 1.001).all()
+        understated += int((true > 1000 * energy.gap(result.z)).sum())
+    assert understated > 0
+    assert re.search("rounding allows no less beside so small an alpha; .* pass x as float64", words)
     with pytest.warns(
         ConvergenceWarning, match="rounding allows no less beside so small an alpha; raise alpha or tol$"
     ):
