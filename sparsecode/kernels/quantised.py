@@ -43,7 +43,7 @@ class Quantised(NamedTuple):
 
 @_jit
 def _quantise(x: Any, chances: Any, integers: Any, step: Any, norm: Any) -> None:
-    zero = step[0] - step[0]
+    zero = np.float32(0)
     for i in range(len(x)):
         row, out = x[i], integers[i]
         largest, square = zero, zero
@@ -52,7 +52,7 @@ def _quantise(x: Any, chances: Any, integers: Any, step: Any, norm: Any) -> None
             square += row[j] * row[j]
         inverse = LARGEST / largest if largest > 0 else zero
         for j in range(len(row)):
-            out[j] = np.int8(np.floor(row[j] * inverse + chances[j]))
+            out[j] = np.int8(min(np.floor(row[j] * inverse + chances[j]), LARGEST))  # rounding may lead above
         step[i], norm[i] = largest / LARGEST, np.sqrt(square)
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from sparsecode.data import Photos
+from sparsecode.kernels.quantised import quantise
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
 from sparsecode.ops.score_blocks import Products, int8_is_exact
@@ -154,6 +156,16 @@ def hard_rows(kind: str) -> tuple[Tensor, Tensor]:
     elif kind == "zeros":
         x[::2], w[::2] = 0, 0
     return x, w
+
+
+def test_quantised_rows_do_not_depend_on_what_memory_held() -> None:
+    x = torch.randn(70, 40, generator=torch.Generator().manual_seed(6)).numpy()
+    expected = quantise(x, 0, 2)
+    for _ in range(20):
+        leftovers = [np.full(len(x), np.nan, np.float32) for _ in range(50)]
+        del leftovers
+        for result, other in zip(quantise(x, 0, 2), expected, strict=True):
+            np.testing.assert_array_equal(result, other)
 
 
 @pytest.mark.parametrize(
