@@ -1,4 +1,4 @@
-"""k-sparse probing: how well a class is told from all others by k codes alone."""
+"""k-sparse probing: the accuracy with which k codes alone separate a class from all others."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def k_sparse_probe(
     activations: tuple[NDArray[Any], NDArray[Any]] | None = None,
     report: Callable[[int], None] = lambda _: None,
 ) -> KSparse:
-    """For each class a logistic regression on the k codes that tell it best from all others, for several k.
+    """For each class a logistic regression on the k codes that separate it best from all others, for several k.
 
     The codes are those with the largest |mean of z in the class - mean of z elsewhere| on the training rows, ties by number. The probe
     minimises 1/2 |w|^2 + strength sum_i c_i log(1 + exp(-y_i (w . z_i / s + b))), with s the standard deviations of the codes on training rows

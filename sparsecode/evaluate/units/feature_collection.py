@@ -71,7 +71,7 @@ def coded_rows(
     n_classes: int = 0,
     coder: str | None = None,
 ) -> CodedRows:
-    """The rows of batches, coded as they are asked for, by the model's main coder or another one of its `coders()`.
+    """The rows of batches, coded when `blocks()` is iterated, by the model's main coder or another one of its `coders()`.
 
     `batches()` gives them again and again, the same. Codes come without a dense batch where the model allows it.
     """
@@ -198,8 +198,8 @@ def collect_features(
     """`Features` of codes in one pass over their rows, in memory that does not grow with their number.
 
     The result is a function of rows and settings: it does not depend on how rows are divided into blocks. Rows with tokens whose
-    codes do not fit in memory (`RowSample`) are passed a second time, for the contexts of the examples. `report` is told how many of
-    `rows.n` rows are done, twice as many then. Raises ValueError without rows.
+    codes do not fit in memory (`RowSample`) are passed a second time, for the contexts of the examples. `report` is called with the
+    number of rows done, from 0 again in the second pass. Raises ValueError without rows.
     """
     collector = ExampleCollector(
         rows.n_code,

@@ -17,7 +17,7 @@ WIDTH = 64  # features of a sample that are shown as numbers
 
 
 class PoolBuilder:
-    """Numbers samples in the order in which they are first asked for."""
+    """Numbers samples in the order of their first use."""
 
     def __init__(self, source: ReportSource, coded: Coded) -> None:
         self.source, self.coded = source, coded

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sparsecode.data.splits import Split, Splits
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, evaluate_model
+from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.checkpoint import FitState
@@ -79,27 +80,22 @@ def source_of_run(
 
     Raises FileNotFoundError if there is no run or no model yet, ValueError if a file is damaged.
     """
-    config, model, evaluation = folder.config(), folder.best_model(), folder.evaluation()
-    stored, unfinished = evaluation is not None, folder.unfinished
-    if unfinished or evaluation is None:  # scores of a training before it was extended are not this model's
-        split = "valid" if splits.test is splits.valid else "test"
-        evaluation = evaluate_model(model, splits, config.evaluate, config.seed, split, folder.provenance().calibration)
-        stored = False
-    records = folder.metrics() if folder.metrics_file.exists() else []
-    return ReportSource(
-        name=name,
-        model=model,
-        splits=splits,
-        split=evaluation.split,
-        evaluation=evaluation,
-        stored=stored,
-        config=config,
-        records=records,
-        state=folder.state(),
-        unfinished=unfinished,
-        command=command,
-        command_note=command_note,
+    model, unfinished = folder.best_model(), folder.unfinished
+    # scores of a training before it was extended are not this model's
+    evaluation = None if unfinished else folder.evaluation()
+    calibration = folder.provenance().calibration if evaluation is None else None
+    source = source_of_training(
+        name,
+        model,
+        splits,
+        folder.config(),
+        folder.metrics() if folder.metrics_file.exists() else [],
+        folder.state(),
+        evaluation,
+        unfinished,
+        calibration,
     )
+    return source._replace(command=command, command_note=command_note)
 
 
 def source_of_training(
@@ -108,15 +104,16 @@ def source_of_training(
     splits: Splits,
     config: Run,
     records: Sequence[Record],
-    state: FitState,
+    state: FitState | None,
     evaluation: Evaluation | None,
     unfinished: str = "",
+    calibration: Calibration | None = None,
 ) -> ReportSource:
-    """The source for a training in memory; one that was stopped is scored now."""
+    """The source for a training in memory; one without an evaluation is scored now, and `calibration` reported."""
     stored = evaluation is not None
     if evaluation is None:
         split = "valid" if splits.test is splits.valid else "test"
-        evaluation = evaluate_model(model.eval(), splits, config.evaluate, config.seed, split)
+        evaluation = evaluate_model(model.eval(), splits, config.evaluate, config.seed, split, calibration)
     return ReportSource(
         name=name,
         model=model,
@@ -145,7 +142,7 @@ def _sizes(splits: Splits) -> tuple[int, int, int]:
 
 
 def data_words(source: ReportSource) -> str:
-    """The data in a sentence or two; how many samples each split has once only."""
+    """The data in a sentence or two; the sizes of the splits are not repeated."""
     splits = source.splits
     sizes = f"{splits.training.n:,} training, {splits.valid.n:,} validation and {splits.test.n:,} test samples"
     shape = " x ".join(map(str, splits.shape))

@@ -52,7 +52,7 @@ class Training(Spec, tag="training"):
     """`step` of `total` steps, of which `steps_per_epoch` make an epoch; `series` in the order in which they should be shown.
 
     `selected_by` is the validation value by which the model was chosen ("last": the latest one), `selected_step` the step of its best
-    value (None if it cannot be told).
+    value (None if it is not known).
     """
 
     step: int
