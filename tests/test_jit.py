@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -199,6 +200,10 @@ def sum_or_first(x, other):
     return x[0] if other is None else x[0] + other[0]
 
 @compiled()
+def is_negative(x):
+    return x < 0
+
+@compiled()
 def pair(x):
     return x, x
 """
@@ -254,11 +259,46 @@ def test_results_are_numbers_of_their_type_and_errors_are_raised(functions: Any)
     assert functions.ratio(1.0, 0.0) == np.inf
     with pytest.raises(ZeroDivisionError):
         functions.checked_ratio(1.0, 0.0)
+    with pytest.raises(ZeroDivisionError, match="a reshape to another size"):
+        functions.shaped(np.ones(3, np.float32), 3, np.empty(3, np.float32))
     assert functions.checked_ratio(1.0, 4) == 0.25
     with pytest.raises(TypeError, match="arrays, numbers, None and tuples of these, not str"):
         functions.first("text")
     with pytest.raises(TypeError, match=r"pair returns .*; compiled functions return a number or None"):
         functions.pair(1.0)
+
+
+def test_integers_beyond_64_bits_are_refused_and_leave_no_code_of_another_type(functions: Any) -> None:
+    for large in (2**63, 2**64, -(2**63) - 1):
+        with pytest.raises(struct.error):
+            functions.is_negative(large)
+    assert functions.is_negative.compilations == 0
+    assert functions.is_negative(-1) is True
+    assert functions.is_negative(2**63 - 1) is False
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.int16, np.float32])
+def test_arrays_of_other_types_negative_steps_and_odd_addresses_are_read_as_numpy_does(
+    functions: Any, kind: type
+) -> None:
+    numbers = (np.arange(12) % 5).astype(kind).reshape(3, 4)
+    odd = np.zeros(numbers.nbytes + 1, np.uint8)[1:].view(kind).reshape(3, 4)
+    odd[:] = numbers
+    which, weight = np.ones(3, np.bool_), np.ones(4)
+    for array in (
+        numbers,
+        numbers[::-1, ::-1],
+        numbers.T.copy().T,
+        np.broadcast_to(numbers[0], (3, 4)),
+        odd,
+        numbers[:, :0],
+    ):
+        expected = array.sum(dtype=np.float64)
+        assert functions.total(array, which, 1.0, Parts(weight, 0.0), 0) == expected
+    swapped = numbers.astype(numbers.dtype.newbyteorder())
+    if swapped.dtype != numbers.dtype:
+        with pytest.raises(Exception, match="Unsupported array dtype"):
+            functions.total(swapped, which, 1.0, Parts(weight, 0.0), 0)
 
 
 PROGRAM = """

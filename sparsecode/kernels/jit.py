@@ -23,7 +23,7 @@ import llvmlite
 from filelock import FileLock
 
 from sparsecode.files import cache_folder
-from sparsecode.kernels.machine_code import HEADER, MachineCode, describe, target
+from sparsecode.kernels.machine_code import HEADER, MachineCode, describe, slots_of, target
 
 __all__ = ["Kernel", "compiled"]
 
@@ -50,7 +50,7 @@ def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callabl
     With `reorder` sums may be reordered and products contracted, with `divide` a division by 0 gives an infinity or NaN
     as in NumPy instead of ZeroDivisionError.
 
-    The function makes no arrays and returns a number or None. It copies by loops: what numba compiles for an assignment to a slice
+    The function makes no arrays, raises no errors itself and returns a number or None. It copies by loops: what numba compiles for an assignment to a slice
     takes longer than most functions.
     """
     options: dict[str, Any] = {"error_model": "numpy" if divide else "python"}
@@ -81,7 +81,7 @@ class Kernel:
         describe(args, kind, values)
         key = tuple(kind)
         code = self._ready.get(key)
-        return (self._prepared(key, args) if code is None else code)(values)
+        return (self._prepared(key, args, values) if code is None else code)(values)
 
     @property
     def callee(self) -> Any:
@@ -101,7 +101,10 @@ class Kernel:
         """The folder of its machine code. Raises FileNotFoundError without a cache folder."""
         return _folder()
 
-    def _prepared(self, key: tuple[Any, ...], args: tuple[Any, ...]) -> MachineCode:
+    def _prepared(self, key: tuple[Any, ...], args: tuple[Any, ...], values: list[Any]) -> MachineCode:
+        slots_of(key).pack(
+            *values
+        )  # raises for integers of more than 64 bits with the sign, for which numba would choose another type
         with _compiling:
             if key not in self._ready:
                 self._ready[key] = self._loaded(key, args)

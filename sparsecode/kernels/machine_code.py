@@ -14,7 +14,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-__all__ = ["ENTRY", "HEADER", "NONE", "NUMBERS", "MachineCode", "describe", "target"]
+__all__ = ["ENTRY", "HEADER", "NONE", "NUMBERS", "MachineCode", "describe", "slots_of", "target"]
 
 ENTRY = "sparsecode_entry"
 HEADER = (
@@ -66,7 +66,7 @@ def describe(args: tuple[Any, ...], kind: list[Any], values: list[Any]) -> None:
             raise TypeError(f"compiled functions take arrays, numbers, None and tuples of these, not {which.__name__}")
 
 
-def _slots(kind: tuple[Any, ...]) -> str:
+def slots_of(kind: tuple[Any, ...]) -> struct.Struct:
     """The format of the slots, for arguments of a `kind`."""
     letters: list[str] = []
     i = 0
@@ -79,7 +79,7 @@ def _slots(kind: tuple[Any, ...]) -> str:
             if letter[0] not in "()":
                 letters.append(PADDED.get(letter, letter))
             i += 1
-    return "=" + "".join(letters)
+    return struct.Struct("=" + "".join(letters))
 
 
 class MachineCode:
@@ -96,7 +96,7 @@ class MachineCode:
         if not address:
             raise OSError("an object file without the function")
         self._function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(address)
-        slots = struct.Struct(_slots(kind))
+        slots = slots_of(kind)
         self._pack, self._array = slots.pack_into, ctypes.c_int64 * (slots.size // 8 + 1)
         letter = chr(data[0])
         self._result = None if letter == NONE else struct.Struct("=" + letter).unpack_from
@@ -106,7 +106,7 @@ class MachineCode:
         slots = self._array()
         self._pack(slots, 0, *values)
         if self._function(slots):
-            raise ZeroDivisionError("division by zero in a compiled function")
+            raise ZeroDivisionError("division by zero, or a reshape to another size, in a compiled function")
         return None if self._result is None else self._result(slots, self._at)[0]
 
 

@@ -11,9 +11,9 @@ __all__ = ["AdagradOptimiser", "AdamOptimiser", "RMSpropOptimiser", "SGDOptimise
 
 
 class Uncompiled(torch.optim.Optimizer):
-    """An optimiser that `torch.compile` is not told to leave alone: telling it imports it, which takes longer than a short training.
+    """An optimiser whose methods are not marked as excluded from `torch.compile`: marking them imports it, which takes longer than a short training.
 
-    The methods are those below the decorators, with the same results. A subclass without a `step` has that of torch.
+    The methods are those of torch without their decorators, with the same results. A subclass without a `step` has that of torch.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
