@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-__all__ = ["HubPlace", "client", "hub_place", "local_path", "refuse_hub", "translated"]
+__all__ = ["HubPlace", "client", "hub_place", "local_path", "place_name", "refuse_hub", "translated"]
 
 PREFIX = "hf:"  # `Path` makes one slash of the two behind it
 RECENT = 300.0  # seconds for which a folder is not looked up again
@@ -64,6 +64,12 @@ def hub_place(path: str | Path) -> HubPlace | None:
     if wrong:
         raise ValueError(f"{PREFIX}//{text}: expected hf://ORGANISATION/REPOSITORY, /FOLDER in it and @REVISION")
     return HubPlace(f"{org}/{repo}", sub, revision or None, kind)
+
+
+def place_name(path: str | Path) -> str:
+    """The name of a file or folder for tables and figures, also of one on the hub."""
+    place = hub_place(path)
+    return Path(path).resolve().name if place is None else place.name
 
 
 def local_path(path: str | Path) -> Path:

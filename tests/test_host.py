@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections import Counter
 from itertools import pairwise
@@ -20,8 +21,11 @@ import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Host, Shards
 from sparsecode.data.batches import batches
-from sparsecode.models import Amortised
+from sparsecode.evaluate import read_features
+from sparsecode.evaluate.units.feature_file import FEATURES, read_record
+from sparsecode.models import Amortised, save_model
 from sparsecode.nn import TopK
+from sparsecode.runs import RunFolder
 from sparsecode.specs import from_json, to_json
 
 pytestmark = SINK
@@ -204,6 +208,40 @@ def test_a_run_killed_at_a_write_ends_in_the_same_bits(home: Path, tmp_path: Pat
     config = (one / "run" / "config.json").read_text()
     assert '"host"' in config
     assert_same_run(one / "run", other / "run")
+
+
+def test_features_of_a_run_use_the_tokenizer_of_its_host(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place(home, tmp_path / "there"))
+    assert main([*COMMAND, "--train.epochs", "0.5"]) == 0
+    assert main(["features", "run"]) == 0
+    record, texts = read_record(Path("run") / FEATURES), read_features(Path("run")).texts
+    assert record.origin.tokenizer == "gpt"
+    assert texts
+    assert set(texts.values()) <= set(TEXT.split())
+    assert main(["features", "run"]) == 0  # nothing else is wanted by the same call
+    assert "(as they were stored)" in " ".join(capsys.readouterr().out.split())
+    tokens = RunFolder("run").splits().valid.tokens
+    assert tokens is not None
+    assert tokens.tokenizer == str(Path("gpt").absolute())
+
+
+def test_features_of_shards_use_the_tokenizer_that_made_them_while_it_is_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(home / "gpt", "gpt")
+    words = ("gpt", str(home / "text.txt"), "--hook-point", "h.1", "--length", "12")
+    assert main(["extract", *words, "--out", "acts"]) == 0
+    save_model(Amortised(n_code=24, activation=TopK(k=4)).build((8,), seed=0), Path("sae"), {})
+    assert main(["features", "sae", "acts", "--out", "words.safetensors"]) == 0
+    texts = read_features(Path("words.safetensors")).texts
+    assert texts
+    assert set(texts.values()) <= set(TEXT.split())
+    (Path("gpt") / "tokenizer_config.json").write_text("{}")
+    assert main(["features", "sae", "acts", "--out", "other.safetensors"]) == 0
+    assert not read_features(Path("other.safetensors")).texts
 
 
 def test_arguments_of_a_source_may_come_one_by_one(

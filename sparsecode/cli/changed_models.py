@@ -11,7 +11,7 @@ import msgspec
 from sparsecode.choices import Thresholds
 from sparsecode.cli.arguments import UsageError
 from sparsecode.data import Splits
-from sparsecode.hub import hub_place
+from sparsecode.hub import local_path, place_name
 from sparsecode.interop.formats import read_any
 from sparsecode.interop.jumprelu import to_jumprelu
 from sparsecode.interop.native import model_folder, to_model
@@ -39,8 +39,6 @@ def changed_model(
 
     Raises UsageError naming the option for models that cannot be changed so.
     """
-    from sparsecode.hub import local_path
-
     path = local_path(src)
     folder = model_folder(path)
     model: AbstractSparseModel = to_model(read_any(path, ignore=ignore)) if folder is None else load_model(folder)
@@ -57,8 +55,7 @@ def changed_model(
     except ValueError as error:
         option = "--jumprelu" if thresholds is not None else f"--k {k}"
         raise UsageError(f"{option}: {error}") from None
-    place = hub_place(src)
-    written = aside / (path.resolve().name if place is None else place.name)
+    written = aside / place_name(src)
     save_model(model, written, {})
     return written, noted
 

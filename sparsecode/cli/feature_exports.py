@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.data.host import Host
 from sparsecode.data.images import progress
-from sparsecode.data.language_models import padding_of
+from sparsecode.data.language_models import padding_of, tokenizer_files
+from sparsecode.data.recorded_host import host_in
 from sparsecode.data.shard_index import INDEX, read_index
 from sparsecode.evaluate.dictionary.geometry import dictionary_of
 from sparsecode.evaluate.units.feature_collection import CodedRows
 from sparsecode.evaluate.units.features import Features
 from sparsecode.files import printable
+from sparsecode.hub import local_path
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.delphi import DelphiSource, sequences_of, write_delphi
 from sparsecode.reports.neuronpedia import NeuronpediaSource, write_neuronpedia
 from sparsecode.runs import RunFolder
 
-__all__ = ["export_features", "shard_provenance"]
+__all__ = ["export_features", "recorded_tokenizer", "shard_provenance"]
 
 CODES = "codes"  # in the place of a hook point that nobody knows
 
@@ -40,7 +43,7 @@ def export_features(
     name = printable(args.run.resolve().name)
     if kind == "delphi":
         padding = 0 if args.tokenizer is None else padding_of(args.tokenizer)
-        network = about.get("model", name) if args.tokenizer is None else str(args.tokenizer.resolve())
+        network = about.get("model", name) if args.tokenizer is None else str(local_path(args.tokenizer).resolve())
         source = DelphiSource(network, about.get("text", ""), args.split, n_splits=min(5, rows.n_code))
         with progress(f"codes for {kind}", rows.n) as report:
             write_delphi(folder, hook_point, rows, source, padding=padding, report=report)
@@ -56,6 +59,20 @@ def export_features(
     with progress(f"pages for {kind}", int(np.count_nonzero(features.n_active))) as report:
         write_neuronpedia(folder, features, source, atoms, report)
     return folder
+
+
+def recorded_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> Path | None:
+    """The tokenizer that the data name, if it is there: of shards with the files that it had, of a running host that which the host has."""
+    data = run.config().data if args.data is None and run.exists else None
+    if isinstance(data, Host):
+        return Path(data.tokenizer or data.model)
+    about = shard_provenance(args, run)
+    try:
+        host = host_in(about)
+        same = host is not None and tokenizer_files(Path(host.tokenizer_folder)) == about.get("tokenizer_files")
+    except (OSError, ValueError, ImportError):  # not there any more
+        return None
+    return Path(host.tokenizer_folder) if host is not None and same and about["tokenizer_files"] else None
 
 
 def shard_provenance(args: scoring.FeaturesArguments, run: RunFolder) -> dict[str, str]:

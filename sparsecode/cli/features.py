@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
-from sparsecode.cli.feature_exports import export_features, shard_provenance
+from sparsecode.cli.feature_exports import export_features, recorded_tokenizer, shard_provenance
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.data.images import progress
 from sparsecode.data.language_models import token_texts, tokenizer_files
@@ -25,6 +25,7 @@ from sparsecode.evaluate.units.feature_file import (
 )
 from sparsecode.evaluate.units.features import CodeExample, Features, FeatureSettings
 from sparsecode.files import printable
+from sparsecode.hub import place_name
 from sparsecode.init_from import model_at
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.run_features import FeatureSource, source_of_file, source_of_run
@@ -45,6 +46,8 @@ def features_command(args: scoring.FeaturesArguments) -> None:
     if args.out is None and not run.exists:
         raise UsageError(f"{args.run} is no run with a folder to write to: expected --out FILE")
     path = args.out or run.path / FEATURES
+    if args.tokenizer is None:
+        args = args._replace(tokenizer=recorded_tokenizer(args, run))
     model, console = model_at(args.run).eval(), Console()
     settings = _settings(args, run)
     if wrong := [number for number in args.show if not 0 <= number < model.n_code]:
@@ -146,7 +149,7 @@ def _collected(
 
 
 def _tokenizer_name(args: scoring.FeaturesArguments) -> str:
-    return "" if args.tokenizer is None else printable(args.tokenizer.resolve().name)
+    return "" if args.tokenizer is None else printable(place_name(args.tokenizer))
 
 
 def _check_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> None:

@@ -27,6 +27,7 @@ from sparsecode.data.splits import Split, Splits, part_of
 from sparsecode.data.text import bytes_of, text_spans
 from sparsecode.data.text_host import TextHost, text_host
 from sparsecode.data.token_rows import RowChoice, largest_norms, sizes_of
+from sparsecode.hub import local_path
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Count, Positive, Seed, Spec
 
@@ -167,6 +168,7 @@ class Host(Spec, tag="host"):
         enough = int(np.searchsorted(np.cumsum(rows.counts[order]), self.held)) + 1
         x, tokens = rows.of(order[:enough])
         kept = {name: value[: self.held].float().cpu() for name, value in x.items()}
+        tokens.tokenizer = str(local_path(self.tokenizer or self.model))
         return Split(*rows.sites.batch(kept)[:3], tokens=tokens.take(slice(self.held)))
 
     def _fingerprint(self, rows: HostRows) -> str:

@@ -16,7 +16,7 @@ from sparsecode.data.hooks import Inputs
 from sparsecode.data.import_paths import RANDOM, imported, load_weights, names_import_path
 from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
-from sparsecode.hub import hub_place, local_path
+from sparsecode.hub import local_path, place_name
 
 __all__ = ["LanguageModel", "language_model", "padding_of", "token_texts", "tokenizer_files"]
 
@@ -86,7 +86,7 @@ def language_model(
     """
     folder = local_path(tokenizer or model)
     files = tokenizer_files(folder)
-    about = {"tokenizer": printable(_name(tokenizer or model)), "tokenizer_files": files}
+    about = {"tokenizer": printable(place_name(tokenizer or model)), "tokenizer_files": files}
     if names_import_path(model):
         tokeniser = _tokeniser(folder)
         torch.manual_seed(seed)
@@ -97,20 +97,16 @@ def language_model(
     path = local_path(model)
     if not (path / CONFIG).is_file():
         raise FileNotFoundError(f"{path}: not a Hugging Face model folder (no {CONFIG} in it)")
-    name = _name(model)
+    name = place_name(model)
     about = {"model": printable(name), "config": f"{CONFIG} sha256 {_sha256(path / CONFIG)}"} | about
     return LanguageModel(
         _network(path, "AutoModelForCausalLM" if head else "AutoModel"), _tokeniser(folder), name, about
     )
 
 
-def _name(path: str | Path) -> str:
-    place = hub_place(path)
-    return Path(path).resolve().name if place is None else place.name
-
-
 def tokenizer_files(folder: Path) -> str:
-    """The files of a tokenizer in a folder with their SHA-256, as provenance keeps them."""
+    """The files of a tokenizer in a folder, also on the hub, with their SHA-256, as provenance keeps them."""
+    folder = local_path(folder)
     files = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
     return ", ".join(f"{file.name} sha256 {_sha256(file)}" for file in files)
 
@@ -120,9 +116,7 @@ def token_texts(folder: Path) -> Callable[[Iterable[int]], dict[int, str]]:
 
     Raises ImportError without transformers, FileNotFoundError or ValueError naming the folder if it holds no tokenizer.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected that of a tokenizer")
-    tokeniser = _tokeniser(folder)
+    tokeniser = _tokeniser(_tokenizer_folder(folder))
 
     def text(number: int) -> str:
         piece = tokeniser.convert_ids_to_tokens(number) if 0 <= number < len(tokeniser) else None
@@ -137,11 +131,17 @@ def token_texts(folder: Path) -> Callable[[Iterable[int]], dict[int, str]]:
 
 def padding_of(folder: Path) -> int:
     """The token with which a tokenizer fills up, else that of the end of a text, else 0. Errors as of `token_texts`."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected that of a tokenizer")
-    tokeniser = _tokeniser(folder)
+    tokeniser = _tokeniser(_tokenizer_folder(folder))
     ids = (getattr(tokeniser, name, None) for name in ("pad_token_id", "eos_token_id"))
     return next((number for number in ids if isinstance(number, int)), 0)
+
+
+def _tokenizer_folder(folder: Path) -> Path:
+    """The folder, also of one on the hub. Raises FileNotFoundError naming it if it is not there."""
+    here = local_path(folder)
+    if not here.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; expected that of a tokenizer")
+    return here
 
 
 def _sha256(file: Path) -> str:

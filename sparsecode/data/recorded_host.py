@@ -45,6 +45,11 @@ class RecordedHost(Spec, tag="recorded_host"):
         known = len(self.hook_points) > 1 and all(name in self.hook_points for name in names)
         return msgspec.structs.replace(self, hook_points=names) if known else self
 
+    @property
+    def tokenizer_folder(self) -> str:
+        """The folder of its tokenizer, which may be on the hub."""
+        return self.tokenizer or self.model
+
     def missing(self, gigabytes: float) -> str | None:
         """Why the model cannot be run here: what is not there, or is larger than so many gigabytes; None if it can."""
         by_path = names_import_path(self.model)

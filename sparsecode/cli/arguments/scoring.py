@@ -273,7 +273,7 @@ class FeaturesArguments(NamedTuple):
         before: tokens before an example
         after: tokens after an example
         seed: of the examples drawn from bands
-        tokenizer: folder of the tokenizer that the tokens are of, to show texts in place of numbers
+        tokenizer: folder of the tokenizer that the tokens are of, to show texts in place of numbers; default the one that the data name, if it is there
         key: of a .npz file with several arrays: the one with the samples
         show: numbers of codes whose examples are printed
         export: delphi or neuronpedia, and the folder to write: the codes of all tokens as delphi's cache, or the features as Neuronpedia's JSON
