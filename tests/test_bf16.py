@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import sparsecode as sc
 from sparsecode.data import Digits
-from sparsecode.losses import AuxK, Matryoshka, NestedK, Sparsity
+from sparsecode.losses import AuxK, EndToEnd, Matryoshka, NestedK, Sparsity
 from sparsecode.models import Amortised
 from sparsecode.models.amortised import AmortisedModel
 from sparsecode.nn import BatchTopK, Gated, JumpReLU, ReLU, Standardise, TopK
@@ -108,6 +108,14 @@ def test_thresholds_and_the_sums_of_gradients_are_in_float32() -> None:
     assert z.dtype == torch.float32
     model.in_bf16 = False
     assert torch.equal(model.encode(x), z)  # codes and scores are computed in float32 always
+
+
+@pytest.mark.parametrize("term", [Matryoshka(sizes=(16, 32)), NestedK(k=(2, 4)), EndToEnd(reconstruction=0.5)])
+def test_reconstructions_that_terms_compute_are_in_float32(term: Any) -> None:
+    model = Amortised(n_code=64, activation=TopK(k=8), terms=(term,)).build((16,), seed=0).train()
+    model.in_bf16 = True
+    forward = model._forward(Batch(torch.randn(20, 16)), 0, Stream(0, 0))
+    assert forward.out.dtype == forward.fidelity.dtype == torch.float32
 
 
 def test_wide_sparse_steps_on_cpus_stay_what_they_are() -> None:

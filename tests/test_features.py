@@ -208,6 +208,8 @@ def test_codes_without_a_dense_batch_are_the_codes(activation: object, monkeypat
         z = model.encode(x)
         monkeypatch.setattr(type(model), "_encode", None)
         result = dense(encode_sparse(model, x))
+        with pytest.raises(ValueError, match="x contains NaN, infinity or values beyond float32, first in row 3"):
+            encode_sparse(model, torch.where(torch.arange(50)[:, None] == 3, torch.nan, x))
     assert 0 < int((z != 0).sum()) < z.numel() / 12
     assert torch.equal(z != 0, result != 0)
     assert torch.allclose(z, result, atol=1e-5)

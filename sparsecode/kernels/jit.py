@@ -50,8 +50,8 @@ def compiled(*, reorder: bool = True, divide: bool = False) -> Callable[[Callabl
     With `reorder` sums may be reordered and products contracted, with `divide` a division by 0 gives an infinity or NaN
     as in NumPy instead of ZeroDivisionError.
 
-    The function makes no arrays, raises no errors itself and returns a number or None. It copies by loops: what numba compiles for an assignment to a slice
-    takes longer than most functions.
+    The function makes no arrays, raises no errors itself and returns a number or None. It copies by loops: what numba compiles for an
+    assignment to a slice takes longer than most functions.
     """
     options: dict[str, Any] = {"error_model": "numpy" if divide else "python"}
     if reorder:
@@ -102,9 +102,7 @@ class Kernel:
         return _folder()
 
     def _prepared(self, key: tuple[Any, ...], args: tuple[Any, ...], values: list[Any]) -> MachineCode:
-        slots_of(key).pack(
-            *values
-        )  # raises for integers of more than 64 bits with the sign, for which numba would choose another type
+        slots_of(key).pack(*values)  # raises for integers beyond 64 bits, for which numba would choose another type
         with _compiling:
             if key not in self._ready:
                 self._ready[key] = self._loaded(key, args)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.losses.term import Forward, TermModule, TrainingTerm
+from sparsecode.losses.fidelity_term import FidelityTerm, check_rising
+from sparsecode.losses.term import TrainingTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.nn.affine import BiasedDictionaryModule
 
@@ -28,8 +29,7 @@ class Matryoshka(TrainingTerm, tag="matryoshka"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if list(self.sizes) != sorted(set(self.sizes)) or self.sizes[0] < 1:
-            raise ValueError(f"Matryoshka.sizes is {self.sizes}; expected strictly rising numbers from 1")
+        check_rising("Matryoshka.sizes", self.sizes)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -43,15 +43,10 @@ class Matryoshka(TrainingTerm, tag="matryoshka"):
         return MatryoshkaTerm(self)
 
 
-class MatryoshkaTerm(TermModule):
+class MatryoshkaTerm(FidelityTerm):
     """The module of `Matryoshka`: it computes the fidelity and adds no other term."""
 
-    def __init__(self, spec: Matryoshka) -> None:
-        super().__init__()
-        self.spec = spec
-
-    def value(self, forward: Forward) -> None:
-        """None: the term has no part besides the fidelity."""
+    spec: Matryoshka
 
     def fidelity(
         self, z: Float[Tensor, "b k"], decoder: BiasedDictionaryModule, target: Float[Tensor, "b f"]

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.losses.term import Forward, TermModule, TrainingTerm
+from sparsecode.losses.fidelity_term import FidelityTerm, check_rising
+from sparsecode.losses.term import TrainingTerm
 from sparsecode.losses.variance import squared_error
 from sparsecode.nn.affine import BiasedDictionaryModule
 from sparsecode.ops.sparse_codes import decode_sparse
@@ -34,8 +35,7 @@ class NestedK(TrainingTerm, tag="nested_k"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if list(self.k) != sorted(set(self.k)) or self.k[0] < 1:
-            raise ValueError(f"NestedK.k is {self.k}; expected strictly rising numbers from 1")
+        check_rising("NestedK.k", self.k)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -48,17 +48,11 @@ class NestedK(TrainingTerm, tag="nested_k"):
         return NestedKTerm(self)
 
 
-class NestedKTerm(TermModule):
+class NestedKTerm(FidelityTerm):
     """The module of `NestedK`: it computes the fidelity and adds no other term."""
 
+    spec: NestedK
     reads = (Code, SparseCode)
-
-    def __init__(self, spec: NestedK) -> None:
-        super().__init__()
-        self.spec = spec
-
-    def value(self, forward: Forward) -> None:
-        """None: the term has no part besides the fidelity."""
 
     def fidelity(
         self, z: Float[Tensor, "b k"], decoder: BiasedDictionaryModule, target: Float[Tensor, "b f"]

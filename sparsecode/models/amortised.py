@@ -223,15 +223,15 @@ class AmortisedModel(AbstractSparseModel):
         x = self._projected(x if corrupted is None else corrupted.x, before_noise=False)
         # the codes explain the target less the output of the skip connection
         target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)
-        made = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
-        if made is None:
+        computed = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
+        if computed is None:
             with bf16_products(x.device, self.in_bf16):
-                made = dense_step(
+                computed = dense_step(
                     self._pre(x).to(x), self.activation, self.decoder, self.terms, target, batch.label, step, rng,
                     training=self.training, task=self.spec.task,
                 )  # fmt: skip
         return Forward(
-            *made, x=x, target=target, encoder=self.encoder, activation=self.activation, decoder=self.decoder,
+            *computed, x=x, target=target, encoder=self.encoder, activation=self.activation, decoder=self.decoder,
             step=step, rng=rng, training=self.training, restore=lambda out: self._restored(out, x), host=batch.host,
         )  # fmt: skip
 

@@ -37,8 +37,9 @@ def dense_step(
         (both for term in terms.each() if (both := term.fidelity(code.z, decoder, target)) is not None), None
     )
     if computed is None:
-        out = decoder.mean(code.z).to(target)  # whatever its products are in
+        out = decoder.mean(code.z).to(target)
         error = task.error(out, label) if isinstance(task, Classify) else squared_error(out, target)
         computed = out, error
+    out, error = computed[0].to(target), computed[1]  # whatever its products are in
     fired = code.z.detach().abs() > terms.theta
-    return Step(code, computed[0], computed[1], fired.any(dim=0), fired.sum(dim=1).double().mean(), pre)
+    return Step(code, out, error, fired.any(dim=0), fired.sum(dim=1).double().mean(), pre)

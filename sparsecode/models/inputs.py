@@ -16,7 +16,7 @@ from sparsecode.ops.arrays import array_of, native
 if TYPE_CHECKING:
     from sparsecode.models.base import AbstractSparseModel
 
-__all__ = ["takes_codes", "takes_samples"]
+__all__ = ["refuse_not_finite", "takes_codes", "takes_samples"]
 
 M = TypeVar("M", bound="AbstractSparseModel")
 A = TypeVar("A", NDArray[Any], Tensor)
@@ -65,14 +65,8 @@ def _called(run: Callable[[Tensor], Tensor], name: str, value: Any, sample: tupl
     lead = tuple(value.shape[: -len(sample)])
     if len(lead) > 1:
         rows = rows.reshape(math.prod(lead), *sample)
-    finite = rows.isfinite()
-    if not torch.compiler.is_compiling() and not bool(finite.all()):  # a traced graph cannot depend on values
-        first = torch.unravel_index(finite.flatten(1).all(dim=1).int().argmin(), lead)
-        row = ", ".join(str(int(i)) for i in first)
-        word = str(like.dtype).removeprefix("torch.")
-        raise ValueError(
-            f"{name} contains NaN, infinity or values beyond {word}, first in row {row}; expected finite values"
-        )
+    if not torch.compiler.is_compiling():  # a traced graph cannot depend on values
+        refuse_not_finite(name, rows, lead)
     if isinstance(value, Tensor):
         result = run(rows)
         return result if len(lead) == 1 else result.reshape(*lead, *result.shape[1:])
@@ -80,6 +74,19 @@ def _called(run: Callable[[Tensor], Tensor], name: str, value: Any, sample: tupl
         result = run(rows).cpu()
     result = result.float() if result.dtype == torch.bfloat16 else result  # NumPy has no bfloat16
     return result.reshape(*lead, *result.shape[1:]).numpy()
+
+
+def refuse_not_finite(name: str, rows: Tensor, lead: tuple[int, ...]) -> None:
+    """Raise ValueError if any of the rows, numbered by the axes `lead`, contains NaN or infinity."""
+    finite = rows.isfinite()
+    if bool(finite.all()):
+        return
+    first = torch.unravel_index(finite.flatten(1).all(dim=1).int().argmin(), lead)
+    row = ", ".join(str(int(i)) for i in first)
+    word = str(rows.dtype).removeprefix("torch.")
+    raise ValueError(
+        f"{name} contains NaN, infinity or values beyond {word}, first in row {row}; expected finite values"
+    )
 
 
 def _reference(model: AbstractSparseModel) -> Tensor:

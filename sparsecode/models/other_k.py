@@ -29,7 +29,7 @@ def with_k(model: AbstractSparseModel, k: int) -> AmortisedModel:
     if not 1 <= k <= model.n_code:
         raise ValueError(f"k is {k}; expected 1 to {model.n_code}, the number of codes")
     spec = msgspec.structs.replace(model.spec, activation=TopK(float(k)))
-    made = spec.build(model.shape, 0, model.target_shape).to(next(model.parameters()))
+    copy = spec.build(model.shape, 0, model.target_shape).to(next(model.parameters()))
     state = model.state_dict()
-    made.load_state_dict({**state, "activation.k": made.activation.k})
-    return made.train(model.training)
+    copy.load_state_dict({**state, "activation.k": copy.activation.k})
+    return copy.train(model.training)

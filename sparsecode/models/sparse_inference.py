@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
+from sparsecode.models.inputs import refuse_not_finite
 from sparsecode.ops.sparse_layout import from_dense
 from sparsecode.records import SparseCode
 
@@ -21,6 +22,7 @@ def encode_sparse(model: AbstractSparseModel, x: Tensor) -> SparseCode:
 
     Wide autoencoders with one affine encoder and TopK, BatchTopK, ReLU or JumpReLU codes compute them without a dense batch on a CPU;
     values equal those of `encode` but for the order in which float32 sums are taken. All others are coded densely.
+    Raises ValueError for NaN and infinity.
     """
     layer = one_layer(model)
     weights = next(model.parameters())
@@ -31,6 +33,7 @@ def encode_sparse(model: AbstractSparseModel, x: Tensor) -> SparseCode:
         and x.dtype == weights.dtype == torch.float32
         and layer.model.projection is None
     ):
+        refuse_not_finite("x", x, (len(x),))
         encoder, decoder = layer.encoder, layer.model.decoder
         rows = encoder.prepared(layer.model.normalise(x), decoder)
         code = layer.model.activation.infer_sparse(rows, *encoder.map(decoder))
