@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.selection import collect, group_maxima, group_width, keep_largest, reached
+from sparsecode.kernels.selection import collect, collect_above, group_maxima, group_width, keep_largest, reached
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
@@ -28,7 +28,6 @@ DEVIATIONS = 3.28  # t above
 ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
 TINY = np.float32(1e-30)
 ROWS = 64  # per work item of a thread
-SPAN = 128  # entries compared together
 
 _jit = compiled()
 
@@ -113,17 +112,9 @@ def _above(
 ) -> None:  # fmt: skip
     """Values above `threshold`, packed to the front; only the number of those that may be if `counted`."""
     for i in range(len(products)):
-        result, kept, count = indices[i], values[i], 0
+        result, kept = indices[i], values[i]
         _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
-        for start in range(0, len(high), SPAN):
-            part, level, hit = high[start : start + SPAN], threshold[start : start + SPAN], False
-            for j in range(len(part)):
-                hit |= part[j] > level[j]
-            if hit:
-                for j in range(len(part)):
-                    if part[j] > level[j]:
-                        result[count] = start + j
-                        count += 1
+        count = collect_above(high, threshold, result)
         if not counted:
             _exact(x[i], weight, bias, result[:count], kept)
             possible, count = count, 0

@@ -16,7 +16,16 @@ from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["above_rows", "collect", "group_maxima", "group_width", "keep_largest", "reached", "top_rows"]
+__all__ = [
+    "above_rows",
+    "collect",
+    "collect_above",
+    "group_maxima",
+    "group_width",
+    "keep_largest",
+    "reached",
+    "top_rows",
+]
 
 SPAN = 128  # entries compared together
 GROUPS = 256  # group maxima at least, and this many times k:
@@ -77,6 +86,22 @@ def collect(keys: Any, level: Any, chosen: Any) -> Any:
 
 
 @_jit
+def collect_above(values: Any, threshold: Any, chosen: Any) -> Any:
+    """Write the indices of values > threshold to `chosen`, in order; returns their number."""
+    count = 0
+    for start in range(0, len(values), SPAN):
+        part, level, hit = values[start : start + SPAN], threshold[start : start + SPAN], False
+        for j in range(len(part)):
+            hit |= part[j] > level[j]
+        if hit:
+            for j in range(len(part)):
+                if part[j] > level[j]:
+                    chosen[count] = start + j
+                    count += 1
+    return count
+
+
+@_jit
 def keep_largest(k: Any, chosen: Any, values: Any, keys: Any, indices_out: Any, values_out: Any) -> Any:
     """Write the k largest of some values, whose bits are `keys`, and their indices `chosen`, in order; returns their number."""
     level = reached(keys, k)
@@ -126,7 +151,7 @@ def _above(
 ) -> None:  # fmt: skip
     """Entries of each row of `scores` above `threshold` (less `margin` if `rough`), packed to the front; recomputed if `exact`."""
     for i in range(len(keys)):
-        result, kept, count, slack = indices[i], values[i], 0, margin[i]
+        result, kept, slack = indices[i], values[i], margin[i]
         if rough:
             row = keys[i]
             for j in range(len(row)):
@@ -137,17 +162,12 @@ def _above(
             row = scores[i]
             for j in range(len(line)):
                 line[j] = row[j]
-        for start in range(0, len(line), SPAN):
-            part, level, hit = line[start : start + SPAN], threshold[start : start + SPAN], False
-            for j in range(len(part)):
-                hit |= part[j] > level[j]
-            if hit:
-                for j in range(len(part)):
-                    if part[j] > level[j]:
-                        result[count], kept[count] = start + j, part[j]
-                        count += 1
+        count = collect_above(line, threshold, result)
         counts[i] = count
-        if exact:
+        if not exact:
+            for p in range(count):
+                kept[p] = line[result[p]]
+        else:
             dots(x[i], weight, result[:count], kept)
             final = 0
             for p in range(count):
