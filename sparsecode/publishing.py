@@ -127,7 +127,10 @@ def push(
 
 
 def _place(repo: str) -> HubPlace:
-    place = hub_place(repo if repo.startswith("hf:/") else f"hf://{repo}")
+    try:
+        place = hub_place(repo if repo.startswith("hf:/") else f"hf://{repo}")
+    except ValueError:
+        place = None
     if place is None or place.kind != "model" or place.revision is not None:
         raise ValueError(
             f"repo is {repo!r}; expected org/repo or org/repo/folder, and the revision by its own argument"

@@ -133,6 +133,8 @@ def test_codes_and_arrays_are_rows_too(run: Path, tmp_path: Path) -> None:
         (["RUN", "--show", "64000"], 2, "--show 64000: expected 0 to"),
         (["RUN", "--coder", "mean"], 2, "--coder is 'mean'; this model has encode"),
         (["RUN", "--bands", "0"], 2, "--bands: got 0"),
+        (["RUN", "--seed", "9", "--export", "delphi", "x"], 2, "--export delphi: the rows have no tokens; expected shards of a text"),
+        (["nothing"], 1, "nothing: no such file or folder; expected a run"),
         (["RUN", "nothing"], 1, "nothing: no such file or folder; expected shards, sparse codes, or an array"),
         (["RUN", "SHARDS", "--out", "x"], 1, "samples of shape (8,); the model takes (8, 8)"),
         (["SAE"], 2, "is no run, so that its data are not known: expected DATA"),

@@ -152,6 +152,8 @@ def test_several_sites_and_a_target(home: Path) -> None:
         ({"hook_point": ("h.7",)}, "hook_point 'h.7'"),
         ({"hook_point": ("h.1", "transformer.h.1")}, "expected each once"),
         ({"target": "h.2"}, "target is 'h.2'; expected one of hook_point, h.1"),
+        ({"max_norm": 1e-3}, "max_norm is 0.001: no rows of train are kept"),
+        ({"device": "nowhere"}, "device is 'nowhere'; expected"),
         ({"skip_first": 12}, "skip_first is 12; expected 0 to 11"),
         ({"valid": 0.001}, "groups with rows are in valid"),
         ({"text": "nowhere.txt"}, "nowhere.txt: no such file"),

@@ -23,7 +23,7 @@ from sparsecode.reports.delphi import DelphiSource, sequences_of, write_delphi
 from sparsecode.reports.neuronpedia import NeuronpediaSource, write_neuronpedia
 from sparsecode.runs import RunFolder
 
-__all__ = ["export_features", "recorded_tokenizer", "shard_provenance"]
+__all__ = ["export_features", "recorded_tokenizer", "require_tokens", "shard_provenance"]
 
 CODES = "codes"  # in the place of a hook point that nobody knows
 
@@ -31,13 +31,10 @@ CODES = "codes"  # in the place of a hook point that nobody knows
 def export_features(
     args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, rows: CodedRows, features: Features
 ) -> Path:
-    """Write what `--export` asks for, and return its folder. Raises UsageError for rows without tokens."""
+    """Write what `--export` asks for, of rows with tokens, and return its folder."""
     assert args.export is not None
+    assert rows.tokens is not None
     kind, folder = args.export
-    if rows.tokens is None or features.contexts is None:
-        raise UsageError(
-            f"--export {kind}: the rows have no tokens; expected shards of a text, which sparsecode extract writes"
-        )
     about = shard_provenance(args, run)
     hook_point = about.get("hook_point", CODES).split(", ")[0]
     name = printable(args.run.resolve().name)
@@ -59,6 +56,14 @@ def export_features(
     with progress(f"pages for {kind}", int(np.count_nonzero(features.n_active))) as report:
         write_neuronpedia(folder, features, source, atoms, report)
     return folder
+
+
+def require_tokens(kind: str, rows: CodedRows) -> None:
+    """Raise UsageError for rows without tokens, which no export can do without."""
+    if rows.tokens is None:
+        raise UsageError(
+            f"--export {kind}: the rows have no tokens; expected shards of a text, which sparsecode extract writes"
+        )
 
 
 def recorded_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> Path | None:

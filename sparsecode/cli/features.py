@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
-from sparsecode.cli.feature_exports import export_features, recorded_tokenizer, shard_provenance
+from sparsecode.cli.feature_exports import export_features, recorded_tokenizer, require_tokens, shard_provenance
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.data.images import progress
 from sparsecode.data.language_models import token_texts, tokenizer_files
@@ -25,7 +25,7 @@ from sparsecode.evaluate.units.feature_file import (
 )
 from sparsecode.evaluate.units.features import CodeExample, Features, FeatureSettings
 from sparsecode.files import printable
-from sparsecode.hub import place_name
+from sparsecode.hub import hub_place, place_name
 from sparsecode.init_from import model_at
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.run_features import FeatureSource, source_of_file, source_of_run
@@ -41,6 +41,8 @@ KINDS = {-1: "strongest", -2: "weakest"}
 def features_command(args: scoring.FeaturesArguments) -> None:
     """Collect the features of a run's codes, or take those that are stored; print a summary and the codes asked for."""
     run = RunFolder(args.run)
+    if args.data is None and not run.exists and hub_place(args.run) is None and not args.run.exists():
+        raise FileNotFoundError(f"{args.run}: no such file or folder; expected a run")
     if args.data is None and not run.exists:
         raise UsageError(f"{args.run} is no run, so that its data are not known: expected DATA, the rows to code")
     if args.out is None and not run.exists:
@@ -53,6 +55,8 @@ def features_command(args: scoring.FeaturesArguments) -> None:
     if wrong := [number for number in args.show if not 0 <= number < model.n_code]:
         raise UsageError(f"--show {wrong[0]}: expected 0 to {model.n_code - 1}")
     source = _source(args, run, model, settings.theta)
+    if args.export is not None:
+        require_tokens(args.export[0], source.rows)
     features = _stored(path, args, source, settings, run)
     if features is None:
         features = _collected(path, args, source, settings, run)

@@ -168,6 +168,8 @@ class Host(Spec, tag="host"):
         enough = int(np.searchsorted(np.cumsum(rows.counts[order]), self.held)) + 1
         x, tokens = rows.of(order[:enough])
         kept = {name: value[: self.held].float().cpu() for name, value in x.items()}
+        if not all(map(len, kept.values())):
+            raise ValueError(f"max_norm is {self.max_norm}: no rows of {part} are kept; expected a larger one")
         tokens.tokenizer = str(local_path(self.tokenizer or self.model))
         return Split(*rows.sites.batch(kept)[:3], tokens=tokens.take(slice(self.held)))
 

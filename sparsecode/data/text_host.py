@@ -103,5 +103,16 @@ def text_host(
 
 
 def device_or_default(device: str | None) -> str:
-    """The device, or CUDA where there is one, else the CPU."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device, or CUDA where there is one, else the CPU. Raises ValueError for a device that is not there."""
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kinds = [*(["cuda"] if cards else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if device is None:
+        return "cuda" if cards else "cpu"
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        wanted = None
+    if wanted is None or wanted.type not in kinds or (wanted.type == "cuda" and (wanted.index or 0) >= cards):
+        several = f", of cuda:0 to cuda:{cards - 1}" if cards > 1 else ""
+        raise ValueError(f"device is {device!r}; expected {' or '.join(kinds)}{several}, which this machine has")
+    return device
