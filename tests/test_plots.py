@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import normalize
@@ -27,6 +29,7 @@ from sparsecode.plots import (
     accuracy_curves,
     atoms_mosaic,
     code_usage,
+    denoising_grid,
     image_grid,
     images_beside,
     picture_grid,
@@ -185,9 +188,30 @@ def test_figures_of_pictures_say_what_their_shades_mean() -> None:
     assert "black is -0.5, white 1.5, in units of the data" in texts
 
 
+def test_long_labels_of_noise_levels_lie_within_the_figure() -> None:
+    images = np.zeros((3, 16))
+    figure = denoising_grid(images, {"standard deviation 0.075": (images, images)}, (4, 4), (0, 1), "title")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == 2
+    assert min(box.x0 for box in boxes) >= 0
+
+
+def test_the_title_of_accuracies_does_not_run_into_the_legend() -> None:
+    title = "mean and standard deviation over 20 subsets of labels; bands: one standard deviation each way"
+    figure = accuracy_curves({f"features {i}": ([1, 10], [0.4, 0.8], [0.05, 0.01]) for i in range(9)}, title)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    (heading,) = [text for text in figure.findobj(Text) if text.get_text() == title]
+    assert not heading.get_window_extent(renderer).overlaps(figure.legends[0].get_window_extent(renderer))
+    assert heading.get_window_extent(renderer).x1 <= figure.bbox.x1
+
+
 def test_pictures_stand_apart_by_lines_that_a_screen_shows() -> None:
     pixels = as_pixels(picture_grid(np.zeros((16, 4)), (2, 2), (0, 1)), dpi=120)[..., 0] == 255
-    dark = np.flatnonzero(~pixels[100:, 300])  # a column below the title: white between pictures, black in them
+    dark = np.flatnonzero(~pixels[100:-40, 300])  # white between pictures, black in them
     breaks = np.diff(dark)[np.diff(dark) > 1]
     assert len(breaks) == 3
     assert breaks.min() >= 3

@@ -13,10 +13,10 @@ import pytest
 from report_documents import PLANTED, Kind, document, run_report
 
 from sparsecode.files import printable
-from sparsecode.reports.document import Document, LabelShare, TokenContext
+from sparsecode.reports.document import Document, LabelShare, MeasureRow, TokenContext
 from sparsecode.reports.html import render
 from sparsecode.reports.html.charts import Line, bars_of, line_chart
-from sparsecode.reports.html.curves import curves
+from sparsecode.reports.html.curves import curves, keys
 from sparsecode.reports.html.geometry import MINUS, TIMES, UNDEFINED, ChartAxis, axis_over, number, path_of
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.side_by_side import joint_tables, proportions
@@ -190,8 +190,60 @@ def test_several_runs_stand_side_by_side() -> None:
     assert [len(row.values) for row in table.rows] == [4, 4, 4]
     page = Parsed(render(whole))
     labels = [line["label"] for line in page.data["curves"][0]["lines"]]
-    assert labels == ["first, training", "first, validation, encode", "second, training", "second, validation, encode"]
+    assert labels == ["first, training", "first, validation", "second, training", "second, validation"]
     assert "Shared codes" in page.text
+
+
+def test_coders_of_several_runs_have_a_chart_each_and_runs_a_line_of_the_legend() -> None:
+    run, change = run_report("first"), msgspec.structs.replace
+    assert run.training is not None
+    encode = next(s for s in run.training.series if s.key == "encode/mse")
+    other = change(encode, key="amortised/mse", line="validation, amortised")
+    both = change(run, training=change(run.training, series=(encode, other)))
+    drawn = curves(document(both, change(both, name="second")))
+    assert [curve.title for curve in drawn] == [
+        "squared error, validation, encode",
+        "squared error, validation, amortised",
+    ]
+    assert [key.label for key in keys(drawn)] == ["first, validation", "second, validation"]
+    assert len({key.style for key in keys(drawn)}) == 2
+
+
+def test_levels_of_noise_and_sites_stand_side_by_side() -> None:
+    run, change = run_report("a"), msgspec.structs.replace
+    assert run.measures is not None
+    rows = tuple(
+        MeasureRow(f"levels[{i}].{key}", f"sigma {sigma}: {label}", unit, "", (10.0 * i + j, 10.0 * i + j + 5))
+        for i, sigma in enumerate((0.1, 0.5))
+        for j, (key, label, unit) in enumerate((("psnr", "PSNR", "dB"), ("l0", "L0", "")))
+    )
+    (table,) = run.measures.tables
+    levels = change(table, rows=rows)
+    (joint,) = joint_tables(document(change(run, measures=change(run.measures, tables=(levels,)))))
+    assert joint.columns == [f"{coder}, sigma {s}" for coder in ("encode", "amortised") for s in (0.1, 0.5)]
+    assert joint.heads == [("a", 4)]
+    assert [(row.key, row.label, row.values) for row in joint.rows] == [
+        ("psnr", "PSNR", [0, 10, 5, 15]),
+        ("l0", "L0", [1, 11, 6, 16]),
+    ]
+    mixed = change(table, rows=(*rows, *table.rows))
+    (joint,) = joint_tables(document(change(run, measures=change(run.measures, tables=(mixed,)))))
+    assert [row.key for row in joint.rows] == [row.key for row in mixed.rows]
+
+
+def test_what_was_logged_once_is_a_sentence() -> None:
+    run, change = run_report("a"), msgspec.structs.replace
+    assert run.training is not None
+    series = tuple(
+        change(s, steps=packed(s.steps.values()[:1]), values=packed(s.values.values()[:1])) for s in run.training.series
+    )
+    page = Parsed(render(document(change(run, training=change(run.training, series=series)))))
+    assert page.data["curves"] == []
+    assert page.tags["figure"] < Parsed(render(document(run))).tags["figure"]
+    assert f"squared error (validation, encode) {number(float(series[1].values.values()[0]))}" in page.text
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    assert "training" in ids
+    assert not {"all-log", "curve-tables"} & ids
 
 
 def test_a_run_is_compared_with_references_at_its_l0() -> None:

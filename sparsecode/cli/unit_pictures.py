@@ -143,7 +143,7 @@ def _query(
         _array(z[active].abs()),
         model.shape,
         span,
-        title=f"{name}: what sample {query} calls",
+        title=f"{name}: units active on sample {query}",
     )
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import colour, fitting
+from sparsecode.plots.style import colour, fitting, lettered
 
 __all__ = ["alpha_path"]
 
@@ -44,6 +44,7 @@ def alpha_path(
         at = [float(np.interp(chosen, alphas[order], values[order])) for values in (l0, error)]
         frontier.plot(*at, marker="o", color="0.4", markersize=5, linestyle="none")
         frontier.annotate(f" alpha {chosen:.3g}", (at[0], at[1]), va="bottom", fontsize=8)
+    lettered(beside, right, frontier)
     for axes in (beside, frontier):
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=fitting(title, figure))

@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from sparsecode.plots.saving import literal
-from sparsecode.plots.style import CHANGED, QUIET, colour, fitting
+from sparsecode.plots.style import CHANGED, QUIET, captioned, colour, fitting, shades
 from sparsecode.plots.tiles import pictures, scaled
 
 __all__ = ["edits_view", "encoding_view", "sweep_frames"]
@@ -40,11 +40,11 @@ def encoding_view(
     left = scaled(pictures(inputs, shape, "inputs"), *span)
     right = scaled(pictures(decodings, shape, "decodings"), *span)
     alike = len({len(z) for z in codes}) == 1
-    high = (1.65 if alike else 1.95) * len(codes) + 0.95
+    high = (1.65 if alike else 1.95) * len(codes) + 1.15
     figure = Figure(figsize=(9, high))
     wide = 1.3 * shape[-1] / shape[-2]
     # axes are placed by hand here and below: constrained layout takes several times as long
-    figure.subplots_adjust(0.01, 0.45 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22 if alike else 0.45)
+    figure.subplots_adjust(0.01, 0.65 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22 if alike else 0.45)
     grid = figure.subplots(len(codes), 3, squeeze=False, width_ratios=(wide, 8.4 - 2 * wide, wide))
     reach = _reach(np.concatenate([np.ravel(z) for z in codes]))
     names = [f"{label}: " for label in labels] or [""] * len(codes)
@@ -59,6 +59,7 @@ def encoding_view(
         for axes in grid[:-1, 1]:
             axes.set_xticklabels([])
     grid[-1, 1].set_xlabel("code", fontsize=8)
+    captioned(figure, shades(span))
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
@@ -74,8 +75,8 @@ def edits_view(
 ) -> Figure:
     """A column per edit: the code [n, n_code], the `changed` one in red, above its decoding [n, *F]; y-limits are shared."""
     tiles = scaled(pictures(decodings, shape, "decodings"), *span)
-    figure = Figure(figsize=(3.1 * len(codes), 4.6))
-    figure.subplots_adjust(0.05, 0.02, 0.99, 0.88, wspace=0.06, hspace=0.18)
+    figure = Figure(figsize=(3.1 * len(codes), 4.8))
+    figure.subplots_adjust(0.05, 0.06, 0.99, 0.885, wspace=0.06, hspace=0.18)
     grid = figure.subplots(2, len(codes), squeeze=False, height_ratios=(1, 1.2))
     reach = _reach(codes)
     for i, (z, tile, label) in enumerate(zip(codes, tiles, labels, strict=True)):
@@ -84,6 +85,7 @@ def edits_view(
         if i:
             grid[0, i].set_yticklabels([])
         _picture(grid[1, i], tile)
+    captioned(figure, shades(span))
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 

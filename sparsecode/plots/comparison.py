@@ -13,6 +13,8 @@ from sparsecode.plots.style import fitting
 
 __all__ = ["images_beside"]
 
+SCALE = "black and white: least and greatest value of the last image of a row; values beyond are clipped"
+
 
 def images_beside(
     rows: Mapping[str, Sequence[NDArray[Any]]], labels: Sequence[str], title: str = "", most: int = 6
@@ -24,8 +26,10 @@ def images_beside(
     if not rows:
         raise ValueError("rows is empty; expected at least one image")
     shown = dict(list(rows.items())[:most])
-    figure = Figure(figsize=(3.4 * len(labels), 3.4 * len(shown) + 0.3), layout="constrained")
-    grid = figure.subplots(len(shown), len(labels), squeeze=False)
+    ratios = [images[-1].shape[0] / images[-1].shape[1] for images in shown.values()]
+    high = 3.4 * sum(ratios) + 0.25 * len(ratios)
+    figure = Figure(figsize=(3.4 * len(labels), high + 0.5), layout="constrained")
+    grid = figure.subplots(len(shown), len(labels), squeeze=False, height_ratios=ratios)
     for line, (name, versions) in zip(grid, shown.items(), strict=True):
         low, high = float(np.min(versions[-1])), float(np.max(versions[-1]))
         for axes, image, label in zip(line, versions, labels, strict=True):
@@ -35,6 +39,7 @@ def images_beside(
             head = f"{name}: {label}" if name else label
             axes.set_title(head, fontsize=fitting(head, figure, len(labels), 8))
             axes.set_axis_off()
+    figure.supxlabel(SCALE, fontsize=fitting(SCALE, figure, most=8))
     note = f" (first {most} of {len(rows)})" if len(rows) > most else ""
     figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure

@@ -198,7 +198,10 @@ def curves_beside(panels: Mapping[str, Mapping[str, Course]], title: str = "") -
         words = _words(last)
         axes.set_title(f"{words} ({place.replace('_', ' ')})" if place else words, fontsize=9)
         axes.tick_params(labelsize=8)
-        axes.set_xlabel("epoch", fontsize=8)
+        last_epoch = max(epochs[-1] for epochs, _ in lines.values() if len(epochs))
+        axes.set_xlim(-0.03 * last_epoch, 1.03 * last_epoch)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=last_epoch >= 2))
+        axes.set_xlabel("epoch", fontsize=9)
     figure.suptitle(title, fontsize=fitting(title, figure))
     figure.legend(keys.values(), keys, loc="outside lower center", ncols=min(len(keys), 3), fontsize=8, frameon=False)
     return figure

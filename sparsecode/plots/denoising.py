@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import captioned, fitting, shades
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["denoising_grid"]
@@ -42,13 +42,17 @@ def denoising_grid(
         top += len(drawn) + len(gap)
     whole = np.concatenate(canvas[:-1])
     wide = 0.75 * len(clean)
-    figure = Figure(figsize=(wide + 1.2, wide * whole.shape[0] / whole.shape[1] + 0.4), layout="constrained")
-    axes = figure.add_subplot()
+    left = 0.09 * max(map(len, blocks)) + 0.2  # a solved layout cuts long labels
+    high = wide * whole.shape[0] / whole.shape[1]
+    size = (left + wide + 0.1, high + 0.7)
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((left / size[0], 0.3 / size[1], wide / size[0], high / size[1]))
     axes.imshow(whole, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks(middles, list(blocks))
     axes.tick_params(length=0, labelsize=9)
     for side in axes.spines.values():
         side.set_visible(False)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / size[1])
+    captioned(figure, shades(span))
     return figure

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import colour, dash, fitting
+from sparsecode.plots.style import QUIET, colour, dash, fitting, lettered
 
 __all__ = ["firing_density", "matched_cosines"]
 
@@ -45,11 +46,14 @@ def firing_density(
     if nearest is not None:
         values = np.asarray(nearest, np.float64)
         right: Axes = panels[1]
-        right.hist(values, np.linspace(0, 1, 51).tolist(), color="C7")
+        right.hist(values, np.linspace(0, 1, 51).tolist(), color=QUIET)
         right.axvline(float(np.median(values)), color="black", linestyle="--", linewidth=1)
         right.set_xlabel("largest |cosine| of an atom to another one")
         right.set_ylabel("atoms")
         right.set_title(f"median {np.median(values):.2f}, {int((values > 0.9).sum())} above 0.9", fontsize=9)
+    lettered(*figure.axes)
+    for axes in figure.axes:
+        axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
@@ -71,5 +75,6 @@ def matched_cosines(pairs: Mapping[str, Values], title: str = "") -> Figure:
     axes.set_xlabel("pair of atoms, closest first")
     axes.set_ylabel("cosine")
     axes.legend(fontsize=8)
+    lettered(axes)
     axes.set_title(title, fontsize=fitting(title, figure))
     return figure

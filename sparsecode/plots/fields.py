@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import fitting, shades
 from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
 
 __all__ = ["fields_mosaic", "keys_and_neighbours", "query_mosaic"]
 
 Array = NDArray[np.floating[Any]]
+KEY_SCALE = "grey is 0; black and white are -max |w| and max |w| of each key"
 
 
 def _bare(axes: Axes, picture: Array) -> None:
@@ -35,9 +36,10 @@ def fields_mosaic(keys: Array, shape: Sequence[int], *, most: int = 256, title: 
     tiles = peak_scaled(pictures(keys[:most], shape, "keys"))
     columns = math.ceil(math.sqrt(len(tiles)))
     canvas = mosaic(tiles, columns)
-    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.3), layout="constrained")
+    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.5), layout="constrained")
     _bare(figure.add_subplot(), canvas)
     note = f" (first {most} of {len(keys)})" if len(keys) > most else ""
+    figure.supxlabel(KEY_SCALE, fontsize=fitting(KEY_SCALE, figure, most=8))
     figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
     return figure
 
@@ -65,7 +67,7 @@ def query_mosaic(
     order = np.argsort(-activations, kind="stable")[:most]
     height, width = shape[-2:]
     n_rows = max(1, -(-len(order) // columns))
-    high = max(n_rows * 0.36, 1.25 * len(queries)) + 0.75
+    high = max(n_rows * 0.36, 1.25 * len(queries)) + 0.95
     figure = Figure(figsize=(1.6 + 0.36 * columns * width / height, high), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 0.36 * columns * width / height))
     grid = left.subplots(len(queries), 1, squeeze=False)[:, 0]
@@ -86,6 +88,8 @@ def query_mosaic(
             fontsize=8,
             loc="left",
         )
+        caption = f"keys: {KEY_SCALE}; left: {shades(span)}"
+        figure.supxlabel(caption, fontsize=fitting(caption, figure, most=8))
     else:
         axes.set_axis_off()
         axes.set_title("no unit is active", fontsize=8)
@@ -114,12 +118,14 @@ def keys_and_neighbours(
         canvas += [mosaic(tiles[row], columns), mosaic(near[row], columns)[1:], gap]
     whole = np.concatenate(canvas)
     wide = 0.95 * columns
-    figure = Figure(figsize=(wide, wide * whole.shape[0] / whole.shape[1] + 0.4), layout="constrained")
+    figure = Figure(figsize=(wide, wide * whole.shape[0] / whole.shape[1] + 0.6), layout="constrained")
     axes = figure.add_subplot()
     _bare(axes, whole)
     block = 2 * (height + 1) + 1 + len(gap)
     for i, cosine in enumerate(cosines):
         across, down = i % columns * (width + 1) + (width + 1) / 2, i // columns * block + block - 0.6 * len(gap)
         axes.text(across, down, f"{cosine:.2f}", ha="center", va="center", fontsize=8)
+    caption = f"numbers are cosines; keys: {KEY_SCALE}; images: {shades(span)}"
+    figure.supxlabel(caption, fontsize=fitting(caption, figure, most=8))
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

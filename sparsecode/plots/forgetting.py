@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import fitting, lettered
 
 __all__ = ["forgetting_matrices"]
 
@@ -30,6 +30,7 @@ def forgetting_matrices(
         ax.set_yticks(range(len(tasks)), tasks)
         ax.set_title(name, fontsize=fitting(name, figure, len(matrices), 9))
         ax.set_xlabel("accuracy on classes")
-    axes[0].set_ylabel("after training on classes")
+        lettered(ax)
+    axes[0].set_ylabel("after training on classes", fontsize=9)
     figure.suptitle(title, fontsize=fitting(title, figure))
     return figure

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, log_ticks, mark
+from sparsecode.plots.style import colour, dash, fitting, lettered, log_ticks, mark
 
 __all__ = ["FrontierPoint", "sparsity_frontier"]
 
@@ -73,6 +73,7 @@ def sparsity_frontier(
         axes.set_xlabel("active codes per sample (mean L0)")
         axes.set_ylabel(words)
         axes.grid(alpha=0.3)
+        lettered(axes)
     # runs first: matplotlib puts lines before bars
     handles, labels = panels[0].get_legend_handles_labels()
     shown = sorted(zip(handles, labels, strict=True), key=lambda item: item[1] in (references or {}))

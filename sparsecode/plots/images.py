@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import captioned, fitting
+from sparsecode.plots.style import captioned, fitting, shades
 
 __all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
 
@@ -76,5 +76,5 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
         for side in axes.spines.values():
             side.set_visible(False)
     figure.suptitle(title, fontsize=fitting(title, figure))
-    captioned(figure, f"black is {low:.3g}, white {high:.3g}, in units of the data")
+    captioned(figure, shades((low, high)))
     return figure

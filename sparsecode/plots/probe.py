@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, mark, ticks_at
+from sparsecode.plots.style import colour, dash, fitting, lettered, mark, ticks_at
 
 __all__ = ["AccuracyPoint", "accuracy_curves", "accuracy_over"]
 
@@ -46,8 +46,9 @@ def accuracy_curves(
     axes.set_xlabel("labelled samples per class")
     axes.set_ylabel("test accuracy, per cent")
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, loc="outside right upper")
-    axes.set_title(title, fontsize=fitting(title, figure))
+    figure.legend(fontsize=8, loc="outside right center")
+    lettered(axes)
+    figure.suptitle(title, fontsize=fitting(title, figure))
     return figure
 
 
@@ -77,7 +78,8 @@ def accuracy_over(panels: Mapping[str, Mapping[str, Sequence[AccuracyPoint]]], x
                 label=name,
             )
         axes.set_xlabel(x)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=fitting(title, figure, len(panels), 9))
+        lettered(axes)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("test accuracy, per cent")
     handles = {n: h for axes in figure.axes for h, n in zip(*axes.get_legend_handles_labels(), strict=True)}

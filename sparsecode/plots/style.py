@@ -9,7 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-__all__ = ["CHANGED", "QUIET", "captioned", "colour", "dash", "fitting", "log_ticks", "mark", "ticks_at"]
+__all__ = [
+    "CHANGED",
+    "QUIET",
+    "captioned",
+    "colour",
+    "dash",
+    "fitting",
+    "lettered",
+    "log_ticks",
+    "mark",
+    "shades",
+    "ticks_at",
+]
 
 # Okabe & Ito (2008), without yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,6 +58,19 @@ def captioned(figure: Figure, caption: str, inches: float = 0.08) -> None:
     """A line of text at the foot of a figure, which says what its shades or bars mean, this far from its edge."""
     size = fitting(caption, figure, most=8)
     figure.text(0.5, inches / figure.get_figheight(), caption, ha="center", va="bottom", fontsize=size)
+
+
+def lettered(*several: Axes) -> None:
+    """The sizes of letters along axes."""
+    for axes in several:
+        axes.tick_params(which="both", labelsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_fontsize(9)
+
+
+def shades(span: tuple[float, float]) -> str:
+    """The caption of pictures with these values as black and white."""
+    return f"black is {span[0]:.3g}, white {span[1]:.3g}, in units of the data"
 
 
 def log_ticks(axes: Axes, inches: float) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, mark, ticks_at
+from sparsecode.plots.style import colour, dash, fitting, lettered, mark, ticks_at
 
 __all__ = ["SweepPoint", "sweep_lines", "sweep_panels"]
 
@@ -46,6 +46,7 @@ def sweep_panels(
         _draw(axes, lines, names)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
+        lettered(axes)
         axes.set_title(head, fontsize=fitting(head, figure, len(panels), 9))
         if len(names) > 1:
             axes.legend(fontsize=8)

@@ -37,7 +37,7 @@ def threshold_curves(by_threshold: Mapping[str, KeptLine], by_count: Mapping[str
         both.plot(count.l0, count.mse_filled, "--", color=colour(i))
     for axes, x in ((error, "threshold"), (active, "threshold"), (both, "L0: mean number of codes kept")):
         axes.set_xlabel(x, fontsize=9)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
         axes.grid(alpha=0.3)
     for axes in (error, both):
         axes.set_ylabel("mean squared error", fontsize=9)

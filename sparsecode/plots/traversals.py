@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import CHANGED, fitting
+from sparsecode.plots.style import CHANGED, captioned, fitting, shades
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["FilmStrip", "code_plane", "film_strips", "picture_grid"]
@@ -52,7 +52,7 @@ def film_strips(
     tile = min(0.95, 11 / across)
     high = tile * height / width
     margin = 0.065 * max(len(strip.label) for strip in strips) + 0.2
-    figure = Figure(figsize=(tile * across + margin + 0.1, (high + 0.06) * len(strips) + 0.75))
+    figure = Figure(figsize=(tile * across + margin + 0.1, (high + 0.06) * len(strips) + 0.95))
     size = figure.get_size_inches()
     left, top = margin / size[0], 1 - 0.6 / size[1]
     wide, down, gap = tile / size[0], high / size[1], 0.06 / size[1]
@@ -77,6 +77,7 @@ def film_strips(
         figure.text(start + (i + 0.5) * wide, above, head, ha="center", va="bottom", fontsize=7)
     figure.text(left + m * wide / 2, above, before if m else "", ha="center", va="bottom", fontsize=7)
     figure.text(0.5, 1 - 0.2 / size[1], title, ha="center", va="center", fontsize=fitting(title, figure))
+    captioned(figure, shades(span))
     return figure
 
 
@@ -85,11 +86,12 @@ def picture_grid(images: Array, shape: Sequence[int], span: tuple[float, float],
     tiles = scaled(pictures(images, shape, "images"), *span)
     tiles = _fine(tiles)
     canvas = mosaic(tiles, math.ceil(math.sqrt(len(tiles))), max(1, tiles.shape[1] // 24))
-    figure = Figure(figsize=(6, 6 * canvas.shape[0] / canvas.shape[1] + 0.35), layout="constrained")
+    figure = Figure(figsize=(6, 6 * canvas.shape[0] / canvas.shape[1] + 0.55), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=fitting(title, figure))
+    figure.supxlabel(shades(span), fontsize=8)
     return figure
 
 
@@ -106,7 +108,7 @@ def code_plane(
     n, m = len(across), len(up)
     height, width = tiles.shape[1:3]
     canvas = tiles.reshape(m, n, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(m * height, n * width, 3)
-    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1]), layout="constrained")
+    figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.2), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")
     for axis, values, size, name in ((axes.xaxis, across, width, "code 0"), (axes.yaxis, up[::-1], height, "code 1")):
@@ -114,6 +116,7 @@ def code_plane(
         axis.set_ticks((shown + 0.5) * size - 0.5, [f"{values[i]:.2f}" for i in shown], fontsize=8)
         axis.set_label_text(name, fontsize=8)
     axes.set_title(title, fontsize=fitting(title, figure))
+    figure.supxlabel(shades(span), fontsize=8)
     return figure
 
 

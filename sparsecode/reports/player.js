@@ -113,7 +113,7 @@ function livePlayer(root, data, link = null) {
   }
   samples.forEach((values, i) => {
     const caption = `test sample ${data.rows[i]}`;
-    const button = preset(null, (own) => start(codes[i], values, caption, own)), thumbnail = document.createElement("canvas");
+    const button = preset(null, (pressed) => start(codes[i], values, caption, pressed)), thumbnail = document.createElement("canvas");
     button.className = "sample";
     button.title = caption;
     button.setAttribute("aria-label", caption);
@@ -121,8 +121,8 @@ function livePlayer(root, data, link = null) {
     button.append(thumbnail);
   });
   part.presets.append(Object.assign(document.createElement("div"), { className: "break" }));
-  preset("Draw from the prior", (own) => start(prior[drawn++ % prior.length], null, "no sample", own));
-  preset("Zero", (own) => start(new Float32Array(K), null, "no sample", own));
+  preset("Draw from the prior", (pressed) => start(prior[drawn++ % prior.length], null, "no sample", pressed));
+  preset("Zero", (pressed) => start(new Float32Array(K), null, "no sample", pressed));
 
   // ---- words, and the comparison with the model
   part.title.textContent = data.title;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from sparsecode.reports.builders.quantity import Better, Quantity
 from sparsecode.reports.builders.unit_quantities import UNIT_QUANTITIES
@@ -220,6 +221,17 @@ QUANTITIES: dict[str, Quantity] = {
     "gate": Quantity("mean gate", "probability", "Mean over samples of the gate's probability."),
     "jaccard": Quantity("joint firing", "0 to 1", "Jaccard index: samples on which both codes are active by those on which either is."),
     "mcc": Quantity("mean matched cosine", "0 to 1", "Mean cosine of atoms matched one to one by the assignment of largest total."),
+    "cross_entropy of loss_recovered": Quantity("cross-entropy", "nats per token", "Mean cross-entropy of the next token.", "lower"),
+    "kl of loss_recovered": Quantity(
+        "divergence of predictions", "nats per token", "Mean KL divergence of the predictions from those of the unchanged host.", "lower"
+    ),
+    "recovered": Quantity(
+        "loss recovered", "share", "(zero - spliced) / (zero - clean) in cross-entropy: 1 for a perfect reconstruction.", "higher"
+    ),
+    "from_mean": Quantity(
+        "loss recovered from the mean", "share", "The same with the mean row in the place of zeros.", "higher"
+    ),
+    "kl_recovered": Quantity("divergence recovered", "share", "1 - KL(spliced) / KL(zero).", "higher"),
     "auxk": Quantity(
         "auxiliary loss of dead codes",
         "",
@@ -239,9 +251,9 @@ QUANTITIES: dict[str, Quantity] = {
 def quantity_of(name: str, measure: str = "") -> Quantity:
     """The quantity of this name, of a measure where the word alone would be another; an unknown one by its name alone.
 
-    Names may end in an index or a number, as "class_3", "psnr_0.5" or "levels[0].psnr".
+    Names may be paths, as "levels[0].psnr" or "clean.cross_entropy", and end in an index or a number, as "class_3" or "psnr_0.5".
     """
-    last = name.rpartition("/")[2].rpartition(".")[2] if "[" in name else name.rpartition("/")[2]
+    last = re.split(r"\.(?=\D)", name.rpartition("/")[2])[-1]
     for candidate in (f"{last} of {measure}", last):
         if candidate in QUANTITIES:
             return QUANTITIES[candidate]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsecode.reports.document import Document, Phase, RunReport, Series
 from sparsecode.reports.html.charts import STYLES, Line, LineChart, Mark, line_chart
@@ -43,22 +44,17 @@ class Curve(NamedTuple):
 
 
 def curves(document: Document) -> list[Curve]:
-    """The charts, in the order of the series of the first run that has them; what is constant in all runs has none.
+    """The charts, in the order of the series of the first run that has them; what is constant, or logged once, has none.
 
     With one run, each `line` has a colour; with several, each run has one, and series of different keys are in
     different charts. Training is dashed.
     """
     runs = [run for run in document.runs if run.training is not None]
     several = len(runs) > 1
-    groups: dict[str, list[tuple[RunReport, Series]]] = {}
-    for run in runs:
-        assert run.training is not None
-        for series in run.training.series:
-            if series.group != "seconds" and not _constant(series) and not _repeated(series, run):
-                groups.setdefault(_group(series, run, several), []).append((run, series))
+    groups = [members for members in _groups(runs).values() if any(_known(s).size > 1 for _, s in members)]
     result: list[Curve] = []
     styles = _styles(runs, several)
-    for members in groups.values():
+    for members in groups:
         drawn = [run for run in runs if any(member is run for member, _ in members)]
         marks = [mark for run in drawn for mark in _marks(run, several)]
         lines = [
@@ -88,14 +84,11 @@ def keys(charts: Sequence[Curve]) -> list[Key]:
 
 
 def constants(document: Document) -> list[tuple[str, str, float | None]]:
-    """Run, label and value of each series that has one value alone."""
-    return [
-        (run.name, f"{series.label} ({series.kind})", _last(series))
-        for run in document.runs
-        if run.training is not None
-        for series in run.training.series
-        if _constant(series)
-    ]
+    """Run, label and value of each series that has one value alone and no chart."""
+    runs = [run for run in document.runs if run.training is not None]
+    once = [m for members in _groups(runs).values() if all(_known(s).size <= 1 for _, s in members) for m in members]
+    same = [(run, s) for run in runs if run.training is not None for s in run.training.series if _constant(s)]
+    return [(run.name, f"{series.label} ({series.line})", _last(series)) for run, series in (*same, *once)]
 
 
 def repeated(document: Document) -> list[tuple[str, str, str]]:
@@ -122,6 +115,16 @@ def durations(document: Document) -> list[tuple[str, str]]:
     return result
 
 
+def _groups(runs: Sequence[RunReport]) -> dict[str, list[tuple[RunReport, Series]]]:
+    """Series that share a chart; what says nothing is in none."""
+    groups: dict[str, list[tuple[RunReport, Series]]] = {}
+    for run in runs:
+        for series in run.training.series if run.training is not None else ():
+            if series.group != "seconds" and not _constant(series) and not _repeated(series, run):
+                groups.setdefault(_group(series, run, len(runs) > 1), []).append((run, series))
+    return groups
+
+
 def _repeated(series: Series, run: RunReport) -> Series | None:
     """The loss, if this series is the error in training and equals it everywhere: there is no other term."""
     if series.kind != "train" or series.group != "fidelity" or run.training is None:
@@ -134,14 +137,17 @@ def _repeated(series: Series, run: RunReport) -> Series | None:
 
 
 def _constant(series: Series) -> bool:
-    values = series.values.values()
-    known = values[np.isfinite(values)]
+    known = _known(series)
     return not known.size or (known.size > 1 and bool((known == known[0]).all()))
 
 
-def _last(series: Series) -> float | None:
+def _known(series: Series) -> NDArray[Any]:
     values = series.values.values()
-    known = values[np.isfinite(values)]
+    return values[np.isfinite(values)]
+
+
+def _last(series: Series) -> float | None:
+    known = _known(series)
     return float(known[-1]) if known.size else None
 
 
@@ -165,7 +171,8 @@ def _styles(runs: Sequence[RunReport], several: bool) -> dict[str, int]:
 
 
 def _label(run: RunReport, series: Series, several: bool) -> str:
-    return f"{run.name}, {series.line}" if several else series.line
+    """The line; of several runs, the coder is in the title of the chart."""
+    return f"{run.name}, {'training' if series.kind == 'train' else 'validation'}" if several else series.line
 
 
 def _title(runs: Sequence[RunReport], shown: Series, several: bool) -> str:

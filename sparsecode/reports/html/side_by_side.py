@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
-from sparsecode.reports.document import Definition, Document, FrontierPlot, FrontierSeries, MeasureTable, RunReport
+from sparsecode.reports.document import (
+    Definition,
+    Document,
+    FrontierPlot,
+    FrontierSeries,
+    MeasureRow,
+    MeasureTable,
+    RunReport,
+)
 from sparsecode.reports.html.geometry import number
 
 __all__ = ["JointRow", "JointTable", "joint_tables", "proportions", "used_definitions"]
 
 Value = float | int | str | bool | None
+PART = re.compile(r"(\w+\[\d+\])\.(.+)")  # the key of a quantity at one noise level, or at one site
 
 
 class JointRow(NamedTuple):
@@ -44,8 +55,27 @@ def joint_tables(document: Document) -> list[JointTable]:
     by_name: dict[str, list[tuple[RunReport, MeasureTable]]] = {}
     for run in document.runs:
         for table in run.measures.tables if run.measures is not None else ():
-            by_name.setdefault(table.name, []).append((run, table))
+            by_name.setdefault(table.name, []).append((run, _parts_across(table)))
     return [_joint(members) for members in by_name.values()]
+
+
+def _parts_across(table: MeasureTable) -> MeasureTable:
+    """The table with a column for each noise level or site of a coder, and a row per quantity; as it is if it has other rows."""
+    keys = [PART.fullmatch(row.key) for row in table.rows]
+    quantities: dict[str, dict[str, MeasureRow]] = {}
+    parts: dict[str, str] = {}
+    for key, row in zip(keys, table.rows, strict=True):
+        if key is None:
+            return table
+        parts.setdefault(key[1], row.label.partition(": ")[0])
+        quantities.setdefault(key[2], {})[key[1]] = row
+    rows: list[MeasureRow] = []
+    for quantity, at in quantities.items():
+        first = next(iter(at.values()))
+        values = (at[part].values[i] if part in at else None for i in range(len(table.columns)) for part in parts)
+        rows.append(replace(first, key=quantity, label=first.label.partition(": ")[2], values=tuple(values)))
+    columns = (f"{column}, {words}".removeprefix(", ") for column in table.columns for words in parts.values())
+    return replace(table, columns=tuple(columns), rows=tuple(rows))
 
 
 def proportions(run: RunReport) -> list[str]:

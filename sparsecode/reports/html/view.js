@@ -108,21 +108,27 @@ function rowExample(m, pool, example) {
   return [plainExample(m, pool, example), el("div", { class: "soft" }, shown.map(([name, v], i) => [i ? " · " : "", el("bdi", null, ...marked(short(name))), " ", exactly(v, 3)]), named.length > shown.length && ` · and ${named.length - shown.length} smaller`)];
 }
 const tokenExample = (m, pool, example) => [el("span", { class: "token on" }, ...marked(pool.tokens?.[example.sample] ?? "")), " ", plainExample(m, pool, example)];
+const spacing = new Map();
+function spaced(m) { // whether spaces are parts of the tokens; those of words alone are set apart
+  if (!spacing.has(m.index)) spacing.set(m.index, m.run.vocabulary.some((token) => /\s/u.test(token)));
+  return spacing.get(m.index);
+}
 function contextExample(m, pool, example) {
   if (!example.context) return tokenExample(m, pool, example);
   const { activations, centre } = example.context, tokens = example.context.tokens.map((i) => m.run.vocabulary[i]), most = Math.max(...activations.map((a) => Math.abs(a ?? 0)), Math.abs(example.activation), 1e-300);
+  const apart = spaced(m) ? "" : " ";
   const spans = tokens.map((token, i) => {
     const value = activations[i] ?? (i === centre ? example.activation : 0), on = value !== 0;
     const node = el("span", { class: `token${on ? " on" : ""}${i === centre ? " peak" : ""}${value < 0 ? " negative" : ""}`, title: on ? `${number(value)}` : null }, ...marked(token), on && el("sub", null, number(value, 2)));
     if (on) node.style.background = `rgba(var(${value < 0 ? "--negative" : "--shade"}), ${(0.45 * Math.abs(value)) / most})`;
-    return i ? [el("wbr"), node] : node; // lines break between tokens
+    return i ? [apart || el("wbr"), node] : node; // lines break between tokens
   });
   return [el("div", { class: "tokens" }, spans), el("div", { class: "soft" }, plainExample(m, pool, example))];
 }
 
 function effectOf(effect) {
   if (!effect) return null;
-  const share = effect.share === undefined ? "" : ` (${number(100 * effect.share, 3)}% of the error)`;
+  const share = effect.share === undefined ? "" : effect.share > 10 ? ` (${number(effect.share, 3)} times the error)` : ` (${number(100 * effect.share, 3)}% of the error)`;
   return el("div", null, el("h4", null, "Effect of setting it to 0"), el("p", null, `On ${effect.n} samples on which it is active, the error grows by `, exactly(effect.loss), `${share}.`),
     effect.features?.length ? bars("What it adds to the output there", "feature", "change", effect.features.map((f) => [f.name, f.weight])) : null);
 }
