@@ -4,6 +4,8 @@ The host is a GPT-2 with random weights; the text is made of random words. Both 
 batches. Processor seconds of whole sweeps in this process, which depend less on neighbours than wall times; in turn, medians.
 
     python benchmarks/host.py [REPEATS]
+
+Prints a table and saves results/host.json.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import show
+from common import save, show
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -62,6 +64,8 @@ def run(home: Path, way: str) -> tuple[float, int, list[float]]:
         seconds = time.process_time() - began
         assert not problems, problems
         results = sorted(read_results(Path(folder)), key=lambda r: r.overrides["model.activation.k"])
+    if len(results) != len(jobs):
+        raise SystemExit(f"{way}: {len(results)} of {len(jobs)} runs ended, so that nothing is measured")
     return seconds, rows, [result.scores["encode"].explained_variance or 0.0 for result in results]
 
 
@@ -96,6 +100,7 @@ def main() -> None:
             for line in lines
         ],
     )
+    save("host", {"repeats": repeats, "rows": lines}, ("transformers",))
 
 
 if __name__ == "__main__":

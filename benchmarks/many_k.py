@@ -3,17 +3,17 @@
     python benchmarks/many_k.py digits-topk 2 4 8 16 --epochs 100
     python benchmarks/many_k.py acts-topk 4 8 16 32 --epochs 20
 
-Runs go to --out and are not trained twice. Prints a row per model and writes many_k.json there.
+Runs go to --out and are not trained twice. Prints a row per model and saves results/many-k-RECIPE.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from common import save
 
 import sparsecode as sc
 from sparsecode.evaluate.reconstruction.calibration import l0_and_variance
@@ -41,7 +41,8 @@ def main() -> None:
     for name, (k, terms) in models.items():
         spec = msgspec.structs.replace(base.model, activation=TopK(k=float(k)), terms=(*terms, *base.model.terms))
         folder = args.out / f"{args.recipe}-{'nested' if terms else k}"
-        sc.run(msgspec.structs.replace(base, model=spec), folder, figures=False)
+        if sc.run(msgspec.structs.replace(base, model=spec), folder, figures=False).state.stopped_by:
+            raise SystemExit(f"{folder} was stopped, so that nothing is saved; the same command goes on")
         model = sc.RunFolder(folder).best_model()
         results[name] = {str(n): l0_and_variance(with_k(model, n), splits.test)[1] for n in (*smaller, largest)}
         print(f"trained at k = {name}: ", ", ".join(f"{n}: {ev:.4f}" for n, ev in results[name].items()), flush=True)
@@ -51,7 +52,7 @@ def main() -> None:
                 l0, ev = l0_and_variance(jump, splits.test)
                 results[f"{name}, thresholds {kind}"] = {"l0": l0, "explained_variance": ev}
                 print(f"  thresholds {kind}: L0 {l0:.3f}, explained variance {ev:.4f} on test samples", flush=True)
-    (args.out / "many_k.json").write_text(json.dumps(results, indent=2) + "\n")
+    save(f"many-k-{args.recipe}", {"epochs": args.epochs, "explained_variance": results})
 
 
 if __name__ == "__main__":
