@@ -34,7 +34,7 @@ def by_ycbcr(noisy: Array) -> Array:
     channels = noisy @ YCBCR.T
     sigmas = SIGMA * np.linalg.norm(YCBCR, axis=1)
     parts = [denoise_image(channels[..., c].astype(np.float32), sigma=float(sigmas[c])) for c in range(3)]
-    return np.stack(parts, axis=2) @ np.linalg.inv(YCBCR).T
+    return (np.stack(parts, axis=2) @ np.linalg.inv(YCBCR).T).astype(np.float32)
 
 
 def psnr(clean: Array, restored: Array) -> float:
