@@ -22,7 +22,7 @@ from sparsecode.overrides import assign
 from sparsecode.recipes import RECIPES
 from sparsecode.reports import document as schema_of_reports
 from sparsecode.reports.builders.quantities import QUANTITIES, quantity_of
-from sparsecode.reports.builders.source import ReportSource, source_of_run
+from sparsecode.reports.builders.source import ReportSource, source_of_model, source_of_run
 from sparsecode.reports.builders.training_curves import phases_of
 from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.document import Document, read_document, write_document
@@ -138,6 +138,23 @@ def test_the_data_are_said_once(run: Path) -> None:
     assert report.head.model == "Sparse coding with a linear dictionary, encoder lista, 64 codes."
     assert report.head.data.count("1,437") == 1
     assert report.head.data.endswith("Samples of shape 8 x 8, values from 0 to 1.")
+
+
+def test_a_run_behind_all_references_is_warned_of(run: Path) -> None:
+    """Weights as they are drawn reconstruct worse than every reference, trained ones do not; the table says the same."""
+    splits = RunFolder(run).splits()
+    model = sc.models.Amortised(n_code=64, activation=sc.nn.TopK(k=3)).build(splits.shape, seed=0).eval()
+    (report,) = build_document([source_of_model(model, splits, "drawn", "")]).runs
+    (warned,) = (w for w in report.head.warnings if "every reference at equal L0" in w.text)
+    assert warned.remedy.startswith("train longer")
+    fitted = sc.fit(model.spec, splits, epochs=40, progress=False, device="cpu")
+    for each, is_behind in ((report, True), (fitted.report().runs[0], False)):
+        assert each.measures is not None
+        (table,) = (table for table in each.measures.tables if table.name == "references at equal L0")
+        (row,) = (row for row in table.rows if row.key == "explained_variance")
+        own, *others = (value for value in row.values if isinstance(value, float))
+        assert len(others) == 5
+        assert (own < min(others)) == is_behind == any("every reference" in w.text for w in each.head.warnings)
 
 
 def test_schedules_are_phases() -> None:

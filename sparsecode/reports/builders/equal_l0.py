@@ -11,6 +11,7 @@ from sparsecode.data.splits import Split
 from sparsecode.evaluate.dictionary.geometry import Dictionary
 from sparsecode.evaluate.reconstruction.amortisation import AmortisationGap, model_gaps
 from sparsecode.evaluate.reconstruction.references import ReferencePoint, reference_scores, references
+from sparsecode.evaluate.reconstruction.restoration import Restored
 from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.reports.builders.additions import Additions
 from sparsecode.reports.builders.measure_tables import table_of_records
@@ -32,11 +33,14 @@ OWN = "this run"
 
 
 class Compared(NamedTuple):
-    """Frontier and tables of references and of amortisation gaps; `notes` say why something is missing."""
+    """Frontier and tables of references and of amortisation gaps; `notes` say why something is missing, `behind` that the run
+    reconstructs worse than every reference at equal L0 ("" if it does not).
+    """
 
     frontiers: tuple[FrontierPlot, ...] = ()
     tables: tuple[MeasureTable, ...] = ()
     notes: tuple[str, ...] = ()
+    behind: str = ""
 
 
 def frontier_of(source: ReportSource, additions: Additions) -> Compared:
@@ -62,12 +66,25 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     rows = {
         name: next(p for p, budget in zip(line, BUDGETS, strict=True) if budget == 1.0) for name, line in points.items()
     }
-    rows = {OWN: _own(source, few), **rows}
-    tables = [table_of_records("references at equal L0", rows, False, note)]
+    own = _own(source, few)
+    tables = [table_of_records("references at equal L0", {OWN: own, **rows}, False, note)]
     gaps, notes = _gaps(source, additions, few)
     if gaps:
         tables.append(table_of_records("amortisation", gaps, False, f"on {few.n} samples, in model space"))
-    return Compared((_plot([*runs, *series], note),), tuple(tables), notes)
+    behind = "" if source.evaluation.of(Restored) else _behind(own, rows, few.n)  # denoisers are not for clean samples
+    return Compared((_plot([*runs, *series], note),), tuple(tables), notes, behind)
+
+
+def _behind(own: ReferencePoint, rows: dict[str, ReferencePoint], n: int) -> str:
+    """The warning of a run that explains less variance than every reference at equal L0, or "" if it does not."""
+    values = {name: p.explained_variance for name, p in rows.items() if p.explained_variance is not None}
+    if own.explained_variance is None or not values or min(values.values()) <= own.explained_variance:
+        return ""
+    least = min(values, key=lambda name: values[name])
+    return (
+        f"the explained variance, {own.explained_variance:.3g} on {n} samples, is below that of every reference at equal L0 "
+        f"(the lowest: {least}, {values[least]:.3g})"
+    )
 
 
 def _own(source: ReportSource, few: Split) -> ReferencePoint:

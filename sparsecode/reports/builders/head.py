@@ -28,6 +28,11 @@ DEAD: dict[Family, str] = {
     "amortised": "add a term for dead codes (auxk or resample), train longer, lower the learning rate, or choose fewer codes",
     "variational": "raise the weights of the divergences more slowly, open more gates by the prior (alpha), or choose fewer codes",
 }
+BEHIND: dict[Family, str] = {
+    "iterative": "train longer or with another learning rate, or lower the penalty weight, which shrinks codes",
+    "amortised": "train longer, with another learning rate or more codes; a large amortisation gap means that the encoder is the limit",
+    "variational": "lower the weights of the divergences, or train longer; the bound, not the reconstruction, is what is optimised",
+}
 RESUME = "finish it with sparsecode train --resume"
 
 
@@ -60,8 +65,8 @@ def kind_of(model: AbstractSparseModel) -> str:
     return "variational sparse coder (spike and slab)" if has_gates(model) else "variational autoencoder"
 
 
-def head_of(source: ReportSource) -> Head:
-    """The head of one run."""
+def head_of(source: ReportSource, behind: str = "") -> Head:
+    """The head of one run; `behind` is the warning that it reconstructs worse than references."""
     model, config = source.model, source.config
     parameters = sum(p.numel() for p in model.parameters())
     kind = kind_of(model)
@@ -74,7 +79,7 @@ def head_of(source: ReportSource) -> Head:
         command=source.command,
         command_note=source.command_note,
         numbers=_numbers(source),
-        warnings=_warnings(source),
+        warnings=_warnings(source, behind),
         unfinished=source.unfinished,
         settings=() if config is None else settings_of(config),
         seed=None if config is None else config.seed,
@@ -150,11 +155,13 @@ def _number(key: str, value: float | None, note: str, label: str = "") -> HeadNu
     return HeadNumber(key, label or known.label, value, shown(value, known.unit), note, key, known.better)
 
 
-def _warnings(source: ReportSource) -> tuple[Warned, ...]:
+def _warnings(source: ReportSource, behind: str) -> tuple[Warned, ...]:
     lines = [
         Warned(text, DEAD[family_of(source.model)] if " are dead: " in text else "")
         for text in source.evaluation.warnings
     ]
+    if behind:
+        lines.append(Warned(behind, BEHIND[family_of(source.model)]))
     if source.unfinished:
         text = f"unfinished: {source.unfinished}; all numbers are of the best model so far"
         lines.insert(0, Warned(text, RESUME))

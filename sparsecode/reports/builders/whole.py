@@ -111,14 +111,15 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
     progress(f"{source.name}: samples", 0.9)
     samples = samples_of(source, looked, pool, sheets)
     progress(f"{source.name}: references", 0.95)
+    compared = frontier_of(source, additions)
     report = RunReport(
         name=source.name,
-        head=head_of(source),
+        head=head_of(source, compared.behind),
         training=training_of(source),
         codes=table,
         pool=pool.built(sheets),
         samples=samples,
-        measures=_measures(source, coded, frontier_of(source, additions)),
+        measures=_measures(source, coded, compared),
         sheets=sheets.built(),
     )
     positive = coded.features.positive[shown]
