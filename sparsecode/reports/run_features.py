@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from sparsecode.evaluate.units.feature_collection import (
     rows_of_split,
 )
 from sparsecode.evaluate.units.feature_file import FEATURES, FeatureOrigin, read_features, read_record
-from sparsecode.evaluate.units.features import Features, FeatureSettings
+from sparsecode.evaluate.units.features import NO_TEXTS, Features, FeatureSettings
 from sparsecode.files import printable
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import WEIGHTS
@@ -34,7 +34,7 @@ from sparsecode.records import Batch
 from sparsecode.runs import RunFolder
 from sparsecode.specs import parsed
 
-__all__ = ["FeatureSource", "features_of_run", "source_of_file", "source_of_run"]
+__all__ = ["FeatureSource", "StoredFeatures", "features_of_run", "source_of_file", "source_of_run", "stored_features"]
 
 CHUNK = 10_000  # rows of an array that are read together
 
@@ -44,6 +44,13 @@ class FeatureSource(NamedTuple):
 
     rows: CodedRows
     origin: FeatureOrigin
+
+
+class StoredFeatures(NamedTuple):
+    """Features that a run's folder has, if they are those wanted, and the texts of token ids in any of the same data."""
+
+    features: Features | None = None
+    texts: Mapping[int, str] = NO_TEXTS
 
 
 def features_of_run(
@@ -83,16 +90,36 @@ def source_of_run(
     """The rows of a split of a run's data, all of them where they are streamed from shards."""
     splits = folder.splits(moved)
     theta = folder.config().evaluate.theta if theta is None else theta
-    origin = FeatureOrigin(
-        run=printable(folder.path.resolve().name),
-        coder=model.coder_called(coder),
-        data=f"{part} split",
-        fingerprint=splits.fingerprint(),
-        model=_sha256(folder.model / WEIGHTS),
-    )
+    origin = _origin(folder, model, part, coder)
     if isinstance(splits.stream, ShardStream):
         return FeatureSource(_rows_of_shards(ShardRows(splits.stream, part), model, theta, coder), origin)
     return FeatureSource(rows_of_split(model, getattr(splits, part), theta, coder), origin)
+
+
+def _origin(folder: RunFolder, model: AbstractSparseModel, part: str, coder: str | None) -> FeatureOrigin:
+    return FeatureOrigin(
+        run=printable(folder.path.resolve().name),
+        coder=model.coder_called(coder),
+        data=f"{part} split",
+        fingerprint=folder.provenance().data,  # of the samples, which `RunFolder.splits` compares
+        model=_sha256(folder.model / WEIGHTS),
+    )
+
+
+def stored_features(folder: RunFolder, model: AbstractSparseModel, part: str, theta: float) -> StoredFeatures:
+    """What the run's folder has of features of its main coder on a split of its data, of codes above `theta`.
+
+    Raises ValueError naming the file if it is damaged.
+    """
+    path = folder.path / FEATURES
+    if not path.is_file():
+        return StoredFeatures()
+    record, origin = read_record(path), _origin(folder, model, part, None)
+    if record.origin.fingerprint != origin.fingerprint:
+        return StoredFeatures()
+    features = read_features(path)
+    same = replace(record.origin, run=origin.run, tokenizer="") == origin and record.settings.theta == theta
+    return StoredFeatures(features if same else None, features.texts)
 
 
 def _rows_of_shards(rows: ShardRows, model: AbstractSparseModel, theta: float, coder: str | None) -> CodedRows:

@@ -14,7 +14,7 @@ from sparsecode.evaluate.units.firing import CoFiring
 from sparsecode.evaluate.units.token_contexts import TokenContexts
 from sparsecode.specs import NonNegative, Seed, Spec
 
-__all__ = ["CodeExample", "CodeFeatures", "FeatureSettings", "Features"]
+__all__ = ["NO_TEXTS", "CodeExample", "CodeFeatures", "FeatureSettings", "Features"]
 
 
 NO_TEXTS: Mapping[int, str] = {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sparsecode.evaluate.units.features import CodeFeatures, Features
+from sparsecode.evaluate.units.features import CodeExample, CodeFeatures, Features, FeatureSettings
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.reports.builders.additions import Additions, receptive_fields
@@ -42,7 +43,9 @@ WIDE = 64  # features up to which all weights are given
 
 
 class Looked(NamedTuple):
-    """All that is known of a model's codes; `shown` [n] are the units that have details, `names` those of features, or none."""
+    """All that is known of a model's codes; `shown` [n] are the units that have details, `settings` how many examples these have at most;
+    `names` those of features, or none.
+    """
 
     model: AbstractSparseModel
     additions: Additions
@@ -51,6 +54,7 @@ class Looked(NamedTuple):
     near: NearAtoms
     peaks: NDArray[np.float64]
     shown: NDArray[np.int64]
+    settings: FeatureSettings
     names: Sequence[str] = ()
 
     def name_of(self, feature: int) -> str:
@@ -73,12 +77,14 @@ def details_of(looked: Looked, pool: PoolBuilder, sheets: Sheets) -> Iterator[Co
             code=code,
             atom=atoms[place],
             activations=_histogram(known),
-            bands=tuple(_bands(features, known, pool)),
+            bands=tuple(_bands(features, known, pool, looked.settings)),
             by_cosine=tuple(
                 NearCode(int(other), float(cosine))
                 for other, cosine in zip(looked.near.code[place], looked.near.cosine[place], strict=True)
             ),
-            by_firing=tuple(NearCode(other, jaccard) for other, _, jaccard in known.neighbours),
+            by_firing=tuple(
+                NearCode(other, jaccard) for other, _, jaccard in known.neighbours[: looked.settings.neighbours]
+            ),
             effect=_effect(looked, atoms[place], known, float(before[code])),
             labels=_labels(coded, code),
             signed=0 < positive < known.n_active,
@@ -147,10 +153,10 @@ def _histogram(known: CodeFeatures) -> Histogram | None:
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()), "activation where active")
 
 
-def _bands(features: Features, known: CodeFeatures, pool: PoolBuilder) -> Iterator[Band]:
+def _bands(features: Features, known: CodeFeatures, pool: PoolBuilder, most: FeatureSettings) -> Iterator[Band]:
     """The examples by band: the largest, each range of quantiles from the top, the smallest."""
     examples: dict[int, list[ShownExample]] = {}
-    for example in known.examples:
+    for example in _few(known.examples, most):
         context = None
         if example.values is not None:
             values = tuple(float(f"{value:.4g}") for value in example.values.tolist())
@@ -168,6 +174,16 @@ def _bands(features: Features, known: CodeFeatures, pool: PoolBuilder) -> Iterat
         else:
             label = f"{band / n:.0%} to {(band + 1) / n:.0%} of its activations"
             yield Band("quantile", label, low, high, tuple(rows), (band + 0.5) / n)
+
+
+def _few(examples: list[CodeExample], most: FeatureSettings) -> Iterator[CodeExample]:
+    """The first of the strongest and weakest examples, and evenly spaced ones of each band: stored features may have more than are shown."""
+    for band, group in groupby(examples, key=lambda example: example.band):
+        rows = list(group)
+        n = {-1: most.top, -2: most.near}.get(band, most.per_band)
+        if len(rows) > n:
+            rows = rows[:n] if band < 0 else [rows[i] for i in np.linspace(0, len(rows) - 1, n).astype(int)]
+        yield from rows
 
 
 def _effect(looked: Looked, atom: Atom, known: CodeFeatures, errors: float) -> Effect | None:

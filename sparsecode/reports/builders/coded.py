@@ -79,8 +79,12 @@ def coded_samples(
     most: int,
     settings: FeatureSettings,
     report: Callable[[float], None] = lambda _: None,
+    collected: Features | None = None,
 ) -> Coded:
-    """Code at most `most` samples of a split by all coders of the model, and look at the codes of the first."""
+    """Code at most `most` samples of a split by all coders of the model, and look at the codes of the first.
+
+    Features of this coder and threshold that are `collected` already are taken if they are of the same samples.
+    """
     chosen = rows_shown(source, most)
     split, rows = source.take(chosen), np.arange(source.n)[chosen if isinstance(chosen, slice) else chosen.numpy()]
     sums = _Sums(model, additions, settings.theta)
@@ -102,7 +106,9 @@ def coded_samples(
     def again() -> Iterator[RowBlock]:
         return iter(blocks)
 
-    features = collect_features(CodedRows(done, additions.n, again, tokens, n_classes), settings)
+    features = collected if additions.places == 1 else None
+    if features is None or features.n != done or not np.array_equal(features.n_active, sums.n_active):
+        features = collect_features(CodedRows(done, additions.n, again, tokens, n_classes), settings)
     entries = Entries(*(np.concatenate([getattr(b.entries, name) for b in blocks]) for name in Entries._fields))
     gates = None if sums.gates is None else sums.gates / done
     offsets = np.searchsorted(entries.row, np.arange(done + 1))
@@ -147,6 +153,11 @@ class _Sums:
             grown = _increases(model, part, out, self.additions, row, code, value)
             self.increase += np.bincount(code.cpu().numpy(), grown, minlength=self.additions.n)
         return Entries(row.cpu().numpy() + start, code.cpu().numpy(), value.float().cpu().numpy())
+
+    @property
+    def n_active(self) -> NDArray[np.int64]:
+        """On how many samples each code is active, by the first coder."""
+        return next(iter(self.active.values()))
 
     def uses(self) -> dict[str, CoderUse]:
         return {

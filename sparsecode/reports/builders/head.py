@@ -65,8 +65,8 @@ def kind_of(model: AbstractSparseModel) -> str:
     return "variational sparse coder (spike and slab)" if has_gates(model) else "variational autoencoder"
 
 
-def head_of(source: ReportSource, behind: str = "") -> Head:
-    """The head of one run; `behind` is the warning that it reconstructs worse than references."""
+def head_of(source: ReportSource, behind: str = "", warned: tuple[Warned, ...] = ()) -> Head:
+    """The head of one run; `behind` is the warning that it reconstructs worse than references, `warned` are further ones."""
     model, config = source.model, source.config
     parameters = sum(p.numel() for p in model.parameters())
     kind = kind_of(model)
@@ -79,7 +79,7 @@ def head_of(source: ReportSource, behind: str = "") -> Head:
         command=source.command,
         command_note=source.command_note,
         numbers=_numbers(source),
-        warnings=_warnings(source, behind),
+        warnings=(*_warnings(source, behind), *warned),
         unfinished=source.unfinished,
         settings=() if config is None else settings_of(config),
         seed=None if config is None else config.seed,

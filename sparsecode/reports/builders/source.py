@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sparsecode.data.splits import Split, Splits
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, evaluate_model
 from sparsecode.evaluate.reconstruction.calibration import Calibration
+from sparsecode.evaluate.units.features import NO_TEXTS, Features
 from sparsecode.models.base import AbstractSparseModel
+from sparsecode.reports.run_features import stored_features
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.checkpoint import FitState
 from sparsecode.train.observers import Record
@@ -26,7 +28,7 @@ class ReportSource(NamedTuple):
     `split` is the name of the samples that are shown and scored: that of `evaluation`. `evaluation` is the stored one where
     `stored`, else it was measured for the report. `config`, `records` and `state` are None or empty for models that were not
     trained here; `origin` then says what it is. `command` repeats the run. `features` are names of the data's features, `tokenizer` the
-    folder of the tokenizer that knows the texts of token ids.
+    folder of the tokenizer that knows the texts of token ids. `collected` are stored features of this split, `texts` stored texts of token ids.
     """
 
     name: str
@@ -44,6 +46,8 @@ class ReportSource(NamedTuple):
     origin: str = ""
     features: tuple[str, ...] = ()
     tokenizer: Path | None = None
+    collected: Features | None = None
+    texts: Mapping[int, str] = NO_TEXTS
 
     @property
     def samples(self) -> Split:
@@ -95,7 +99,8 @@ def source_of_run(
         unfinished,
         calibration,
     )
-    return source._replace(command=command, command_note=command_note)
+    stored = stored_features(folder, model, source.split, source.theta)
+    return source._replace(command=command, command_note=command_note, collected=stored.features, texts=stored.texts)
 
 
 def source_of_training(

@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
-from sparsecode.data.language_models import token_texts
-from sparsecode.evaluate.units.features import Features, FeatureSettings
+from sparsecode.evaluate.units.features import FeatureSettings
 from sparsecode.reports.builders.additions import additions_of
 from sparsecode.reports.builders.code_details import Looked, details_of
 from sparsecode.reports.builders.code_table import code_table, gap_spread, near_atoms, peaks_of, shares_of
@@ -26,6 +25,7 @@ from sparsecode.reports.builders.quantities import definitions_of
 from sparsecode.reports.builders.sample_section import samples_of
 from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.builders.source import ReportSource
+from sparsecode.reports.builders.token_words import with_texts
 from sparsecode.reports.builders.training_curves import training_of
 from sparsecode.reports.document import Definition, Document, MeasureSection, RunReport, ValueSpread
 from sparsecode.reports.writing import write_report
@@ -96,14 +96,16 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
         n_samples,
         settings,
         lambda done: progress(f"{source.name}: codes", 0.5 * done),
+        source.collected,
     )
-    coded = coded._replace(features=_with_texts(coded.features, source))
+    features, warned = with_texts(coded.features, source)
+    coded = coded._replace(features=features)
     progress(f"{source.name}: importance", 0.5)
     importance = importance_of(model, coded, additions)
     shown = np.argsort(-importance.values, kind="stable")[:n_codes]
     peaks = peaks_of(coded, additions.n)
     near = near_atoms(additions, peaks, shown)
-    looked = Looked(model, additions, coded, importance, near, peaks, shown, source.features)
+    looked = Looked(model, additions, coded, importance, near, peaks, shown, settings, source.features)
     pool = PoolBuilder(source, coded)
     progress(f"{source.name}: details", 0.7)
     table = code_table(source, coded, importance, near, shown)
@@ -114,7 +116,7 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
     compared = frontier_of(source, additions)
     report = RunReport(
         name=source.name,
-        head=head_of(source, compared.behind),
+        head=head_of(source, compared.behind, warned),
         training=training_of(source),
         codes=table,
         pool=pool.built(sheets),
@@ -125,17 +127,6 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
     positive = coded.features.positive[shown]
     signed = bool((positive < coded.features.n_active[shown]).any())
     return report, Dictionaries.of(additions, shown, signed)
-
-
-def _with_texts(features: Features, source: ReportSource) -> Features:
-    """The features with the texts of their tokens, where the tokenizer is at hand."""
-    tokens = source.samples.tokens
-    if features.contexts is None or tokens is None:
-        return features
-    folder = source.tokenizer
-    if folder is None and tokens.tokenizer is not None and Path(tokens.tokenizer).is_dir():
-        folder = Path(tokens.tokenizer)
-    return features if folder is None else features._replace(texts=token_texts(folder)(set(features.contexts.token_id)))
 
 
 def _measures(source: ReportSource, coded: Coded, compared: Compared) -> MeasureSection:
