@@ -122,7 +122,8 @@ def test_stored_features_are_read(tmp_path: Path) -> None:
     config = sc.Run(
         data=Shards(path=str(tmp_path / "shards")),
         model=Amortised(n_code=16, activation=TopK(k=3)),
-        train=sc.train.Train(epochs=0.2),
+        optim=sc.train.Optim({"*": sc.train.Adam(lr=1e-3)}),
+        train=sc.train.Train(epochs=1, batch_size=64, select="last"),
     )
     run = tmp_path / "run"
     sc.run(config, run, accelerator="cpu", figures=False)
