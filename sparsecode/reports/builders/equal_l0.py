@@ -66,23 +66,23 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     rows = {
         name: next(p for p, budget in zip(line, BUDGETS, strict=True) if budget == 1.0) for name, line in points.items()
     }
-    own = _own(source, few)
-    tables = [table_of_records("references at equal L0", {OWN: own, **rows}, False, note)]
+    point = _own(source, few)
+    tables = [table_of_records("references at equal L0", {OWN: point, **rows}, False, note)]
     gaps, notes = _gaps(source, additions, few)
     if gaps:
         tables.append(table_of_records("amortisation", gaps, False, f"on {few.n} samples, in model space"))
-    behind = "" if source.evaluation.of(Restored) else _behind(own, rows, few.n)  # denoisers are not for clean samples
+    behind = "" if source.evaluation.of(Restored) else _behind(point, rows, few.n)  # denoisers are not for clean samples
     return Compared((_plot([*runs, *series], note),), tuple(tables), notes, behind)
 
 
-def _behind(own: ReferencePoint, rows: dict[str, ReferencePoint], n: int) -> str:
+def _behind(point: ReferencePoint, rows: dict[str, ReferencePoint], n: int) -> str:
     """The warning of a run that explains less variance than every reference at equal L0, or "" if it does not."""
     values = {name: p.explained_variance for name, p in rows.items() if p.explained_variance is not None}
-    if own.explained_variance is None or not values or min(values.values()) <= own.explained_variance:
+    if point.explained_variance is None or not values or min(values.values()) <= point.explained_variance:
         return ""
     least = min(values, key=lambda name: values[name])
     return (
-        f"the explained variance, {own.explained_variance:.3g} on {n} samples, is below that of every reference at equal L0 "
+        f"the explained variance, {point.explained_variance:.3g} on {n} samples, is below that of every reference at equal L0 "
         f"(the lowest: {least}, {values[least]:.3g})"
     )
 
