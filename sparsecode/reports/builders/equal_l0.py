@@ -71,7 +71,8 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     gaps, notes = _gaps(source, additions, few)
     if gaps:
         tables.append(table_of_records("amortisation", gaps, False, f"on {few.n} samples, in model space"))
-    behind = "" if source.evaluation.of(Restored) else _behind(point, rows, few.n)  # denoisers are not for clean samples
+    denoiser = bool(source.evaluation.of(Restored))  # which is not for clean samples
+    behind = "" if denoiser else _behind(point, rows, few.n)
     return Compared((_plot([*runs, *series], note),), tuple(tables), notes, behind)
 
 
