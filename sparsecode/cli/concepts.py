@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.arguments import UsageError, explaining
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
@@ -45,7 +45,7 @@ class _Labelled(NamedTuple):
     label: NDArray[np.int64]
 
 
-def concepts_command(args: scoring.ConceptsArguments) -> None:
+def concepts_command(args: explaining.ConceptsArguments) -> None:
     """k-sparse probes and feature absorption of the classes of the runs' data."""
     try:
         settings = KSparseSettings(ks=tuple(sorted(set(args.ks))), strength=args.strength, codes=args.all_codes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.arguments import UsageError, explaining
 from sparsecode.data.host import Host
 from sparsecode.data.images import progress
 from sparsecode.data.language_models import padding_of, tokenizer_files
@@ -29,7 +29,7 @@ CODES = "codes"  # in the place of a hook point that nobody knows
 
 
 def export_features(
-    args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, rows: CodedRows, features: Features
+    args: explaining.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, rows: CodedRows, features: Features
 ) -> Path:
     """Write what `--export` asks for, of rows with tokens, and return its folder."""
     assert args.export is not None
@@ -66,7 +66,7 @@ def require_tokens(kind: str, rows: CodedRows) -> None:
         )
 
 
-def recorded_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> Path | None:
+def recorded_tokenizer(args: explaining.FeaturesArguments, run: RunFolder) -> Path | None:
     """The tokenizer that the data name, if it is there: of shards with the files that it had, of a running host that which the host has."""
     data = run.config().data if args.data is None and run.exists else None
     if isinstance(data, Host):
@@ -80,7 +80,7 @@ def recorded_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> Path 
     return Path(host.tokenizer_folder) if host is not None and same and about["tokenizer_files"] else None
 
 
-def shard_provenance(args: scoring.FeaturesArguments, run: RunFolder) -> dict[str, str]:
+def shard_provenance(args: explaining.FeaturesArguments, run: RunFolder) -> dict[str, str]:
     """What the shards say that the rows are from; nothing for other rows."""
     data = args.data or args.data_path or (getattr(run.config().data, "path", None) if run.exists else None)
     if data is None or not (Path(data) / INDEX).is_file():

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.arguments import UsageError, explaining
 from sparsecode.cli.console import Console
 from sparsecode.cli.feature_exports import export_features, recorded_tokenizer, require_tokens, shard_provenance
 from sparsecode.cli.paths import refuse_to_overwrite
@@ -38,7 +38,7 @@ RARE, DENSE = 1e-4, 0.1  # shares of rows: codes rarer and denser than this are 
 KINDS = {-1: "strongest", -2: "weakest"}
 
 
-def features_command(args: scoring.FeaturesArguments) -> None:
+def features_command(args: explaining.FeaturesArguments) -> None:
     """Collect the features of a run's codes, or take those that are stored; print a summary and the codes asked for."""
     run = RunFolder(args.run)
     if args.data is None and not run.exists and hub_place(args.run) is None and not args.run.exists():
@@ -79,7 +79,7 @@ def features_command(args: scoring.FeaturesArguments) -> None:
         _show(console, features, number)
 
 
-def _settings(args: scoring.FeaturesArguments, run: RunFolder) -> FeatureSettings:
+def _settings(args: explaining.FeaturesArguments, run: RunFolder) -> FeatureSettings:
     theta = args.theta
     if theta is None:
         theta = run.config().evaluate.theta if run.exists else 0.0
@@ -99,7 +99,9 @@ def _settings(args: scoring.FeaturesArguments, run: RunFolder) -> FeatureSetting
         raise UsageError(str(error).replace("FeatureSettings.", "--").replace("_", "-")) from None
 
 
-def _source(args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, theta: float) -> FeatureSource:
+def _source(
+    args: explaining.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, theta: float
+) -> FeatureSource:
     try:
         model.coder_called(args.coder)
     except ValueError as error:
@@ -114,7 +116,7 @@ def _source(args: scoring.FeaturesArguments, run: RunFolder, model: AbstractSpar
 
 
 def _stored(
-    path: Path, args: scoring.FeaturesArguments, source: FeatureSource, settings: FeatureSettings, run: RunFolder
+    path: Path, args: explaining.FeaturesArguments, source: FeatureSource, settings: FeatureSettings, run: RunFolder
 ) -> Features | None:
     """The features that are there, if they are those asked for, with texts added if there are none yet. Raises FileExistsError if they are others and may not be replaced."""
     if args.force or not path.exists():
@@ -137,7 +139,7 @@ def _stored(
 
 
 def _collected(
-    path: Path, args: scoring.FeaturesArguments, source: FeatureSource, settings: FeatureSettings, run: RunFolder
+    path: Path, args: explaining.FeaturesArguments, source: FeatureSource, settings: FeatureSettings, run: RunFolder
 ) -> Features:
     texts = None
     if args.tokenizer is not None:
@@ -152,11 +154,11 @@ def _collected(
     return features._replace(texts=texts(np.unique(features.contexts.token_id).tolist()))
 
 
-def _tokenizer_name(args: scoring.FeaturesArguments) -> str:
+def _tokenizer_name(args: explaining.FeaturesArguments) -> str:
     return "" if args.tokenizer is None else printable(place_name(args.tokenizer))
 
 
-def _check_tokenizer(args: scoring.FeaturesArguments, run: RunFolder) -> None:
+def _check_tokenizer(args: explaining.FeaturesArguments, run: RunFolder) -> None:
     """Raise UsageError if the shards were made by another tokenizer."""
     assert args.tokenizer is not None
     provenance = shard_provenance(args, run)

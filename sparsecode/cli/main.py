@@ -48,10 +48,12 @@ COMMANDS = {
         "compare runs with references, with the truth, with each other", "sparsecode.cli.analyse", "scoring"
     ),
     "features": Command(
-        "what each code stands for: examples, contexts, histograms, neighbours", "sparsecode.cli.features", "scoring"
+        "what each code stands for: examples, contexts, histograms, neighbours", "sparsecode.cli.features", "explaining"
     ),
     "concepts": Command(
-        "codes that stand for the classes of labelled data, and their absorption", "sparsecode.cli.concepts", "scoring"
+        "codes that stand for the classes of labelled data, and their absorption",
+        "sparsecode.cli.concepts",
+        "explaining",
     ),
     "match": Command("which codes two dictionaries share", "sparsecode.cli.match", "comparing"),
     "units": Command(
@@ -71,7 +73,9 @@ COMMANDS = {
     "probe": Command("classify with the codes of runs and few labels", "sparsecode.cli.probe", "scoring"),
     "attack": Command("accuracy of classifiers under adversarial changes", "sparsecode.cli.attack", "scoring"),
     "recovered": Command(
-        "loss of a language model with activations replaced by reconstructions", "sparsecode.cli.recovered", "scoring"
+        "loss of a language model with activations replaced by reconstructions",
+        "sparsecode.cli.recovered",
+        "explaining",
     ),
     "latents": Command(
         "bounds, use of codes and disentanglement of variational runs", "sparsecode.cli.latents", "scoring"

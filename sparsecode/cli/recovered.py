@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.arguments import UsageError, explaining
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite
 from sparsecode.cli.tables import rich_table
@@ -37,7 +37,7 @@ class RecoveredReport(Spec, tag="recovered_report"):
     losses: dict[str, RecoveredLoss]
 
 
-def recovered_command(args: scoring.RecoveredArguments) -> None:
+def recovered_command(args: explaining.RecoveredArguments) -> None:
     """Loss recovered: the cross-entropy and KL of a language model with activations replaced by a run's reconstructions."""
     if min(args.batch_size, args.spans) < 1:
         raise UsageError(f"--batch-size {args.batch_size}, --spans {args.spans}: expected at least 1")

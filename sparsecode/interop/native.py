@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +12,12 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.shard_index import INDEX
-from sparsecode.interop.affine_sae import (
-    Activation,
-    AffineSAE,
-    CannotExpressError,
-    GatedCodes,
-    JumpReLUCodes,
-    PlainRows,
-    ReLUCodes,
-    TopKCodes,
-)
+from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, PlainRows
 from sparsecode.interop.equivalence import CoderRecord, Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
+from sparsecode.interop.native_activations import activation_of, kind_of, state_of
 from sparsecode.interop.readers import read_json, write_json
 from sparsecode.interop.sparse_coder import SparseCoderRecord, coder_of, model_of
-from sparsecode.losses.matryoshka import Matryoshka
 from sparsecode.losses.task import Predict, Reconstruct
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
@@ -39,12 +28,10 @@ from sparsecode.nn import activations
 from sparsecode.nn.affine import Affine, BiasedDictionary, BiasedDictionaryModule
 from sparsecode.nn.constraints import Free
 from sparsecode.nn.normalisers import NormaliserModule
-from sparsecode.schedules import at
 
 __all__ = ["computed", "from_model", "matches", "model_folder", "note", "read", "to_model", "write"]
 
 MODEL = "model"
-TRAINED = 10**12  # a step after all training: where schedules have come to rest
 
 
 def from_model(model: AbstractSparseModel) -> AffineSAE:
@@ -87,7 +74,7 @@ def from_model(model: AbstractSparseModel) -> AffineSAE:
         bias,
         atoms,
         out,
-        _activation(model),
+        activation_of(model),
         encoder.spec.centred,
         W_skip=skip,
         transcoder=predict is not None,
@@ -122,7 +109,7 @@ def to_model(sae: CoderRecord) -> AmortisedModel | IterativeModel:
         )
     predicts = not sae.reconstructs
     sae = zero_bias(uncentre(sae) if predicts else sae)
-    kind = _kind(sae.activation)
+    kind = kind_of(sae.activation)
     spec = Amortised(
         n_code=sae.n_code,
         activation=kind,
@@ -140,7 +127,7 @@ def to_model(sae: CoderRecord) -> AmortisedModel | IterativeModel:
         "encoder.weight": sae.W_enc,
         "decoder.atoms": sae.W_dec,
         "decoder.bias": sae.b_dec,
-        **{f"activation.{name}": value for name, value in _state(sae.activation, kind).items()},
+        **{f"activation.{name}": value for name, value in state_of(sae.activation, kind).items()},
     }
     if sae.W_skip is not None:
         state["predict.skip"] = sae.W_skip
@@ -261,61 +248,3 @@ def _affine(normaliser: NormaliserModule) -> tuple[Tensor, Tensor, Tensor]:
     unit = torch.eye(wide.shift.numel(), dtype=torch.float64)
     zero, shift = wide(unit[:1] * 0), wide.undo(unit[:1] * 0)
     return shift[0], wide(unit) - zero, wide.undo(unit) - shift
-
-
-def _activation(model: AmortisedModel) -> Activation:
-    state = {name: value.detach().cpu().clone() for name, value in model.activation.state_dict().items()}
-    spec, n_code = model.spec, model.spec.n_code
-    sizes = next((term.sizes for term in spec.terms if isinstance(term, Matryoshka)), ())
-    edges = (0, *sizes, n_code)
-    groups = tuple(last - first for first, last in itertools.pairwise(edges)) if sizes else ()
-    match spec.activation:
-        case activations.ReLU():
-            return ReLUCodes()
-        case activations.TopK():
-            return TopKCodes(int(state["k"]))
-        case activations.BatchTopK(k=k):
-            threshold = state["threshold"].to(model.decoder.atoms.dtype).expand(n_code).clone()
-            return JumpReLUCodes(threshold, float(at(k, TRAINED)), groups)
-        case activations.JumpReLU():
-            return JumpReLUCodes(state["log_threshold"].exp(), None, groups)
-        case activations.Gated():
-            return GatedCodes(state["gate_bias"], state["mag_bias"], state["r_mag"])
-        case other:
-            raise CannotExpressError(
-                f"activation is {type(other).__name__.lower()!r}, and other libraries have ReLU, top-k, thresholds and gates alone; "
-                "train with one of these, or write the codes themselves with sparsecode encode"
-            )
-
-
-def _kind(activation: Activation) -> activations.Activation:
-    match activation:
-        case ReLUCodes():
-            return activations.ReLU()
-        case TopKCodes(k=k):
-            return activations.TopK(k)
-        case JumpReLUCodes(threshold=threshold, k=k):
-            same = bool((threshold == threshold[0]).all()) and float(threshold[0]) >= 0
-            if same and k is not None and 1 <= k <= len(threshold):
-                return activations.BatchTopK(k)
-            return activations.JumpReLU(max(float(threshold.median()), 1e-6))
-        case GatedCodes():
-            return activations.Gated()
-
-
-def _state(activation: Activation, kind: activations.Activation) -> dict[str, Tensor]:
-    """The tensors of our activation."""
-    match activation:
-        case ReLUCodes():
-            return {}
-        case TopKCodes(k=k):
-            return {"k": torch.tensor(k)}
-        case JumpReLUCodes(threshold=threshold):
-            if isinstance(kind, activations.BatchTopK):
-                return {"threshold": threshold[0].double(), "seen": torch.tensor(1)}
-            least = math.log(
-                torch.finfo(threshold.dtype).tiny
-            )  # thresholds of 0 and below let every positive value through
-            return {"log_threshold": threshold.clamp(min=0).log().clamp(min=least)}
-        case GatedCodes():
-            return dict(vars(activation))

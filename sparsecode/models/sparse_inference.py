@@ -8,12 +8,11 @@ from torch import Tensor
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import one_layer
 from sparsecode.models.inputs import refuse_not_finite
+from sparsecode.models.sparse_step import WIDE
 from sparsecode.ops.sparse_layout import from_dense
 from sparsecode.records import SparseCode
 
 __all__ = ["encode_sparse"]
-
-WIDE = 1024  # number of codes from which they are computed without a dense batch
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from sparsecode.ops.score_blocks import Products, bf16_is_fast, int8_is_fast
 from sparsecode.ops.sparse_codes import decode_sparse
 from sparsecode.records import Code, SparseCode
 
-__all__ = ["Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
+__all__ = ["WIDE", "Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
 
 Arithmetic = Literal["dense", "exact", "bf16"]
 
@@ -65,17 +65,13 @@ def sparse_step(
     assert isinstance(encoder, AffineModule)
     theta = terms.theta
     rough = arithmetic == "bf16"
-    products = "int8" if rough and int8_is_fast() else "bf16" if rough and bf16_is_fast() else "exact"
+    floats: Products = "bf16" if rough and bf16_is_fast() else "exact"
+    products: Products = "int8" if rough and int8_is_fast() else floats
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
-        dense = theta or not crowded or not all(CodeSums in term.reads for term in terms.each())
-        return (
-            None
-            if dense
-            else _crowded_step(
-                encoder, activation, decoder, terms, x, target, "bf16" if rough and bf16_is_fast() else "exact"
-            )
-        )
+        if theta or not crowded or not all(CodeSums in term.reads for term in terms.each()):
+            return None
+        return _crowded_step(encoder, activation, decoder, terms, x, target, floats)
     computed = next(
         (both for term in terms.each() if (both := term.sparse_fidelity(code, decoder, target)) is not None), None
     )
