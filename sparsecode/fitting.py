@@ -23,7 +23,7 @@ from sparsecode.records import Event
 from sparsecode.runner import train_one
 from sparsecode.runs import Run, RunFolder, loaded_from
 from sparsecode.schedules import Cosine
-from sparsecode.train.checkpoint import FitState
+from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import Observer, ProgressBar, Record
 from sparsecode.train.optim import Adam, Clip, Group, Optim
 from sparsecode.train.plan import Train

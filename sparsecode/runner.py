@@ -19,7 +19,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.preparing import Prepared, prepare
 from sparsecode.runs import FIGURES, Run, RunFolder, Store, loaded_from, moved_to
-from sparsecode.train.checkpoint import FitState
+from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import Observer
 
 if TYPE_CHECKING:

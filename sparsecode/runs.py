@@ -20,12 +20,13 @@ from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import takes_activation
 from sparsecode.models.storage import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
+from sparsecode.run_files import RunFiles
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
 from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, plain, to_json
-from sparsecode.train.checkpoint import FitState, read_state
+from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import MetricsFile, Observer, Record, read_metrics
 from sparsecode.train.optim import Optim
-from sparsecode.train.plan import STATE_FILE, Train
+from sparsecode.train.plan import Train
 
 __all__ = [
     "FIGURES",
@@ -139,18 +140,15 @@ class RunFolder:
         place = hub_place(path)
         self.path, self.leaves = local_path(path), tuple(leaves)
         self.name = self.path.resolve().name if place is None else place.name
-        self.config_file = self.path / "config.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.eval_file = self.path / "eval.json"
-        self.model = self.path / "model"
-        self.resume = self.path / "resume"
+        self._files = RunFiles.of(self.path)
+        self.config_file, self.metrics_file, self.eval_file, self.model, self.resume = self._files
         self.figures = self.path / "figures" if place is None else Path("figures", place.name)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that training and evaluation write here, except figures."""
-        model, state = (self.model / CONFIG, self.model / WEIGHTS), self.resume / STATE_FILE
-        return (self.config_file, self.metrics_file, self.eval_file, *model, state)
+        model = (self.model / CONFIG, self.model / WEIGHTS)
+        return (self.config_file, self.metrics_file, self.eval_file, *model, self._files.state)
 
     @property
     def exists(self) -> bool:
@@ -205,19 +203,12 @@ class RunFolder:
 
     def state(self) -> FitState | None:
         """Where training stands, None before the first checkpoint."""
-        file = self.resume / STATE_FILE
-        return read_state(file) if file.exists() else None
+        return self._files.read_state()
 
     @property
     def unfinished(self) -> str:
         """The progress of unfinished training (`step 280 of 600`); empty for finished training, and for models made otherwise."""
-        try:
-            state = self.state()
-        except (OSError, ValueError):  # damaged: for those to say who need it
-            return ""
-        if state is None:
-            return "no checkpoint yet" if self.metrics_file.exists() and not self.eval_file.exists() else ""
-        return "" if state.finished else f"step {state.step} of {state.total_steps}"
+        return self._files.unfinished
 
     @property
     def label(self) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "converted",
     "differences",
     "from_json",
+    "migrated",
     "name_of",
     "pack",
     "parsed",
@@ -131,6 +132,11 @@ def unpack(
     nothing. Raises ValueError naming `source` (a file) if the format is unknown or newer than this version's,
     or if a field is missing, unknown or out of range (with its path).
     """
+    return converted(migrated(raw, source, migrations), kind, source, leaves)
+
+
+def migrated(raw: Any, source: str, migrations: Sequence[Migration] = MIGRATIONS) -> Any:
+    """The plain JSON types of what `pack` wrote, in the newest format. Raises ValueError naming `source` for formats that are unknown or newer."""
     newest = len(migrations) + 1
     number = raw.get("format") if isinstance(raw, dict) else None
     if not isinstance(number, int) or number < 1 or "spec" not in raw:
@@ -143,7 +149,7 @@ def unpack(
     body = raw["spec"]
     for migrate in migrations[number - 1 :] if isinstance(body, dict) else ():
         body = migrate(body)
-    return converted(body, kind, source, leaves)
+    return body
 
 
 def converted(raw: Any, kind: Any, source: str, leaves: Sequence[type] = ()) -> Any:

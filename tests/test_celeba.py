@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pictures import photographs, save, zipped
 
 from sparsecode.data import CelebA
-from sparsecode.data.celeba import FILES
+from sparsecode.data.published import CELEBA
 from sparsecode.recipes import RECIPES
 from sparsecode.specs import from_json, to_json
 
@@ -170,7 +170,7 @@ def test_downloaded_files_are_verified(tmp_path: Path, monkeypatch: pytest.Monke
 
     def fetch(url: str, path: Path, total: str) -> None:
         asked.append(path.name)
-        assert (url, total) in [(file.url, file.packed) for file in FILES]
+        assert (url, total) in [(file.url, file.packed) for file in CELEBA]
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(there / path.name, path)
 
@@ -179,10 +179,10 @@ def test_downloaded_files_are_verified(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("sparsecode.data.downloads.fetch", fetch)
     splits = CelebA(size=8, attributes=("Male",)).load()
     assert splits.fingerprint() == CelebA(path=str(there), size=8).load().fingerprint()
-    assert sorted(asked) == sorted(file.name for file in FILES)
+    assert sorted(asked) == sorted(file.name for file in CELEBA)
     assert CelebA(size=8, attributes=("Male",)).load().fingerprint() == splits.fingerprint()
-    assert len(asked) == len(FILES)
-    assert all(len(file.packed) == 4 + hashlib.md5().digest_size * 2 for file in FILES)
+    assert len(asked) == len(CELEBA)
+    assert all(len(file.packed) == 4 + hashlib.md5().digest_size * 2 for file in CELEBA)
 
 
 def test_the_recipe_has_the_hyper_parameters_of_the_replication() -> None:

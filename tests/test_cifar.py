@@ -48,7 +48,7 @@ def write_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     remote = Remote(
         path.name, "cifar10", "https://example.invalid/c", f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}"
     )
-    monkeypatch.setattr("sparsecode.data.cifar.ARCHIVE", remote)
+    monkeypatch.setattr("sparsecode.data.cifar.CIFAR10_ARCHIVE", remote)
     return path
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sparsecode.data import MNIST, FashionMNIST
 from sparsecode.data.downloads import Remote, contents
-from sparsecode.data.mnist import FASHION, parse_idx
+from sparsecode.data.mnist import parse_idx
+from sparsecode.data.published import FASHION
 
 CODES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 

@@ -119,7 +119,7 @@ def sprites_file(folder: Path, monkeypatch: pytest.MonkeyPatch, n: int = 4200, *
     remote = Remote(
         path.name, "dsprites", "https://example.invalid/d", "md5:" + hashlib.md5(path.read_bytes()).hexdigest()
     )
-    monkeypatch.setattr("sparsecode.data.dsprites.PUBLISHED", remote)
+    monkeypatch.setattr("sparsecode.data.dsprites.DSPRITES", remote)
     monkeypatch.setenv("SPARSECODE_DATA", str(folder))
     monkeypatch.setenv("SPARSECODE_CACHE", str(folder / "cache"))
     return splits
@@ -160,7 +160,7 @@ def test_other_files_than_dsprites_are_refused(
     with pytest.raises(ValueError, match=rf"sprites\.npz: not the dSprites file \({message}"):
         DSprites(n_train=5, n_valid=1, n_test=1).load()
     monkeypatch.setattr(
-        "sparsecode.data.dsprites.PUBLISHED", Remote("sprites.npz", "dsprites", "https://example.invalid/d", "md5:0")
+        "sparsecode.data.dsprites.DSPRITES", Remote("sprites.npz", "dsprites", "https://example.invalid/d", "md5:0")
     )
     with pytest.raises(ValueError, match=r"sprites\.npz: not the published file"):
         DSprites(n_train=5, n_valid=1, n_test=1).load()
@@ -185,7 +185,7 @@ def olivetti(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         savemat(path, {"faces": images.transpose(0, 2, 1).reshape(400, -1).T, "p": np.zeros((4, 10))})
         total = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
         monkeypatch.setattr(
-            "sparsecode.data.olivetti.MATLAB", Remote(path.name, "olivetti", "https://example.invalid", total)
+            "sparsecode.data.olivetti.OLIVETTI", Remote(path.name, "olivetti", "https://example.invalid", total)
         )
     return images
 

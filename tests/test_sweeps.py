@@ -125,7 +125,7 @@ def test_runs_finish_and_one_that_fails_does_not_stop_the_others(tmp_path: Path,
     # a second time, finished runs are read and not trained
     done = [job for job in jobs if job.overrides["train.batch_size"] != 9999]
     assert all(o.evaluation for o in sweep(done, tmp_path, refuse))
-    assert {s.name for s in list_runs(tmp_path) if s.evaluation} == {job.folder.name for job in done}
+    assert {s.name for s in list_runs(tmp_path) if s.scored} == {job.folder.name for job in done}
 
 
 def test_results_of_other_grids_in_the_folder_are_kept_while_their_runs_are_there(tmp_path: Path) -> None:

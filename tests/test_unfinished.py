@@ -15,8 +15,8 @@ from sparsecode.cli import main
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import prepare
 from sparsecode.runs import RunFolder
-from sparsecode.train.checkpoint import FitState, save_state
-from sparsecode.train.plan import STATE_FILE
+from sparsecode.train.checkpoint import save_state
+from sparsecode.train.fit_state import STATE_FILE, FitState
 
 Capture = pytest.CaptureFixture[str]
 STANDS = "step 3 of 9"

@@ -27,8 +27,8 @@ from sparsecode.recipes import RECIPES
 from sparsecode.runs import RunFolder
 from sparsecode.schedules import Linear
 from sparsecode.specs import from_json
-from sparsecode.train.checkpoint import FitState, save_state
-from sparsecode.train.plan import STATE_FILE
+from sparsecode.train.checkpoint import save_state
+from sparsecode.train.fit_state import STATE_FILE, FitState
 
 Capture = pytest.CaptureFixture[str]
 Make = Callable[..., Path]

@@ -10,7 +10,6 @@ from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import objectives, print_evaluation, runs_table
 from sparsecode.run_list import list_runs
-from sparsecode.runs import RunFolder, labelled
 from sparsecode.specs import differences, to_json
 
 __all__ = ["runs_command"]
@@ -38,6 +37,8 @@ def _ls(root: Path) -> None:
 
 
 def _show(run: Path) -> None:
+    from sparsecode.runs import RunFolder  # with torch, which a list does not need
+
     folder, console = RunFolder(run), Console()
     config, state = folder.config(), folder.state()
     console.print(str(run), style="bold", highlight=False)
@@ -60,6 +61,8 @@ def _show(run: Path) -> None:
 
 
 def _compare(run: Path, others: tuple[Path, ...]) -> None:
+    from sparsecode.runs import RunFolder, labelled
+
     if not others:
         raise UsageError("compare needs at least two run folders")
     console = Console()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from sparsecode.cli.console import Console
-from sparsecode.evaluate import base as evaluated
 from sparsecode.run_list import Summary
-from sparsecode.runs import Evaluation
+
+if TYPE_CHECKING:  # torch takes seconds
+    from sparsecode.evaluate import base as evaluated
+    from sparsecode.runs import Evaluation
 
 __all__ = ["captioned_table", "objectives", "print_evaluation", "rich_table", "runs_table", "with_deviation"]
 
@@ -74,7 +77,7 @@ def objectives(definitions: Sequence[str]) -> tuple[dict[str, str], str]:
 
 def runs_table(summaries: list[Summary]) -> Table:
     """A row per run, scored by its first coder."""
-    marks, caption = objectives([s.objective for s in summaries if s.evaluation])
+    marks, caption = objectives([s.scored.objective_of for s in summaries if s.scored])
     table = Table(box=box.SIMPLE, caption=caption, caption_justify="left")
     for column in ("run", "data", "steps", "by", "PSNR", "objective", "L0"):
         justify = "left" if column in ("run", "data", "by") else "right"
@@ -84,13 +87,12 @@ def runs_table(summaries: list[Summary]) -> Table:
             table.add_row(s.name, "unreadable")
             continue
         scored = ["", "", "", ""]
-        if s.evaluation:
-            coder, first = next(iter(s.evaluation.scores.items()))
+        if s.scored:
             scored = [
-                coder,
-                "-" if first.psnr is None else f"{first.psnr:.2f}",
-                f"{first.objective:.4g}{marks[s.objective]}",
-                f"{first.l0:.1f}",
+                s.scored.coder,
+                "-" if s.scored.psnr is None else f"{s.scored.psnr:.2f}",
+                f"{s.scored.objective:.4g}{marks[s.scored.objective_of]}",
+                f"{s.scored.l0:.1f}",
             ]
         table.add_row(s.name, s.data, s.stands, *scored)
     return table

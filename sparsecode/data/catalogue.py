@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsecode.data import celeba, cifar, cifar10_latents, dsprites, minilm, mnist, olivetti
+from sparsecode.data import published
 from sparsecode.data.downloads import VARIABLE, Remote, home, present
 from sparsecode.data.fetch import partial
 
@@ -42,17 +42,19 @@ class Status(NamedTuple):
 def datasets() -> dict[str, Dataset]:
     """By the names that `sparsecode data get` takes, then those without a published copy."""
     pictures = [
-        f"celeba/{folder}{name}" for folder in ("", "Img/") for name in (celeba.PICTURES, f"{celeba.PICTURES}.zip")
+        f"celeba/{folder}{name}"
+        for folder in ("", "Img/")
+        for name in (published.CELEBA_PICTURES, f"{published.CELEBA_PICTURES}.zip")
     ]
     return {
-        "mnist": Dataset(mnist.DIGITS.files()),
-        "fashion": Dataset(mnist.FASHION.files()),
-        "celeba": Dataset(celeba.FILES, tuple(pictures)),
-        "cifar10": Dataset((cifar.ARCHIVE,), cifar.FIRST, (cifar.EXCERPT,)),
-        "dsprites": Dataset((dsprites.PUBLISHED,)),
-        "olivetti": Dataset((olivetti.MATLAB,), (olivetti.FILE,)),
-        "cifar10-latents": Dataset((), (cifar10_latents.FILE,)),
-        "minilm": Dataset((), (minilm.FILE,)),
+        "mnist": Dataset(published.DIGITS.files()),
+        "fashion": Dataset(published.FASHION.files()),
+        "celeba": Dataset(published.CELEBA, tuple(pictures)),
+        "cifar10": Dataset((published.CIFAR10_ARCHIVE,), published.CIFAR10_UNPACKED, (published.CIFAR10_EXCERPT,)),
+        "dsprites": Dataset((published.DSPRITES,)),
+        "olivetti": Dataset((published.OLIVETTI,), (published.OLIVETTI_ARRAYS,)),
+        "cifar10-latents": Dataset((), (published.CIFAR10_LATENTS,)),
+        "minilm": Dataset((), (published.MINILM,)),
     }
 
 

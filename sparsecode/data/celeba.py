@@ -16,42 +16,18 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.cache import cached, key_of, mapped
-from sparsecode.data.downloads import VARIABLE, Remote, home, located
+from sparsecode.data.downloads import VARIABLE, home, located
 from sparsecode.data.images import PARTS, ImageFiles, find_images, reader, write_squares
 from sparsecode.data.pictures import RULES
+from sparsecode.data.published import CELEBA, CELEBA_LISTS, CELEBA_PICTURES
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec, to_json
 
-__all__ = ["FILES", "PICTURES", "CelebA"]
+__all__ = ["CelebA"]
 
-PICTURES = "img_align_celeba"
-_ATTRIBUTES, _PARTITION = "list_attr_celeba", "list_eval_partition"
+_ATTRIBUTES, _PARTITION = (remote.name.removesuffix(".txt") for remote in CELEBA_LISTS)
+_LISTS = dict(zip((_ATTRIBUTES, _PARTITION), CELEBA_LISTS, strict=True))
 _FOLDERS = ("", "Img", "Anno", "Eval")  # of the files as published
-_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
-_IMAGES = Remote(
-    f"{PICTURES}.zip",
-    "celeba",
-    "https://s3-us-west-1.amazonaws.com/udacity-dlnfd/datasets/celeba.zip",
-    "md5:00d2c5bc6d35e252742224ab0c1e8fcb",
-    size=1_443_490_838,
-)
-_LISTS = {
-    _ATTRIBUTES: Remote(
-        f"{_ATTRIBUTES}.txt",
-        "celeba",
-        f"{_DRIVE}0B7EVK8r0v71pblRyaVFSWGxPY0U",
-        "md5:75e246fa4810816ffd6ee81facbd244c",
-        size=26_721_026,
-    ),
-    _PARTITION: Remote(
-        f"{_PARTITION}.txt",
-        "celeba",
-        f"{_DRIVE}0B7EVK8r0v71pY0NSMzRuSXJEVkk",
-        "md5:d32c9cbf5e040fd4025c592c306e6668",
-        size=2_836_386,
-    ),
-}
-FILES = (_IMAGES, *_LISTS.values())
 
 
 class CelebA(Spec, tag="celeba"):
@@ -106,14 +82,16 @@ class CelebA(Spec, tag="celeba"):
         return Splits(train, valid, test, 0.0, 1.0)
 
     def _home(self) -> Path:
-        return home(_IMAGES) if self.path is None else Path(self.path)
+        return home(CELEBA[0]) if self.path is None else Path(self.path)
 
     def _pictures(self) -> ImageFiles:
         for folder in _FOLDERS:
-            for name in (PICTURES, _IMAGES.name):
+            for name in (CELEBA_PICTURES, CELEBA[0].name):
                 if (path := self._home() / folder / name).exists():
                     return find_images(path)
-        return find_images(located(_IMAGES) if self._downloads() else self._missing(f"{PICTURES}, a folder or .zip"))
+        return find_images(
+            located(CELEBA[0]) if self._downloads() else self._missing(f"{CELEBA_PICTURES}, a folder or .zip")
+        )
 
     def _list(self, name: str) -> Path:
         for folder in _FOLDERS:

@@ -13,27 +13,17 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from sparsecode.data.downloads import VARIABLE, Remote, published
+from sparsecode.data.downloads import VARIABLE, published
 from sparsecode.data.numpy_files import read_npz
+from sparsecode.data.published import CIFAR10_ARCHIVE, CIFAR10_BATCHES, CIFAR10_EXCERPT, CIFAR10_TRAIN
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
 
-__all__ = ["ARCHIVE", "CIFAR10", "EXCERPT", "FIRST", "parse_records"]
+__all__ = ["CIFAR10", "parse_records"]
 
 Bytes = NDArray[np.uint8]
 
-ARCHIVE = Remote(
-    "cifar-10-binary.tar.gz",
-    "cifar10",
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-    "md5:c32a1d4ab5d03f1284b67883e8d87530",
-    size=170_052_171,
-)
-_INSIDE = "cifar-10-batches-bin"
-_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 _TEST = "test_batch.bin"
-FIRST = tuple(f"{ARCHIVE.folder}/{folder}{_TRAIN[0]}" for folder in (f"{_INSIDE}/", ""))  # of the unpacked files
-EXCERPT = "cifar10_train10k_test1k.npz"
 _SHAPE, _CLASSES = (3, 32, 32), 10
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -46,7 +36,7 @@ def parse_records(data: bytes, name: str) -> tuple[Bytes, Bytes]:
     record = 1 + 3 * 32 * 32
     if not data or len(data) % record:
         raise ValueError(
-            f"{name}: {len(data)} bytes; expected records of {record} bytes. Get it again from {ARCHIVE.url}"
+            f"{name}: {len(data)} bytes; expected records of {record} bytes. Get it again from {CIFAR10_ARCHIVE.url}"
         )
     rows = np.frombuffer(data, np.uint8).reshape(-1, record)
     _check_labels(rows[:, 0], name)
@@ -106,39 +96,39 @@ def _find() -> _Found:
     root = os.environ.get(VARIABLE)
     if not root:
         return _from_archive()
-    folder, excerpt = Path(root) / ARCHIVE.folder, Path(root) / EXCERPT
-    if (folder / ARCHIVE.name).is_file():
+    folder, excerpt = Path(root) / CIFAR10_ARCHIVE.folder, Path(root) / CIFAR10_EXCERPT
+    if (folder / CIFAR10_ARCHIVE.name).is_file():
         return _from_archive()
-    for place in (folder / _INSIDE, folder):
-        if any((place / name).is_file() for name in (*_TRAIN, _TEST)):
+    for place in (folder / CIFAR10_BATCHES, folder):
+        if any((place / name).is_file() for name in (*CIFAR10_TRAIN, _TEST)):
             return _from_batches(place, lambda name, place=place: _unpacked(place / name))
     if excerpt.is_file():
         return _from_excerpt(excerpt)
     raise FileNotFoundError(
-        f"{ARCHIVE.name}: not in {folder}, nor are its files ({_TRAIN[0]}, ...), nor is there {excerpt}. Put the first "
-        f"there from {ARCHIVE.url}, or unset {VARIABLE} to download it"
+        f"{CIFAR10_ARCHIVE.name}: not in {folder}, nor are its files ({CIFAR10_TRAIN[0]}, ...), nor is there {excerpt}. Put the first "
+        f"there from {CIFAR10_ARCHIVE.url}, or unset {VARIABLE} to download it"
     )
 
 
 def _unpacked(path: Path) -> bytes:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, beside others of CIFAR-10; unpack {ARCHIVE.url} there")
+        raise FileNotFoundError(f"{path}: no such file, beside others of CIFAR-10; unpack {CIFAR10_ARCHIVE.url} there")
     return path.read_bytes()
 
 
 def _from_archive() -> _Found:
-    path = published(ARCHIVE)
+    path = published(CIFAR10_ARCHIVE)
     with tarfile.open(path) as archive:
 
         def read(name: str) -> bytes:
-            member = archive.extractfile(f"{_INSIDE}/{name}")
+            member = archive.extractfile(f"{CIFAR10_BATCHES}/{name}")
             return b"" if member is None else member.read()
 
         return _from_batches(path, read)
 
 
 def _from_batches(where: Path, read: Callable[[str], bytes]) -> _Found:
-    parts = [parse_records(read(name), str(where / name)) for name in _TRAIN]
+    parts = [parse_records(read(name), str(where / name)) for name in CIFAR10_TRAIN]
     train, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return _Found(where, train, labels, *parse_records(read(_TEST), str(where / _TEST)))
 
@@ -149,7 +139,7 @@ def _from_excerpt(path: Path) -> _Found:
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged, or without x_train, y_train, x_test and y_test ({error}); replace it, or put "
-            f"{ARCHIVE.name} from {ARCHIVE.url} into {path.parent / ARCHIVE.folder}"
+            f"{CIFAR10_ARCHIVE.name} from {CIFAR10_ARCHIVE.url} into {path.parent / CIFAR10_ARCHIVE.folder}"
         ) from None
     for images, labels in ((result.train, result.train_label), (result.test, result.test_label)):
         if labels.ndim != 1 or images.dtype != np.uint8 or images.shape != (len(labels), *_SHAPE):

@@ -12,12 +12,11 @@ from msgspec import Meta
 
 from sparsecode.data.downloads import VARIABLE
 from sparsecode.data.numpy_files import read_npz
+from sparsecode.data.published import CIFAR10_LATENTS
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Spec
 
 __all__ = ["CIFAR10Latents"]
-
-FILE = "cifar10_convmixer_latents.npz"
 
 
 class CIFAR10Latents(Spec, tag="cifar10-latents"):
@@ -33,10 +32,10 @@ class CIFAR10Latents(Spec, tag="cifar10-latents"):
     n_valid: Annotated[Count, Meta(description="validation images to use")] = 1_000
 
     def load(self) -> Splits:
-        path = Path(os.environ.get(VARIABLE, ".")) / FILE
+        path = Path(os.environ.get(VARIABLE, ".")) / CIFAR10_LATENTS
         if not path.is_file():
             raise FileNotFoundError(
-                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or make some: "
+                f"{CIFAR10_LATENTS}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or make some: "
                 "sparsecode extract timm:convmixer_768_32 cifar10 --out latents, then "
                 '--set data=\'{"type":"shards","path":"latents"}\''
             )

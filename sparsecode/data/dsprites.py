@@ -13,22 +13,16 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from sparsecode.data.cache import cached, key_of, mapped, require_space, written
-from sparsecode.data.downloads import Remote, published
+from sparsecode.data.downloads import published
 from sparsecode.data.images import PARTS, progress
 from sparsecode.data.numpy_files import read_npz
+from sparsecode.data.published import DSPRITES
 from sparsecode.data.shapes import FACTORS
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Count, Seed, Spec, to_json
 
-__all__ = ["PUBLISHED", "DSprites"]
+__all__ = ["DSprites"]
 
-PUBLISHED = Remote(
-    "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
-    "dsprites",
-    "https://github.com/google-deepmind/dsprites-dataset/raw/master/dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
-    "md5:7da33b31b13a06f4b04a70402ce90c2e",
-    size=26_729_168,
-)
 CHUNK = 4096  # images unpacked at a time: all of them are 3 GB
 _SHAPE, _PIXELS = (64, 64), 64 * 64
 
@@ -49,7 +43,7 @@ class DSprites(Spec, tag="dsprites"):
     seed: Seed = 0
 
     def load(self) -> Splits:
-        path = published(PUBLISHED)
+        path = published(DSPRITES)
         values = _classes(path)
         sizes = (self.n_train, self.n_valid, self.n_test)
         if sum(sizes) > len(values):
@@ -57,7 +51,7 @@ class DSprites(Spec, tag="dsprites"):
                 f"DSprites: n_train + n_valid + n_test is {sum(sizes)}, and {path} holds {len(values)} images; expected at most that"
             )
         rows = np.random.RandomState(self.seed).permutation(len(values))[: sum(sizes)]
-        key = key_of(to_json(self), PUBLISHED.packed.encode())
+        key = key_of(to_json(self), DSPRITES.packed.encode())
         folder = cached("dsprites", key, lambda aside: _build(path, rows, sizes, aside))
         factors = torch.from_numpy(values[rows]).split(sizes)
         train, valid, test = (
@@ -107,4 +101,4 @@ def _images(path: Path) -> Generator[NDArray[np.uint8]]:
 
 
 def _wrong(path: Path, what: str) -> ValueError:
-    return ValueError(f"{path}: not the dSprites file ({what}); replace it with the file from {PUBLISHED.url}")
+    return ValueError(f"{path}: not the dSprites file ({what}); replace it with the file from {DSPRITES.url}")

@@ -12,12 +12,13 @@ from msgspec import Meta
 
 from sparsecode.data.arrays import Arrays, Share, read_array, read_tokens
 from sparsecode.data.downloads import VARIABLE
+from sparsecode.data.published import MINILM
 from sparsecode.data.splits import Splits, permuted_splits, sizes_of_shares
 from sparsecode.specs import Seed, Spec
 
 __all__ = ["MiniLM"]
 
-FILE, SPAN = "acts_minilm_l3_wikitext2_16k_f16.npz", 126
+SPAN = 126
 
 
 class MiniLM(Spec, tag="minilm"):
@@ -43,10 +44,10 @@ class MiniLM(Spec, tag="minilm"):
             raise ValueError(f"MiniLM.window is {self.window} and predict is true; expected at least 2 tokens")
 
     def load(self) -> Splits:
-        path = Path(os.environ.get(VARIABLE, ".")) / FILE
+        path = Path(os.environ.get(VARIABLE, ".")) / MINILM
         if not path.is_file():
             raise FileNotFoundError(
-                f"{FILE}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or extract activations "
+                f"{MINILM}: not in {path.parent.absolute()}. Set {VARIABLE} to the folder that holds it, or extract activations "
                 'with `sparsecode extract` and train on them: --set data=\'{"type":"shards","path":"FOLDER"}\''
             )
         if self.window == 1:

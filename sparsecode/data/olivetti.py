@@ -11,21 +11,14 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from sparsecode.data.downloads import VARIABLE, Remote, published
+from sparsecode.data.downloads import VARIABLE, published
 from sparsecode.data.numpy_files import read_npz
+from sparsecode.data.published import OLIVETTI, OLIVETTI_ARRAYS
 from sparsecode.data.splits import Split, Splits
 from sparsecode.specs import Seed, Spec
 
-__all__ = ["FILE", "MATLAB", "Olivetti"]
+__all__ = ["Olivetti"]
 
-FILE = "olivetti_faces.npz"
-MATLAB = Remote(
-    "olivettifaces.mat",
-    "olivetti",
-    "https://ndownloader.figshare.com/files/5976027",
-    "sha256:b612fb967f2dc77c9c62d3e1266e0c73d5fca46a4b8906c18e454d41af987794",
-    size=3_700_000,
-)
 _PEOPLE, _EACH, _SIDE = 40, 10, 64
 
 
@@ -62,7 +55,7 @@ class Olivetti(Spec, tag="olivetti"):
 
 def _faces() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     root = os.environ.get(VARIABLE)
-    path = Path(root or ".") / FILE
+    path = Path(root or ".") / OLIVETTI_ARRAYS
     if root and path.is_file():
         try:
             images, target = read_npz(path, lambda _: ["images", "target"]).values()
@@ -82,7 +75,7 @@ def _faces() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     else:
         from scipy.io import loadmat
 
-        path = published(MATLAB)
+        path = published(OLIVETTI)
         columns = np.asarray(loadmat(path, variable_names=["faces"])["faces"])  # [4096, 400], each image by columns
         images = columns.T.reshape(-1, _SIDE, _SIDE).transpose(0, 2, 1)
         person = np.arange(len(images)) // _EACH

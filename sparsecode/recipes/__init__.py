@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 import sparsecode
@@ -21,12 +25,22 @@ class Recipe(NamedTuple):
 
     @property
     def about(self) -> str:
-        """The function's docstring."""
-        return self._function.__doc__ or ""
+        """The function's docstring, from the source where there is one: the function itself would import torch."""
+        texts = _docstrings(self.module)
+        return texts[self.name] if self.name in texts else inspect.getdoc(self._function) or ""
 
     @property
     def _function(self) -> Any:
         return getattr(import_module(f"{__name__}.{self.module}"), self.name)
+
+
+@cache
+def _docstrings(module: str) -> dict[str, str]:
+    """The docstrings of a module's functions, by name; none where the package has no sources."""
+    file = files(__name__) / f"{module}.py"
+    tree = ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return {node.name: ast.get_docstring(node) or "" for node in functions}
 
 
 RECIPES: dict[str, Recipe] = {

@@ -4,57 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import torch
-from msgspec import Meta
 
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.storage import read_metadata, read_tensors, tensors_of, write_tensors
-from sparsecode.specs import Spec, from_json, to_json
+from sparsecode.models.storage import read_tensors, tensors_of, write_tensors
+from sparsecode.specs import to_json
+from sparsecode.train.fit_state import REMEDY, FitState, read_state
 from sparsecode.train.optim import OptimiserGroup
 
-__all__ = ["Best", "FitState", "Stall", "read_state", "restore", "save_state"]
+__all__ = ["restore", "save_state"]
 
 COUNTERS = ("step", "steps")  # optimiser state whose shape and dtype differ from the parameter's
-REMEDY = "restore it from a copy, or delete it to train from the start"
-
-
-class Best(Spec, tag="best"):
-    """The best validation value so far and its step."""
-
-    value: float
-    step: int
-
-
-class Stall(Spec, tag="stall"):
-    """The last validation value that improved by more than `train.min_change`, and the number of validations since."""
-
-    value: float
-    validations: int = 0
-
-
-class FitState(Spec, tag="fit_state"):
-    """The position of a training. `threads` affects the order of sums and is therefore restored on resume.
-
-    `data` is the fingerprint of the samples: with others the result would be another experiment. `stopped_by` says what
-    interrupted it, `ended` why it has finished before the last step.
-    """
-
-    step: Annotated[int, Meta(ge=0)]
-    total_steps: int
-    threads: int
-    data: str
-    best: Best | None = None
-    stopped_by: str | None = None
-    ended: str | None = None
-    stall: Stall | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether no step is left."""
-        return self.step >= self.total_steps or self.ended is not None
 
 
 def save_state(path: Path, state: FitState, model: AbstractSparseModel, groups: list[OptimiserGroup]) -> None:
@@ -65,12 +27,6 @@ def save_state(path: Path, state: FitState, model: AbstractSparseModel, groups: 
             for key, value in group.optimiser.state[param].items():
                 tensors[f"optim/{name}/{key}"] = value.detach().cpu().contiguous()
     write_tensors(path, tensors, {"sparsecode": to_json(state).decode()})
-
-
-def read_state(path: Path) -> FitState:
-    """The position stored in `path`. Raises ValueError naming the file if it is damaged or cut short."""
-    metadata = read_metadata(path, REMEDY)
-    return from_json(metadata.get("sparsecode", "null").encode(), FitState, str(path))
 
 
 def restore(

@@ -13,7 +13,7 @@ from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_activation
-from sparsecode.train.checkpoint import FitState
+from sparsecode.train.fit_state import FitState
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim
 from sparsecode.train.plan import NAMED, Accelerator, Precision, Train

@@ -14,7 +14,6 @@ from sparsecode.specs import Count, NonNegative, Positive, Spec
 
 __all__ = [
     "NAMED",
-    "STATE_FILE",
     "UNREAD",
     "Accelerator",
     "NonFiniteLossError",
@@ -24,7 +23,6 @@ __all__ = [
     "clock",
 ]
 
-STATE_FILE = "state.safetensors"
 UNREAD = "a closed output"  # the reason to stop when nobody reads the output, as in `train | head`
 Precision = Literal["32-true", "64-true", "bf16-mixed", "float32", "float64", "bf16"]
 NAMED = {"float32": "32-true", "float64": "64-true", "bf16": "bf16-mixed"}  # as they are recorded

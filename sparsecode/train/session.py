@@ -19,11 +19,12 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank, mean_over_ranks
 from sparsecode.ops.rng import Stream, generator
 from sparsecode.records import Batch, Event, Loss
-from sparsecode.train.checkpoint import Best, FitState, Stall, restore, save_state
+from sparsecode.train.checkpoint import restore, save_state
 from sparsecode.train.denormals import EVERY, flush_
+from sparsecode.train.fit_state import STATE_FILE, Best, FitState, Stall
 from sparsecode.train.observers import Observer
 from sparsecode.train.optim import Optim, build
-from sparsecode.train.plan import STATE_FILE, UNREAD, NonFiniteLossError, StopTraining, Train, clock
+from sparsecode.train.plan import UNREAD, NonFiniteLossError, StopTraining, Train, clock
 from sparsecode.version import __version__
 
 __all__ = ["Objective", "Options", "Signal", "Steps", "TrainingSession"]

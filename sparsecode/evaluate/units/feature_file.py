@@ -15,7 +15,8 @@ from sparsecode.evaluate.units.examples import Examples
 from sparsecode.evaluate.units.features import Features, FeatureSettings
 from sparsecode.evaluate.units.firing import CoFiring
 from sparsecode.evaluate.units.token_contexts import TokenContexts
-from sparsecode.models.storage import read_metadata, read_tensors, write_tensors
+from sparsecode.files import read_metadata
+from sparsecode.models.storage import read_tensors, write_tensors
 from sparsecode.specs import Count, Spec, from_json, parsed, to_json
 from sparsecode.version import __version__
 

@@ -14,7 +14,7 @@ from sparsecode.evaluate.units.features import NO_TEXTS, Features
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.run_features import stored_features
 from sparsecode.runs import Run, RunFolder
-from sparsecode.train.checkpoint import FitState
+from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import Record
 
 __all__ = ["ReportSource", "data_words", "source_of_model", "source_of_run", "source_of_training", "split_called"]
