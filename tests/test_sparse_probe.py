@@ -102,6 +102,42 @@ def test_planted_absorption_is_counted_exactly() -> None:
     assert feature_absorption(1, train, test, ABSORBING, strict).absorbed == 0
 
 
+# Codes 4 and 5 stand along e0, too, 6 across, and the cosine of 7 to e0 - e2 is 0.05.
+PARTS = np.concatenate([ATOMS, ATOMS[:1], ATOMS[:1], np.eye(6)[3:4], [[0.05 * 2**0.5, 0, 0, 0, 0.995**0.5, 0]]])
+
+
+@pytest.mark.parametrize(
+    ("row", "absorbed", "fraction"),
+    [
+        ({1: 1.0, 4: 0.3, 5: 0.2}, 0, 1.0),  # two codes, none of them explains enough
+        ({4: 0.5, 5: 0.2}, 1, 1.0),
+        ({0: 0.25, 4: 0.5}, 0, 0.5 / 0.75),  # a main code that is weaker than it should be
+        ({0: 0.5, 4: 0.8}, 0, 0.5),  # no more than the main code leaves
+        ({0: 0.7, 4: 0.3}, 0, 0.0),  # less than 40 %
+        ({0: 1.0, 4: 0.5}, 0, 0.0),  # nothing is left
+        ({7: 0.5 / (0.05 * 2**0.5)}, 1, 0.0),  # a small cosine is enough for the one code that explains most
+        ({6: 3.0}, 0, 0.0),  # silent, and nothing explains it
+    ],
+)
+def test_shares_of_absorbing_codes_by_hand(row: dict[int, float], absorbed: int, fraction: float) -> None:
+    """Activations are e0 in class 1 and e2 in class 0: the probe is along e0 - e2, the projection of a row e0 from the others' mean is sqrt(2), of e0 alone."""
+    label = np.array([0, 1] * 20)
+    x = np.where(label[:, None] == 1, [1.0, 0, 0, 0, 0, 0], [0.0, 0, 1, 0, 0, 0])
+    z = np.zeros((40, 8))
+    z[label == 1, 0], z[label == 0, 2] = 1, 1
+    test = z[:2].copy()
+    test[1] = 0
+    for code, value in row.items():
+        test[1, code] = 2 * value  # e0 . p is 1 / sqrt(2), so that 2 explains all of sqrt(2)
+    result = feature_absorption(1, (x, z, label), (x[:2], test, label[:2]), PARTS)
+    assert result.main == (0,)
+    assert (result.n, result.absorbed) == (1, absorbed)
+    assert result.fraction == pytest.approx(fraction)
+    from_zero = AbsorptionSettings(origin="zero")  # the projection is 1 / sqrt(2): all explain twice as much
+    at_zero = feature_absorption(1, (x, z, label), (x[:2], test / 2, label[:2]), PARTS, from_zero)
+    assert (at_zero.absorbed, at_zero.fraction) == (result.absorbed, pytest.approx(fraction))
+
+
 def test_a_child_beside_its_parent_is_no_absorption() -> None:
     train, test = absorbing(1000, 0.04, False), absorbing(500, 0.04, False)
     result = feature_absorption(1, train, test, ATOMS)

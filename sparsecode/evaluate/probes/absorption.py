@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -19,10 +19,19 @@ class AbsorptionSettings(Spec, tag="absorption_settings"):
 
     most: Annotated[Count, Meta(description="main codes of a class")] = 10
     f1_gain: Annotated[float, Meta(ge=0, le=1, description="of one more main code")] = 0.03
-    cosine: Annotated[float, Meta(ge=-1, le=1, description="least cosine of an absorbing atom and the probe")] = 0.1
     share: Annotated[float, Meta(ge=0, le=1, description="of the projection that absorbing codes have to explain")] = (
         0.4
     )
+    cosine: Annotated[
+        float, Meta(ge=-1, le=1, description="least cosine of probe and atom, of the code that absorbs a row")
+    ] = 0.025
+    part_cosine: Annotated[
+        float, Meta(ge=-1, le=1, description="least cosine of probe and atom, of codes that absorb a part of a row")
+    ] = 0.1
+    parts: Annotated[Count, Meta(description="codes that may absorb parts of a row")] = 3
+    origin: Annotated[
+        Literal["others", "zero"], Meta(description="projections from the mean of rows of other classes, or from 0")
+    ] = "others"
     strength: Annotated[Positive, Meta(description="of the probes, as of `k_sparse_probe`")] = 1.0
 
 
@@ -30,8 +39,8 @@ class Absorption(Spec, tag="absorption"):
     """Absorption of one class on test rows, as `feature_absorption` defines it.
 
     `main`: the codes of the class, and `f1` of a probe on them (training rows). `n`: test rows of the class that the dense probe recognises; of these
-    `silent` have no main code active, and `absorbed` are explained by others. `rate` = absorbed / n; `fraction`: the mean share of the projection that absorbing codes have. `absorbing`: the codes that
-    explain most in absorbed rows, and in how many they do, the most frequent first.
+    `silent` have no main code active, and `absorbed` are explained by another code. `rate` = absorbed / n; `fraction`: the mean share of the projection that
+    absorbing codes have. `absorbing`: the codes that explain absorbed rows, and in how many they do, the most frequent first.
     """
 
     label: int
@@ -54,15 +63,17 @@ def feature_absorption(
 ) -> Absorption:
     """Absorption of a class, from activations x [n, d], codes z [n, n_code] (dense or SciPy sparse) and labels [n] of training and test rows, and `atoms` [n_code, d].
 
-    - p is the weight of a logistic regression of the class on x. The *main codes* are the first of those with the largest mean in
+    - p is the weight of a logistic regression of the class on x, divided by its norm. The *main codes* are the first of those with the largest mean in
       the class less the mean elsewhere: one, and a next one as long as the F1 of a logistic regression on them (training rows) grows by `f1_gain` (feature splitting is no absorption).
-    - On a test row of the class that the dense probe recognises, code j explains c_j = z_j (d_j . p) of the projection. It absorbs if it is no main code, c_j > 0 and
-      cos(d_j, p) >= `cosine`. The row is *absorbed* if no main code is active and the absorbing codes explain at least `share` of (x - m) . p, with m the mean of
-      the training rows of other classes.
-    - `fraction` is the mean over the recognised rows of A / (A + M), A and M the sums of c_j over absorbing and (if positive) main codes, 0 where the main codes alone reach `share`,
-      or both together do not.
+    - On a test row of the class that the dense probe recognises, code j explains c_j = z_j (d_j . p) of the projection P = (x - m) . p, with m the mean of the
+      training rows of other classes. Rows with P <= 0 are never absorbed.
+    - A row is *absorbed* if no main code is active and, of all codes, the one with the largest c_j has cos(d_j, p) >= `cosine` and c_j >= `share` P.
+    - `fraction` is the mean over the recognised rows of A / (A + M). M is the sum of c_j over the main codes, A that of the `parts` largest c_j of other
+      codes with cos(d_j, p) >= `part_cosine`, but at most P - M; 1 if M <= 0; 0 if M >= P or those codes explain less than `share` P.
 
-    Source: Chanin et al., "A is for absorption", 2024; without ablations, by projections on the probe, as in Karvonen et al., "SAEBench", ICML 2025.
+    Source: Chanin et al., "A is for absorption", arXiv 2409.14507, without its ablations: by projections on the probe, with the limits of SAEBench
+    (Karvonen et al., ICML 2025, `evals/absorption`). There, on the first letters of a vocabulary, projections are taken from 0 (`origin="zero"`) as atoms have norm 1, main codes come
+    from a probe on all codes with an L1 penalty, and their F1 is that of test rows.
     Raises ValueError for shapes that do not fit, and a class without training and test rows.
     """
     settings = settings or AbsorptionSettings()
@@ -82,21 +93,29 @@ def feature_absorption(
     main, f1 = _main_codes(z, is_class, settings)
     rows = np.flatnonzero(test_class & (x_test @ probe + bias > 0))
     codes = np.asarray(z_test[rows].toarray() if hasattr(z_test, "toarray") else z_test[rows], dtype=np.float64)
-    direction = atoms @ probe
-    norms = np.linalg.norm(atoms, axis=1) * max(float(np.linalg.norm(probe)), 1e-300)
+    norm = max(float(np.linalg.norm(probe)), 1e-300)
+    direction = atoms @ (probe / norm)
+    cosines = direction / np.maximum(np.linalg.norm(atoms, axis=1), 1e-300)
+    origin = x[~is_class].mean(axis=0) if settings.origin == "others" else 0.0
+    projection = (x_test[rows] - origin) @ (probe / norm)
     explained = codes * direction
-    candidates = direction >= settings.cosine * np.maximum(norms, 1e-300)
-    candidates[list(main)] = False
-    absorbing = np.where(candidates & (explained > 0), explained, 0.0)
-    by_others, by_main = absorbing.sum(axis=1), np.maximum(explained[:, list(main)], 0).sum(axis=1)
-    needed = settings.share * ((x_test[rows] - x[~is_class].mean(axis=0)) @ probe)
+    by_main = explained[:, list(main)].sum(axis=1)
     silent = (codes[:, list(main)] == 0).all(axis=1)
-    absorbed = silent & (by_others >= needed) & (by_others > 0)
-    both = by_others + by_main
-    counted = (by_main < needed) & (both >= needed) & (both > 0)
-    fraction = np.where(counted, by_others / np.where(both > 0, both, 1.0), 0.0)
-    first, times = np.unique(absorbing[absorbed].argmax(axis=1), return_counts=True)
-    order = np.lexsort((first, -times))
+    needed = np.where(projection > 0, settings.share * projection, np.inf)
+
+    first = explained.argmax(axis=1)
+    largest = explained[np.arange(len(rows)), first]
+    absorbed = silent & (largest > 0) & (largest >= needed) & (cosines[first] >= settings.cosine)
+
+    candidates = cosines >= settings.part_cosine
+    candidates[list(main)] = False
+    parts = np.sort(np.where(candidates, np.maximum(explained, 0), 0), axis=1)[:, -settings.parts :].sum(axis=1)
+    counted = (parts > 0) & (parts >= needed) & (by_main < projection)
+    by_parts, rest = np.minimum(parts, projection - by_main), np.maximum(by_main, 0)
+    fraction = np.where(counted, by_parts / np.where(counted, by_parts + rest, 1), 0)
+
+    which, times = np.unique(first[absorbed], return_counts=True)
+    order = np.lexsort((which, -times))
     return Absorption(
         label=label,
         main=main,
@@ -106,7 +125,7 @@ def feature_absorption(
         absorbed=int(absorbed.sum()),
         rate=float(absorbed.mean()) if len(rows) else 0.0,
         fraction=float(fraction.mean()) if len(rows) else 0.0,
-        absorbing=tuple((int(first[i]), int(times[i])) for i in order),
+        absorbing=tuple((int(which[i]), int(times[i])) for i in order),
     )
 
 
