@@ -197,15 +197,14 @@ def place(home: Path, folder: Path) -> Path:
 
 
 def test_a_run_killed_at_a_write_ends_in_the_same_bits(home: Path, tmp_path: Path) -> None:
-    """A few of its writes; tests/test_kills.py kills at every write."""
+    """One of its writes; tests/test_kills.py kills at every write."""
     one = place(home, tmp_path / "one")
     whole = call(COMMAND, one)
     assert whole.code == 0, whole.said
     at = [number for number, write in enumerate(whole.writes, 1) if "state.safetensors" in write]
     other = place(home, tmp_path / "other")
-    for number in (at[len(at) // 4], at[len(at) // 8]):
-        killed = call(COMMAND, other, kill_at=number)
-        assert killed.code == -signal.SIGKILL, killed.said
+    killed = call(COMMAND, other, kill_at=at[len(at) // 4])
+    assert killed.code == -signal.SIGKILL, killed.said
     assert call(COMMAND, other).code == 0
     config = (one / "run" / "config.json").read_text()
     assert '"host"' in config

@@ -83,7 +83,7 @@ def test_one_model_is_better_at_other_k_than_one_trained_at_a_single_k() -> None
     errors: dict[bool, dict[int, float]] = {}
     for nested in (False, True):
         spec = Amortised(n_code=128, activation=TopK(k=16), terms=(NestedK(k=(2, 4, 8)),) if nested else ())
-        model = sc.fit(spec, splits, epochs=20, batch_size=64, select="last", progress=False, figures=False).model
+        model = sc.fit(spec, splits, epochs=10, batch_size=64, select="last", progress=False, figures=False).model
         with torch.no_grad():
             errors[nested] = {k: float((x - with_k(model, k).reconstruct(x)).square().mean()) for k in (2, 4, 8, 16)}
     ratios = {k: errors[True][k] / errors[False][k] for k in (2, 4, 8, 16)}

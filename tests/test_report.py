@@ -25,7 +25,7 @@ from sparsecode.reports.builders.quantities import QUANTITIES, quantity_of
 from sparsecode.reports.builders.source import ReportSource, source_of_model, source_of_run
 from sparsecode.reports.builders.training_curves import phases_of
 from sparsecode.reports.builders.whole import build_document
-from sparsecode.reports.document import Document, read_document, write_document
+from sparsecode.reports.document import Document, RunReport, read_document, write_document
 from sparsecode.reports.schema.arrays import PackedArray, packed
 from sparsecode.runs import RunFolder
 from sparsecode.schedules import Clock
@@ -64,6 +64,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = sc.recipes.RECIPES["digits-sdl"]()
     sc.run(replace(config, train=replace(config.train, epochs=0.2)), folder, accelerator="cpu", figures=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def report(run: Path) -> RunReport:
+    (report,) = build_document([source(run)], 8).runs
+    return report
 
 
 def leaves(value: Any, path: str = "") -> dict[str, Any]:
@@ -107,8 +113,7 @@ def test_the_command_writes_the_numbers_of_the_run(run: Path, capsys: pytest.Cap
     assert (run / "report.html").read_text() == "mine"
 
 
-def test_every_logged_point_is_there(run: Path) -> None:
-    (report,) = build_document([source(run)]).runs
+def test_every_logged_point_is_there(run: Path, report: RunReport) -> None:
     assert report.training is not None
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     expected = {
@@ -133,8 +138,7 @@ def test_every_number_of_training_with_noise_is_defined() -> None:
     assert len(set(texts)) == len(texts)  # a definition is found by its text
 
 
-def test_the_data_are_said_once(run: Path) -> None:
-    (report,) = build_document([source(run)]).runs
+def test_the_data_are_said_once(report: RunReport) -> None:
     assert report.head.model == "Sparse coding with a linear dictionary, encoder lista, 64 codes."
     assert report.head.data.count("1,437") == 1
     assert report.head.data.endswith("Samples of shape 8 x 8, values from 0 to 1.")
@@ -175,7 +179,7 @@ def test_unfinished_runs_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     sc.run(
         config, tmp_path, accelerator="cpu", figures=False, observers=[lambda e: "no" if e.kind == "evaluate" else None]
     )
-    (report,) = build_document([source(tmp_path)]).runs
+    (report,) = build_document([source(tmp_path)], 8).runs
     assert report.head.unfinished == "step 22 of 44"
     assert report.name.endswith("(step 22 of 44)")
     assert report.head.warnings[0].remedy == "finish it with sparsecode train --resume"

@@ -14,6 +14,7 @@ from test_extract_text import GPT2, SINK, TEXT, saved
 from test_host import source
 from test_stacked import configs, planned, separately, together
 
+from sparsecode.cli.main import main
 from sparsecode.data import Digits, Splits
 from sparsecode.data.splits import Reader
 from sparsecode.overrides import replaced
@@ -161,38 +162,56 @@ def test_the_host_runs_once_for_all(home: Path) -> None:
 
 
 COMMAND = (
-    "sweep", "acts-topk", "--over", "model.activation.k=2,4", "--over", "seed=0,1", "--set",
+    "sweep", "acts-topk", "--over", "model.activation.k=2,4", "--set",
     'data={"type":"host","model":"gpt","text":"text.txt","hook_point":["h.1"],"length":12,"batch_size":8,"valid":0.2,"test":0.2,"buffer":200}',
     "--set", "model.n_code=24", "--set", "train.epochs=2", "--set", "train.batch_size=32", "--set", "train.checkpoint_every=0.3", "--set",
     "evaluate.sigmas=[]", "--no-figures", "--accelerator", "cpu", "--out", "sweep",
 )  # fmt: skip
 
 
-def test_the_command_ends_as_separate_runs_also_when_it_is_killed(home: Path, tmp_path: Path) -> None:
-    ended: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
-    for name, options in (("serial", ()), ("shared", ("--backend", "shared")), ("killed", ("--backend", "shared"))):
-        root = tmp_path / name
-        root.mkdir()
-        for file in ("gpt", "text.txt"):
-            (root / file).symlink_to(home / file)
-        if name == "killed":
-            killed = call((*COMMAND, *options), root, kill_at=90)
-            assert killed.code == -signal.SIGKILL, killed.said
-        result = call((*COMMAND, *options), root)
-        assert result.code == 0, result.said
-        if name == "shared":
-            assert "4 runs on one stream of batches" in " ".join(result.said.split())
-        folders = sorted(path.parent for path in (root / "sweep").glob("*/eval.json"))
-        ended[name] = {
-            folder.name.rpartition("_")[0]: load_file(folder / "model" / "sae_weights.safetensors")
-            for folder in folders
-        }
-        assert [state.step for folder in folders if (state := RunFolder(folder).state())] == [22] * 4
-    for name in ("shared", "killed"):
-        assert ended[name].keys() == ended["serial"].keys()
-        for run, tensors in ended["serial"].items():
-            for key, value in tensors.items():
-                torch.testing.assert_close(ended[name][run][key], value, rtol=1e-4, atol=1e-6)
+def place(home: Path, root: Path) -> Path:
+    root.mkdir()
+    for file in ("gpt", "text.txt"):
+        (root / file).symlink_to(home / file)
+    return root
+
+
+def ended(root: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """The weights of the runs of a sweep, all at their last step."""
+    folders = sorted(path.parent for path in (root / "sweep").glob("*/eval.json"))
+    assert [state.step for folder in folders if (state := RunFolder(folder).state())] == [22] * 2
+    return {
+        folder.name.rpartition("_")[0]: load_file(folder / "model" / "sae_weights.safetensors") for folder in folders
+    }
+
+
+@pytest.fixture(scope="module")
+def serial(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    root = place(home, tmp_path_factory.mktemp("serial") / "root")
+    with pytest.MonkeyPatch.context() as patch:  # in this process: the forks have what it imports
+        patch.chdir(root)
+        assert main(COMMAND) == 0
+    return ended(root)
+
+
+@pytest.mark.parametrize("kill_at", [pytest.param(None, marks=pytest.mark.slow), 50])
+def test_the_command_ends_as_separate_runs_also_when_it_is_killed(
+    kill_at: int | None, home: Path, serial: dict[str, dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
+    root, command = place(home, tmp_path / "root"), (*COMMAND, "--backend", "shared")
+    if kill_at:
+        killed = call(command, root, kill_at)
+        assert killed.code == -signal.SIGKILL, killed.said
+        assert list((root / "sweep").glob("*/resume/state.safetensors"))
+        assert not list((root / "sweep").glob("*/eval.json"))
+    result = call(command, root)
+    assert result.code == 0, result.said
+    assert "2 runs on one stream of batches" in " ".join(result.said.split())
+    results = ended(root)
+    assert results.keys() == serial.keys()
+    for run, tensors in serial.items():
+        for key, value in tensors.items():
+            torch.testing.assert_close(results[run][key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_jobs_that_cannot_begin_are_failures_of_their_own(tmp_path: Path) -> None:
