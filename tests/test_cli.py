@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from toys import SHORT
+from waiting import PATIENCE
 
 from sparsecode.cli import main
 from sparsecode.cli.main import COMMANDS
@@ -289,7 +290,7 @@ def test_importing_the_package_stays_light() -> None:
         "import sys, sparsecode; heavy = {'torch', 'sklearn', 'matplotlib', 'lightning_fabric', 'tyro', 'rich'};"
         "print(sorted(heavy & set(sys.modules))); sparsecode.sparse_encode; print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.splitlines() == ["[]", "['torch']"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from scipy.sparse import csr_array, load_npz
 from sklearn.linear_model import SGDClassifier
 from toys import SHORT
+from waiting import wait_until
 
 from sparsecode import sparse_encode
 from sparsecode.cli import main
@@ -266,9 +266,7 @@ def test_many_codes_are_written_in_bounded_memory_and_after_a_kill(
     assert int(done.stdout.split()[-1]) < 100
     shutil.rmtree("few")
     killed = subprocess.Popen([*command, "codes"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not Path("codes/codes-00002.safetensors").exists():
-        assert killed.poll() is None
-        time.sleep(0.01)
+    wait_until(Path("codes/codes-00002.safetensors").exists, killed)
     killed.kill()
     killed.wait()
     assert not Path("codes/index.json").exists()

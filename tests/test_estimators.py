@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
+from waiting import PATIENCE
 
 import sparsecode as sc
 
@@ -80,7 +81,7 @@ def counts_of_checks(**environ: str) -> dict[str, tuple[int, int]]:
     """Passed checks, and those of them that pass arrays of other libraries, in a process that enforces no annotations."""
     env = {**{name: value for name, value in os.environ.items() if name != "SCIPY_ARRAY_API"}, **environ}
     command = [sys.executable, "-c", ALL_CHECKS, os.path.dirname(__file__)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr[-3000:]
     rows = (line.split() for line in result.stdout.splitlines())
     return {name: (int(passed), int(arrays)) for name, passed, arrays in rows}

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from sparsecode.files import TEMPORARY, is_own, locked, remove_leftovers, require_own, save_atomic, write_atomic
 
@@ -115,7 +116,7 @@ def holder(folder: Path) -> subprocess.Popen[str]:
 
 def test_a_second_process_is_refused_and_told_which_folder(tmp_path: Path) -> None:
     with locked(tmp_path / "run"), holder(tmp_path / "run") as other:
-        said, _ = other.communicate(timeout=60)
+        said, _ = other.communicate(timeout=PATIENCE)
     assert said == f"{tmp_path / 'run'}: another process is training here; wait for it or choose another folder\n"
 
 
@@ -123,7 +124,7 @@ def test_a_folder_is_free_again_after_use_and_after_an_error(tmp_path: Path) -> 
     with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError
     with holder(tmp_path) as other:
-        said, _ = other.communicate(timeout=60)
+        said, _ = other.communicate(timeout=PATIENCE)
     assert said == "held\n"
 
 
@@ -134,7 +135,7 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         with pytest.raises(BlockingIOError), locked(tmp_path):
             pass
         other.send_signal(signal.SIGKILL)
-        other.wait(timeout=60)
+        other.wait(timeout=PATIENCE)
         with locked(tmp_path):
             pass
 
@@ -148,7 +149,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_folders_are_locked_one_by_one(tmp_path: Path) -> None:
     with locked(tmp_path / "a"), holder(tmp_path / "b") as other:
-        said, _ = other.communicate(timeout=60)
+        said, _ = other.communicate(timeout=PATIENCE)
     assert said == "held\n"
 
 

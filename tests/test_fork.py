@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 PROGRAM = """
 import multiprocessing, os, signal
@@ -26,7 +27,7 @@ def results():
 expected = list(results())
 
 def child():
-    signal.alarm(60)  # ends a child that waits for threads that it does not have
+    signal.alarm(600)  # ends a child that waits for threads that it does not have
     for name, one, other in zip(("sparse_encode", "omp_encode", "learn_dictionary", "encode"), results(), expected):
         np.testing.assert_allclose(one, other, atol=1e-9)
         print(name, flush=True)
@@ -42,6 +43,8 @@ assert torch.get_num_threads() == 2
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_child_computes_the_same(tmp_path: Path) -> None:
-    made = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120, check=False)
+    made = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert made.returncode == 0, made.stderr
     assert made.stdout.split() == 2 * ["sparse_encode", "omp_encode", "learn_dictionary", "encode"]

@@ -7,12 +7,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from waiting import PATIENCE, wait_until
 
 from sparsecode.runs import RunFolder
 
@@ -37,7 +37,7 @@ def train(out: Path, *options: str) -> subprocess.Popen[str]:
 
 def finish(out: Path) -> str:
     process = train(out)
-    text, _ = process.communicate(timeout=120)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, text
     return text
 
@@ -71,10 +71,9 @@ def kill_at_random_steps(out: Path, kills: int, seed: int) -> list[int]:
         before = logged_step(folder)
         process = train(out)
         target = before + dice.randint(1, max(1, (EPOCHS * STEPS - before) // 4))
-        while logged_step(folder) < target and process.poll() is None:
-            time.sleep(0.005)
+        wait_until(lambda target=target: logged_step(folder) >= target, process)
         process.kill()
-        text, _ = process.communicate(timeout=20)
+        text, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL, text
         killed_at.append(logged_step(folder))
     return killed_at
@@ -94,21 +93,20 @@ def test_killed_ten_times_it_ends_in_the_same_bits(undisturbed: Path, tmp_path: 
 def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path: Path, kind: signal.Signals) -> None:
     out = tmp_path / "run"
     process = train(out)
-    while logged_step(RunFolder(out)) < 30:
-        time.sleep(0.005)
+    wait_until(lambda: logged_step(RunFolder(out)) >= 5, process)
     process.send_signal(kind)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + kind
     state = RunFolder(out).state()
     assert state is not None
-    assert 30 <= state.step < state.total_steps
+    assert 5 <= state.step < state.total_steps
     assert f"sparsecode train --resume {out}" in text
     resumed = subprocess.run(
         [sys.executable, "-m", "sparsecode", "train", "--resume", str(out)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert resumed.returncode == 0, resumed.stderr
@@ -119,10 +117,9 @@ def test_a_polite_signal_saves_and_says_how_to_go_on(undisturbed: Path, tmp_path
 def test_a_second_training_in_the_same_folder_is_refused_while_the_first_runs(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = train(out, "--train.epochs", "1000")
-    while logged_step(RunFolder(out)) < 1:
-        time.sleep(0.005)
+    wait_until(lambda: logged_step(RunFolder(out)) >= 1, process)
     second = train(out, "--train.epochs", "1000")
-    text, _ = second.communicate(timeout=60)
+    text, _ = second.communicate(timeout=PATIENCE)
     assert process.poll() is None, "the first training has ended too early"
     process.kill()
     process.communicate()

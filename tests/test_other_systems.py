@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from waiting import PATIENCE
 
 from sparsecode.ops.cores import cores
 from sparsecode.train.fit import launch
@@ -55,7 +56,7 @@ print(len(names))
 
 def test_every_module_is_imported_and_codes_are_found_without_what_posix_alone_has() -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-W", "ignore", "-c", WITHOUT], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 from toys import IN_FLOAT64, KINDS, big_digits, toy
+from waiting import PATIENCE
 
 from sparsecode.models.storage import build_model
 from sparsecode.runner import run
@@ -68,7 +69,7 @@ def _train(data: Path, out: Path, names: list[str]) -> None:
     ]
     try:
         for process in ranks:
-            _, problem = process.communicate(timeout=300)
+            _, problem = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, problem
     finally:
         for process in ranks:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from waiting import PATIENCE
 
 from sparsecode.data import Digits
 from sparsecode.runs import RunFolder
@@ -41,10 +42,14 @@ def test_ray_gives_what_serial_gives_and_a_killed_worker_costs_nothing(tmp_path:
     here, there = grid(tmp_path / "here", 60), grid(tmp_path / "there", 60)
     assert all(o.evaluation for o in sweep(here, tmp_path / "here", serial(accelerator="cpu")))
     killed: list[int] = []
-    killer = threading.Thread(target=kill_worker, args=(there, killed))
+    over = threading.Event()
+    killer = threading.Thread(target=kill_worker, args=(there, killed, over))
     killer.start()
-    outcomes = list(sweep(there, tmp_path / "there", on_ray(accelerator="cpu")))
-    killer.join()
+    try:
+        outcomes = list(sweep(there, tmp_path / "there", on_ray(accelerator="cpu")))
+    finally:
+        over.set()
+        killer.join()
     assert killed, "the runs were over before a worker could be killed"
     assert [o.problem for o in outcomes] == ["", ""]
     expected = {r.run: r for r in read_results(tmp_path / "here")}
@@ -55,10 +60,9 @@ def test_ray_gives_what_serial_gives_and_a_killed_worker_costs_nothing(tmp_path:
             torch.testing.assert_close(tensors(theirs)[name], value, rtol=0, atol=0)
 
 
-def kill_worker(jobs: Sequence[Job], killed: list[int]) -> None:
+def kill_worker(jobs: Sequence[Job], killed: list[int], over: threading.Event) -> None:
     """SIGKILL for the first process that has trained and saved something."""
-    until = time.monotonic() + 240
-    while not killed and time.monotonic() < until:
+    while not over.is_set():
         for job in jobs:
             state, pid = RunFolder(job.folder).state(), holder(job.folder / ".lock")
             if pid and state and 0 < state.step < state.total_steps:
@@ -70,7 +74,7 @@ def kill_worker(jobs: Sequence[Job], killed: list[int]) -> None:
 
 def interrupt_when_begun(jobs: Sequence[Job]) -> None:
     """SIGINT for this process once a run has taken steps."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until and not any(RunFolder(job.folder).metrics() for job in jobs):
         time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGINT)

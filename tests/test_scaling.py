@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from toys import big_digits, toy
+from waiting import PATIENCE
 
 from sparsecode.runner import run
 
@@ -38,7 +39,7 @@ def called(command: list[str], folder: Path, **env: str) -> subprocess.Popen[str
 def finished(*processes: subprocess.Popen[str]) -> None:
     try:
         for process in processes:
-            _, problem = process.communicate(timeout=500)
+            _, problem = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, problem[-4000:]
     finally:
         for process in processes:
@@ -88,6 +89,6 @@ def test_the_page_does_what_it_says(title: str, tmp_path: Path) -> None:
     if (
         title != "Ray Train"
     ):  # the first run may compile kernels, whose bits are those of later runs within the tolerance alone
-        called([sys.executable, "page.py"], tmp_path).communicate(timeout=500)
+        called([sys.executable, "page.py"], tmp_path).communicate(timeout=PATIENCE)
     finished(called([sys.executable, "page.py"], tmp_path))
     assert (tmp_path / "run" / "eval.json").exists() == (title == "Ray Train")

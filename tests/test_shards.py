@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file
 from torch import Tensor
+from waiting import PATIENCE, wait_until
 
 from sparsecode.cli import main
 from sparsecode.data import Data, Shards, ShardWriter
@@ -523,10 +523,9 @@ def test_killed_while_streaming_it_ends_in_the_same_bits(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     target = dice.randint(20, 60)
-    while process.poll() is None and (not (records := RunFolder(out).metrics()) or records[-1]["step"] < target):
-        time.sleep(0.002)
+    wait_until(lambda: any(record["step"] >= target for record in RunFolder(out).metrics()), process)
     process.kill()
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, text
     state = RunFolder(out).state()
     assert state is not None
@@ -588,7 +587,7 @@ def test_memory_is_bounded_with_data_five_times_larger(tmp_path: Path) -> None:
     """Shards of 4 MB, 240 MB in all. 44 MB hold two shards (8), 3000 rows in float32 (6), and the model at its work."""
     process = subprocess.run(
         [sys.executable, "-c", HUNGRY, str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert sum(f.stat().st_size for f in (tmp_path / "much").glob("*.safetensors")) > 5 * 44 * 2**20

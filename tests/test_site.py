@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import pytest
 from public_names import FACES
+from waiting import PATIENCE
 
 from sparsecode.evaluate.measures import Known
 from sparsecode.recipes import RECIPES
@@ -116,7 +117,9 @@ def test_the_site_is_built_without_a_warning_and_its_links_lead_somewhere(tmp_pa
         f"{tmp_path}/html",
     ]
     env = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     parsed: dict[Path, _Links] = {}
     for file in (tmp_path / "html").rglob("*.html"):

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from waiting import PATIENCE, wait_until
 
 from sparsecode.data import Digits
 from sparsecode.overrides import OverrideError, value_at
@@ -192,11 +192,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path, n: int) -> No
         "--set", "model.n_code=16", "--set", "train.evaluate_every=100", "--out", str(out), "--processes", str(n), "--accelerator", "cpu",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
-        until = time.monotonic() + 90
-        while not begun(out) and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_until(lambda: begun(out), process)
         os.killpg(process.pid, signal.SIGINT)
-        text = process.communicate(timeout=60)[0].decode()
+        text = process.communicate(timeout=PATIENCE)[0].decode()
     assert process.returncode == 130, text
     assert "Run the same command to resume" in text
     assert "Traceback" not in text

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from waiting import PATIENCE, wait_until
 
 from sparsecode.cli import main
 from sparsecode.named_sweeps import EXPERIMENTS
@@ -170,13 +170,13 @@ def test_killed_in_either_stage_it_goes_on(n: int, tmp_path: Path) -> None:
         with subprocess.Popen(
             [*command, "--out", str(out)], stdout=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            until = time.monotonic() + 120
-            while not any(f.stat().st_size for f in out.glob(f"{stage}/metrics.jsonl")) and time.monotonic() < until:
-                time.sleep(0.02)
+            wait_until(lambda stage=stage: any(f.stat().st_size for f in out.glob(f"{stage}/metrics.jsonl")), process)
             os.killpg(process.pid, signal.SIGKILL)
     for folder in (out, whole):
         assert (
-            subprocess.run([*command, "--out", str(folder)], check=False, capture_output=True, timeout=300).returncode
+            subprocess.run(
+                [*command, "--out", str(folder)], check=False, capture_output=True, timeout=PATIENCE
+            ).returncode
             == 0
         )
     names = sorted(path.name for path in whole.iterdir() if path.is_dir())

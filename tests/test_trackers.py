@@ -15,6 +15,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import toy
+from waiting import PATIENCE
 
 from sparsecode.records import Event
 from sparsecode.runner import run
@@ -111,7 +112,7 @@ def test_the_real_package_has_the_record_of_a_run_and_of_its_extension(tmp_path:
 
     def call(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
+            [sys.executable, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=PATIENCE
         )
 
     begun = call("-m", "sparsecode", "train", "digits-sdl", "--out", "run", *SHORT, "--track", name)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pictures import tiles
 from PIL import Image
+from waiting import PATIENCE
 
 from sparsecode.cli import main
 from sparsecode.cli.traverse import film_of
@@ -302,7 +303,7 @@ def in_browser(page: str, folder: Path, script: str = "") -> str:
         "--virtual-time-budget=20000",
     ]
     command = [CHROMIUM, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def said(document: str, name: str) -> str:
