@@ -45,11 +45,11 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
-folders = importlib.util.find_spec("sparsecode").submodule_search_locations  # pyright: ignore[reportOptionalMemberAccess] - it is installed
-here = Path(__file__).parents[1] / "sparsecode"
+spec, here = importlib.util.find_spec("sparsecode"), Path(__file__).parents[1] / "sparsecode"
+folders = list(spec.submodule_search_locations or ()) if spec else []
 # another copy, by PYTHONPATH: the processes that tests start import the one in the working folder
-if Path(folders[0]).resolve() != here.resolve():
-    pytest.exit(f"sparsecode is {folders[0]}; these tests are of {here}: set PYTHONPATH to its parent", returncode=4)
+if [Path(folder).resolve() for folder in folders] != [here.resolve()]:
+    pytest.exit(f"sparsecode is {folders}; these tests are of {here}: set PYTHONPATH to its parent", returncode=4)
 rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
 for large in ("lightning_fabric", "matplotlib.figure", "tyro"):  # imported under the hook, they would be compiled anew
     importlib.import_module(large)
