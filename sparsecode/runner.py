@@ -56,10 +56,10 @@ class RunResult(NamedTuple):
         """The run's report: training, up to `n_codes` codes by importance, samples, measures; with `out` also written as one page
         (`.html`) or as data (`.json`). Numbers of codes are of up to `n_samples` samples.
         """
-        from sparsecode.reports.builders.source import source_of_run
+        from sparsecode.reports.builders.source import source_of_folder
         from sparsecode.reports.builders.whole import report_of
 
-        return report_of(source_of_run(self.folder, self.folder.label, self.folder.splits()), out, n_codes, n_samples)
+        return report_of(source_of_folder(self.folder, self.folder.label), out, n_codes, n_samples)
 
 
 class Trained(NamedTuple):

@@ -12,7 +12,7 @@ from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.repeating import command_of
 from sparsecode.data import Splits
 from sparsecode.reports.builders.foreign import source_of_file
-from sparsecode.reports.builders.source import ReportSource, source_of_run
+from sparsecode.reports.builders.source import ReportSource, source_of_folder
 from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.writing import write_report
 from sparsecode.runs import RunFolder
@@ -53,6 +53,13 @@ def report_command(args: reporting.ReportArguments) -> None:
         write_report(target, document)
         if args.json is not None:
             write_report(args.json, document)
+    for source, report in zip(sources, document.runs, strict=True):
+        if source.absent:
+            warned = next(each for each in report.head.warnings if source.absent in each.text)
+            remedy = f"; {warned.remedy}" if warned.remedy else ""
+            Console(stderr=True, soft_wrap=True).print(
+                f"warning: {source.name}: {warned.text}{remedy}", style="yellow", highlight=False
+            )
     for what, path in (("data", args.json), ("report", target)):
         if path is not None:
             size = f"{path.stat().st_size / 1e6:.1f} MB"
@@ -81,5 +88,5 @@ def _source(path: Path, label: str, args: reporting.ReportArguments, loaded: dic
     if args.data is not None and not RunFolder(path).exists:
         return source_of_file(path, args.data, label)._replace(tokenizer=args.tokenizer)
     folder = RunFolder(path)
-    source = source_of_run(folder, label, folder.splits(args.data_path, loaded), *command_of(folder.config()))
+    source = source_of_folder(folder, label, args.data_path, loaded, *command_of(folder.config()))
     return source._replace(tokenizer=args.tokenizer)

@@ -9,8 +9,11 @@ from typing import NamedTuple
 from sparsecode.data import published
 from sparsecode.data.downloads import VARIABLE, Remote, home, present
 from sparsecode.data.fetch import partial
+from sparsecode.leaves import tag_of
 
-__all__ = ["Dataset", "Status", "datasets", "status"]
+__all__ = ["Dataset", "Status", "datasets", "remedy_of", "status"]
+
+NAMES = {"fashion_mnist": "fashion"}  # of data sources that go by another name than their files
 
 
 class Dataset(NamedTuple):
@@ -80,3 +83,16 @@ def _first(names: tuple[str, ...]) -> Path | None:
     """The first of these paths below `$SPARSECODE_DATA` that is there."""
     root = os.environ.get(VARIABLE)
     return next((path for name in names if root and (path := Path(root) / name).exists()), None)
+
+
+def remedy_of(data: object) -> str:
+    """What to do if the samples of a data source cannot be had; "" if the source's own error says it."""
+    source = getattr(data, "source", data)
+    name = NAMES.get(tag := tag_of(source), tag)
+    files = datasets().get(name)
+    if files is not None and getattr(source, "path", None) is None:
+        there = f"set {VARIABLE} to the folder that holds them"
+        return f"{there}, or run sparsecode data get {name}" if files.files else there
+    if any(getattr(source, field, None) is not None for field in ("path", "images", "text")):
+        return "put them back, or say where they are now with --data.path"
+    return ""

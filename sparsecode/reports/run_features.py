@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from msgspec.structs import replace
@@ -47,10 +47,13 @@ class FeatureSource(NamedTuple):
 
 
 class StoredFeatures(NamedTuple):
-    """Features that a run's folder has, if they are those wanted, and the texts of token ids in any of the same data."""
+    """Features that a run's folder has, if they are those wanted, with the `part` of its data that they are of; the texts of token ids in any
+    of the same data.
+    """
 
     features: Features | None = None
     texts: Mapping[int, str] = NO_TEXTS
+    part: str = ""
 
 
 def features_of_run(
@@ -106,20 +109,23 @@ def _origin(folder: RunFolder, model: AbstractSparseModel, part: str, coder: str
     )
 
 
-def stored_features(folder: RunFolder, model: AbstractSparseModel, part: str, theta: float) -> StoredFeatures:
-    """What the run's folder has of features of its main coder on a split of its data, of codes above `theta`.
+def stored_features(folder: RunFolder, model: AbstractSparseModel, part: str | None, theta: float) -> StoredFeatures:
+    """What the run's folder has of features of its main coder on a split of its data (None: any), of codes above `theta`.
 
     Raises ValueError naming the file if it is damaged.
     """
     path = folder.path / FEATURES
     if not path.is_file():
         return StoredFeatures()
-    record, origin = read_record(path), _origin(folder, model, part, None)
-    if record.origin.fingerprint != origin.fingerprint:
+    record = read_record(path)
+    kinds = {_origin(folder, model, kind, None): kind for kind in ((part,) if part else get_args(Part))}
+    if record.origin.fingerprint not in {origin.fingerprint for origin in kinds}:
         return StoredFeatures()
     features = read_features(path)
-    same = replace(record.origin, run=origin.run, tokenizer="") == origin and record.settings.theta == theta
-    return StoredFeatures(features if same else None, features.texts)
+    kind = kinds.get(replace(record.origin, run=next(iter(kinds)).run, tokenizer=""), "")
+    if not kind or record.settings.theta != theta:
+        return StoredFeatures(texts=features.texts)
+    return StoredFeatures(features, features.texts, kind)
 
 
 def _rows_of_shards(rows: ShardRows, model: AbstractSparseModel, theta: float, coder: str | None) -> CodedRows:

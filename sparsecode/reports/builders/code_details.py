@@ -7,39 +7,33 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sparsecode.evaluate.units.features import CodeExample, CodeFeatures, Features, FeatureSettings
 from sparsecode.models.base import AbstractSparseModel
-from sparsecode.models.capabilities import has_posterior
-from sparsecode.reports.builders.additions import Additions, receptive_fields
+from sparsecode.reports.builders.additions import Additions
+from sparsecode.reports.builders.atoms import atoms_of
 from sparsecode.reports.builders.code_table import NearAtoms
 from sparsecode.reports.builders.coded import Coded
 from sparsecode.reports.builders.importance import CodeImportance
-from sparsecode.reports.builders.pool import PoolBuilder
+from sparsecode.reports.builders.pool import PoolBuilder, SampleNumbers
 from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.document import (
     Atom,
     Band,
-    Cell,
     CodeDetail,
     Effect,
     Histogram,
     LabelShare,
     NearCode,
-    PackedArray,
     ShownExample,
     TokenContext,
     WeightedName,
-    packed,
 )
 
-__all__ = ["Looked", "details_of"]
+__all__ = ["Looked", "bands_of", "details_of", "histogram_of", "labels_of", "near_codes", "partners_of"]
 
-ATOMS, FIELDS = "atoms", "fields"
-TOP = 8  # largest weights and labels that are listed
-WIDE = 64  # features up to which all weights are given
+TOP = 8  # labels that are listed
 
 
 class Looked(NamedTuple):
@@ -57,17 +51,11 @@ class Looked(NamedTuple):
     settings: FeatureSettings
     names: Sequence[str] = ()
 
-    def name_of(self, feature: int) -> str:
-        """The name of an output: a feature of the data, or a class."""
-        if self.model.n_classes:
-            return f"class {feature}"
-        return self.names[feature] if feature < len(self.names) else f"feature {feature}"
-
 
 def details_of(looked: Looked, pool: PoolBuilder, sheets: Sheets) -> Iterator[CodeDetail]:
     """The details of the shown codes, in order; pictures go to the sheets, samples to the pool."""
     coded, features = looked.coded, looked.coded.features
-    atoms = _atoms(looked, sheets)
+    atoms = atoms_of(looked.additions, looked.peaks, looked.shown, looked.names, sheets)
     entries = coded.entries
     before = np.bincount(entries.code, coded.errors[entries.row], minlength=features.n_code)
     for place, code in enumerate(looked.shown.tolist()):
@@ -76,75 +64,28 @@ def details_of(looked: Looked, pool: PoolBuilder, sheets: Sheets) -> Iterator[Co
         yield CodeDetail(
             code=code,
             atom=atoms[place],
-            activations=_histogram(known),
-            bands=tuple(_bands(features, known, pool, looked.settings)),
-            by_cosine=tuple(
-                NearCode(int(other), float(cosine))
-                for other, cosine in zip(looked.near.code[place], looked.near.cosine[place], strict=True)
-            ),
-            by_firing=tuple(
-                NearCode(other, jaccard) for other, _, jaccard in known.neighbours[: looked.settings.neighbours]
-            ),
+            activations=histogram_of(known),
+            bands=tuple(bands_of(features, known, pool, looked.settings)),
+            by_cosine=near_codes(looked.near, place),
+            by_firing=partners_of(known, looked.settings),
             effect=_effect(looked, atoms[place], known, float(before[code])),
-            labels=_labels(coded, code),
+            labels=labels_of(features, code),
             signed=0 < positive < known.n_active,
         )
 
 
-def _atoms(looked: Looked, sheets: Sheets) -> list[Atom]:
-    """The atoms of the shown codes, with pictures of them where samples are pictures."""
-    additions, model, shown = looked.additions, looked.model, looked.shown
-    units = torch.from_numpy(shown)
-    peaks = torch.from_numpy(looked.peaks[shown])
-    unit_value = additions.linear or has_posterior(model)  # codes of the latter have unit scale in their prior
-    values = torch.ones(len(shown)) if unit_value else torch.where(peaks == 0, 1.0, peaks).float()
-    local, data = additions.at(units, values.to(next(model.parameters())))
-    rows = data.double().cpu().numpy()
-    cells: list[Cell | None] = [None] * len(shown)
-    fields: list[Cell | None] = [None] * len(shown)
-    pictured = sheets.pictured and model.n_sites == 1
-    if additions.filters is not None:
-        drawn = additions.filters[units]
-        if drawn.shape[1] in (1, 3):
-            cells = [Cell(ATOMS, i) for i in sheets.add_weights(ATOMS, drawn.flatten(1).cpu().numpy(), drawn.shape[1:])]
-    elif pictured and model.reconstructs:
-        cells = [Cell(ATOMS, i) for i in sheets.add_weights(ATOMS, rows)]
-    keys = receptive_fields(model, units) if pictured else None
-    if keys is not None:
-        fields = [Cell(FIELDS, i) for i in sheets.add_weights(FIELDS, keys.double().cpu().numpy())]
-    sites = _site_shares(model, local.reshape(len(local), -1).double().cpu().numpy())
-    listed = not (pictured and model.reconstructs)
-    return [
-        Atom(
-            picture=cells[i],
-            field=fields[i],
-            weights=_weights(rows[i]) if listed else None,
-            top=_largest(looked, rows[i]) if listed else (),
-            sites=sites[i],
-            exact=additions.linear or additions.filters is not None,
-        )
-        for i in range(len(shown))
-    ]
+def near_codes(near: NearAtoms, place: int) -> tuple[NearCode, ...]:
+    """The codes with the nearest atoms."""
+    pairs = zip(near.code[place].tolist(), near.cosine[place].tolist(), strict=True)
+    return tuple(NearCode(other, cosine) for other, cosine in pairs)
 
 
-def _weights(row: NDArray[np.float64]) -> PackedArray | None:
-    return packed(row, "f4") if len(row) <= WIDE else None
+def partners_of(known: CodeFeatures, most: FeatureSettings) -> tuple[NearCode, ...]:
+    """The codes that fire most together with it."""
+    return tuple(NearCode(other, jaccard) for other, _, jaccard in known.neighbours[: most.neighbours])
 
 
-def _largest(looked: Looked, row: NDArray[np.float64]) -> tuple[WeightedName, ...]:
-    order = np.argsort(-np.abs(row), kind="stable")[:TOP]
-    return tuple(WeightedName(looked.name_of(int(i)), float(row[i])) for i in order)
-
-
-def _site_shares(model: AbstractSparseModel, local: NDArray[np.float64]) -> list[tuple[float, ...]]:
-    if model.n_sites == 1:
-        return [()] * len(local)
-    norms = np.linalg.norm(local.reshape(len(local), model.n_sites, -1), axis=2)
-    shares = norms / np.maximum(norms.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return [tuple(row) for row in shares.tolist()]
-
-
-def _histogram(known: CodeFeatures) -> Histogram | None:
+def histogram_of(known: CodeFeatures) -> Histogram | None:
     """Magnitudes on active samples, empty bins above the largest left out."""
     if not known.n_active:
         return None
@@ -153,7 +94,7 @@ def _histogram(known: CodeFeatures) -> Histogram | None:
     return Histogram(tuple(edges.tolist()), tuple(counts.tolist()), "activation where active")
 
 
-def _bands(features: Features, known: CodeFeatures, pool: PoolBuilder, most: FeatureSettings) -> Iterator[Band]:
+def bands_of(features: Features, known: CodeFeatures, pool: SampleNumbers, most: FeatureSettings) -> Iterator[Band]:
     """The examples by band: the largest, each range of quantiles from the top, the smallest."""
     examples: dict[int, list[ShownExample]] = {}
     for example in _few(known.examples, most):
@@ -198,9 +139,8 @@ def _effect(looked: Looked, atom: Atom, known: CodeFeatures, errors: float) -> E
     return Effect(int(importance.samples[code]), loss, loss / before if before > 0 else None, added)
 
 
-def _labels(coded: Coded, code: int) -> tuple[LabelShare, ...]:
+def labels_of(features: Features, code: int) -> tuple[LabelShare, ...]:
     """The most frequent labels among the samples on which the code is active."""
-    features = coded.features
     n_active = int(features.n_active[code])
     if not features.by_class.shape[1] or not n_active:
         return ()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sparsecode.coders import in_words
 from sparsecode.evaluate.dictionary.geometry import unit_rows
@@ -19,7 +20,20 @@ from sparsecode.reports.builders.quantities import QUANTITIES
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.document import CodeColumn, CodeTable, Distribution, Histogram, packed
 
-__all__ = ["NearAtoms", "code_table", "counts_of", "gap_spread", "near_atoms", "peaks_of", "shares_of"]
+__all__ = [
+    "NearAtoms",
+    "atom_norms",
+    "code_table",
+    "column_of",
+    "counts_of",
+    "distribution_of",
+    "gap_spread",
+    "groups_of",
+    "left_out_of",
+    "near_atoms",
+    "peaks_of",
+    "shares_of",
+]
 
 BINS, LINKED = 40, 1000
 ROWS = 256  # atoms compared with all others at a time
@@ -41,13 +55,7 @@ class NearAtoms(NamedTuple):
 def near_atoms(additions: Additions, peaks: Doubles, shown: NDArray[np.int64]) -> NearAtoms:
     """The nearest atoms, in model space; of decoders without atoms, of what codes add at their largest values, among shown ones."""
     among = np.arange(additions.n) if additions.linear or additions.filters is not None else shown
-    if additions.filters is not None:
-        atoms = additions.filters.flatten(1)
-    elif additions.local is not None:
-        atoms = additions.local
-    else:
-        units, values = torch.from_numpy(shown), torch.from_numpy(np.where(peaks[shown] == 0, 1.0, peaks[shown]))
-        atoms = additions.at(units, values)[0] / values[:, None].to(next(additions.model.parameters()))
+    atoms = _atoms(additions, peaks, among)
     units = unit_rows(atoms.cpu()).float()
     place = (
         np.searchsorted(among, shown) if additions.linear or additions.filters is not None else np.arange(len(shown))
@@ -61,8 +69,26 @@ def near_atoms(additions: Additions, peaks: Doubles, shown: NDArray[np.int64]) -
         best = products.abs().topk(m, dim=1).indices
         code[start : start + ROWS] = among[best.numpy()]
         cosine[start : start + ROWS] = products.gather(1, best).clamp(-1, 1).double().numpy()
-    norm = torch.linalg.vector_norm(atoms[torch.from_numpy(place)].double().cpu(), dim=1).numpy()
-    return NearAtoms(code, cosine, norm)
+    return NearAtoms(code, cosine, _norms(atoms[torch.from_numpy(place)]))
+
+
+def atom_norms(additions: Additions, peaks: Doubles) -> Doubles:
+    """The norms [n] of all atoms in model space."""
+    return _norms(_atoms(additions, peaks, np.arange(additions.n)))
+
+
+def _norms(atoms: Tensor) -> Doubles:
+    return torch.linalg.vector_norm(atoms.double().cpu(), dim=1).numpy()
+
+
+def _atoms(additions: Additions, peaks: Doubles, among: NDArray[np.int64]) -> Tensor:
+    """The atoms of these units in model space; of decoders without atoms, what a unit adds at its largest value, per unit of its code."""
+    if additions.filters is not None:
+        return additions.filters.flatten(1)[torch.from_numpy(among)]
+    if additions.local is not None:
+        return additions.local[torch.from_numpy(among)]
+    values = torch.from_numpy(np.where(peaks[among] == 0, 1.0, peaks[among]))
+    return additions.at(torch.from_numpy(among), values)[0] / values[:, None].to(next(additions.model.parameters()))
 
 
 def peaks_of(coded: Coded, n: int) -> Doubles:
@@ -92,11 +118,6 @@ def code_table(
     if coded.gates is not None and len(coded.gates) == n_unit:
         values["gate"] = coded.gates[shown]
     names = in_words(coded.uses)
-    left_out = (
-        ""
-        if len(shown) == n_unit
-        else f"{n_unit - len(shown):,} of {n_unit:,} codes are not listed: the least important ones"
-    )
     return CodeTable(
         coder=next(iter(coded.uses)),
         split=source.split,
@@ -104,28 +125,38 @@ def code_table(
         n_code=n_unit,
         theta=source.theta,
         codes=packed(shown, "i4"),
-        columns=tuple(_column(key, column, importance) for key, column in values.items()),
+        columns=tuple(column_of(key, column, importance.unit) for key, column in values.items()),
         importance_of=importance.words,
-        left_out=left_out,
-        groups=_groups(features.n_active, coded.n),
-        distributions=tuple(_distribution(source, name, names[name], use, coded.n) for name, use in coded.uses.items()),
+        left_out=left_out_of(len(shown), n_unit, "the least important ones"),
+        groups=groups_of(features.n_active, coded.n),
+        distributions=tuple(
+            distribution_of(source, name, names[name], use, coded.n) for name, use in coded.uses.items()
+        ),
         details=(),
     )
 
 
-def _column(key: str, values: Doubles, importance: CodeImportance) -> CodeColumn:
+def left_out_of(shown: int, n: int, which: str) -> str:
+    """The words on codes that are not listed, "" if all are."""
+    return "" if shown == n else f"{n - shown:,} of {n:,} codes are not listed: {which}"
+
+
+def column_of(key: str, values: Doubles, importance_unit: str = "") -> CodeColumn:
+    """A column of the table, by the key of its quantity."""
     known = QUANTITIES[key]
-    unit = importance.unit if key == "importance" else known.unit
+    unit = importance_unit if key == "importance" else known.unit
     return CodeColumn(key, known.label, unit, key, packed(values), key in LOGARITHMIC)
 
 
-def _groups(n_active: NDArray[np.int64], n: int) -> dict[str, tuple[int, ...]]:
+def groups_of(n_active: NDArray[np.int64], n: int) -> dict[str, tuple[int, ...]]:
+    """The dead, dense and always active codes among all, by their active samples among n."""
     kinds = {"dead": n_active == 0, "dense": n_active > DENSE * n, "always_on": n_active == n}
     return {name: tuple(np.flatnonzero(there)[:LINKED].tolist()) for name, there in kinds.items()}
 
 
-def _distribution(source: ReportSource, name: str, label: str, use: CoderUse, n: int) -> Distribution:
-    score = source.evaluation.scores.get(name)
+def distribution_of(source: ReportSource, name: str, label: str, use: CoderUse, n: int) -> Distribution:
+    """How one coder uses all codes on n samples."""
+    score = source.scores.get(name)
     return Distribution(
         coder=name,
         label=label,

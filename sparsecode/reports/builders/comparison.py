@@ -47,7 +47,7 @@ def comparison_of(
     if len(sources) < 2:
         return None
     notes: list[str] = []
-    data = {source.splits.fingerprint() for source in sources}
+    data = {source.fingerprint or source.splits.fingerprint() for source in sources}
     if len(data) > 1:
         notes.append("the runs were measured on different samples: their errors cannot be compared")
     matches: list[Matches] = []

@@ -51,6 +51,9 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     runs = _runs(source)
     if not runs:
         return Compared(notes=("no references at equal L0: no code is active, or all are",))
+    if source.absent:
+        note = "no references at equal L0 and no amortisation gap: the samples are not at hand"
+        return Compared((_plot(runs, ""),), notes=(note,))
     if model.n_code > WIDE or model.n_code * math.prod(model.shape) > LARGE:
         notes = (
             "no references at equal L0 and no amortisation gap: this dictionary is too large for a report; see sparsecode analyse",
@@ -71,7 +74,7 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
     gaps, notes = _gaps(source, additions, few)
     if gaps:
         tables.append(table_of_records("amortisation", gaps, False, f"on {few.n} samples, in model space"))
-    denoiser = bool(source.evaluation.of(Restored))  # which is not for clean samples
+    denoiser = source.evaluation is not None and bool(source.evaluation.of(Restored))  # which is not for clean samples
     behind = "" if denoiser else _behind(point, rows, few.n)
     return Compared((_plot([*runs, *series], note),), tuple(tables), notes, behind)
 
@@ -104,7 +107,7 @@ def joint_frontier(sources: list[ReportSource]) -> FrontierPlot | None:
 
 def reference_points(source: ReportSource, few: Split) -> dict[str, list[ReferencePoint]]:
     """The scores of references at half, once and twice the L0 of the run's main coder."""
-    score = next(iter(source.evaluation.scores.values()))
+    score = next(iter(source.scores.values()))
     train = source.splits.train.x[:TRAINING].to(few.x)
     known = references(train, score.n_code, source.seed)
     l0s = [score.l0 * budget for budget in BUDGETS]
@@ -121,7 +124,7 @@ def _runs(source: ReportSource, name: str = "") -> list[FrontierSeries]:
     """A point for each coder of the run, where its L0 says something."""
     return [
         FrontierSeries(f"{name}, {coder}" if name else coder, "run", (score.l0,), (score.explained_variance,))
-        for coder, score in source.evaluation.scores.items()
+        for coder, score in source.scores.items()
         if 0 < score.l0 < score.n_code
     ]
 
@@ -136,7 +139,7 @@ def _gaps(source: ReportSource, additions: Additions, few: Split) -> tuple[dict[
     model = source.model
     if additions.local is None or additions.n != model.n_code:
         return {}, ("no amortisation gap: the decoder is not linear",)
-    scores = source.evaluation.scores
+    scores = source.scores
     coders = [name for name, score in scores.items() if 0 < score.l0 < score.n_code]
     bias = model.decode(additions.local.new_zeros(1, model.n_code))[0]
     try:

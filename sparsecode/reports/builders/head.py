@@ -120,6 +120,8 @@ def _text(value: Any) -> str:
 def _numbers(source: ReportSource) -> tuple[HeadNumber, ...]:
     """Quality, sparsity and the caveat of the family, as they stand in the evaluation."""
     evaluation, model = source.evaluation, source.model
+    if evaluation is None:
+        return ()
     coder, score = next(iter(evaluation.scores.items()))
     of = f"of {score.n_code:,} codes"
     if restored := evaluation.of(Restored):
@@ -158,7 +160,7 @@ def _number(key: str, value: float | None, note: str, label: str = "") -> HeadNu
 def _warnings(source: ReportSource, behind: str) -> tuple[Warned, ...]:
     lines = [
         Warned(text, DEAD[family_of(source.model)] if " are dead: " in text else "")
-        for text in source.evaluation.warnings
+        for text in (() if source.evaluation is None else source.evaluation.warnings)
     ]
     if behind:
         lines.append(Warned(behind, BEHIND[family_of(source.model)]))

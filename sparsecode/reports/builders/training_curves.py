@@ -38,7 +38,7 @@ def training_of(source: ReportSource) -> Training | None:
     config, state = source.config, source.state
     if config is None or not source.records:
         return None
-    time = clock(config.train, source.splits.training.n)
+    time = _clock(source, config)
     records = counts_apart(list(source.records), source.model, config.evaluate.theta)
     step = state.step if state is not None else int(source.records[-1]["step"])
     total = state.total_steps if state is not None else time.total_steps
@@ -51,6 +51,14 @@ def training_of(source: ReportSource) -> Training | None:
         series=tuple(sorted(_series(records), key=_rank)),
         phases=(*phases_of(config, Clock(time.steps_per_epoch, total)), *_ends(source, time.steps_per_epoch)),
     )
+
+
+def _clock(source: ReportSource, config: Run) -> Clock:
+    """Steps per epoch and in all; without samples from where the training stands."""
+    if not source.absent:
+        return clock(config.train, source.splits.training.n)
+    total = source.records[-1]["step"] if source.state is None else source.state.total_steps
+    return Clock(max(1, round(total / config.train.epochs)), total)
 
 
 def _series(records: list[dict[str, Any]]) -> Iterator[Series]:

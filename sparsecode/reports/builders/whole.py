@@ -13,13 +13,14 @@ import torch
 from sparsecode.evaluate.units.features import FeatureSettings
 from sparsecode.reports.builders.additions import additions_of
 from sparsecode.reports.builders.code_details import Looked, details_of
-from sparsecode.reports.builders.code_table import code_table, gap_spread, near_atoms, peaks_of, shares_of
-from sparsecode.reports.builders.coded import Coded, coded_samples
+from sparsecode.reports.builders.code_table import code_table, near_atoms, peaks_of
+from sparsecode.reports.builders.coded import coded_samples
 from sparsecode.reports.builders.comparison import Dictionaries, comparison_of, with_stability
-from sparsecode.reports.builders.equal_l0 import Compared, frontier_of
+from sparsecode.reports.builders.equal_l0 import frontier_of
 from sparsecode.reports.builders.head import head_of
 from sparsecode.reports.builders.importance import importance_of
-from sparsecode.reports.builders.measure_tables import measure_definitions, measure_tables, table_of_records
+from sparsecode.reports.builders.measure_section import measures_of
+from sparsecode.reports.builders.measure_tables import measure_definitions
 from sparsecode.reports.builders.pool import PoolBuilder
 from sparsecode.reports.builders.quantities import definitions_of
 from sparsecode.reports.builders.sample_section import samples_of
@@ -27,7 +28,8 @@ from sparsecode.reports.builders.sheets import Sheets
 from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.builders.token_words import with_texts
 from sparsecode.reports.builders.training_curves import training_of
-from sparsecode.reports.document import Definition, Document, MeasureSection, RunReport, ValueSpread
+from sparsecode.reports.builders.without_samples import without_samples
+from sparsecode.reports.document import Definition, Document, RunReport
 from sparsecode.reports.writing import write_report
 from sparsecode.version import __version__
 
@@ -60,10 +62,14 @@ def build_document(
     definitions: dict[str, Definition] = definitions_of()
     for number, source in enumerate(sources):
         progress(source.name, number / len(sources))
-        report, atoms = _run(source, n_codes, n_samples, partial(_shared, progress, number, len(sources)))
+        if source.absent:
+            report, atoms = without_samples(source, n_codes, FeatureSettings(**EXAMPLES))
+        else:
+            report, atoms = _run(source, n_codes, n_samples, partial(_shared, progress, number, len(sources)))
         runs.append(report)
         dictionaries.append(atoms)
-        definitions |= measure_definitions(source.evaluation.measures)
+        if source.evaluation is not None:
+            definitions |= measure_definitions(source.evaluation.measures)
     title = " and ".join(source.name for source in sources)
     comparison = comparison_of(sources, runs, dictionaries)
     return Document(title, tuple(with_stability(runs, comparison)), comparison, definitions, __version__)
@@ -121,27 +127,9 @@ def _run(source: ReportSource, n_codes: int, n_samples: int, progress: Progress)
         codes=table,
         pool=pool.built(sheets),
         samples=samples,
-        measures=_measures(source, coded, compared),
+        measures=measures_of(source, compared, coded),
         sheets=sheets.built(),
     )
     positive = coded.features.positive[shown]
     signed = bool((positive < coded.features.n_active[shown]).any())
     return report, Dictionaries.of(additions, shown, signed)
-
-
-def _measures(source: ReportSource, coded: Coded, compared: Compared) -> MeasureSection:
-    evaluation = source.evaluation
-    tables = measure_tables(evaluation.measures, source.stored)
-    if evaluation.calibration is not None:
-        tables.append(table_of_records("calibration", {"model": evaluation.calibration}, source.stored))
-    n = next(iter(evaluation.scores.values())).n
-    notes = () if source.stored else ("measured for this report: the run has no scores of this model",)
-    tables += compared.tables
-    spreads: list[ValueSpread] = []
-    if gaps := gap_spread(coded.uses):
-        spreads.append(ValueSpread("gap", "duality gaps of solved codes", "gap_max", gaps, f"of {coded.n} samples"))
-    if coded.gates is not None:
-        gates = {"encode": shares_of(coded.gates, "mean gate of a code")}
-        spreads.append(ValueSpread("gates", "gates of the codes", "gate", gates, f"mean over {coded.n} samples"))
-    notes = (*notes, *compared.notes)
-    return MeasureSection(evaluation.split, n, tuple(tables), compared.frontiers, tuple(spreads), notes)

@@ -171,7 +171,7 @@ def _shown(run: RunReport, index: int, several: bool) -> Shown:
         several,
         run.pool.rows.values().tolist() if run.pool is not None else [],
         proportions(run),
-        _best(run, codes, index) if codes is not None and codes.details else None,
+        _best(run, codes, index) if codes is not None and codes.details and codes.n else None,
         [
             (name, _link(index, f"group-{name}"), len(codes.groups.get(name, ())), words)
             for name, words in GROUPS.items()

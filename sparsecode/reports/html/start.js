@@ -3,7 +3,7 @@ function controls() {
   const m = model(), option = (value, label) => el("option", { value }, label);
   const names = m.columns.map((column) => visible(column.label));
   $("code-group").replaceChildren(option("", "all shown"), ...Object.entries(m.groups ?? {}).filter(([, codes]) => codes.length).map(([key, codes]) => option(key, `${GROUPS[key] ?? key.replaceAll("_", " ")} (${codes.length})`)));
-  $("code-sort").replaceChildren(option("", "importance"), ...names.map((name, i) => option(i, name)).filter((_, i) => m.columns[i].key !== "importance"), option("code", "number"), option("meaning", "what it stands for"));
+  $("code-sort").replaceChildren(option("", m.columns.some((column) => column.key === "importance") ? "importance" : "order of the report"), ...names.map((name, i) => option(i, name)).filter((_, i) => m.columns[i].key !== "importance"), option("code", "number"), option("meaning", "what it stands for"));
   $("code-range").replaceChildren(...names.map((name, i) => option(i, name)));
   const sort = m.columns[Number(state.sort)]?.key === "importance" && state.sort !== "" ? "" : state.sort;
   $("code-group").value = state.group;
