@@ -2,72 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import ast
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
+from all_figures import FIGURES, RECORDS, frontier, swept
 from looked_at import faults
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from sparsecode.plots import (
-    FrontierPoint,
-    SweepPoint,
-    ablation_lines,
-    accuracy_curves,
-    active_over_epochs,
-    code_usage,
-    equal_l0,
-    firing_density,
-    matched_cosines,
-    sparsity_frontier,
-    sweep_lines,
-    training_curves,
-)
+from sparsecode import plots
+from sparsecode.plots import training_curves
 from sparsecode.plots.style import COLOURS
 
-STEEP = [
-    {"kind": "train", "step": 10 * i, "loss": 1e6 * math.exp(-i) + 5, "offset": 1 - 900 * math.exp(-i), "dead": 0.0}
-    for i in range(1, 200)
-]
-ODD = [
-    {"kind": "evaluate", "step": 400 * i, "encode/l0": 300.0 if i == 1 else 10.0, "encode/dead": 0.0}
-    for i in range(1, 6)
-]
-
-
-def frontier(*counts: float) -> Figure:
-    points = [FrontierPoint(f"{i}", [count], [20 + i], [0.5 + 0.01 * i]) for i, count in enumerate(counts)]
-    return sparsity_frontier({"line": points, "other": points[:1]}, "weight", "frontier")
-
-
-def swept(*places: float | str) -> Figure:
-    return sweep_lines({"line": [SweepPoint(place, [1.0, 2.0]) for place in places]}, "x", "y", "title")
-
-
-DRAWN: dict[str, Callable[[], Figure]] = {
-    "curves": lambda: training_curves([*STEEP, *ODD], "steep"),
+DRAWN: dict[str, Callable[[], Figure]] = FIGURES | {
     "narrow frontier": lambda: frontier(10.1, 10.2, 10.9),
     "short frontier": lambda: frontier(8, 12, 17, 25),
-    "frontier": lambda: frontier(2, 9, 31, 64),
     "wide frontier": lambda: frontier(0.3, 9, 800, 9000),
-    "sweep": lambda: swept(0, 0.05, 0.1, 0.3, 0.8, 1.5, 3, 10),
     "many sizes": lambda: swept(8, 16, 24, 32, 48, 64, 96, 128, 160, 200),
     "crowded sizes": lambda: swept(*range(100, 1100, 50)),
     "words": lambda: swept(*(f"topk k={k} and more of it" for k in range(5))),
-    "labels": lambda: accuracy_curves({"a": ([1, 2, 5, 10, 20, 50, 100, 101, 102], [0.5] * 9, [0.1] * 9)}),
-    "ablation": lambda: ablation_lines([0, 0.1, 0.3], {"a": [[0.9], [0.2, 0.3], [0.01]]}, title="shares"),
-    "epochs": lambda: active_over_epochs({"a": ([0.5, 1, 2], [0.9, 0.05, 0.001])}, ends={"a": 0.0005}),
-    "usage": lambda: code_usage({"a": (np.array([0.0, 0.5, 1.0]), np.array([1, 2, 3]))}, "use"),
-    "density": lambda: firing_density({"a": [0.0, 0.01, 1.0]}, 100, [0.2, 0.9], title="density"),
-    "matched": lambda: matched_cosines({"a": [0.1, 0.9], "b": [-0.2, 1.0]}, "matched"),
-    "equal": lambda: equal_l0({"a long name of a panel": {"one": 0.1, "another": 1.7}, "b": {"one": 0.2}}, "errors"),
 }
 
 
-SELDOM = ("short frontier", "frontier", "many sizes", "ablation", "epochs", "usage")
+SELDOM = ("short frontier", "wide frontier", "many sizes", "words", "threshold_curves", "curves_beside", "sweep_panels")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SELDOM else n for n in DRAWN])
@@ -75,19 +36,40 @@ def test_every_point_is_seen_and_labels_are_apart(name: str) -> None:
     assert faults(DRAWN[name]()) == []
 
 
+def test_every_function_that_draws_is_among_them() -> None:
+    """Those of which a figure comes back: what `sweep_frames` yields are pixels."""
+    names: set[str] = set()
+    for module in Path(plots.__file__).parent.glob("[!_]*.py"):
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and isinstance(node.returns, ast.Name) and node.returns.id == "Figure":
+                names.add(node.name)
+    assert names == FIGURES.keys()
+
+
 def test_what_is_wrong_is_found() -> None:
     figure = Figure(figsize=(3, 2))
     axes = figure.add_subplot()
-    axes.plot([1, 2, 3], [1, 50, 2], label="line")
+    axes.plot([1, 2, 3], [1, 50, 2], color="C0", label="line")
     axes.set_ylim(0, 10)
     axes.set_xticks([1, 1.05, 3], ["a long label", "another label", "c"])
-    said = " ".join(faults(figure))
-    assert "1 points of 'line' are outside" in said
-    assert "'a long label' and 'another label' overlap" in said
+    axes.legend(["line"], loc="lower left", fontsize=5)
+    axes.set_title("a title that is longer than the figure is wide, by much")
+    figure.add_subplot(position=(0.8, 0.8, 0.1, 0.1)).set_xticks([0, 1])
+    said = "\n".join(faults(figure))
+    for fault in (
+        "1 points of 'line' are outside",
+        "the legend covers 1 points of 'line'",
+        "tick labels 'a long label' and 'another label' overlap",
+        "colour #1f77b4 is not one of the style",
+        "text 'line' has letters of size 5",
+        "text 'a title that is longer than the figure is wide, by much' leaves the figure",
+        "axes 1 '': the x axis has no label",
+    ):
+        assert fault in said
 
 
 def test_what_never_changes_takes_no_panel_and_is_told() -> None:
-    figure = training_curves([*STEEP, *ODD], "run")
+    figure = training_curves(RECORDS, "run")
     assert "constant: dead 0" in {text.get_text() for text in figure.texts}
     panels = {axes.get_title(): axes.get_yscale() for axes in figure.axes if axes.lines}
     assert panels == {"loss": "log", "offset": "symlog", "L0: active codes per sample": "linear"}

@@ -119,9 +119,9 @@ def test_atoms_are_left_as_they_were() -> None:
 
 def test_atoms_beyond_most_are_left_out_and_the_title_says_so() -> None:
     figure = atoms_mosaic(ATOMS, (3, 4), most=4, title="atoms")
-    assert figure.axes[0].get_title() == "atoms (first 4 of 5)"
+    assert figure.get_suptitle() == "atoms (first 4 of 5)"
     assert np.isfinite(shown(figure)).sum() == 4 * 12
-    assert atoms_mosaic(ATOMS, (3, 4), most=5, title="atoms").axes[0].get_title() == "atoms"
+    assert atoms_mosaic(ATOMS, (3, 4), most=5, title="atoms").get_suptitle() == "atoms"
 
 
 @pytest.mark.parametrize("shape", [(12,), (3, 2, 2), (1, 1, 3, 4), ()])
@@ -276,7 +276,7 @@ def test_the_frontier_has_a_point_per_value_at_the_mean_of_its_runs() -> None:
     assert np.asarray(left.lines[0].get_xydata()).tolist() == [[21, 31], [5, 20]]
     assert np.asarray(right.lines[0].get_xydata())[0].tolist() == [21, pytest.approx(0.91)]
     assert {text.get_text() for text in left.texts} == {"0.1", "1"}
-    assert figure.get_suptitle() == "sweep (labels: model.weight)"
+    assert figure.get_suptitle() == "sweep (labels: model.weight); bands: one standard deviation over seeds"
     assert left.get_xscale() == "log"
     assert sparsity_frontier({"a": [FrontierPoint("", [0], [1], [0])]}).axes[0].get_xscale() == "linear"
     assert rendered(figure).min() < 100

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from sparsecode.plots.style import SMALL, captioned, lettered, mark, titled
 from sparsecode.plots.style import colour as colour_of
-from sparsecode.plots.style import fitting, mark
 
 __all__ = ["ablation_lines", "share_axis"]
 
@@ -53,12 +53,14 @@ def ablation_lines(
                 axes.plot([x] * len(cell), cell, ".", color=colour, markersize=3, alpha=0.6)
     share_axis(axes, [value for cells in lines.values() for cell in cells for value in cell])
     axes.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
-    axes.set_xlabel("standard deviation of the noise in training", fontsize=9)
-    axes.set_ylabel(quantity, fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.set_xlabel("standard deviation of the noise in training")
+    axes.set_ylabel(quantity)
+    lettered(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, title=group or None, title_fontsize=8)
-    axes.set_title(title, fontsize=fitting(title, figure))
+    axes.legend(fontsize=SMALL, title=group or None, title_fontsize=SMALL)
+    titled(figure, title)
+    if any(len(cell) > 1 for cells in lines.values() for cell in cells):
+        captioned(figure, "lines: means over seeds; dots: single seeds")
     return figure
 
 

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import colour, fitting, lettered
+from sparsecode.plots.style import SMALL, colour, lettered, log_ticks, titled
 
 __all__ = ["alpha_path"]
+
+WIDE = 3.8  # inches of the axis of alphas
 
 
 def alpha_path(
@@ -32,22 +34,25 @@ def alpha_path(
     right = beside.twinx()
     _line(right, alphas, error, 1)
     right.set_ylim(bottom=0)
-    right.set_ylabel("share of |x|^2 that is left", color=colour(1))
+    right.set_ylabel("share of |x|² that is left", color=colour(1))
     _line(frontier, l0, error, 2)
     frontier.set_xlabel("active codes per sample (mean L0)")
-    frontier.set_ylabel("share of |x|^2 that is left")
+    frontier.set_ylabel("share of |x|² that is left")
     frontier.set_ylim(bottom=0)
     if chosen is not None:
         beside.axvline(chosen, color="0.4", linewidth=0.8, linestyle=":")
-        beside.annotate(f" {chosen:.3g}", (chosen, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+        beside.annotate(
+            f"{chosen:.3g}", (chosen, 1), (3, -3), ("data", "axes fraction"), "offset points", va="top", fontsize=SMALL
+        )
         order = np.argsort(alphas)
         at = [float(np.interp(chosen, alphas[order], values[order])) for values in (l0, error)]
         frontier.plot(*at, marker="o", color="0.4", markersize=5, linestyle="none")
-        frontier.annotate(f" alpha {chosen:.3g}", (at[0], at[1]), va="bottom", fontsize=8)
+        frontier.annotate(f" alpha {chosen:.3g}", (at[0], at[1]), va="bottom", fontsize=SMALL)
+    log_ticks(beside, WIDE)
     lettered(beside, right, frontier)
     for axes in (beside, frontier):
         axes.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    titled(figure, title)
     return figure
 
 

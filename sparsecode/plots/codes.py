@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from sparsecode.plots.saving import literal
-from sparsecode.plots.style import CHANGED, QUIET, captioned, colour, fitting, shades
+from sparsecode.plots.style import CHANGED, LARGE, QUIET, SMALL, captioned, colour, shades, titled
 from sparsecode.plots.tiles import pictures, scaled
 
 __all__ = ["edits_view", "encoding_view", "sweep_frames"]
@@ -40,27 +40,27 @@ def encoding_view(
     left = scaled(pictures(inputs, shape, "inputs"), *span)
     right = scaled(pictures(decodings, shape, "decodings"), *span)
     alike = len({len(z) for z in codes}) == 1
-    high = (1.65 if alike else 1.95) * len(codes) + 1.15
+    high = (1.65 if alike else 2.05) * len(codes) + 1.15
     figure = Figure(figsize=(9, high))
     wide = 1.3 * shape[-1] / shape[-2]
     # axes are placed by hand here and below: constrained layout takes several times as long
-    figure.subplots_adjust(0.01, 0.65 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22 if alike else 0.45)
+    figure.subplots_adjust(0.01, 0.65 / high, 0.99, 1 - 0.5 / high, wspace=0.2, hspace=0.22 if alike else 0.5)
     grid = figure.subplots(len(codes), 3, squeeze=False, width_ratios=(wide, 8.4 - 2 * wide, wide))
     reach = _reach(np.concatenate([np.ravel(z) for z in codes]))
     names = [f"{label}: " for label in labels] or [""] * len(codes)
     for line, image, z, decoding, label in zip(grid, left, codes, right, names, strict=True):
         _picture(line[0], image)
         _stems(line[1], z, reach)
-        line[1].set_title(f"{label}{np.count_nonzero(z)} of {len(z)} active", fontsize=8, pad=3)
+        line[1].set_title(f"{label}{np.count_nonzero(z)} of {len(z)} active", fontsize=SMALL, pad=3)
         _picture(line[2], decoding)
-    grid[0, 0].set_title("sample", fontsize=8, pad=3)
-    grid[0, 2].set_title("decoding", fontsize=8, pad=3)
-    if alike:
-        for axes in grid[:-1, 1]:
-            axes.set_xticklabels([])
-    grid[-1, 1].set_xlabel("code", fontsize=8)
-    captioned(figure, shades(span))
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    grid[0, 0].set_title("sample", fontsize=SMALL, pad=3)
+    grid[0, 2].set_title("decoding", fontsize=SMALL, pad=3)
+    for axes in grid[:-1, 1] if alike else ():
+        axes.set_xticklabels([])
+    for axes in grid[-1:, 1] if alike else grid[:, 1]:
+        axes.set_xlabel("code", fontsize=LARGE, labelpad=1)
+    captioned(figure, f"dots: values of the codes that are not 0; {shades(span)}")
+    titled(figure, title)
     return figure
 
 
@@ -73,38 +73,39 @@ def edits_view(
     span: tuple[float, float],
     title: str = "",
 ) -> Figure:
-    """A column per edit: the code [n, n_code], the `changed` one in red, above its decoding [n, *F]; y-limits are shared."""
+    """A column per edit: the code [n, n_code], the `changed` one in orange, above its decoding [n, *F]; y-limits are shared."""
     tiles = scaled(pictures(decodings, shape, "decodings"), *span)
-    figure = Figure(figsize=(3.1 * len(codes), 4.8))
-    figure.subplots_adjust(0.05, 0.06, 0.99, 0.885, wspace=0.06, hspace=0.18)
+    figure = Figure(figsize=(3.1 * len(codes), 5.1))
+    figure.subplots_adjust(0.06, 0.06, 0.99, 0.885, wspace=0.06, hspace=0.28)
     grid = figure.subplots(2, len(codes), squeeze=False, height_ratios=(1, 1.2))
     reach = _reach(codes)
     for i, (z, tile, label) in enumerate(zip(codes, tiles, labels, strict=True)):
         _stems(grid[0, i], z, reach, changed)
-        grid[0, i].set_title(label, fontsize=9)
+        grid[0, i].set_title(label, fontsize=LARGE)
+        grid[0, i].set_xlabel("code", fontsize=LARGE)
         if i:
             grid[0, i].set_yticklabels([])
         _picture(grid[1, i], tile)
-    captioned(figure, shades(span))
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    captioned(figure, f"dots: values of the codes that are not 0, in orange the one that is edited; {shades(span)}")
+    titled(figure, title)
     return figure
 
 
 def sweep_frames(
     codes: Array, decodings: Array, changed: int, shape: Sequence[int], span: tuple[float, float], title: str = ""
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames [h, w, 3] of a film: stems of codes [n, n_code] that differ in the `changed` one, in red, beside their decodings."""
+    """Frames [h, w, 3] of a film: stems of codes [n, n_code] that differ in the `changed` one, in orange, beside their decodings."""
     tiles = scaled(pictures(decodings, shape, "decodings"), *span)
     figure = Figure(figsize=(6, 2.6), dpi=100)  # a solved layout would move from frame to frame
     canvas = FigureCanvasAgg(figure)
     stems = figure.add_axes((0.08, 0.15, 0.5, 0.65))
     beside = figure.add_axes((0.62, 0.06, 0.36, 0.8))
-    figure.text(0.5, 0.93, title, ha="center", fontsize=9)
+    figure.text(0.5, 0.93, title, ha="center", fontsize=LARGE)
     rest = codes[0].copy()
     rest[changed] = 0
     _stems(stems, rest, _reach(codes))
     (stem,) = stems.plot([], [], "o-", color=CHANGED, markersize=4.5, linewidth=1.2, markevery=[1])
-    head = stems.set_title("", fontsize=9, color=CHANGED, family="monospace")
+    head = stems.set_title("", fontsize=LARGE, color=CHANGED, family="monospace")
     image = _picture(beside, tiles[0])
     moving = (stem, head, image)
     for artist in moving:
@@ -146,6 +147,6 @@ def _stems(axes: Axes, z: Array, reach: float, changed: int | None = None) -> No
         axes.scatter([changed], [0], c=CHANGED, s=small, zorder=3)
     axes.set_xlim(-0.02 * len(z) - 0.5, 1.02 * len(z) - 0.5)
     axes.set_ylim(-reach, reach)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=SMALL)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting
+from sparsecode.plots.style import SMALL, captioned, headed, titled
 
 __all__ = ["images_beside"]
 
@@ -37,9 +37,9 @@ def images_beside(
             colour = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
             axes.imshow(colour, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             head = f"{name}: {label}" if name else label
-            axes.set_title(head, fontsize=fitting(head, figure, len(labels), 8))
+            headed(axes, head, len(labels), SMALL)
             axes.set_axis_off()
-    figure.supxlabel(SCALE, fontsize=fitting(SCALE, figure, most=8))
+    captioned(figure, SCALE)
     note = f" (first {most} of {len(rows)})" if len(rows) > most else ""
-    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
+    titled(figure, f"{title}{note}")
     return figure

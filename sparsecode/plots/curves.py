@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sparsecode.coders import in_words
-from sparsecode.plots.style import colour, dash, fitting, mark
+from sparsecode.plots.style import LARGE, SMALL, colour, dash, mark, titled
 
 __all__ = ["Course", "curves_beside", "training_curves"]
 
@@ -26,7 +26,7 @@ WORDS = {
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "fidelity": "fidelity: error term of the loss",
-    "amortise": "amortise: encoder's error, |z - z_solved|^2",
+    "amortise": "amortise: encoder's error, |z - z_solved|²",
     "hoyer": "Hoyer sparsity, 0 to 1",
     "selection": "variance of the gates",
     "slope": "slope of the gates",
@@ -148,18 +148,19 @@ def training_curves(records: Sequence[dict[str, Any]], title: str = "") -> Figur
             )
         _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
         axes.set_xlim(-0.03 * last, 1.03 * last)
-        axes.set_title(_words(quantity), fontsize=9, y=1)  # searching for a free place is slow
-        axes.tick_params(labelsize=8)
+        axes.set_title(_words(quantity), fontsize=LARGE, y=1)  # searching for a free place is slow
+        axes.tick_params(labelsize=SMALL)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / height)
+        axes.grid(alpha=0.3)
+    titled(figure, title, y=1 - 0.1 / height)
     if notes:
-        figure.text(0.5, 1 - 0.32 / height, "\n".join(notes), ha="center", va="top", fontsize=8)
+        figure.text(0.5, 1 - 0.32 / height, "\n".join(notes), ha="center", va="top", fontsize=SMALL)
     # outside the panels, where it hides no point
     place = (0.5, 1 - (0.3 + LINE * len(notes)) / height)
     figure.legend(
-        keys.values(), keys, loc="upper center", bbox_to_anchor=place, ncols=keys_wide, fontsize=8, frameon=False
+        keys.values(), keys, loc="upper center", bbox_to_anchor=place, ncols=keys_wide, fontsize=SMALL, frameon=False
     )
-    figure.supxlabel("optimiser step", fontsize=9, y=0.1 / height)
+    figure.supxlabel("optimiser step", fontsize=LARGE, y=0.1 / height)
     return figure
 
 
@@ -196,14 +197,17 @@ def curves_beside(panels: Mapping[str, Mapping[str, Course]], title: str = "") -
         _scale(axes, [v for _, values in lines.values() for v in values if math.isfinite(v)])
         place, _, last = quantity.rpartition("/")
         words = _words(last)
-        axes.set_title(f"{words} ({place.replace('_', ' ')})" if place else words, fontsize=9)
-        axes.tick_params(labelsize=8)
+        axes.set_title(f"{words} ({place.replace('_', ' ')})" if place else words, fontsize=LARGE)
+        axes.tick_params(labelsize=SMALL)
         last_epoch = max(epochs[-1] for epochs, _ in lines.values() if len(epochs))
         axes.set_xlim(-0.03 * last_epoch, 1.03 * last_epoch)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=last_epoch >= 2))
-        axes.set_xlabel("epoch", fontsize=9)
-    figure.suptitle(title, fontsize=fitting(title, figure))
-    figure.legend(keys.values(), keys, loc="outside lower center", ncols=min(len(keys), 3), fontsize=8, frameon=False)
+        axes.set_xlabel("epoch", fontsize=LARGE)
+        axes.grid(alpha=0.3)
+    titled(figure, title)
+    figure.legend(
+        keys.values(), keys, loc="outside lower center", ncols=min(len(keys), 3), fontsize=SMALL, frameon=False
+    )
     return figure
 
 

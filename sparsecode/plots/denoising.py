@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import captioned, fitting, shades
+from sparsecode.plots.style import LARGE, captioned, shades, titled
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["denoising_grid"]
@@ -50,9 +50,9 @@ def denoising_grid(
     axes.imshow(whole, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks(middles, list(blocks))
-    axes.tick_params(length=0, labelsize=9)
+    axes.tick_params(length=0, labelsize=LARGE)
     for side in axes.spines.values():
         side.set_visible(False)
-    figure.suptitle(title, fontsize=fitting(title, figure), y=1 - 0.1 / size[1])
-    captioned(figure, shades(span))
+    titled(figure, title, y=1 - 0.1 / size[1])
+    captioned(figure, f"of each noise level the noisy samples, and below them the restored ones; {shades(span)}")
     return figure

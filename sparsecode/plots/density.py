@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import QUIET, colour, dash, fitting, lettered
+from sparsecode.plots.style import LARGE, QUIET, SMALL, captioned, colour, dash, lettered, titled
 
 __all__ = ["firing_density", "matched_cosines"]
 
@@ -42,7 +42,7 @@ def firing_density(
     left.set_xlabel(f"log10 of the share of {n} samples on which a code fires")
     left.set_ylabel("codes")
     left.margins(y=0.25)
-    left.legend(fontsize=8, loc="upper left")
+    left.legend(fontsize=SMALL, loc="upper left")
     if nearest is not None:
         values = np.asarray(nearest, np.float64)
         right: Axes = panels[1]
@@ -50,11 +50,13 @@ def firing_density(
         right.axvline(float(np.median(values)), color="black", linestyle="--", linewidth=1)
         right.set_xlabel("largest |cosine| of an atom to another one")
         right.set_ylabel("atoms")
-        right.set_title(f"median {np.median(values):.2f}, {int((values > 0.9).sum())} above 0.9", fontsize=9)
+        right.set_title(f"median {np.median(values):.2f}, {int((values > 0.9).sum())} above 0.9", fontsize=LARGE)
     lettered(*figure.axes)
+    note = f"dotted: {dense:g} of the samples, above which codes are dense"
+    captioned(figure, f"{note}; dashed: the median" if nearest is not None else note)
     for axes in figure.axes:
         axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    titled(figure, title)
     return figure
 
 
@@ -74,7 +76,9 @@ def matched_cosines(pairs: Mapping[str, Values], title: str = "") -> Figure:
     axes.set_ylim(min(0.0, least - 0.02), 1.02)
     axes.set_xlabel("pair of atoms, closest first")
     axes.set_ylabel("cosine")
-    axes.legend(fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+    captioned(figure, "dotted: 0.7 and 0.9")
+    axes.legend(fontsize=SMALL)
     lettered(axes)
-    axes.set_title(title, fontsize=fitting(title, figure))
+    titled(figure, title)
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, fitting
+from sparsecode.plots.style import LARGE, SMALL, captioned, colour, headed, titled
 
 __all__ = ["equal_l0"]
 
@@ -32,13 +32,19 @@ def equal_l0(panels: Mapping[str, Mapping[str, float]], title: str = "") -> Figu
         axes.barh(places, values, color=[colour(1), *[colour(0)] * (len(bars) - 1)])
         axes.axvline(values[0], color=colour(1), linewidth=0.8, linestyle="--")
         for place, value in zip(places, values, strict=True):
-            axes.annotate(f"{value:.4f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(
+                f"{value:.4f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=SMALL
+            )
         axes.set_yticks(places, list(bars))
-        axes.tick_params(labelsize=8)
+        axes.tick_params(labelsize=SMALL)
         axes.margins(x=0.18)
         if max(values) > 1:
             axes.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
-        axes.set_title(name, fontsize=fitting(name, figure, columns, 9))
-        axes.set_xlabel("normalised squared error", fontsize=8)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+        headed(axes, name, columns)
+        axes.set_xlabel("normalised squared error", fontsize=LARGE)
+    note = (
+        "; dotted: 1, the error of the mean sample" if any(max(bars.values()) > 1 for bars in panels.values()) else ""
+    )
+    captioned(figure, f"orange and dashed: the first of each panel{note}")
+    titled(figure, title)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import fitting, shades
+from sparsecode.plots.style import SMALL, captioned, shades, titled
 from sparsecode.plots.tiles import mosaic, peak_scaled, pictures, scaled
 
 __all__ = ["fields_mosaic", "keys_and_neighbours", "query_mosaic"]
@@ -39,8 +39,8 @@ def fields_mosaic(keys: Array, shape: Sequence[int], *, most: int = 256, title: 
     figure = Figure(figsize=(7, 7 * canvas.shape[0] / canvas.shape[1] + 0.5), layout="constrained")
     _bare(figure.add_subplot(), canvas)
     note = f" (first {most} of {len(keys)})" if len(keys) > most else ""
-    figure.supxlabel(KEY_SCALE, fontsize=fitting(KEY_SCALE, figure, most=8))
-    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
+    captioned(figure, KEY_SCALE)
+    titled(figure, f"{title}{note}")
     return figure
 
 
@@ -73,7 +73,7 @@ def query_mosaic(
     grid = left.subplots(len(queries), 1, squeeze=False)[:, 0]
     for axes, (name, values) in zip(grid, queries, strict=True):
         _bare(axes, scaled(pictures(values[None], shape, name), *span)[0])
-        axes.set_title(name, fontsize=8)
+        axes.set_title(name, fontsize=SMALL)
     axes = right.add_subplot()
     if len(order):
         tiles = peak_scaled(pictures(keys[order], shape, "keys"))
@@ -85,15 +85,15 @@ def query_mosaic(
             f"keys of its {len(keys)} active units, strongest first"
             f"{f' (first {most})' if len(keys) > most else ''}; "
             f"activation {loudest:.3g} to {activations[order[-1]]:.3g}, {half} above half the largest",
-            fontsize=8,
+            fontsize=SMALL,
             loc="left",
         )
         caption = f"keys: {KEY_SCALE}; left: {shades(span)}"
-        figure.supxlabel(caption, fontsize=fitting(caption, figure, most=8))
+        captioned(figure, caption)
     else:
         axes.set_axis_off()
-        axes.set_title("no unit is active", fontsize=8)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+        axes.set_title("no unit is active", fontsize=SMALL)
+    titled(figure, title)
     return figure
 
 
@@ -124,8 +124,8 @@ def keys_and_neighbours(
     block = 2 * (height + 1) + 1 + len(gap)
     for i, cosine in enumerate(cosines):
         across, down = i % columns * (width + 1) + (width + 1) / 2, i // columns * block + block - 0.6 * len(gap)
-        axes.text(across, down, f"{cosine:.2f}", ha="center", va="center", fontsize=8)
+        axes.text(across, down, f"{cosine:.2f}", ha="center", va="center", fontsize=SMALL)
     caption = f"numbers are cosines; keys: {KEY_SCALE}; images: {shades(span)}"
-    figure.supxlabel(caption, fontsize=fitting(caption, figure, most=8))
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    captioned(figure, caption)
+    titled(figure, title)
     return figure

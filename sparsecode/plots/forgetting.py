@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import fitting, lettered
+from sparsecode.plots.style import LARGE, SMALL, captioned, headed, lettered, titled
 
 __all__ = ["forgetting_matrices"]
 
@@ -24,13 +24,20 @@ def forgetting_matrices(
         ax.imshow(values, vmin=0, vmax=1, cmap="Blues", alpha=np.where(seen, 1.0, 0.25))
         for (t, s), value in np.ndenumerate(values):
             ax.text(
-                s, t, f"{value:.0%}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black"
+                s,
+                t,
+                f"{value:.0%}",
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                color="white" if value > 0.6 else "black",
             )
         ax.set_xticks(range(len(tasks)), tasks)
         ax.set_yticks(range(len(tasks)), tasks)
-        ax.set_title(name, fontsize=fitting(name, figure, len(matrices), 9))
+        headed(ax, name, len(matrices))
         ax.set_xlabel("accuracy on classes")
         lettered(ax)
-    axes[0].set_ylabel("after training on classes", fontsize=9)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    axes[0].set_ylabel("after training on classes", fontsize=LARGE)
+    captioned(figure, "per cent of samples; faint: classes not yet seen")
+    titled(figure, title)
     return figure

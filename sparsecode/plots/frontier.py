@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, lettered, log_ticks, mark
+from sparsecode.plots.style import SMALL, SMALLEST, colour, dash, lettered, log_ticks, mark, titled
 
 __all__ = ["FrontierPoint", "sparsity_frontier"]
 
@@ -55,7 +55,12 @@ def sparsity_frontier(
             for point, (across, _), (up, _) in zip(points, x, y, strict=True):
                 if point.label and np.isfinite(up):
                     axes.annotate(
-                        point.label, (across, up), (3, 3), textcoords="offset points", fontsize=7, color=colour(i)
+                        point.label,
+                        (across, up),
+                        (3, 3),
+                        textcoords="offset points",
+                        fontsize=SMALLEST,
+                        color=colour(i),
                     )
         seen = [_centre(getattr(p, quantity))[0] for points in lines.values() for p in points]
         beside: list[float] = []
@@ -77,10 +82,15 @@ def sparsity_frontier(
     # runs first: matplotlib puts lines before bars
     handles, labels = panels[0].get_legend_handles_labels()
     shown = sorted(zip(handles, labels, strict=True), key=lambda item: item[1] in (references or {}))
-    figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*zip(*shown, strict=True), loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     note = f" (labels: {labelled_by})" if labelled_by else ""
+    note += (
+        "; bands: one standard deviation over seeds"
+        if any(len(p.l0) > 1 for points in lines.values() for p in points)
+        else ""
+    )
     note += "; references go on above the frame" if beyond else ""
-    figure.suptitle(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
+    titled(figure, f"{title}{note}")
     return figure
 
 

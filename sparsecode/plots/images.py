@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import captioned, fitting, shades
+from sparsecode.plots.style import LARGE, captioned, shades, titled
 
 __all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
 
@@ -53,8 +53,8 @@ def atoms_mosaic(atoms: Array, shape: Sequence[int], *, most: int = 256, title: 
     axes.imshow(canvas, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     note = f" (first {most} of {len(atoms)})" if len(atoms) > most else ""
-    axes.set_title(f"{title}{note}", fontsize=fitting(f"{title}{note}", figure))
-    figure.supxlabel(ATOM_SCALE, fontsize=fitting(ATOM_SCALE, figure, most=8))
+    titled(figure, f"{title}{note}")
+    captioned(figure, ATOM_SCALE)
     return figure
 
 
@@ -72,9 +72,9 @@ def image_grid(rows: dict[str, Array], shape: Sequence[int], low: float, high: f
         axes.imshow(np.concatenate(tiles, axis=1), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=LARGE)
         for side in axes.spines.values():
             side.set_visible(False)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    titled(figure, title)
     captioned(figure, shades((low, high)))
     return figure

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sparsecode.plots.ablation import share_axis
+from sparsecode.plots.style import SMALL, captioned, dash, lettered, titled
 from sparsecode.plots.style import colour as colour_of
-from sparsecode.plots.style import dash, fitting
 
 __all__ = ["active_over_epochs", "pre_activation_densities"]
 
@@ -34,11 +34,12 @@ def pre_activation_densities(densities: Mapping[str, tuple[NDArray[Any], NDArray
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlim(min(reach), max(reach))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("pre-activation", fontsize=9)
-    axes.set_ylabel("density", fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=fitting(title, figure))
+    axes.set_xlabel("pre-activation")
+    axes.set_ylabel("density")
+    lettered(axes)
+    captioned(figure, "each line has area 1; units are active to the right of 0")
+    axes.legend(fontsize=SMALL)
+    titled(figure, title)
     return figure
 
 
@@ -64,10 +65,10 @@ def active_over_epochs(
             )
     share_axis(axes, [s for _, shares in lines.values() for s in shares] + list((ends or {}).values()))
     axes.set_xlim(left=0)
-    axes.set_xlabel("epoch", fontsize=9)
-    axes.set_ylabel("mean share of active units", fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean share of active units")
+    lettered(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    axes.set_title(title, fontsize=fitting(title, figure))
+    axes.legend(fontsize=SMALL)
+    titled(figure, title)
     return figure

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, lettered, mark, ticks_at
+from sparsecode.plots.style import SMALL, colour, dash, headed, lettered, mark, ticks_at, titled
 
 __all__ = ["AccuracyPoint", "accuracy_curves", "accuracy_over"]
 
@@ -46,9 +46,9 @@ def accuracy_curves(
     axes.set_xlabel("labelled samples per class")
     axes.set_ylabel("test accuracy, per cent")
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, loc="outside right center")
+    figure.legend(fontsize=SMALL, loc="outside right center", frameon=False)
     lettered(axes)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    titled(figure, title)
     return figure
 
 
@@ -78,10 +78,13 @@ def accuracy_over(panels: Mapping[str, Mapping[str, Sequence[AccuracyPoint]]], x
                 label=name,
             )
         axes.set_xlabel(x)
-        axes.set_title(title, fontsize=fitting(title, figure, len(panels), 9))
+        headed(axes, title, len(panels))
         lettered(axes)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("test accuracy, per cent")
+    titled(figure, "means over subsets of labels; bars: one standard deviation each way")
     handles = {n: h for axes in figure.axes for h, n in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), fontsize=8, loc="outside lower center", ncols=3)
+    figure.legend(
+        list(handles.values()), list(handles), fontsize=SMALL, loc="outside lower center", ncols=3, frameon=False
+    )
     return figure

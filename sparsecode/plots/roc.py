@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import colour, dash, fitting
+from sparsecode.plots.style import SMALL, captioned, colour, dash, lettered, titled
 
 __all__ = ["roc_curves"]
 
@@ -23,10 +23,11 @@ def roc_curves(lines: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: st
         axes.plot(false, right, dash(i), color=colour(i), linewidth=1.3, label=name)
     axes.plot([0, 1], [0, 1], ":", color="black", linewidth=0.8)
     axes.set_aspect("equal")
-    axes.set_xlabel("share of other samples above the threshold", fontsize=9)
-    axes.set_ylabel("share of anomalies above the threshold", fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.set_xlabel("share of other samples above the threshold")
+    axes.set_ylabel("share of anomalies above the threshold")
+    lettered(axes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    axes.legend(fontsize=SMALL, loc="lower right")
+    captioned(figure, "dotted: chance")
+    titled(figure, title)
     return figure

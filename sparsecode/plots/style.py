@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +13,20 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 __all__ = [
     "CHANGED",
+    "LARGE",
     "QUIET",
+    "SMALL",
+    "SMALLEST",
     "captioned",
     "colour",
     "dash",
-    "fitting",
+    "headed",
     "lettered",
     "log_ticks",
     "mark",
     "shades",
     "ticks_at",
+    "titled",
 ]
 
 # Okabe & Ito (2008), without yellow, which is faint on white.
@@ -29,6 +35,12 @@ CHANGED, QUIET = COLOURS[1], "#8b929a"  # what is pointed out; what is there for
 MARKS = "osD^vP*"
 TRAINING = "train"  # the name of lines that are dashed
 DASHES = ("-", "--", ":", "-.")
+LARGEST, LARGE, SMALL, SMALLEST = (
+    10,
+    9,
+    8,
+    7,
+)  # letters of titles; of panels and axes; of ticks, legends and captions; least of all
 POINTS = 72  # per inch
 BROAD = 0.62  # mean width of a digit, in font sizes
 
@@ -48,24 +60,42 @@ def dash(i: int, name: str = "") -> str:
     return "--" if name == TRAINING else DASHES[i // len(COLOURS) % len(DASHES)]
 
 
-def fitting(title: str, figure: Figure, columns: int = 1, most: float = 10) -> float:
-    """The size of a title's letters, `most` at most, at which it takes one line of a figure, or of a column of one."""
-    inches = 0.97 * figure.get_figwidth() / columns
-    return min(most, inches * POINTS / (BROAD * max(len(title), 1)))
+def titled(figure: Figure, title: str, **place: float) -> None:
+    """The title of a figure, in one line of letters as large as fit, or in several of the least size."""
+    text, size = _fitted(title, figure, 1, LARGEST)
+    figure.suptitle(text, fontsize=size, **place)
+
+
+def headed(axes: Axes, title: str, columns: int = 1, size: float = LARGE, **place: Any) -> None:
+    """The title of a panel, one of so many beside each other; of letters smaller than `size` where it is long."""
+    text, size = _fitted(title, axes.figure, columns, size)
+    axes.set_title(text, fontsize=size, **place)
 
 
 def captioned(figure: Figure, caption: str, inches: float = 0.08) -> None:
-    """A line of text at the foot of a figure, which says what its shades or bars mean, this far from its edge."""
-    size = fitting(caption, figure, most=8)
-    figure.text(0.5, inches / figure.get_figheight(), caption, ha="center", va="bottom", fontsize=size)
+    """Text at the foot of a figure, which says what its shades, bars or lines mean; in figures laid out by hand this far from the edge."""
+    text, size = _fitted(caption, figure, 1, SMALL)
+    if figure.get_layout_engine() is not None:
+        figure.supxlabel(text, fontsize=size)
+    else:
+        figure.text(0.5, inches / figure.get_figheight(), text, ha="center", va="bottom", fontsize=size)
+
+
+def _fitted(text: str, figure: Any, columns: int, most: float) -> tuple[str, float]:
+    """The text and the size of its letters, `most` at most, at which it takes one line of a column, or several of the least size."""
+    points = 0.97 * figure.get_figwidth() / columns * POINTS
+    size = min(most, points / (BROAD * max(len(text), 1)))
+    if size >= SMALLEST:
+        return text, size
+    return "\n".join(textwrap.wrap(text, max(8, int(points / (BROAD * SMALLEST))))), SMALLEST
 
 
 def lettered(*several: Axes) -> None:
     """The sizes of letters along axes."""
     for axes in several:
-        axes.tick_params(which="both", labelsize=8)
+        axes.tick_params(which="both", labelsize=SMALL)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.label.set_fontsize(9)
+            axis.label.set_fontsize(LARGE)
 
 
 def shades(span: tuple[float, float]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, lettered, mark, ticks_at
+from sparsecode.plots.style import SMALL, captioned, colour, dash, headed, lettered, mark, ticks_at, titled
 
 __all__ = ["SweepPoint", "sweep_lines", "sweep_panels"]
 
@@ -47,10 +47,12 @@ def sweep_panels(
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         lettered(axes)
-        axes.set_title(head, fontsize=fitting(head, figure, len(panels), 9))
+        headed(axes, head, len(panels))
         if len(names) > 1:
-            axes.legend(fontsize=8)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+            axes.legend(fontsize=SMALL)
+    if any(len(point.values) > 1 for lines in panels.values() for points in lines.values() for point in points):
+        captioned(figure, "lines: means over seeds; bands: from the least to the greatest value")
+    titled(figure, title)
     return figure
 
 

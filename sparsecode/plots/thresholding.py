@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import colour, dash, fitting, mark
+from sparsecode.plots.style import SMALL, colour, dash, lettered, mark, titled
 
 __all__ = ["KeptLine", "threshold_curves"]
 
@@ -36,22 +36,22 @@ def threshold_curves(by_threshold: Mapping[str, KeptLine], by_count: Mapping[str
         both.plot(count.l0, count.mse, ":", color=colour(i), marker=mark(i), markersize=3)
         both.plot(count.l0, count.mse_filled, "--", color=colour(i))
     for axes, x in ((error, "threshold"), (active, "threshold"), (both, "L0: mean number of codes kept")):
-        axes.set_xlabel(x, fontsize=9)
-        axes.tick_params(which="both", labelsize=8)
+        axes.set_xlabel(x)
+        lettered(axes)
         axes.grid(alpha=0.3)
     for axes in (error, both):
-        axes.set_ylabel("mean squared error", fontsize=9)
+        axes.set_ylabel("mean squared error")
         axes.set_yscale("log")
-    active.set_ylabel("L0: mean number of codes kept", fontsize=9)
+    active.set_ylabel("L0: mean number of codes kept")
     active.set_yscale("symlog", linthresh=1)
     both.set_xscale("symlog", linthresh=1)
-    error.set_title("solid: dropped codes are 0; dashed: their means", fontsize=8)
-    error.legend(fontsize=7)
+    error.set_title("solid: dropped codes are 0; dashed: their means", fontsize=SMALL)
+    error.legend(fontsize=SMALL)
     active.set_ylim(bottom=0)
     both.set_xlim(left=0)
     rules = {"above a threshold": "-", "k largest": ":", "k largest, others at their means": "--"}
     for words, style in rules.items():
         both.plot([], [], style, color="black", label=words)
-    both.legend(fontsize=7)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    both.legend(fontsize=SMALL)
+    titled(figure, title)
     return figure

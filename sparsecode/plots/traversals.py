@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import CHANGED, captioned, fitting, shades
+from sparsecode.plots.style import CHANGED, LARGE, SMALL, SMALLEST, captioned, shades, titled
 from sparsecode.plots.tiles import mosaic, pictures, scaled
 
 __all__ = ["FilmStrip", "code_plane", "film_strips", "picture_grid"]
@@ -70,13 +70,13 @@ def film_strips(
                 corner = (marked * along, 0)
                 frame = Rectangle(corner, along, down_to, fill=False, edgecolor=CHANGED, linewidth=1.8)
                 axes.add_patch(frame).set_clip_on(False)
-        figure.text(left - 0.08 / size[0], bottom + down / 2, strip.label, ha="right", va="center", fontsize=8)
+        figure.text(left - 0.08 / size[0], bottom + down / 2, strip.label, ha="right", va="center", fontsize=SMALL)
     above = top + 0.05 / size[1]
     start = left + (wide * (m + GAP) if m else 0)
     for i, head in enumerate(heads):
-        figure.text(start + (i + 0.5) * wide, above, head, ha="center", va="bottom", fontsize=7)
-    figure.text(left + m * wide / 2, above, before if m else "", ha="center", va="bottom", fontsize=7)
-    figure.text(0.5, 1 - 0.2 / size[1], title, ha="center", va="center", fontsize=fitting(title, figure))
+        figure.text(start + (i + 0.5) * wide, above, head, ha="center", va="bottom", fontsize=SMALLEST)
+    figure.text(left + m * wide / 2, above, before if m else "", ha="center", va="bottom", fontsize=SMALLEST)
+    titled(figure, title, y=1 - 0.1 / size[1])
     captioned(figure, shades(span))
     return figure
 
@@ -90,8 +90,8 @@ def picture_grid(images: Array, shape: Sequence[int], span: tuple[float, float],
     axes = figure.add_subplot()
     axes.imshow(canvas, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title(title, fontsize=fitting(title, figure))
-    figure.supxlabel(shades(span), fontsize=8)
+    titled(figure, title)
+    captioned(figure, shades(span))
     return figure
 
 
@@ -113,10 +113,10 @@ def code_plane(
     axes.imshow(canvas, interpolation="nearest")
     for axis, values, size, name in ((axes.xaxis, across, width, "code 0"), (axes.yaxis, up[::-1], height, "code 1")):
         shown = np.unique(np.linspace(0, len(values) - 1, min(7, len(values))).astype(int))
-        axis.set_ticks((shown + 0.5) * size - 0.5, [f"{values[i]:.2f}" for i in shown], fontsize=8)
-        axis.set_label_text(name, fontsize=8)
-    axes.set_title(title, fontsize=fitting(title, figure))
-    figure.supxlabel(shades(span), fontsize=8)
+        axis.set_ticks((shown + 0.5) * size - 0.5, [f"{values[i]:.2f}" for i in shown], fontsize=SMALL)
+        axis.set_label_text(name, fontsize=LARGE)
+    titled(figure, title)
+    captioned(figure, shades(span))
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from sparsecode.plots.style import colour, fitting
+from sparsecode.plots.style import SMALL, captioned, colour, headed, lettered, titled
 
 __all__ = ["code_usage", "mean_activations"]
 
@@ -23,9 +23,9 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
     """
     if not coders:
         raise ValueError("coders is empty; expected at least one")
-    height = 2.7 * len(coders)
+    height = 2.7 * len(coders) + 0.2
     figure = Figure(figsize=(9, height))
-    figure.subplots_adjust(0.08, 0.5 / height, 0.99, 1 - 0.6 / height, wspace=0.2, hspace=0.55)
+    figure.subplots_adjust(0.08, 0.7 / height, 0.99, 1 - 0.6 / height, wspace=0.2, hspace=0.55)
     grid = figure.subplots(len(coders), 2, squeeze=False)
     for (left, right), (name, (frequency, active)) in zip(grid, coders.items(), strict=True):
         shares, n = np.sort(frequency)[::-1], len(active)
@@ -37,11 +37,9 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
             left.yaxis.set_major_formatter("{x:g}")
         left.set_ylim(0.5 / n, 1.5)  # one sample of n is the smallest share there is
         left.set_xlim(0, len(shares))
-        left.set_title(
-            f"{name}: {dead} of {len(shares)} codes dead", fontsize=9, y=1
-        )  # searching for a free place is slow
-        left.set_xlabel("code, most used first", fontsize=8)
-        left.set_ylabel("share of samples", fontsize=8)
+        headed(left, f"{name}: {dead} of {len(shares)} codes dead", 2, y=1)  # searching for a free place is slow
+        left.set_xlabel("code, most used first")
+        left.set_ylabel("share of samples")
         low, high = int(active.min()), int(active.max())
         step = max(1, (high - low + 1) // 40)
         counts, edges = np.histogram(active, np.arange(low, high + step + 1, step) - 0.5)
@@ -51,14 +49,14 @@ def code_usage(coders: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], title: s
         right.axvline(float(active.mean()), color="black", linewidth=1, linestyle="--")
         none = f", none on {(active == 0).mean():.0%} of samples" if (active == 0).any() else ""
         words = f"{name}: {active.mean():.1f} codes active on average{none}"
-        right.set_title(words, fontsize=fitting(words, figure, 2, 9), y=1)
+        headed(right, words, 2, y=1)
         for axis in (right.xaxis, right.yaxis):
             axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-        right.set_xlabel("active codes per sample", fontsize=8)
-        right.set_ylabel("samples", fontsize=8)
-        for axes in (left, right):
-            axes.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+        right.set_xlabel("active codes per sample")
+        right.set_ylabel("samples")
+        lettered(left, right)
+    captioned(figure, "dead: active on no sample, without a bar; dashed: the mean")
+    titled(figure, title)
     return figure
 
 
@@ -68,10 +66,10 @@ def mean_activations(edges: Sequence[float], counts: Sequence[int], target: floa
     axes = figure.add_subplot()
     axes.stairs(counts, edges, fill=True, color=colour(0))
     axes.axvline(target, color="black", linewidth=1, linestyle="--", label=f"target {target:g}")
-    axes.set_xlabel("mean activation", fontsize=9)
-    axes.set_ylabel("units", fontsize=9)
+    axes.set_xlabel("mean activation")
+    axes.set_ylabel("units")
     axes.yaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
-    axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8)
-    figure.suptitle(title, fontsize=fitting(title, figure))
+    lettered(axes)
+    axes.legend(fontsize=SMALL)
+    titled(figure, title)
     return figure
