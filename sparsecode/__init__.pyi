@@ -37,8 +37,8 @@ from .runs import RunFolder as RunFolder
 from .solvers.dictionary import learn_dictionary as learn_dictionary
 from .solvers.encode import sparse_encode as sparse_encode
 from .solvers.held_out import cross_validate_alpha as cross_validate_alpha
+from .solvers.l0_search import alpha_for_l0 as alpha_for_l0
 from .solvers.omp import omp_encode as omp_encode
-from .solvers.path import alpha_for_l0 as alpha_for_l0
 from .solvers.path import alpha_max as alpha_max
 from .solvers.path import sparse_path as sparse_path
 from .specs import Spec as Spec

@@ -103,7 +103,6 @@ def test_the_alpha_of_a_number_of_active_codes(l0: float) -> None:
     [
         ({"l0": 65}, "^l0 is 65; expected at most 64: D has 80 atoms of 64 features"),
         ({"l0": 0}, "^l0 is 0; expected a finite number > 0"),
-        ({"l0": 2.5, "x": X[:1]}, "^l0 is 2.5; the mean number of active codes of 1 rows goes from 2 to 3 at alpha="),
         (
             {"l0": 30, "D": np.eye(64)[:40], "x": np.eye(64)[:8]},
             "^l0 is 30; expected at most 1, the mean number .* alpha",
@@ -116,6 +115,17 @@ def test_an_l0_that_cannot_be_reached_is_refused(change: dict[str, Any], message
     arguments: dict[str, Any] = {"x": X, "D": D, "l0": 3} | change
     with pytest.raises(ValueError, match=message):
         alpha_for_l0(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("l0", "rows", "reached"), [(2.2, 1, 2), (2.9, 1, 3), (0.2, 1, 1), (2.1, 3, 2), (2.25, 3, 7 / 3)]
+)
+def test_few_rows_give_the_nearest_l0_and_say_so(l0: float, rows: int, reached: float) -> None:
+    words = rf"^l0 is {l0}; the mean number of active codes of {rows} rows? jumps .*: the result is the alpha of {reached:g}; more rows"
+    with pytest.warns(UserWarning, match=words):
+        alpha = alpha_for_l0(X[:rows], D, l0)
+    for tol in (1e-3, 1e-8):  # not at the edge, where the number depends on the tolerance
+        assert (sparse_encode(X[:rows], D, alpha, tol=tol) != 0).sum(axis=1).mean() == pytest.approx(reached)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from sparsecode.files import printable, write_atomic
 from sparsecode.plots.alpha_path import alpha_path
 from sparsecode.plots.saving import save_figure
 from sparsecode.solvers.held_out import cross_validate_alpha
-from sparsecode.solvers.path import SparsePath, alpha_for_l0, sparse_path
+from sparsecode.solvers.l0_search import alpha_for_l0
+from sparsecode.solvers.path import SparsePath, sparse_path
 from sparsecode.specs import Spec, to_json
 
 __all__ = ["AlphaPath", "path_command"]

@@ -14,11 +14,11 @@ from .gradient import AdamDescent as AdamDescent
 from .gradient import Algorithm as Algorithm
 from .held_out import HeldOut as HeldOut
 from .held_out import cross_validate_alpha as cross_validate_alpha
+from .l0_search import alpha_for_l0 as alpha_for_l0
 from .loop import Solver as Solver
 from .loop import solve as solve
 from .omp import omp_encode as omp_encode
 from .path import SparsePath as SparsePath
-from .path import alpha_for_l0 as alpha_for_l0
 from .path import alpha_max as alpha_max
 from .path import sparse_path as sparse_path
 

@@ -1,4 +1,4 @@
-"""The choice of alpha: the least one at which codes are 0, codes at many alphas, and the alpha of a number of active codes."""
+"""The choice of alpha: the least one at which codes are 0, and codes at many alphas."""
 
 from __future__ import annotations
 
@@ -30,12 +30,7 @@ from sparsecode.solvers.encode import MAX_STEPS, warn_if_unfinished
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.scaling import solve_in_any_units
 
-__all__ = ["SparsePath", "alpha_for_l0", "alpha_max", "solutions_at", "sparse_path"]
-
-LEAST = 1e-4  # of the largest alpha: `alpha_for_l0` searches no lower
-FALL = 0.6  # from one alpha of this search to the next, until the L0 is passed
-HALVINGS = 40
-WITHIN = 0.005  # of the L0 that is sought
+__all__ = ["SparsePath", "alpha_max", "energies", "solutions_at", "sparse_path"]
 
 
 class SparsePath(NamedTuple):
@@ -147,7 +142,7 @@ def sparse_path(
     sums = np.zeros((4, len(grid)))  # objective, active codes, 1/2 |x - z D|^2, largest gap
     half_squares, scale, extreme = 0.0, 0.0, False
     solved: list[Solution[Tensor]] = []  # without their codes
-    for part, energy in _energies(problem, shape, progress):
+    for part, energy in energies(problem, shape, progress):
         if not scale:
             scale, extreme = power_of_two_for(energy.x)
         half_squares += float((energy.x.double() * scale).square().sum()) / 2
@@ -171,98 +166,6 @@ def sparse_path(
     return SparsePath(grid, objective, l0, error, sums[3], codes)
 
 
-@torch.no_grad()
-def alpha_for_l0(
-    x: Any,
-    D: Any,
-    l0: float,
-    *,
-    positive: bool = False,
-    penalty: Proximal | None = None,
-    tol: float = 1e-5,
-    max_rows: int = 10_000,
-) -> float:
-    """The alpha at which codes of `x` in `D` have `l0` active entries on average, to within 0.5 % of `l0`.
-
-    Alphas are tried from the largest `alpha_max` down, and then by bisection of their logarithm, each from the codes of the
-    last larger one.
-
-    Parameters
-    ----------
-    x: samples [n, n_features]. D: atoms in rows [n_code, n_features].
-    l0: mean number of active codes > 0, for L1 at most min(n_code, n_features).
-    positive, penalty: as in `sparse_encode`. tol: relative duality gap of the codes that are counted.
-    max_rows: rows of x to count in, spread evenly over it, all if there are fewer.
-
-    Raises
-    ------
-    TypeError and ValueError as `sparse_encode`. ValueError where no alpha from the largest `alpha_max` to 0.0001 of it has this L0: it
-    names the largest L0 there, or the two that it jumps between (few rows have few values).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import sparsecode as sc
-    >>> rng = np.random.default_rng(0)
-    >>> D, x = rng.normal(size=(8, 5)), rng.normal(size=(1000, 5))
-    >>> alpha = sc.alpha_for_l0(x, D, l0=2.0)
-    >>> round(float((sc.sparse_encode(x, D, alpha) != 0).sum(axis=1).mean()), 1)
-    2.0
-    """
-    problem, shape, tol = prepare(x, D, CSR, None), shape_of(positive, penalty), above_zero("tol", tol)
-    l0, n = above_zero("l0", l0), len(problem.x)
-    kept = np.unique(np.linspace(0, n - 1, min(n, whole("max_rows", max_rows))).round().astype(np.int64)) if n else []
-    if not len(kept):
-        raise ValueError("x has no rows; expected at least one sample")
-    problem = problem._replace(x=problem.x if len(kept) == n else problem.x[kept])
-    most = min(problem.atoms.shape)
-    if l0 > most:
-        raise ValueError(
-            f"l0 is {l0:g}; expected at most {most}: D has {len(problem.atoms)} atoms of {problem.atoms.shape[1]} features"
-        )
-    energies = [energy for _, energy in _energies(problem, shape)]
-    above = [
-        e.x.new_zeros(len(e.x), len(problem.atoms)) for e in energies
-    ]  # codes at the last alpha with too small an L0
-
-    def solved(alpha: float) -> tuple[float, list[Tensor]]:
-        codes = [
-            solve_in_any_units(e.at(alpha), None, z, max_steps=MAX_STEPS, tol=tol).z
-            for e, z in zip(energies, above, strict=True)
-        ]
-        return sum(int(torch.count_nonzero(z)) for z in codes) / len(kept), codes
-
-    high = largest_alpha(problem, shape)
-    low, least, count, beyond = high, high * LEAST, 0.0, math.inf
-    close = WITHIN * l0
-    while low > least:
-        low = max(low * FALL, least)
-        beyond, codes = solved(low)
-        if abs(beyond - l0) <= close:
-            return low
-        if beyond > l0:
-            break
-        high, count, above = low, beyond, codes
-    if beyond < l0:
-        raise ValueError(
-            f"l0 is {l0:g}; expected at most {beyond:.4g}, the mean number of active codes at alpha={low:.3g}, 0.0001 of alpha_max: "
-            "lower l0, or take a larger dictionary"
-        )
-    for _ in range(HALVINGS):
-        middle = math.sqrt(high * low)
-        reached, codes = solved(middle)
-        if abs(reached - l0) <= close:
-            return middle
-        if reached > l0:
-            low, beyond = middle, reached
-        else:
-            high, count, above = middle, reached, codes
-    raise ValueError(
-        f"l0 is {l0:g}; the mean number of active codes of {len(kept)} rows goes from {count:g} to {beyond:g} at alpha={low:.6g}: "
-        "expected one of these, or more rows"
-    )
-
-
 def solutions_at(
     energy: QuadraticEnergy, alphas: Sequence[float] | NDArray[np.float64], tol: float, max_steps: int
 ) -> Iterator[Solution[Tensor]]:
@@ -279,7 +182,7 @@ def solutions_at(
         yield solution
 
 
-def _energies(problem: Problem, shape: Proximal, progress: bool = False) -> Iterator[tuple[slice, QuadraticEnergy]]:
+def energies(problem: Problem, shape: Proximal, progress: bool = False) -> Iterator[tuple[slice, QuadraticEnergy]]:
     """The energy of each chunk at weight 1, all with one Gram matrix."""
     gram, bound = problem.atoms @ problem.atoms.T, None
     for part, rows, _ in problem.chunks(progress):
