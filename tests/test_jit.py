@@ -72,6 +72,31 @@ def test_compiled_functions_are_kept_for_each_signature(source: Path, cache: Pat
     assert len(files(cache)) == 2
 
 
+def test_wide_functions_use_registers_of_512_bits_where_there_are_any(tmp_path: Path, cache: Path) -> None:
+    from llvmlite.binding import get_host_cpu_features
+
+    path = tmp_path / "sums.py"
+    text = "from sparsecode.kernels.jit import compiled\n"
+    for name, options in (("narrow", ""), ("broad", "wide=True")):
+        text += f"""
+@compiled({options})
+def {name}(x):
+    total = x[0] - x[0]
+    for i in range(len(x)):
+        total += x[i]
+    return total
+"""
+    path.write_text(text)
+    module, x = imported(path), np.arange(99, dtype=np.float32)
+    assert module.narrow(x) == module.broad(x) == x.sum()
+    code = {name: next(cache.rglob(f"sums.{name}-*")).read_bytes() for name in ("narrow", "broad")}
+    long = {
+        name: data.count(b"\x62") for name, data in code.items()
+    }  # the byte that begins instructions with these registers
+    if get_host_cpu_features().get("avx512f") and "NUMBA_CPU_NAME" not in os.environ:
+        assert long["broad"] > long["narrow"]
+
+
 def flipped(place: float) -> Callable[[bytes], bytes]:
     def flip(data: bytes) -> bytes:
         i = int(place * (len(data) - 1))

@@ -12,7 +12,7 @@ __all__ = ["certify", "correlate", "correlation", "subtract"]
 
 TINY = float(np.finfo(np.float64).tiny)
 
-_jit = compiled()
+_jit = compiled(wide=True)
 
 
 @_jit
@@ -59,7 +59,8 @@ def certify(
     """The energy and the duality gap of a code in double precision, from the residual itself.
 
     Atoms whose |q_j| (q_j if `positive`) is below the weight by more than rounding meet their constraint in the dual whatever
-    their exact correlation is, and need none.
+    their exact correlation is, and need none; without a `ridge` the largest is all that is needed of the others, which rounding
+    moves by no more than `reach` |x| either way.
     """
     r, z = wide[0][: len(x)], wide[1][: len(code)]
     for j in range(len(z)):
@@ -81,7 +82,13 @@ def certify(
             pull += stiffness * apart * apart
             x_dot_r += stiffness * target[j] * apart
             size_squared += stiffness * target[j] * target[j]
-    cut = weight - reach * np.sqrt(size_squared)
+    hidden = reach * np.sqrt(size_squared)
+    cut = weight - hidden
+    if not ridge > 0:
+        peak = cut
+        for j in range(len(z)):
+            peak = max(peak, np.float64(q[j] if positive else abs(q[j])))
+        cut = max(cut, peak - 2 * hidden)
     count = 0
     for j in range(len(z)):
         work[count] = j

@@ -7,11 +7,13 @@ parts are then private to it: were they not, whichever copy is loaded first woul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import parse_assembly
 from numba import typeof, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
@@ -35,6 +37,7 @@ RESULTS = {
 }
 DATA, SHAPE, STRIDES = HEADER, HEADER + 16, HEADER + 24  # places of an array object's fields: NumPy's binary interface
 RESHAPE = "numba_attempt_nocopy_reshape"
+WIDE = r'\1 "prefer-vector-width"="512" {'  # of functions: the most bits of a register that their loops may use
 KNOWN = ("llvm.", "mem", "NRT_MemInfo_call_dtor", "sched_yield", "exp", "log", "pow", "sqrt")
 
 _numbers = count()
@@ -43,9 +46,11 @@ _numbers = count()
 class _Library(JITCodeLibrary):
     """Code that is linked into that of callers; with `entry`, all else in it is private to that function."""
 
-    entry = ""
+    entry, wide = "", False
 
     def _optimize_final_module(self) -> None:
+        if self.wide:  # an attribute that only the text of a module can have
+            self._final_module = parse_assembly(re.sub(r"^(define .*) \{$", WIDE, str(self._final_module), flags=re.M))
         for function in self._final_module.functions if self.entry else ():
             if not function.is_declaration and function.name != self.entry:
                 function.linkage = "internal"
@@ -59,19 +64,29 @@ class _Library(JITCodeLibrary):
 class _Compiler(Compiler):
     """Numba's compiler without what the interpreter needs."""
 
+    wide = False
+
     def __init__(self, typing: Any, context: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, context, library, *rest)
         self.state.library = _Library(context.codegen(), f"sparsecode{next(_numbers)}")
+        self.state.library.wide = self.wide
         flags = self.state.flags
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+
+
+class _WideCompiler(_Compiler):
+    """The same, for registers of 512 bits."""
+
+    wide = True
 
 
 class Callee(CPUDispatcher):
     """A function, to be compiled into those that call it."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any], wide: bool = False) -> None:
         targetoptions = {"nopython": True, "nogil": True, "boundscheck": None, **options}
-        super().__init__(function, targetoptions=targetoptions, pipeline_class=_Compiler)
+        pipeline = _WideCompiler if wide else _Compiler
+        super().__init__(function, targetoptions=targetoptions, pipeline_class=pipeline)
 
     def add_overload(self, cres: CompileResult) -> None:
         """Make a compiled version known to callers, by its library: there is no entry point."""
@@ -81,12 +96,14 @@ class Callee(CPUDispatcher):
 
 
 @global_compiler_lock
-def machine_code(function: Callable[..., Any], options: dict[str, Any], args: tuple[Any, ...]) -> bytes:
+def machine_code(
+    function: Callable[..., Any], options: dict[str, Any], args: tuple[Any, ...], wide: bool = False
+) -> bytes:
     """The letter of the type of the result, and the object file, of `function` for arguments like these.
 
     Raises TypeError for results that are neither a number nor None, and for functions that call what only numba can find.
     """
-    callee, kinds = Callee(function, options), tuple(typeof(arg) for arg in args)
+    callee, kinds = Callee(function, options, wide), tuple(typeof(arg) for arg in args)
     callee.compile(kinds)
     (cres,) = callee.overloads.values()
     result = cres.signature.return_type

@@ -29,7 +29,7 @@ BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfol
 DROPS = 8  # codes that may leave the support in a row of Newton steps, once single steps have not sufficed
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 
-_jit = compiled()
+_jit = compiled(wide=True)
 
 
 @_jit
@@ -85,7 +85,7 @@ def _descend(
             while threshold > weight and sweeps < max_sweeps:
                 threshold = max(threshold * fall, weight)
                 count, largest = survey(q, code, work, threshold, positive)
-                sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                sweep(gram, q, code, work, count, diag, inverse, weight, below, ridge, zero)
                 sweeps += 1
             count, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
@@ -110,7 +110,10 @@ def _descend(
                 count, largest = survey(q, code, work, near * weight, positive)
             if not copied or count > most:
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
-                    sweep(gram, q, code, work, count, diag, inverse, weight, below, relaxed if sweeps >= CALM else zero)
+                    sweep(
+                        gram, q, code, work, count, diag, inverse, weight, below, ridge,
+                        relaxed if sweeps >= CALM else zero,
+                    )  # fmt: skip
                     sweeps += 1
             else:
                 stride = (count + 15) // 16 * 16
@@ -128,7 +131,7 @@ def _descend(
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                         sweep(
-                            sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below,
+                            sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below, ridge,
                             relaxed if sweeps >= CALM else zero,
                         )  # fmt: skip
                         sweeps += 1
@@ -154,7 +157,7 @@ def _descend(
                     q[j] = correlation(r, exact, atoms, target[i], constants[0], j)
                 count, largest = survey(q, code, work, weight, positive)
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
-                    sweep(gram, q, code, work, count, diag, inverse, weight, below, zero)
+                    sweep(gram, q, code, work, count, diag, inverse, weight, below, ridge, zero)
                     sweeps += 1
                 tries += 1
         sweeps_taken[i] = sweeps

@@ -20,7 +20,7 @@ ROUNDING = 256  # times eps |x_i| max_j |d_j|: more than a residual correlation 
 NEAR = 0.95  # share of the weight from which a coordinate is copied, too: it may yet become active
 MOST = 1024  # coordinates whose Gram matrix is copied at most (4 MiB a thread)
 
-_jit = compiled()
+_jit = compiled(wide=True)
 
 
 def reach_of(dtype: np.dtype[Any], largest: float) -> float:
@@ -29,46 +29,48 @@ def reach_of(dtype: np.dtype[Any], largest: float) -> float:
 
 
 @_jit
-def step(v: Any, old: Any, weight: Any, below: Any, inverse: Any, relax: Any) -> Any:
-    """The coordinate's optimum, and `relax` of the way beyond it on the same side of zero."""
-    zero = weight - weight
-    up, down = v - weight, v + below
-    new = ((up if up > zero else zero) + (down if down < zero else zero)) * inverse
-    beyond = new + relax * (new - old)
-    return beyond if beyond * new > zero else new
+def step(g: Any, old: Any, diag: Any, weight: Any, below: Any, ridge: Any, inverse: Any, relax: Any) -> Any:
+    """The change of a code: to its coordinate's optimum, and `relax` of the way beyond it, but not across zero.
+
+    Written for a short chain of operations after `g`, the residual correlation, on which steps of a sweep wait for each other: all
+    else is known beforehand. A code is positive if g + diag old > weight, then its change is (1 + relax) (g - weight - ridge old)
+    inverse, or to zero if that is less far.
+    """
+    longer, curved, none = inverse + relax * inverse, diag * old, -old
+    up = g * longer - (weight + ridge * old) * longer
+    down = g * longer + (below - ridge * old) * longer
+    up = up if up > none else none
+    down = down if down < none else none
+    change = up if g > weight - curved else none
+    return down if g < -below - curved else change
 
 
 @_jit
 def sweep(
-    gram: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any, relax: Any
-) -> None:
+    gram: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any, ridge: Any,
+    relax: Any,
+) -> None:  # fmt: skip
     """Move the first `count` coordinates in `work`, four at a time, each using the changes before it."""
     t = 0
     while t + 3 < count:
         j0, j1, j2, j3 = work[t], work[t + 1], work[t + 2], work[t + 3]
         r0, r1, r2 = gram[j0], gram[j1], gram[j2]
         o0, o1, o2, o3 = code[j0], code[j1], code[j2], code[j3]
-        n0 = step(q[j0] + diag[j0] * o0, o0, weight, below, inverse[j0], relax)
-        h0 = n0 - o0
-        v1 = q[j1] + diag[j1] * o1 - h0 * r0[j1]
-        v2 = q[j2] + diag[j2] * o2 - h0 * r0[j2]
-        v3 = q[j3] + diag[j3] * o3 - h0 * r0[j3]
-        n1 = step(v1, o1, weight, below, inverse[j1], relax)
-        h1 = n1 - o1
-        n2 = step(v2 - h1 * r1[j2], o2, weight, below, inverse[j2], relax)
-        h2 = n2 - o2
-        n3 = step(v3 - h1 * r1[j3] - h2 * r2[j3], o3, weight, below, inverse[j3], relax)
-        h3 = n3 - o3
+        h0 = step(q[j0], o0, diag[j0], weight, below, ridge, inverse[j0], relax)
+        q1, q2, q3 = q[j1] - h0 * r0[j1], q[j2] - h0 * r0[j2], q[j3] - h0 * r0[j3]
+        h1 = step(q1, o1, diag[j1], weight, below, ridge, inverse[j1], relax)
+        q2, q3 = q2 - h1 * r1[j2], q3 - h1 * r1[j3]
+        h2 = step(q2, o2, diag[j2], weight, below, ridge, inverse[j2], relax)
+        h3 = step(q3 - h2 * r2[j3], o3, diag[j3], weight, below, ridge, inverse[j3], relax)
         if h0 != 0 or h1 != 0 or h2 != 0 or h3 != 0:
-            code[j0], code[j1], code[j2], code[j3] = n0, n1, n2, n3
+            code[j0], code[j1], code[j2], code[j3] = o0 + h0, o1 + h1, o2 + h2, o3 + h3
             subtract(q, gram, j0, j1, j2, j3, h0, h1, h2, h3)
         t += 4
     while t < count:
         j = work[t]
-        new = step(q[j] + diag[j] * code[j], code[j], weight, below, inverse[j], relax)
-        change = new - code[j]
+        change = step(q[j], code[j], diag[j], weight, below, ridge, inverse[j], relax)
         if change != 0:
-            code[j], row = new, gram[j]
+            code[j], row = code[j] + change, gram[j]
             for k in range(len(q)):
                 q[k] -= change * row[k]
         t += 1

@@ -38,22 +38,21 @@ __all__ = ["masked_coordinate_descent"]
 SMALL = 1000  # samples times codes below which threads cost more than they give
 BLOCK = 8  # samples per work item of a thread
 
-_jit = compiled()
+_jit = compiled(wide=True)
 
 
 @_jit
 def _sweep_residual(
     atoms: Any, r: Any, q: Any, code: Any, work: Any, count: Any, diag: Any, inverse: Any, weight: Any, below: Any,
-    relax: Any,
+    ridge: Any, relax: Any,
 ) -> None:  # fmt: skip
     """Move the first `count` coordinates in `work`, each by its correlation with the residual `r`, which is kept up to date."""
     for t in range(count):
         j = work[t]
         atom, old = atoms[j], code[j]
-        new = step(dot(atom, r) + diag[j] * old, old, weight, below, inverse[j], relax)
-        change = new - old
+        change = step(dot(atom, r), old, diag[j], weight, below, ridge, inverse[j], relax)
         if change != 0:
-            code[j] = new
+            code[j] = old + change
             for m in range(len(r)):
                 r[m] -= change * atom[m]
     products(atoms, r, q)
@@ -106,14 +105,14 @@ def _descend(
                 while threshold > weight and sweeps < max_sweeps:
                     threshold = max(threshold * fall, weight)
                     count, largest = survey(q, code, work, threshold, positive)
-                    _sweep_residual(atoms, r, q, code, work, count, diag, inverse, weight, below, zero)
+                    _sweep_residual(atoms, r, q, code, work, count, diag, inverse, weight, below, ridge, zero)
                     sweeps += 1
             count, largest = survey(q, code, work, near * weight, positive)
             if count > most:
                 count, largest = survey(q, code, work, weight, positive)
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                     _sweep_residual(
-                        atoms, r, q, code, work, count, diag, inverse, weight, below,
+                        atoms, r, q, code, work, count, diag, inverse, weight, below, ridge,
                         relaxed if sweeps >= CALM else zero,
                     )  # fmt: skip
                     sweeps += 1
@@ -142,7 +141,7 @@ def _descend(
             while True:
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                     sweep(
-                        sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below,
+                        sub, sub_q, sub_z, part, inner, sub_diag, sub_inverse, weight, below, ridge,
                         relaxed if sweeps >= CALM else zero,
                     )  # fmt: skip
                     sweeps += 1

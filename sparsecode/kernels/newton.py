@@ -10,7 +10,7 @@ __all__ = ["newton_cost", "newton_step"]
 
 PIVOT = 1e-5  # of a diagonal entry: with less left of it, the atoms of the support are dependent, and no step is taken
 
-_jit = compiled()
+_jit = compiled(wide=True)
 
 
 @_jit
