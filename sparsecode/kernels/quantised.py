@@ -21,12 +21,13 @@ from sparsecode.kernels.selection import collect, collect_above, group_maxima, g
 from sparsecode.kernels.sparse_rows import dots
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["IntegerBlock", "Quantised", "above_quantised", "quantise", "slack_of", "top_quantised"]
+__all__ = ["IntegerBlock", "Quantised", "above_quantised", "coarseness", "quantise", "slack_of", "top_quantised"]
 
 LARGEST = np.float32(127)
 DEVIATIONS = 3.28  # t above
 ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
 TINY = np.float32(1e-30)
+ZERO, ONE = np.float32(0), np.float32(1)
 ROWS = 64  # per work item of a thread
 
 _jit = compiled()
@@ -41,14 +42,17 @@ class Quantised(NamedTuple):
 
 
 @_jit
-def _quantise(x: Any, chances: Any, integers: Any, step: Any, norm: Any) -> None:
+def _quantise(x: Any, bits: Any, chances: Any, integers: Any, step_bits: Any, step: Any, norm: Any) -> None:
     zero = np.float32(0)
     for i in range(len(x)):
-        row, out = x[i], integers[i]
-        largest, square = zero, zero
+        row, key, out = x[i], bits[i], integers[i]
+        peak, square = np.int32(0), zero
+        for j in range(len(key)):  # without signs, bits of floats have the order of magnitudes: a maximum that vectorises
+            peak = max(peak, key[j] & np.int32(0x7FFFFFFF))
         for j in range(len(row)):
-            largest = max(largest, abs(row[j]))
             square += row[j] * row[j]
+        step_bits[i] = peak
+        largest = step[i]  # the same memory
         inverse = LARGEST / largest if largest > 0 else zero
         for j in range(len(row)):
             out[j] = np.int8(min(np.floor(row[j] * inverse + chances[j]), LARGEST))  # rounding may lead above
@@ -60,19 +64,25 @@ def quantise(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
     chances = np.random.default_rng(seed).random(x.shape[1], np.float32)
     integers = np.empty(x.shape, np.int8)
     step, norm = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
+    bits, step_bits = x.view(np.int32), step.view(np.int32)
 
     def work(blocks: Iterable[slice]) -> None:
         for rows in blocks:
-            _quantise(x[rows], chances, integers[rows], step[rows], norm[rows])
+            _quantise(x[rows], bits[rows], chances, integers[rows], step_bits[rows], step[rows], norm[rows])
 
     share_out(len(x), ROWS, threads, work)
     return Quantised(integers, step, norm)
 
 
-def slack_of(rows: Quantised, table: Quantised) -> NDArray[np.float32]:
-    """What products of the rows with those of the table may be off by, per norm of the latter [n]."""
+def coarseness(table: Quantised) -> float:
+    """The largest step of a row per norm of it."""
+    return float((table.step / table.norm.clip(TINY)).max())
+
+
+def slack_of(rows: Quantised, coarse: float) -> NDArray[np.float32]:
+    """What products of the rows with those of a table of that coarseness may be off by, per norm of the latter [n]."""
     rounded = rows.norm + rows.step * np.float32(rows.integers.shape[1] ** 0.5)  # no less than |s q|
-    by_table = rounded * float((table.step / table.norm.clip(TINY)).max())
+    by_table = rounded * coarse
     return (DEVIATIONS * np.hypot(rows.step, by_table) + ROUNDING * rows.norm).astype(np.float32)
 
 
@@ -114,14 +124,18 @@ def _above(
     for i in range(len(products)):
         result, kept = indices[i], values[i]
         _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
-        count = collect_above(high, threshold, result)
-        if not counted:
-            _exact(x[i], weight, bias, result[:count], kept)
-            possible, count = count, 0
-            for p in range(possible):
-                if kept[p] > threshold[result[p]]:
-                    result[count], kept[count] = result[p], kept[p]
-                    count += 1
+        if counted:
+            reachable = ZERO
+            for j in range(len(high)):
+                reachable += ONE if high[j] > threshold[j] else ZERO
+            counts[i] = np.int64(reachable)
+            continue
+        possible, count = collect_above(high, threshold, result), 0
+        _exact(x[i], weight, bias, result[:possible], kept)
+        for p in range(possible):
+            if kept[p] > threshold[result[p]]:
+                result[count], kept[count] = result[p], kept[p]
+                count += 1
         counts[i] = count
 
 

@@ -13,6 +13,8 @@ from sparsecode.ops.scratch import borrowed
 
 __all__ = ["Autoencoded", "encode_decode", "numbers"]
 
+ROWS = 4096  # samples whose codes go through a float32 product at a time: a few per cent faster than 1024
+
 
 class Autoencoded(NamedTuple):
     """The reconstruction `out` [B, f]; per sample the sum `size` of z_j scale_j and the number of `active` codes
@@ -78,9 +80,12 @@ class _EncodeDecode(torch.autograd.Function):
         linear = x.new_empty(n, atoms.shape[1], dtype=kind)
         size, count, fired = x.new_empty(n), torch.empty(n, dtype=torch.long), torch.zeros(n_code, dtype=torch.bool)
         threshold, scale = threshold.contiguous(), scale.contiguous()
-        for rows, _ in scores_of(centred, weight, bias, products, out=pre):
+        inside = bias if products == "bf16" else None  # of the product; in float32 it is added where entries are read
+        part = CHUNK if products == "bf16" else ROWS
+        later = (torch.zeros_like(bias) if products == "bf16" else bias).contiguous()
+        for rows, _ in scores_of(centred, weight, inside, products, out=pre, first=part, size=part):
             activate(
-                numbers(pre[rows]), numbers(z[rows]), threshold.numpy(), scale.numpy(), size[rows].numpy(),
+                numbers(pre[rows]), numbers(z[rows]), later.numpy(), threshold.numpy(), scale.numpy(), size[rows].numpy(),
                 count[rows].numpy(), fired.numpy(), torch.get_num_threads(),
             )  # fmt: skip
             torch.mm(z[rows], table, out=linear[rows])
@@ -98,8 +103,9 @@ class _EncodeDecode(torch.autograd.Function):
         by_out, by_size, by_count = (grad.contiguous() for grad in grads[:3])
         right, table = by_out.to(kind), atoms.to(kind)
         slope, sums = borrowed(tuple(pre.shape), kind), torch.zeros(3, len(weight), dtype=weight.dtype)
-        for start in range(0, n, CHUNK):
-            rows = slice(start, min(start + CHUNK, n))
+        part = CHUNK if kind == torch.bfloat16 else ROWS
+        for start in range(0, n, part):
+            rows = slice(start, min(start + part, n))
             torch.mm(right[rows], table.T, out=slope[rows])
             sums += torch.from_numpy(
                 slopes(
@@ -111,6 +117,7 @@ class _EncodeDecode(torch.autograd.Function):
                     by_size[rows].numpy(),
                     by_count[rows].numpy(),
                     torch.get_num_threads(),
+                    needs[7],
                 )
             )
         by_bias, by_scale, by_threshold = sums

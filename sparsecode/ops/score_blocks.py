@@ -166,28 +166,34 @@ def score_blocks(
 def _integer_blocks(
     x: Tensor, weight: NDArray[Any], bias: NDArray[Any], first: int
 ) -> Iterator[tuple[slice, ScoreBlock]]:
-    from sparsecode.kernels.quantised import quantise, slack_of  # numba is slow to import
+    from sparsecode.kernels.quantised import coarseness, quantise, slack_of  # numba is slow to import
 
     n, threads, samples = len(x), torch.get_num_threads(), x.numpy()
-    rows, table = quantise(samples, 0, threads), quantise(weight, 1, threads)
-    slack = slack_of(rows, table)
-    left, right = torch.from_numpy(rows.integers), torch.from_numpy(table.integers).T
+    table = quantise(weight, 1, threads)
+    coarse, right = coarseness(table), torch.from_numpy(table.integers).T
     block = borrowed((min(CHUNK_INT8, n), len(weight)), torch.int32)
     for start in (0, *range(min(first, n), n, CHUNK_INT8)):
         part = slice(start, min(start + (CHUNK_INT8 if start else first), n))
-        products = torch._int_mm(left[part], right, out=block[: part.stop - start])  # pyright: ignore - its only name
-        yield (
-            part,
-            _Integers(
-                products.numpy(), samples[part], weight, bias, rows.step[part], table.step, slack[part], table.norm
-            ),
-        )
+        rows = quantise(samples[part], 0, threads)
+        left = torch.from_numpy(rows.integers)
+        products = torch._int_mm(left, right, out=block[: part.stop - start])  # pyright: ignore - its only name
+        slack = slack_of(rows, coarse)
+        yield part, _Integers(products.numpy(), samples[part], weight, bias, rows.step, table.step, slack, table.norm)
 
 
 def scores_of(
-    x: Tensor, weight: Tensor, bias: Tensor, products: Products, out: Tensor | None = None, first: int = CHUNK
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    products: Products,
+    out: Tensor | None = None,
+    first: int = CHUNK,
+    size: int = CHUNK,
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """x W^T + b, some rows at a time (`first` at first), in reused memory or in `out`; bfloat16 read as int16."""
+    """x W^T + b, `size` rows at a time (`first` at first), in reused memory or in `out`; bfloat16 read as int16.
+
+    Without a bias 0 takes its place.
+    """
     n, width = x.shape
     kind = weight.dtype
     if (
@@ -197,17 +203,20 @@ def scores_of(
         left, right = x.new_zeros(n, padded, dtype=kind), borrowed((len(weight), padded), kind)
         left[:, :width], right[:, :width] = x, weight
         left[:, width : width + 2] = 1
-        right[:, width] = bias
-        right[:, width + 1] = bias - right[:, width]
+        shift = weight.new_zeros(len(weight)) if bias is None else bias
+        right[:, width] = shift
+        right[:, width + 1] = shift - right[:, width]
         right[:, width + 2 :] = 0
     else:
         left, right = x, weight
-    block = borrowed((min(CHUNK, n), len(weight)), kind) if out is None else out
-    for start in (0, *range(min(first, n), n, CHUNK)):
-        rows = slice(start, min(start + (CHUNK if start else first), n))
+    block = borrowed((min(size, n), len(weight)), kind) if out is None else out
+    for start in (0, *range(min(first, n), n, size)):
+        rows = slice(start, min(start + (size if start else first), n))
         part = block[: rows.stop - start] if out is None else block[rows]
         if products == "bf16":
             yield rows, torch.mm(left[rows], right.T, out=part).view(torch.int16).numpy()
+        elif bias is None:
+            yield rows, torch.mm(left[rows], right.T, out=part).numpy()
         else:
             yield rows, torch.addmm(bias, left[rows], right.T, out=part).numpy()
 
