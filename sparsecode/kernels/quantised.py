@@ -47,7 +47,9 @@ def _quantise(x: Any, bits: Any, chances: Any, integers: Any, step_bits: Any, st
     for i in range(len(x)):
         row, key, out = x[i], bits[i], integers[i]
         peak, square = np.int32(0), zero
-        for j in range(len(key)):  # without signs, bits of floats have the order of magnitudes: a maximum that vectorises
+        for j in range(
+            len(key)
+        ):  # without signs, bits of floats have the order of magnitudes: a maximum that vectorises
             peak = max(peak, key[j] & np.int32(0x7FFFFFFF))
         for j in range(len(row)):
             square += row[j] * row[j]
