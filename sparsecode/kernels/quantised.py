@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.selection import collect, collect_above, group_maxima, group_width, keep_largest, reached
-from sparsecode.kernels.sparse_rows import dots
+from sparsecode.kernels.sparse_rows import REUSE, TILE, dots
 from sparsecode.kernels.threads import share_out
 
 __all__ = ["IntegerBlock", "Quantised", "above_quantised", "coarseness", "quantise", "slack_of", "top_quantised"]
@@ -120,11 +120,11 @@ def _top(
 @_jit
 def _above(
     products: Any, x: Any, weight: Any, bias: Any, threshold: Any, factor: Any, unit: Any, slack: Any, reach: Any,
-    counted: Any, low: Any, high: Any, indices: Any, values: Any, counts: Any,
+    counted: Any, low: Any, high: Any, at: Any, tile: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Values above `threshold`, packed to the front; only the number of those that may be if `counted`."""
+    total = 0
     for i in range(len(products)):
-        result, kept = indices[i], values[i]
         _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
         if counted:
             reachable = ZERO
@@ -132,11 +132,26 @@ def _above(
                 reachable += ONE if high[j] > threshold[j] else ZERO
             counts[i] = np.int64(reachable)
             continue
-        possible, count = collect_above(high, threshold, result), 0
-        _exact(x[i], weight, bias, result[:possible], kept)
-        for p in range(possible):
-            if kept[p] > threshold[result[p]]:
-                result[count], kept[count] = result[p], kept[p]
+        counts[i], at[i] = collect_above(high, threshold, indices[i]), 0
+        total += counts[i]
+    if counted:
+        return
+    span = tile if total > REUSE * len(weight) else len(weight)
+    for level in range(span, len(weight) + span, span):  # rows of the table that the cache holds, for all samples
+        for i in range(len(products)):
+            p = at[i]
+            q = p
+            while q < counts[i] and indices[i, q] < level:
+                q += 1
+            if q > p:
+                dots(x[i], weight, indices[i, p:q], values[i, p:q])
+                at[i] = q
+    for i in range(len(products)):
+        result, kept, count = indices[i], values[i], 0
+        for p in range(counts[i]):
+            value = kept[p] + bias[result[p]]
+            if value > threshold[result[p]]:
+                result[count], kept[count] = result[p], value
                 count += 1
         counts[i] = count
 
@@ -204,13 +219,15 @@ def above_quantised(
     With `counted` only an upper bound of their number per row is given, in `counts`.
     """
     b = block
+    tile = max(8, TILE // b.weight.strides[0])
 
     def work(blocks: Iterable[slice]) -> None:
         low, high = np.empty(len(b.bias), np.float32), np.empty(len(b.bias), np.float32)
+        at = np.empty(len(b.products), np.int64)
         for rows in blocks:
             _above(
                 b.products[rows], b.x[rows], b.weight, b.bias, threshold, b.factor[rows], b.unit, b.slack[rows], b.reach,
-                counted, low, high, indices[rows], values[rows], counts[rows],
+                counted, low, high, at, tile, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 
     share_out(len(b.products), ROWS, threads, work)

@@ -23,11 +23,12 @@ __all__ = [
     "group_maxima",
     "group_width",
     "keep_largest",
+    "packed",
     "reached",
     "top_rows",
 ]
 
-SPAN = 128  # entries compared together
+SPAN, SHORT = 128, 32  # entries compared together, of which few and more are chosen
 GROUPS = 256  # group maxima at least, and this many times k:
 PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
@@ -89,15 +90,14 @@ def collect(keys: Any, level: Any, chosen: Any) -> Any:
 def collect_above(values: Any, threshold: Any, chosen: Any) -> Any:
     """Write the indices of values > threshold to `chosen`, in order; returns their number."""
     count = 0
-    for start in range(0, len(values), SPAN):
-        part, level, hit = values[start : start + SPAN], threshold[start : start + SPAN], False
+    for start in range(0, len(values), SHORT):
+        part, level, hit = values[start : start + SHORT], threshold[start : start + SHORT], False
         for j in range(len(part)):
             hit |= part[j] > level[j]
         if hit:
-            for j in range(len(part)):
-                if part[j] > level[j]:
-                    chosen[count] = start + j
-                    count += 1
+            for j in range(len(part)):  # without a branch: which are above cannot be foreseen
+                chosen[count] = start + j
+                count += part[j] > level[j]
     return count
 
 
@@ -177,6 +177,25 @@ def _above(
                     result[final], kept[final] = j, value
                     final += 1
             counts[i] = final
+
+
+@_jit
+def _pack(indices: Any, values: Any, counts: Any, all_indices: Any, all_values: Any) -> None:
+    first = 0
+    for i in range(len(counts)):
+        for p in range(counts[i]):
+            all_indices[first + p], all_values[first + p] = indices[i, p], values[i, p]
+        first += counts[i]
+
+
+def packed(
+    indices: NDArray[np.int32], values: NDArray[Any], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """The first counts[i] entries of each row, one row after another."""
+    total = int(counts.sum())
+    all_indices, all_values = np.empty(total, np.int32), np.empty(total, values.dtype)
+    _pack(indices, values, counts, all_indices, all_values)
+    return all_indices, all_values
 
 
 def group_width(m: int, k: int) -> int:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["column_order", "column_sums", "dots", "row_dots", "row_sums"]
+__all__ = ["REUSE", "TILE", "column_order", "column_sums", "dots", "row_dots", "row_sums", "tiles"]
 
-ROWS, COLUMNS = 64, 128  # per work item of a thread
+HEIGHT, TILE = 2**20, 2**20  # bytes of rows and of the table's rows that are processed together
+REUSE = 2  # how often a row of the table is used by then, from which on this is faster
 
 _jit = compiled()
 
@@ -73,20 +74,45 @@ def dots(row: Any, table: Any, rows: Any, out: Any) -> None:
 
 
 @_jit
-def _row_sums(values: Any, indices: Any, offsets: Any, table: Any, bias: Any, first: Any, out: Any) -> None:
-    for i in range(len(out)):
-        row = out[i]
-        for k in range(len(row)):
-            row[k] = bias[k]
-        at, to = offsets[first + i], offsets[first + i + 1]
-        _add(values[at:to], indices[at:to], table, row)
+def _sums(
+    values: Any, indices: Any, offsets: Any, table: Any, start: Any, first: Any, height: Any, tile: Any, at: Any, out: Any
+) -> None:  # fmt: skip
+    """Rows of sums, `height` of them with `tile` rows of the table at a time: both then stay in the second-level cache."""
+    for base in range(0, len(out), height):
+        top = min(base + height, len(out))
+        for i in range(base, top):
+            row, at[i - base] = out[i], offsets[first + i]
+            for k in range(len(row)):
+                row[k] = start[k]
+        for level in range(tile, len(table) + tile, tile):
+            for i in range(base, top):
+                p = at[i - base]
+                to, q = offsets[first + i + 1], p
+                while q < to and indices[q] < level:
+                    q += 1
+                if q > p:
+                    _add(values[p:q], indices[p:q], table, out[i])
+                    at[i - base] = q
 
 
 @_jit
-def _row_dots(left: Any, indices: Any, offsets: Any, table: Any, first: Any, out: Any) -> None:
-    for i in range(len(left)):
-        at, to = offsets[first + i], offsets[first + i + 1]
-        dots(left[i], table, indices[at:to], out[at:to])
+def _row_dots(
+    left: Any, indices: Any, offsets: Any, table: Any, first: Any, height: Any, tile: Any, at: Any, out: Any
+) -> None:
+    """Products of rows with rows of the table, `height` with `tile` at a time: both then stay in the second-level cache."""
+    for base in range(0, len(left), height):
+        top = min(base + height, len(left))
+        for i in range(base, top):
+            at[i - base] = offsets[first + i]
+        for level in range(tile, len(table) + tile, tile):
+            for i in range(base, top):
+                p = at[i - base]
+                to, q = offsets[first + i + 1], p
+                while q < to and indices[q] < level:
+                    q += 1
+                if q > p:
+                    dots(left[i], table, indices[p:q], out[p:q])
+                    at[i - base] = q
 
 
 @_jit
@@ -109,20 +135,27 @@ def _column_order(indices: Any, offsets: Any, starts: Any, rows: Any, places: An
 
 
 @_jit
-def _column_sums(
-    values: Any, starts: Any, rows: Any, places: Any, table: Any, first: Any, gathered: Any, out: Any, totals: Any
-) -> None:
-    for c in range(len(out)):
-        at, to = starts[first + c], starts[first + c + 1]
+def _gather(values: Any, places: Any, starts: Any, gathered: Any, totals: Any) -> None:
+    """Values in the order of the columns, and their sums."""
+    for c in range(len(totals)):
         totals[c] = 0
-        for p in range(at, to):
-            value = values[places[p]]
-            gathered[p - at] = value
-            totals[c] += value
-        row = out[c]
-        for k in range(len(row)):
-            row[k] = 0
-        _add(gathered[: to - at], rows[at:to], table, out[c])
+        for p in range(starts[c], starts[c + 1]):
+            gathered[p] = values[places[p]]
+            totals[c] += gathered[p]
+
+
+def tiles(entries: float, n_rows: int, row_bytes: int) -> tuple[int, int]:
+    """How many rows, with `entries` in each, to process together, and with how many of the table's `n_rows` at a time.
+
+    As many as the second-level cache holds, if they then use each row of the table more than once; else all of the table.
+    """
+    height, tile = (max(8, size // row_bytes) for size in (HEIGHT, TILE))
+    return (height, tile) if height * entries > REUSE * n_rows else (height, max(n_rows, 1))
+
+
+def _item(n: int, height: int, threads: int) -> int:
+    """Rows per work item of a thread: four items for each, of `height` rows at most."""
+    return max(1, min(height, -(-n // (4 * threads))))
 
 
 def row_sums(
@@ -136,11 +169,26 @@ def row_sums(
 ) -> None:
     """out[i] = bias + sum over the entries p of row i of values[p] table[indices[p]]: a code times its dictionary."""
 
-    def work(blocks: Iterable[slice]) -> None:
-        for rows in blocks:
-            _row_sums(values, indices, offsets, table, bias, rows.start, out[rows])
+    _shared_sums(values, indices, offsets, table, bias, out, threads)
 
-    share_out(len(out), ROWS, threads, work)
+
+def _shared_sums(
+    values: NDArray[Any],
+    indices: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    table: NDArray[Any],
+    start: NDArray[Any],
+    out: NDArray[Any],
+    threads: int,
+) -> None:
+    height, tile = tiles(len(indices) / max(1, len(out)), len(table), table.strides[0])
+
+    def work(blocks: Iterable[slice]) -> None:
+        at = np.empty(height, np.int64)
+        for rows in blocks:
+            _sums(values, indices, offsets, table, start, rows.start, height, tile, at, out[rows])
+
+    share_out(len(out), _item(len(out), height, threads), threads, work)
 
 
 def row_dots(
@@ -153,11 +201,14 @@ def row_dots(
 ) -> None:
     """out[p] = left[i] . table[indices[p]] for the entries p of row i."""
 
-    def work(blocks: Iterable[slice]) -> None:
-        for rows in blocks:
-            _row_dots(left[rows], indices, offsets, table, rows.start, out)
+    height, tile = tiles(len(indices) / max(1, len(left)), len(table), table.strides[0])
 
-    share_out(len(left), ROWS, threads, work)
+    def work(blocks: Iterable[slice]) -> None:
+        at = np.empty(height, np.int64)
+        for rows in blocks:
+            _row_dots(left[rows], indices, offsets, table, rows.start, height, tile, at, out)
+
+    share_out(len(left), _item(len(left), height, threads), threads, work)
 
 
 def column_order(
@@ -180,10 +231,6 @@ def column_sums(
 ) -> None:
     """out[j] = sum over the entries p of column j of values[p] table[row of p], each row of `out` written once; totals[j] = sum of values[p]."""
     starts, rows, places = order
-
-    def work(blocks: Iterable[slice]) -> None:
-        gathered = np.empty(max(1, int(np.diff(starts).max())), values.dtype)
-        for columns in blocks:
-            _column_sums(values, starts, rows, places, table, columns.start, gathered, out[columns], totals[columns])
-
-    share_out(len(out), COLUMNS, threads, work)
+    gathered, zeros = np.empty(len(rows), values.dtype), np.zeros(table.shape[1], table.dtype)
+    _gather(values, places, starts, gathered, totals)
+    _shared_sums(gathered, rows, starts, table, zeros, out, threads)

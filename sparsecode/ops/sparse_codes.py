@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
@@ -89,12 +90,36 @@ def _centred(x: Tensor, centre: Tensor | None) -> Tensor:
     return x if centre is None else x - centre
 
 
+class _Columns:
+    """Entries sorted by column: once for all gradients through the same indices, to which it is attached."""
+
+    NAME = "_sparsecode_columns"
+
+    def __init__(self) -> None:
+        self._sorted: dict[int, Any] = {}
+
+    @classmethod
+    def of(cls, indices: Tensor) -> _Columns:
+        columns = getattr(indices, cls.NAME, None)
+        if not isinstance(columns, _Columns):
+            columns = cls()
+            setattr(indices, cls.NAME, columns)
+        return columns
+
+    def order(self, indices: NDArray[np.int32], offsets: NDArray[np.int64], n_columns: int) -> Any:
+        from sparsecode.kernels.sparse_rows import column_order  # numba is slow to import
+
+        if n_columns not in self._sorted:
+            self._sorted[n_columns] = column_order(indices, offsets, n_columns)
+        return self._sorted[n_columns]
+
+
 class _Select(torch.autograd.Function):
     """The gradients that all selections share: those of (x - c) . w_j + b_j for the entries kept."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        from sparsecode.kernels.sparse_rows import column_order, column_sums, row_sums  # numba is slow to import
+        from sparsecode.kernels.sparse_rows import column_sums, row_sums  # numba is slow to import
 
         centred, weight, indices, offsets = ctx.saved_tensors
         needs = ctx.needs_input_grad
@@ -110,7 +135,7 @@ class _Select(torch.autograd.Function):
             row_sums(values, columns, starts, _array(weight), nothing, by_x.numpy(), threads)
         if any(needs[1:4]):
             by_weight, by_bias = borrowed(tuple(weight.shape), weight.dtype), weight.new_empty(len(weight))
-            order = column_order(columns, starts, len(weight))
+            order = ctx.columns.order(columns, starts, len(weight))
             column_sums(values, order, centred.numpy(), by_weight.numpy(), by_bias.numpy(), threads)
             if needs[3]:
                 by_centre = -(by_bias @ weight)
@@ -120,6 +145,7 @@ class _Select(torch.autograd.Function):
 def _finish(ctx: Any, centred: Tensor, weight: Tensor, code: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     values, indices, offsets = code
     ctx.save_for_backward(centred, weight, indices, offsets)
+    ctx.columns = _Columns.of(indices)
     ctx.mark_non_differentiable(indices, offsets)
     ctx.set_materialize_grads(False)
     return values, indices, offsets
@@ -155,12 +181,14 @@ class _SelectAbove(_Select):
         products: Products,
         most: float,
     ) -> tuple[Tensor, ...] | None:
+        from sparsecode.kernels.selection import packed  # numba is slow to import
+
         n = len(x)
         size = min(CHUNK, n), len(weight)
         centred = _centred(x, centre).contiguous()
         indices, values = borrowed(size, torch.int32), borrowed(size, x.dtype)
         counts = torch.empty(n, dtype=torch.long)
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[NDArray[np.int32], NDArray[Any]]] = []
         for rows, block in score_blocks(centred, weight, bias, products, probe=True):
             n_active = counts[rows]
             part = indices[: len(n_active)], values[: len(n_active)]
@@ -168,10 +196,8 @@ class _SelectAbove(_Select):
                 block.above(levels, *part, n_active, counted=counted)
                 if float(n_active.sum()) > most * len(n_active):
                     return None
-            width = int(n_active.amax())
-            filled = torch.arange(width) < n_active[:, None]
-            kept.append((part[1][:, :width][filled], part[0][:, :width][filled]))
-        all_values, all_indices = (torch.cat(part) for part in zip(*kept, strict=True))
+            kept.append(packed(part[0].numpy(), part[1].numpy(), n_active.numpy()))
+        all_indices, all_values = (torch.from_numpy(np.concatenate(part)) for part in zip(*kept, strict=True))
         return _finish(ctx, centred, weight, (all_values, all_indices, offsets_of(counts)))
 
 
@@ -193,11 +219,12 @@ class _Decode(torch.autograd.Function):
             values.numpy(), indices.numpy(), offsets.numpy(), atoms.numpy(), _array(start), out.numpy(), torch.get_num_threads()
         )  # fmt: skip
         ctx.save_for_backward(values, atoms, indices, offsets)
+        ctx.columns = _Columns.of(indices)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        from sparsecode.kernels.sparse_rows import column_order, column_sums, row_dots  # numba is slow to import
+        from sparsecode.kernels.sparse_rows import column_sums, row_dots  # numba is slow to import
 
         values, atoms, indices, offsets = ctx.saved_tensors
         grad = grads[0].contiguous().numpy()
@@ -209,6 +236,6 @@ class _Decode(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             by_atoms = borrowed(tuple(atoms.shape), atoms.dtype)
             totals = atoms.new_empty(len(atoms)).numpy()
-            order = column_order(columns, starts, len(atoms))
+            order = ctx.columns.order(columns, starts, len(atoms))
             column_sums(_array(values), order, grad, by_atoms.numpy(), totals, threads)
         return by_values, by_atoms, grads[0].sum(dim=0) if ctx.needs_input_grad[2] else None, None, None
