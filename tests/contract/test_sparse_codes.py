@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data import Photos
+from sparsecode.kernels import quantised, sparse_rows
 from sparsecode.kernels.quantised import quantise
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
@@ -195,6 +196,61 @@ def test_crowded_rows_are_declined() -> None:
     assert ops.select_above(x, *w[:3], -1e9, most=200) is None
     assert ops.select_above(x, *w[:3], -1e9, most=700) is not None
     assert ops.select_above(x.double(), *weights(700, torch.float64)[:3], -1e9, most=200) is None
+
+
+def in_tiles(monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    """Caches of that many bytes, and tables that are always read in parts of them."""
+    for module, names in ((sparse_rows, ("HEIGHT", "TILE")), (quantised, ("TILE",))):
+        for name in names:
+            monkeypatch.setattr(module, name, n_bytes)
+    monkeypatch.setattr(sparse_rows, "REUSE", 0)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_tables_read_in_tiles_give_every_product(in_order: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums, products and gradients for any tile, and for indices in any order within a row, beside dense ones."""
+    rng = torch.Generator().manual_seed(7)
+    n, n_code, width = 83, 211, 24
+    kept = torch.rand(n, n_code, generator=rng) < torch.rand(n, 1, generator=rng)
+    kept[3] = False
+    rows = [row.nonzero()[:, 0] for row in kept]
+    if not in_order:
+        rows = [row[torch.randperm(len(row), generator=rng)] for row in rows]
+    indices, offsets = torch.cat(rows).int(), torch.tensor([0, *kept.sum(dim=1).cumsum(0).tolist()])
+    of_row = torch.arange(n).repeat_interleave(offsets.diff())
+
+    def results(sparse: bool) -> list[Tensor]:
+        kind = torch.float32 if sparse else torch.float64
+        draw = torch.Generator().manual_seed(8)
+        values, atoms, bias = (
+            torch.randn(size, generator=draw).to(kind).requires_grad_()
+            for size in ((len(indices),), (n_code, width), (width,))
+        )
+        if sparse:
+            out = ops.decode_sparse(SparseCode(values, indices, offsets, n_code), atoms, bias)
+        else:
+            out = values.new_zeros(n, n_code).index_put((of_row, indices.long()), values) @ atoms + bias
+        out.square().sum().backward()
+        return [out.detach(), *(each.grad for each in (values, atoms, bias) if each.grad is not None)]
+
+    expected = results(False)
+    for n_bytes in (1, 96 * 10, 96 * 64, 2**20):
+        in_tiles(monkeypatch, n_bytes)
+        for result, other in zip(results(True), expected, strict=True):
+            torch.testing.assert_close(result.double(), other, rtol=1e-4, atol=1e-3)
+
+
+@needs_int8
+def test_codes_of_integer_products_do_not_depend_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, w = patches(300, torch.float32), weights(200, torch.float32)
+    expected = above(0.05)(x, w)
+    assert len(expected.indices) > 3 * len(w[0])  # so that tiles are used
+    for n_bytes in (1, 2**14, 2**20):
+        in_tiles(monkeypatch, n_bytes)
+        result, other = (sparse_layout.dense(code).detach() for code in (above(0.05, "int8")(x, w), expected))
+        same = (result != 0) == (other != 0)
+        assert (~same).double().mean() <= 1e-4  # a value that rounding takes across the threshold
+        torch.testing.assert_close(result[same], other[same])
 
 
 def test_samples_without_codes_and_codes_without_samples() -> None:
