@@ -19,6 +19,7 @@ from sparsecode.leaves import tag_of
 from sparsecode.losses import TargetL0
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import takes_activation
+from sparsecode.models.compiled_step import compile_obstacle
 from sparsecode.models.storage import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.run_files import RunFiles
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
@@ -96,6 +97,8 @@ class Run(Spec, tag="run"):
                 f"Run: train.precision is {self.train.precision!r} for a model of type {tag_of(self.model)!r}, which needs the digits of float32; expected "
                 "float32 or float64, or an amortised model"
             )
+        if self.train.compile and (obstacle := compile_obstacle(self.model)):
+            raise ValueError(f"Run: train.compile is set, and {obstacle}, or train.compile false")
 
     @property
     def unextended(self) -> Run:

@@ -161,6 +161,12 @@ def sweep() -> Rows:
         yield [*cells, steps] if row["backend"] == "stacked" else [first for first, _ in (*cells, steps)]
 
 
+def compiled() -> Rows:
+    for row in result_of("compiled")["rows"]:
+        eager, compiled, sparse = (row["cpu_seconds"][way] for way in ("eager", "compiled", "sparse"))
+        yield [eager, compiled, row["ratio"], sparse, row["compilation"]]
+
+
 def many_k() -> Rows:
     for row in result_of("many-k-digits-topk")["explained_variance"].values():
         if "l0" not in row:
@@ -176,6 +182,7 @@ def host() -> Rows:
 
 # Page, start of the head of the table, cells before the first compared, what the cells are.
 TABLES: list[tuple[str, str, int, Callable[[], Rows]]] = [
+    ("training", "| activation | eager, s |", 1, compiled),
     ("evaluation", "| sigma | noisy |", 1, photos),
     ("evaluation", "| codes by | L0 |", 1, gaps),
     ("evaluation", "| sigma | active | dead |", 0, units),

@@ -83,6 +83,23 @@ def autoencoders(result: Any) -> Parts:
     return [Table(rows, "Seconds of processor time for a step of 4096 rows")], comparisons
 
 
+def compiled(result: Any) -> Parts:
+    """Seconds of dense steps of autoencoders, eager and by torch.compile."""
+    head = ("activation", "eager, s", "compiled, s", "compiled of eager", "sparse steps, s", "compilation, s")
+    rows = [
+        (
+            r["kind"],
+            *(number(r["cpu_seconds"][way]) for way in ("eager", "compiled")),
+            f"{r['ratio']:.2f}",
+            number(r["cpu_seconds"]["sparse"]),
+            number(r["compilation"]),
+        )
+        for r in result["rows"]
+    ]
+    title = f"Seconds of processor time for loss and gradients of {result['batch']} rows"
+    return [Table([head, *rows], title)], []
+
+
 def variational(result: Any) -> Parts:
     """Steps of variational models."""
     head = ("model", "training", "ms per step", "seconds per 60 000 samples", "times faster", "loss, nats")

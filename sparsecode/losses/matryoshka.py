@@ -53,7 +53,8 @@ class MatryoshkaTerm(FidelityTerm):
     ) -> tuple[Float[Tensor, "b f"], Float[Tensor, " b"]]:
         """The reconstruction from all codes, and the mean of the errors from all prefixes, per sample."""
         edges = (0, *self.spec.sizes, z.shape[1])
-        linear, errors = decoder.bias.expand_as(target), list[Tensor]()
+        linear = decoder.bias.expand_as(target)
+        errors: list[Tensor] = []
         out = linear
         for first, last in itertools.pairwise(edges):
             linear = linear + z[:, first:last] @ decoder.atoms[first:last]

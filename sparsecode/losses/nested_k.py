@@ -59,7 +59,8 @@ class NestedKTerm(FidelityTerm):
     ) -> tuple[Float[Tensor, "b f"], Float[Tensor, " b"]]:
         """The reconstruction from all active codes, and the mean of the errors at every k, per sample."""
         largest, at = z.abs().topk(min(self.spec.k[-1], z.shape[1]), dim=1)
-        linear, rest, errors = decoder.bias.expand_as(target), z, list[Tensor]()
+        linear, rest = decoder.bias.expand_as(target), z
+        errors: list[Tensor] = []
         for first, last in zip((0, *self.spec.k), (*self.spec.k, None), strict=True):
             if last is None:
                 part = rest

@@ -77,7 +77,9 @@ class PredictModule(nn.Module):
 
     def output(self, decoded: Float[Tensor, "b g"], x: Float[Tensor, "b f"]) -> Tensor:
         """The prediction [B, *G] in data space, from the decoded value and the encoder's input."""
-        return self.normaliser.undo(decoded + self.linear(x)).reshape(len(x), *self.shape)
+        return self.normaliser.undo(decoded + self.linear(x)).reshape(
+            x.shape[0], *self.shape
+        )  # len(x) would fix the size of exported graphs
 
     def error(
         self, decoded: Float[Tensor, "b g"], x: Float[Tensor, "b f"], target: Tensor | None

@@ -250,7 +250,7 @@ class Terms(nn.ModuleDict):
     @property
     def theta(self) -> float:
         """The magnitude above which codes count as active."""
-        return max((term.theta for term in self.each()), default=0.0)
+        return max([0.0, *(term.theta for term in self.each())])
 
     def of(self, forward: Forward) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parts of the loss besides the fidelity, and statistics; updates state in training."""

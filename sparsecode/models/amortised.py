@@ -15,6 +15,7 @@ from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.amortised_parts import Decoder, Encoder
 from sparsecode.models.base import AbstractSparseModel, grouped
+from sparsecode.models.compiled_step import CompiledSteps
 from sparsecode.models.dense_step import dense_step
 from sparsecode.models.earlier import renamed
 from sparsecode.models.inputs import takes_samples
@@ -109,6 +110,7 @@ class AmortisedModel(AbstractSparseModel):
         self.corruption = None if spec.corruption is None else Corruptor(spec.corruption, shape)
         self._said = False  # that terms make the steps dense
         self.in_bf16 = False  # products of dense training steps
+        self.compiled: CompiledSteps | None = None  # dense training steps by torch.compile
 
     @property
     def spec(self) -> Amortised:
@@ -148,12 +150,12 @@ class AmortisedModel(AbstractSparseModel):
         return self.denormalise(out) if self.predict is None or x is None else self.predict.output(out, x)
 
     def _encode(self, x: Tensor) -> Tensor:
-        return self.activation.infer(self._pre(self._inputs(x)))
+        return self.activation.infer(self.pre(self._inputs(x)))
 
     @takes_samples
     def pre_activations(self, x: Tensor) -> Tensor:
         """The pre-activations [B, n_code] of clean samples x [B, *F] in data space; the codes themselves for LISTA."""
-        return self._pre(self._inputs(x))
+        return self.pre(self._inputs(x))
 
     def _inputs(self, x: Tensor) -> Tensor:
         """The encoder's input [B, n_features] for clean samples x [B, *F] in data space."""
@@ -168,7 +170,7 @@ class AmortisedModel(AbstractSparseModel):
 
     def answer(self, x: Tensor) -> Tensor:
         """decode(z) [B, n_out] of inputs x [B, f] where noise is added to them, differentiable with respect to x."""
-        return self.decoder.mean(self.activation.infer(self._pre(self._projected(x, before_noise=False))))
+        return self.decoder.mean(self.activation.infer(self.pre(self._projected(x, before_noise=False))))
 
     def error(self, x: Tensor, batch: Batch) -> Tensor:
         """The task's error [B] of `answer(x)`, for the labels, targets or clean samples of a batch; differentiable in x."""
@@ -225,11 +227,9 @@ class AmortisedModel(AbstractSparseModel):
         target = clean if self.predict is None else self.predict.wanted(batch.target) - self.predict.linear(x)
         computed = None if self._atoms is None else self._sparse_step(self._atoms, x, target, step)
         if computed is None:
+            dense = self.compiled if self.compiled is not None and self.training else dense_step
             with bf16_products(x.device, self.in_bf16):
-                computed = dense_step(
-                    self._pre(x).to(x), self.activation, self.decoder, self.terms, target, batch.label, step, rng,
-                    training=self.training, task=self.spec.task,
-                )  # fmt: skip
+                computed = dense(self, x, target, batch.label, step, rng)
         return Forward(
             *computed, x=x, target=target, encoder=self.encoder, activation=self.activation, decoder=self.decoder,
             step=step, rng=rng, training=self.training, restore=lambda out: self._restored(out, x), host=batch.host,
@@ -302,5 +302,6 @@ class AmortisedModel(AbstractSparseModel):
             training=self.training, arithmetic=arithmetic,
         )  # fmt: skip
 
-    def _pre(self, x: Tensor) -> Tensor:
+    def pre(self, x: Tensor) -> Tensor:
+        """The pre-activations [B, n_code] of the encoder's input x [B, n]."""
         return self.encoder(x, self.decoder) if isinstance(self.encoder, AffineModule) else self.encoder(x)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.losses.task import Classify, Task
-from sparsecode.losses.term import Terms
+from sparsecode.losses.task import Classify
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.sparse_step import Step
-from sparsecode.nn.activations import ActivationModule
-from sparsecode.nn.affine import BiasedDictionaryModule
-from sparsecode.nn.decoders import DecoderModule
-from sparsecode.nn.perceptron import PerceptronModule
 from sparsecode.ops.rng import Stream
+
+if TYPE_CHECKING:
+    from sparsecode.models.amortised import AmortisedModel
 
 __all__ = ["dense_step"]
 
 
 def dense_step(
-    pre: Float[Tensor, "b k"],
-    activation: ActivationModule,
-    decoder: BiasedDictionaryModule | PerceptronModule | DecoderModule,
-    terms: Terms,
+    model: AmortisedModel,
+    x: Float[Tensor, "b n"],
     target: Float[Tensor, "b f"],
     label: Tensor | None,
     step: int,
     rng: Stream,
-    *,
-    training: bool,
-    task: Task,
 ) -> Step:
-    """The parts of a step, computed from pre-activations; `label` is used by classification tasks."""
-    code = activation.train_code(pre, step, training, rng)
+    """The parts of a step, for the encoder's input x; `label` is used by classification tasks. torch.compile traces it as a whole."""
+    pre, decoder, terms, task = model.pre(x).to(x), model.decoder, model.terms, model.spec.task
+    code = model.activation.train_code(pre, step, model.training, rng)
     computed = next(
         (both for term in terms.each() if (both := term.fidelity(code.z, decoder, target)) is not None), None
     )

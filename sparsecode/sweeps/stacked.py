@@ -24,6 +24,8 @@ def stacks_of(jobs: Sequence[Job]) -> tuple[list[list[Job]], dict[str, list[Job]
         reason = "init_from is frozen" if start is not None and start.frozen else obstacle(model)
         if job.config.train.in_bf16:
             reason = "train.precision is 'bf16-mixed', and stacks have products of their own"
+        if job.config.train.compile:
+            reason = "train.compile is set, and stacks have steps of their own"
         if reason:
             apart.setdefault(reason, []).append(job)
         else:

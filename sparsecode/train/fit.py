@@ -13,6 +13,8 @@ from sparsecode.data.batches import batches
 from sparsecode.data.splits import Splits
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_activation
+from sparsecode.models.compiled_step import CompiledSteps
+from sparsecode.models.dense_step import dense_step
 from sparsecode.train.fit_state import FitState
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim
@@ -111,6 +113,7 @@ def open_session(
     """A training session of `model`, moved to the device and precision of `fabric`; its processes share each batch."""
     if has_activation(model):
         model.in_bf16 = train.in_bf16
+        model.compiled = CompiledSteps(dense_step) if train.compile else None
     objective: Objective = model.loss
     backward = torch.Tensor.backward
     if isinstance(fabric, OneCPU):

@@ -54,6 +54,7 @@ class Train(Spec, tag="train"):
     min_change: Annotated[
         NonNegative, Meta(description="how much less or more of `select` is an improvement to `patience`")
     ] = 0.0
+    compile: Annotated[bool, Meta(description="dense steps of autoencoders by torch.compile")] = False
 
     @property
     def in_bf16(self) -> bool:

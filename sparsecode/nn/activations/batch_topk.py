@@ -76,7 +76,7 @@ class BatchTopKModule(ActivationModule):
     def observe_(self, least: Tensor) -> None:
         """Update the threshold's running mean with the smallest kept value of a batch; the first value sets it."""
         self.seen += 1
-        rate = max(1 - self.spec.decay, 1 / float(self.seen))
+        rate = (1 / self.seen.double()).clamp(min=1 - self.spec.decay)  # tensors, so that it is part of traced graphs
         self.threshold += rate * (least.double() - self.threshold)
 
     def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:  # noqa: ARG002 - the contract

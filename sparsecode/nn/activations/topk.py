@@ -62,6 +62,13 @@ class ScheduledK(ActivationModule):
             self.k.fill_(k)
         return k
 
+    @property
+    def traced(self) -> int | None:
+        """k for a graph that is traced, whose sizes cannot depend on a buffer, where it is no schedule; else None."""
+        if isinstance(self.plan, int | float) and torch.compiler.is_compiling():
+            return round(self.plan)
+        return None
+
     def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
         """`k`."""
         return {"k": float(self.k)}
@@ -71,7 +78,9 @@ class TopKModule(ScheduledK):
     """The module of `TopK`."""
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        if torch.compiler.is_compiling():  # a traced graph cannot have sizes that depend on k, which is a buffer
+        if self.traced is not None:
+            return top_k(pre, self.traced)
+        if torch.compiler.is_compiling():
             ranks = pre.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
             return torch.where(ranks < self.k, torch.relu(pre), 0.0)
         return top_k(pre, int(self.k))

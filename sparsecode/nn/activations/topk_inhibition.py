@@ -27,7 +27,7 @@ __all__ = ["GABASwitch", "LearnedK", "SampledK", "SubtractTopK"]
 def _least_of_top(x: Tensor, k: int) -> Tensor:
     """The k-th largest of each row [B, 1], without a gradient; 0 if there are fewer than k."""
     if k > x.shape[1]:
-        return x.new_zeros(len(x), 1)
+        return x.new_zeros(x.shape[0], 1)
     return x.detach().kthvalue(x.shape[1] - k + 1, dim=1, keepdim=True).values
 
 
@@ -49,7 +49,8 @@ class SubtractTopKModule(ScheduledK):
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         x = torch.relu(pre)
-        return torch.relu(x - _least_of_top(x, int(self.k) + 1))
+        k = int(self.k) if self.traced is None else self.traced
+        return torch.relu(x - _least_of_top(x, k + 1))
 
     def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:
         """`k`, and `inhibition`: the mean over samples of I."""
@@ -204,7 +205,7 @@ class SampledKModule(ActivationModule):
         self.log_deviation = nn.Parameter(torch.tensor(math.log(spec.deviation)))
 
     def shape(self, pre: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
-        return self._kept(pre, self._rounded(self.mean.detach()).expand(len(pre)))
+        return self._kept(pre, self._rounded(self.mean.detach()).expand(pre.shape[0]))
 
     def train_code(self, pre: Float[Tensor, "b k"], step: int, training: bool, rng: Stream | None = None) -> Code:
         if rng is None or not training:
