@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from sparsecode.cli import main
 from sparsecode.data import Split, Tokens
-from sparsecode.evaluate import Features, FeatureSettings, collect_features
+from sparsecode.evaluate import Features, FeatureSettings, collect_features, logit_effects
 from sparsecode.evaluate.units.feature_collection import CodedRows, rows_of_split
 from sparsecode.models import Amortised
 from sparsecode.nn import TopK
@@ -34,6 +34,17 @@ def tokens_in_disorder() -> Tokens:
     tokens = Tokens(100 * text + place, position, text, place)
     rows = torch.randperm(TEXTS * LENGTH, generator=torch.Generator().manual_seed(0))
     return tokens.take(rows[position[rows] > 0])
+
+
+class TinyHost(torch.nn.Module):
+    """An unembedding, and no normalisation before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(D, 50)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +132,23 @@ def test_neuronpedia_gets_statistics_and_examples(
                 assert (shown["bin_min"], shown["bin_contains"]) == (-1, -1)
             else:
                 assert shown["bin_min"] * 0.999 <= example.value <= shown["bin_max"] * 1.001
+        assert feature["pos_str"] == feature["logits_hist_data_bar_heights"] == []
+    host = TinyHost()
+    effects = logit_effects(atoms, host, n=3)
+    write_neuronpedia(tmp_path / "with", features, NeuronpediaSource("gpt2", 2, "mine"), atoms, effects=effects)
+    feature = json.loads((tmp_path / "with" / "batch-0.json").read_text())["features"][0]
+    logits = atoms[feature["feature_index"]] @ host.head.weight.detach().numpy().T
+    logits -= logits.mean()
+    assert feature["pos_str"] == [f"[{number}]" for number in np.argsort(-logits)[:3]]
+    assert feature["neg_str"] == [f"[{number}]" for number in np.argsort(logits)[:3]]
+    assert np.allclose(feature["pos_values"], np.sort(logits)[::-1][:3], rtol=1e-3)
+    counts, middles = feature["logits_hist_data_bar_heights"], feature["logits_hist_data_bar_values"]
+    assert sum(counts) == 50
+    assert np.dot(counts, middles) / 50 == pytest.approx(0, abs=middles[1] - middles[0])
+    with pytest.raises(ValueError, match="effects has 7 rows; expected one for each of the 20 codes"):
+        write_neuronpedia(
+            tmp_path / "b", features._replace(n_code=7), NeuronpediaSource("gpt2", 2, "mine"), effects=effects
+        )
     with pytest.raises(ValueError, match="no tokens around their examples"):
         write_neuronpedia(tmp_path / "b", features._replace(contexts=None), NeuronpediaSource("gpt2", 2, "mine"))
     with pytest.raises(ValueError, match="atoms has 3 rows"):

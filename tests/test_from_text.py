@@ -1,5 +1,6 @@
 """The page docs/tutorials/text-to-features.md, run as it stands: its Python blocks and its commands, in order."""
 
+import json
 import os
 import re
 import shlex
@@ -47,6 +48,13 @@ def test_the_page_runs_as_it_stands(
     assert shown.count("of the tokens") == 10
     assert "->" in shown
     assert "import SAE" in theirs
+    assert main(["features", "runs/text", "--export", "neuronpedia", "pages"]) == 0
+    batch = json.loads(Path("pages/batch-0.json").read_text())
+    assert (batch["model_id"], batch["layer"]) == ("host", 0)
+    words = set(Path("text.txt").read_text().split()) | {"[END]"}
+    for feature in batch["features"]:
+        assert len(feature["pos_str"]) == len(feature["neg_str"]) == 10
+        assert words >= {*feature["pos_str"], *feature["neg_str"]}
 
 
 @pytest.mark.slow

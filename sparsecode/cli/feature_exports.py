@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsecode.cli.arguments import UsageError, explaining
 from sparsecode.data.host import Host
 from sparsecode.data.images import progress
-from sparsecode.data.language_models import padding_of, tokenizer_files
-from sparsecode.data.recorded_host import host_in
+from sparsecode.data.language_models import padding_of, token_texts, tokenizer_files
+from sparsecode.data.recorded_host import RecordedHost, host_in
 from sparsecode.data.shard_index import INDEX, read_index
 from sparsecode.evaluate.dictionary.geometry import dictionary_of
+from sparsecode.evaluate.dictionary.logit_effects import LogitEffects, logit_effects
 from sparsecode.evaluate.units.feature_collection import CodedRows
 from sparsecode.evaluate.units.features import Features
 from sparsecode.files import printable
-from sparsecode.hub import local_path
+from sparsecode.hub import local_path, place_name
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.reports.delphi import DelphiSource, sequences_of, write_delphi
 from sparsecode.reports.neuronpedia import NeuronpediaSource, write_neuronpedia
@@ -26,16 +29,27 @@ from sparsecode.runs import RunFolder
 __all__ = ["export_features", "recorded_tokenizer", "require_tokens", "shard_provenance"]
 
 CODES = "codes"  # in the place of a hook point that nobody knows
+GIGABYTES = 2.0  # of weights of a language model that is loaded for effects on its logits
+
+
+class Exported(NamedTuple):
+    """The folder of an export, and what it lacks, in words."""
+
+    folder: Path
+    lacks: str | None = None
 
 
 def export_features(
     args: explaining.FeaturesArguments, run: RunFolder, model: AbstractSparseModel, rows: CodedRows, features: Features
-) -> Path:
-    """Write what `--export` asks for, of rows with tokens, and return its folder."""
+) -> Exported:
+    """Write what `--export` asks for, of rows with tokens."""
     assert args.export is not None
     assert rows.tokens is not None
     kind, folder = args.export
-    about = shard_provenance(args, run)
+    about, host = shard_provenance(args, run), recorded_host(args, run)
+    if host is not None and not about:
+        names = {"model": place_name(host.model), "text": place_name(host.text)}
+        about = {"hook_point": ", ".join(host.hook_points), **names}
     hook_point = about.get("hook_point", CODES).split(", ")[0]
     name = printable(args.run.resolve().name)
     if kind == "delphi":
@@ -44,7 +58,7 @@ def export_features(
         source = DelphiSource(network, about.get("text", ""), args.split, n_splits=min(5, rows.n_code))
         with progress(f"codes for {kind}", rows.n) as report:
             write_delphi(folder, hook_point, rows, source, padding=padding, report=report)
-        return folder
+        return Exported(folder)
     shape = sequences_of(rows.tokens).ids.shape
     number = re.search(r"\d+", hook_point)
     layer = int(number[0]) if number else 0
@@ -53,9 +67,31 @@ def export_features(
         atoms = dictionary_of(model, data_space=True).atoms.cpu().numpy()
     except ValueError:  # the decoder is not linear
         atoms = None
+    try:
+        effects, lacks = _effects(host, atoms), None
+    except (OSError, ValueError, ImportError) as error:
+        effects, lacks = None, f"effects on logits are empty: {error}"
+    spelled = {} if args.tokenizer is None else {"texts": token_texts(args.tokenizer)}
     with progress(f"pages for {kind}", int(np.count_nonzero(features.n_active))) as report:
-        write_neuronpedia(folder, features, source, atoms, report)
-    return folder
+        write_neuronpedia(folder, features, source, atoms, report, effects=effects, **spelled)
+    return Exported(folder, lacks)
+
+
+def _effects(host: RecordedHost | None, atoms: NDArray[Any] | None) -> LogitEffects:
+    """Raises OSError, ValueError or ImportError with the reason why there are none."""
+    if atoms is None:
+        raise ValueError("the decoder is not linear")
+    if host is None:
+        raise ValueError("the data do not name their language model")
+    if problem := host.missing(GIGABYTES, text=False):
+        raise ValueError(problem)
+    return logit_effects(atoms, host.network().module)
+
+
+def recorded_host(args: explaining.FeaturesArguments, run: RunFolder) -> RecordedHost | None:
+    """The language model that the rows are from: of shards as they name it, of a running host itself; None if the data name none."""
+    data = run.config().data if args.data is None and run.exists else None
+    return data.recorded(data.sites_in_order) if isinstance(data, Host) else host_in(shard_provenance(args, run))
 
 
 def require_tokens(kind: str, rows: CodedRows) -> None:

@@ -73,8 +73,9 @@ def features_command(args: explaining.FeaturesArguments) -> None:
     console.print(_summary(features))
     console.print(f"features {path}{stored}", highlight=False, soft_wrap=True)
     if args.export is not None:
-        folder = export_features(args, run, model, source.rows, features)
-        console.print(f"export   {folder}", highlight=False, soft_wrap=True)
+        exported = export_features(args, run, model, source.rows, features)
+        lacks = f" ({exported.lacks})" if exported.lacks else ""
+        console.print(f"export   {exported.folder}{lacks}", highlight=False, soft_wrap=True)
     for number in args.show:
         _show(console, features, number)
 
@@ -192,6 +193,9 @@ def _summary(features: Features) -> Table:
 
 def _show(console: Console, features: Features, number: int) -> None:
     code = features.code(number)
+    if not code.n_active:
+        console.print(f"\ncode {number}: active on none of {features.n} rows", highlight=False, soft_wrap=True)
+        return
     console.print(
         f"\ncode {number}: active on {code.n_active} of {features.n} rows ({code.density:.3%}), mean strength {code.mean:.4g}, "
         f"between bands {', '.join(f'{value:.4g}' for value in code.quantiles[1:-1])}, largest {code.largest:.4g}",

@@ -134,7 +134,9 @@ class Host(Spec, tag="host"):
         span = _span(train.x if train.target is None else train.target)
         order = np.flatnonzero((parts == 0) & (rows.counts > 0))
         stream = HostStream(rows, order, self.seed, self.buffer, self.shuffle == "spans", self._fingerprint(rows))
-        return Splits(train, valid, test, *span, stream=stream, host=self._recorded(rows.sites))
+        return Splits(
+            train, valid, test, *span, stream=stream, host=self.recorded(tuple(site.name for site in rows.sites.all))
+        )
 
     def _host(self) -> TextHost:
         """The model without gradients, in evaluation mode; drawing its weights leaves torch's global generator as it was."""
@@ -144,11 +146,12 @@ class Host(Spec, tag="host"):
         choice = RowChoice(self.keep_special, self.skip_first, self.max_norm)
         return text_host(model, self.hook_point, choice, length=self.length, bos=self.bos, device=self.device)
 
-    def _recorded(self, sites: Chosen) -> RecordedHost:
+    def recorded(self, hook_points: tuple[str, ...]) -> RecordedHost:
+        """What is needed to run the host again, with hook points as they are spelled in it."""
         return RecordedHost(
             self.model,
             self.text,
-            tuple(site.name for site in sites.all),
+            hook_points,
             self.length,
             tokenizer=self.tokenizer,
             column=self.column,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from sparsecode.data.import_paths import RANDOM, names_import_path
-from sparsecode.data.language_models import language_model
+from sparsecode.data.language_models import LanguageModel, language_model
 from sparsecode.data.text import bytes_of
 from sparsecode.data.text_host import TextHost, text_host
 from sparsecode.data.token_rows import RowChoice
@@ -50,12 +50,13 @@ class RecordedHost(Spec, tag="recorded_host"):
         """The folder of its tokenizer, which may be on the hub."""
         return self.tokenizer or self.model
 
-    def missing(self, gigabytes: float) -> str | None:
-        """Why the model cannot be run here: what is not there, or is larger than so many gigabytes; None if it can."""
+    def missing(self, gigabytes: float, text: bool = True) -> str | None:
+        """Why the model cannot be run here: what is not there, its `text` too, or is larger than so many gigabytes; None if it can."""
         by_path = names_import_path(self.model)
         try:
-            local_path(self.text)
-            bytes_of(Path(self.text))
+            if text:
+                local_path(self.text)
+                bytes_of(Path(self.text))
             folder = None if by_path else local_path(self.model)
         except (OSError, ValueError, ImportError) as error:
             return str(error)
@@ -68,9 +69,13 @@ class RecordedHost(Spec, tag="recorded_host"):
             return f"{folder}: has {size:.1f} GB of weights, more than {gigabytes:g}"
         return None
 
+    def network(self) -> LanguageModel:
+        """The model with the head that predicts the next token. Errors as of `run`."""
+        return language_model(self.model, self.tokenizer, head=True, weights=self.weights, seed=self.seed)
+
     def run(self, device: str | None = None) -> TextHost:
-        """The model with the head that predicts the next token. Raises FileNotFoundError, ValueError or ImportError naming what is wrong."""
-        model = language_model(self.model, self.tokenizer, head=True, weights=self.weights, seed=self.seed)
+        """`network` with its hook points. Raises FileNotFoundError, ValueError or ImportError naming what is wrong."""
+        model = self.network()
         choice = RowChoice(self.keep_special, self.skip_first)
         return text_host(model, self.hook_points, choice, length=self.length, bos=self.bos, device=device)
 

@@ -8,6 +8,8 @@ from .dictionary.dictionary_recovery import matching as matching
 from .dictionary.geometry import Dictionary as Dictionary
 from .dictionary.geometry import cosines as cosines
 from .dictionary.geometry import dictionary_of as dictionary_of
+from .dictionary.logit_effects import LogitEffects as LogitEffects
+from .dictionary.logit_effects import logit_effects as logit_effects
 from .dictionary.similarity import DictionarySimilarity as DictionarySimilarity
 from .dictionary.similarity import activation_correlations as activation_correlations
 from .dictionary.similarity import atom_similarity as atom_similarity
@@ -92,6 +94,7 @@ __all__ = [
     "KSparse",
     "KSparseSettings",
     "LinearMap",
+    "LogitEffects",
     "LossRecovered",
     "Measure",
     "MeasureSettings",
@@ -122,6 +125,7 @@ __all__ = [
     "features_of",
     "fit_fields",
     "k_sparse_probe",
+    "logit_effects",
     "loss_recovered",
     "matching",
     "model_gaps",

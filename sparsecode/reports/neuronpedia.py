@@ -6,7 +6,7 @@ convert-saedashboard-to-neuronpedia-export.py reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.evaluate.dictionary.logit_effects import LogitEffects
 from sparsecode.evaluate.units.features import CodeFeatures, Features
 from sparsecode.files import whole_folder
 from sparsecode.specs import Spec
@@ -43,12 +44,16 @@ def write_neuronpedia(
     source: NeuronpediaSource,
     atoms: NDArray[Any] | None = None,
     report: Callable[[int], None] = lambda _: None,
+    *,
+    effects: LogitEffects | None = None,
+    texts: Callable[[Iterable[int]], dict[int, str]] = lambda ids: {number: f"[{number}]" for number in ids},
 ) -> None:
     """Write features of tokens as a folder of batch-N.json files, all or none.
 
     Examples keep their contexts and values; the strongest have bin_min = bin_contains = -1 and bin_max = the largest strength, those of a
     band its limits (of the lowest from 0) and its share of the active rows. Values have four digits. Rows of `atoms` [n_code, d] give the vector
-    and its largest entries (neuron_alignment). Logits and correlations with neurons are not computed: empty. Codes that are never active are left out.
+    and its largest entries (neuron_alignment). `effects` [n_code] on logits give the tokens raised and lowered most, as `texts` spells them, and a histogram;
+    without them these are empty, as are correlations with neurons. Codes that are never active are left out.
     Raises ValueError for features without contexts, FileExistsError if the folder is there.
     """
     if features.contexts is None:
@@ -57,11 +62,17 @@ def write_neuronpedia(
         )
     if atoms is not None and len(atoms) != features.n_code:
         raise ValueError(f"atoms has {len(atoms)} rows; expected one for each of the {features.n_code} codes")
+    if effects is not None and len(effects.top) != features.n_code:
+        raise ValueError(f"effects has {len(effects.top)} rows; expected one for each of the {features.n_code} codes")
     active = np.flatnonzero(features.n_active)
     with whole_folder(Path(folder)) as place:
         for number, start in enumerate(range(0, len(active), BATCH)):
             codes = active[start : start + BATCH].tolist()
-            shown = [_feature(features, features.code(code), source, atoms) for code in codes]
+            logits = [_logits(effects, code, texts) for code in codes]
+            shown = [
+                _feature(features, features.code(code), source, atoms) | each
+                for code, each in zip(codes, logits, strict=True)
+            ]
             batch = {
                 "model_id": source.model_id,
                 "layer": source.layer,
@@ -91,15 +102,9 @@ def _feature(
         "correlated_features_indices": empty,
         "correlated_features_l1": empty,
         "correlated_features_pearson": empty,
-        "neg_str": empty,
-        "neg_values": empty,
-        "pos_str": empty,
-        "pos_values": empty,
         "frac_nonzero": code.density,
         "freq_hist_data_bar_values": _rounded(middles[:last]),
         "freq_hist_data_bar_heights": code.histogram[:last].tolist(),
-        "logits_hist_data_bar_heights": empty,
-        "logits_hist_data_bar_values": empty,
         "n_prompts_total": source.n_prompts_total,
         "n_tokens_in_prompt": source.n_tokens_in_prompt,
         "dataset": source.dataset,
@@ -107,6 +112,27 @@ def _feature(
         "decoder_weights_dist": empty,
         "vector": _rounded(atom),
     }
+
+
+def _logits(
+    effects: LogitEffects | None, code: int, texts: Callable[[Iterable[int]], dict[int, str]]
+) -> dict[str, list[Any]]:
+    """The tokens that a code lowers and raises most, and how many tokens by effect."""
+    names = ("neg_str", "neg_values", "pos_str", "pos_values", "logits_hist_data_bar_heights", "logits_hist_data_bar_values")  # fmt: skip
+    if effects is None:
+        return {name: [] for name in names}
+    sides = effects.bottom[code].tolist(), effects.top[code].tolist()
+    spelled = texts(sides[0] + sides[1])
+    edges = effects.edges[code].astype(np.float64)
+    values: tuple[list[Any], ...] = (
+        [spelled[number] for number in sides[0]],
+        _rounded(effects.bottom_values[code]),
+        [spelled[number] for number in sides[1]],
+        _rounded(effects.top_values[code]),
+        effects.histogram[code].tolist(),
+        _rounded((edges[:-1] + edges[1:]) / 2),
+    )
+    return dict(zip(names, values, strict=True))
 
 
 def _activation(features: Features, code: CodeFeatures, number: int) -> dict[str, Any]:
