@@ -16,6 +16,7 @@ from report_schema import PAGE, records, written
 import sparsecode as sc
 from sparsecode.cli.main import main
 from sparsecode.cli.repeating import command_of
+from sparsecode.cli.train import config_of
 from sparsecode.evaluate.units.activity import Activity
 from sparsecode.files import is_own
 from sparsecode.overrides import assign
@@ -198,15 +199,33 @@ def source(run: Path) -> ReportSource:
     return source_of_run(folder, folder.label, folder.splits(), *command_of(folder.config()))
 
 
-@pytest.mark.parametrize("name", ["digits-topk", "noise-digits", "photos-sdl", "mnist-vsc"])
-def test_commands_repeat_configs(name: str) -> None:
-    first = RECIPES[name]()
-    changed = replace(first, seed=7, train=replace(first.train, epochs=2.5))
+CHANGED = {
+    "digits-topk": ("train.epochs=3", "seed=7", 'model.activation={"type":"batch_topk","k":4}'),
+    "noise-digits": ("train.epochs=2.5", "train.batch_size=50", 'model.corruption={"type":"mask_pixels","share":0.3}'),
+    "photos-sdl": ("train.epochs=1", "data.n_train=3000", "model.weight=0.25"),
+    "mnist-vsc": ("evaluate.sigmas=[0.1,0.25]", "model.n_code=12", "evaluate.theta=1e-05"),
+}
+
+
+@pytest.mark.parametrize("name", [n if n == "mnist-vsc" else pytest.param(n, marks=pytest.mark.slow) for n in CHANGED])
+def test_the_printed_command_parses_to_the_config(name: str) -> None:
+    changed = assign(RECIPES[name](), CHANGED[name])
     line, note = command_of(changed)
     words = shlex.split(line)
     assert words[:2] == ["sparsecode", "train"]
-    assert assign(RECIPES[words[2]](), tuple(words[4::2])) == changed
+    assert config_of(words[2], words[3:])[0] == changed
     assert not note
+    if name == "mnist-vsc":
+        assert line == "sparsecode train mnist-vsc --model.n-code 12 --evaluate.sigmas 0.1 0.25 --evaluate.theta 1e-05"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_commands_repeat_all_recipes(name: str) -> None:
+    first = RECIPES[name]()
+    line, _ = command_of(replace(first, seed=7, train=replace(first.train, epochs=2.5)))
+    words = shlex.split(line)
+    assert config_of(words[2], words[3:])[0] == replace(first, seed=7, train=replace(first.train, epochs=2.5))
 
 
 def test_reports_from_python(run: Path, tmp_path: Path) -> None:

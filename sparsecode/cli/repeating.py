@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from sparsecode.cli.arguments.train import Option, OptionTable
+from sparsecode.cli.options import table_of
 from sparsecode.data import InMemory
 from sparsecode.leaves import foreign_types
 from sparsecode.overrides import OverrideError, assign
@@ -20,11 +22,12 @@ __all__ = ["command_of"]
 def command_of(config: Run) -> tuple[str, str]:
     """The line that trains this config again, from the nearest recipe, and a note on it; an empty line if there is none.
 
-    The line is tried: its options, put into the recipe, give the config.
+    The changes are tried: put into the recipe they give the config.
 
     >>> from sparsecode.recipes import RECIPES
-    >>> command_of(RECIPES["digits-topk"]())
-    ('sparsecode train digits-topk', '')
+    >>> from sparsecode.overrides import assign
+    >>> command_of(assign(RECIPES["digits-topk"](), ("train.epochs=3",)))
+    ('sparsecode train digits-topk --train.epochs 3', '')
     """
     first = config.unextended
     if isinstance(config.data, InMemory):
@@ -32,23 +35,45 @@ def command_of(config: Run) -> tuple[str, str]:
     if foreign_types(config):
         return "", "the config has parts of your own: call run again with this config"
     name = min(RECIPES, key=lambda name: len(differences(RECIPES[name](), first)))
-    options = list(_changes(RECIPES[name](), first, ""))
+    changes = dict(_changes(RECIPES[name](), first, ""))
     try:
-        same = assign(RECIPES[name](), tuple(options)) == first
+        same = assign(RECIPES[name](), tuple(f"{path}={_json(value)}" for path, value in changes.items())) == first
     except OverrideError:
         same = False
     if not same:
         return "", "no recipe leads to this config by options: call run again with it"
-    line = shlex.join(["sparsecode", "train", name, *(word for option in options for word in ("--set", option))])
+    table = table_of(first, "")
+    typed = {path: words for path, value in changes.items() if (words := _words(value, path, table))}
+    assigned = [f"{path}={_json(value)}" for path, value in changes.items() if path not in typed]
+    options = [word for words in typed.values() for word in words] + (["--set", *assigned] if assigned else [])
+    line = shlex.join(["sparsecode", "train", name, *options])
     return line, f"extended afterwards to {config.train.epochs:g} epochs (--extend)" if config.extensions else ""
 
 
-def _changes(old: Any, new: Any, path: str) -> Iterator[str]:
-    """`path=JSON` for each place in which two configs differ; whole variants where their types do."""
+def _words(value: Any, path: str, table: OptionTable | Option | None) -> list[str]:
+    """The option of this path with its value, as one types it; nothing where there is none, or only --set takes the value."""
+    for key in path.split("."):
+        table = table.fields.get(key) if isinstance(table, OptionTable) else None
+    values = value if isinstance(value, list | tuple) else [value]
+    if not isinstance(table, Option) or not all(
+        isinstance(v, int | float | str) and not isinstance(v, bool) for v in values
+    ):
+        return []
+    words = [f"{v:g}" if isinstance(v, float) and float(f"{v:g}") == v else str(v) for v in values]
+    plain_words = words and all(word and not word.startswith("-") for word in words)
+    return [f"--{path.replace('_', '-')}", *words] if plain_words else []
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _changes(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Path and plain value for each place in which two configs differ; whole variants where their types do."""
     if old == new:
         return
     if isinstance(old, Spec) and type(old) is type(new):
         for field in new.__struct_fields__:
             yield from _changes(getattr(old, field), getattr(new, field), f"{path}.{field}".lstrip("."))
     else:
-        yield f"{path}={json.dumps(plain(new), ensure_ascii=False, separators=(',', ':'))}"
+        yield path, plain(new)

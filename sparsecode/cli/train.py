@@ -23,7 +23,7 @@ from sparsecode.train.observers import Observer, ProgressBar
 from sparsecode.train.plan import UNREAD
 from sparsecode.train.trackers import TRACKERS
 
-__all__ = ["train_command"]
+__all__ = ["config_of", "train_command"]
 
 PIPE = 13  # SIGPIPE, which Windows does not name
 
@@ -42,15 +42,20 @@ def train_command(argv: list[str]) -> int:
         raise UsageError(f"{first}; choose from {', '.join(RECIPES)}")
     if any(word.partition("=")[0] == "--resume" for word in rest):
         raise UsageError("--resume takes the stored config, not a recipe: sparsecode train --resume FOLDER")
-    config = assign(RECIPES[name](), _assignments(rest))
-    rest, chosen = named_variants(config, rest)
-    config = assign(config, tuple(chosen), "option")
+    config, place = config_of(name, rest)
+    return _train(config, place.out or Path("runs") / name, place, console)
+
+
+def config_of(name: str, argv: list[str]) -> tuple[Run, TrainPlace]:
+    """The config that a recipe and the options after its name give, and where it is to be trained."""
+    config = assign(RECIPES[name](), _assignments(argv))
+    rest, variants = named_variants(config, argv)
+    config = assign(config, tuple(variants), "option")
     if rest in (["-h"], ["--help"]):
         keep({each: table_of(recipe(), _about(recipe)) for each, recipe in RECIPES.items()})
     options = arguments_of(table_of(config, _about(RECIPES[name])))
     chosen: Any = parsed(options, rest, f"sparsecode train {name}")
-    config = with_options(config, _only_config(chosen, config))
-    return _train(config, chosen.out or Path("runs") / name, chosen, console)
+    return with_options(config, _only_config(chosen, config)), chosen
 
 
 def _about(recipe: Recipe) -> str:

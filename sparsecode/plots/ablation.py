@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
-from sparsecode.plots.style import SMALL, captioned, lettered, mark, titled
+from sparsecode.plots.style import SMALL, captioned, lettered, mark, plain_log, titled
 from sparsecode.plots.style import colour as colour_of
 
 __all__ = ["ablation_lines", "share_axis"]
@@ -70,8 +70,7 @@ def share_axis(axes: Axes, shares: Sequence[float]) -> None:
     if results and max(results) > WIDE * min(results):
         axes.set_yscale("log")
         axes.set_ylim(min(results) / 1.3, min(max(results) * 1.3, 1.05))
-        axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_log(axes.yaxis)
     else:
         axes.set_ylim(0, 1.08 * max(results, default=1.0))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from sparsecode.plots.style import SMALL, colour, dash, lettered, mark, titled
+from sparsecode.plots.style import SMALL, colour, dash, lettered, mark, plain_log, titled
 
 __all__ = ["KeptLine", "threshold_curves"]
 
@@ -42,9 +42,12 @@ def threshold_curves(by_threshold: Mapping[str, KeptLine], by_count: Mapping[str
     for axes in (error, both):
         axes.set_ylabel("mean squared error")
         axes.set_yscale("log")
+        plain_log(axes.yaxis)
     active.set_ylabel("L0: mean number of codes kept")
     active.set_yscale("symlog", linthresh=1)
     both.set_xscale("symlog", linthresh=1)
+    for axis in (active.yaxis, both.xaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
     error.set_title("solid: dropped codes are 0; dashed: their means", fontsize=SMALL)
     error.legend(fontsize=SMALL)
     active.set_ylim(bottom=0)
