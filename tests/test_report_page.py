@@ -13,13 +13,13 @@ import pytest
 from report_documents import PLANTED, Kind, document, run_report
 
 from sparsecode.files import printable
-from sparsecode.reports.document import Document, LabelShare, MeasureRow, TokenContext
+from sparsecode.reports.document import Document, FrontierPlot, FrontierSeries, LabelShare, MeasureRow, TokenContext
 from sparsecode.reports.html import render
-from sparsecode.reports.html.charts import Line, bars_of, line_chart
+from sparsecode.reports.html.charts import Line, bars_of, line_chart, scatter_of
 from sparsecode.reports.html.curves import curves, keys
 from sparsecode.reports.html.geometry import MINUS, TIMES, UNDEFINED, ChartAxis, axis_over, number, path_of
 from sparsecode.reports.html.meaning import meaning
-from sparsecode.reports.html.side_by_side import joint_tables, proportions
+from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, proportions
 from sparsecode.reports.schema.arrays import Histogram, packed
 
 KINDS: tuple[Kind, ...] = ("picture", "series", "row", "token")
@@ -188,6 +188,7 @@ def test_several_runs_stand_side_by_side() -> None:
     assert table.heads == [("first", 2), ("second", 2)]
     assert table.columns == ["encode", "amortised"] * 2
     assert [len(row.values) for row in table.rows] == [4, 4, 4]
+    assert table.begins == {2}
     page = Parsed(render(whole))
     labels = [line["label"] for line in page.data["curves"][0]["lines"]]
     assert labels == ["first, training", "first, validation", "second, training", "second, validation"]
@@ -207,6 +208,26 @@ def test_coders_of_several_runs_have_a_chart_each_and_runs_a_line_of_the_legend(
     ]
     assert [key.label for key in keys(drawn)] == ["first, validation", "second, validation"]
     assert len({key.style for key in keys(drawn)}) == 2
+
+
+def test_no_two_coders_of_several_runs_share_a_colour() -> None:
+    runs = [run_report(name) for name in ("first", "second", "third")]
+    change = msgspec.structs.replace
+    for i, run in enumerate(runs):
+        assert run.codes is not None
+        (one, *_) = run.codes.distributions
+        both = (change(one, coder="encode"), change(one, coder="amortised"))
+        runs[i] = change(run, codes=change(run.codes, distributions=both[: 2 - (i == 2)]))
+    styles = coder_styles(document(*runs))
+    assert [styles[f"{run.name}, encode"] for run in runs] == [0, 1, 2]
+    assert len(set(styles.values())) == len(styles) == 5
+    assert list(coder_styles(document(runs[0])).items()) == [("encode", 0), ("amortised", 1)]
+    series = (
+        FrontierSeries("other", "reference", (1.0,), (0.5,)),
+        *(FrontierSeries(n, "run", (1.0,), (0.5,)) for n in styles),
+    )
+    drawn = scatter_of(FrontierPlot("q", "q", "", "", "higher", series), styles)
+    assert {line.label: line.style for line in drawn.series} == styles | {"other": 5}
 
 
 def test_levels_of_noise_and_sites_stand_side_by_side() -> None:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from sparsecode.cli.arguments.train import Option, OptionTable
 from sparsecode.cli.options import table_of
 from sparsecode.data import InMemory
@@ -54,7 +56,7 @@ def _words(value: Any, path: str, table: OptionTable | Option | None) -> list[st
     """The option of this path with its value, as one types it; nothing where there is none, or only --set takes the value."""
     for key in path.split("."):
         table = table.fields.get(key) if isinstance(table, OptionTable) else None
-    values = value if isinstance(value, list | tuple) else [value]
+    values = value if isinstance(value, list) else [value]
     if not isinstance(table, Option) or not all(
         isinstance(v, int | float | str) and not isinstance(v, bool) for v in values
     ):
@@ -76,4 +78,25 @@ def _changes(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any]]:
         for field in new.__struct_fields__:
             yield from _changes(getattr(old, field), getattr(new, field), f"{path}.{field}".lstrip("."))
     else:
-        yield path, plain(new)
+        yield path, _brief(new)
+
+
+def _brief(value: Any) -> Any:
+    """As plain JSON, without the fields of records that have their defaults."""
+    if isinstance(value, Spec):
+        fields = {
+            field.name: getattr(value, field.name)
+            for field in msgspec.structs.fields(value)
+            if not _is_default(value, field)
+        }
+        return {"type": value.__struct_config__.tag} | {name: _brief(item) for name, item in fields.items()}
+    if isinstance(value, tuple):
+        return [_brief(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _brief(item) for name, item in value.items()}
+    return plain(value)
+
+
+def _is_default(value: Spec, field: msgspec.structs.FieldInfo) -> bool:
+    default = field.default_factory() if callable(field.default_factory) else field.default
+    return not field.required and getattr(value, field.name) == default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from sparsecode.specs import Spec
 
 __all__ = ["flat", "measure_definitions", "measure_tables", "table_of_records"]
 
+SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
 LONGEST = 32  # values of a tuple that have rows
 Leaf = float | int | str | bool | None
 
@@ -51,11 +53,12 @@ def table_of_records(name: str, parts: Mapping[str, Any], stored: bool, note: st
 
 
 def measure_definitions(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, Definition]:
-    """What each measure is as a whole, by the key that its table names: the description of its record."""
+    """What each measure is as a whole, by the key that its table names: the first sentence on its record; its quantities have their own."""
     result: dict[str, Definition] = {}
     for name, parts in measures.items():
         text = inspect.getdoc(type(next(iter(parts.values())))) or ""
-        result[f"measure {name}"] = Definition(name.replace("_", " "), text.replace("`", ""))
+        first = SENTENCE.split(" ".join(text.split()), maxsplit=1)[0].replace("`", "")
+        result[f"measure {name}"] = Definition(name.replace("_", " "), first)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from sparsecode.reports.builders.amortisation_quantities import AMORTISATION_QUANTITIES
 from sparsecode.reports.builders.quantity import Better, Quantity
 from sparsecode.reports.builders.unit_quantities import UNIT_QUANTITIES
 from sparsecode.reports.document import Definition
@@ -63,7 +64,7 @@ QUANTITIES: dict[str, Quantity] = {
     "objective": Quantity(
         "objective",
         "",
-        "What inference minimises for a sample, mean over samples; `objective_of` says which function it is. Comparable between models with the same function and data.",
+        "What inference minimises for a sample, mean over samples; another row names the function. Comparable between models with the same function and data.",
         "lower",
     ),
     "objective_of": Quantity("objective is", "", "The function whose mean over samples is the objective."),
@@ -172,6 +173,10 @@ QUANTITIES: dict[str, Quantity] = {
         "gain of PSNR", "dB", "PSNR after denoising less that of the noisy sample.", "higher"
     ),
     "sigma": Quantity("sigma", "", "Standard deviation of the noise."),
+    "unit of denoising": Quantity("unit of sigma", "", "range: the range of the data; input: the input of the model."),
+    "noise_weight": Quantity(
+        "noise weight", "", "The penalty weight that solves for codes of noisy samples, by standard deviation of the noise; 0: that of training."
+    ),
     "mean_activation": Quantity("mean activation", "", "Mean over samples of a code's value, mean over codes."),
     "least_activation": Quantity("least mean activation", "", "The smallest mean activation of a code."),
     "greatest_activation": Quantity("greatest mean activation", "", "The largest mean activation of a code."),
@@ -193,15 +198,6 @@ QUANTITIES: dict[str, Quantity] = {
     "loss": Quantity("loss", "", "The training objective of a batch, mean over its samples.", "lower"),
     "converged": Quantity("converged", "share", "Share of the batch whose codes were solved to the tolerance.", "higher"),
     "solver_steps": Quantity("solver steps", "steps", "Steps of the solver for a batch.", "lower"),
-    "coder_error": Quantity("error of the coder", "share", "Normalised squared error with the coder's codes.", "lower"),
-    "refitted": Quantity("best amplitudes", "share", "Normalised squared error with the best amplitudes on the coder's support.", "lower"),
-    "pursuit": Quantity("matching pursuit", "share", "Normalised squared error by orthogonal matching pursuit with as many atoms.", "lower"),
-    "lasso": Quantity("lasso", "share", "Normalised squared error of the L1 optimum with the same mean L0.", "lower"),
-    "lasso_refitted": Quantity("lasso, best amplitudes", "share", "The same with the best amplitudes on its support.", "lower"),
-    "best": Quantity("best of these", "share", "The least of the four: what so many atoms of this dictionary can do.", "lower"),
-    "gap": Quantity("amortisation gap", "share", "Error of the coder less the best one at equal L0, same dictionary.", "lower"),
-    "amplitude_gap": Quantity("of it: amplitudes", "share", "What the best amplitudes on the coder's support would gain.", "lower"),
-    "support_gap": Quantity("of it: support", "share", "What another support would gain besides.", "lower"),
     "density": Quantity("density", "share of samples", "Share of the samples on which the code is active (above theta)."),
     "mean_active": Quantity("mean activation", "", "Mean magnitude of the code on the samples on which it is active."),
     "max_active": Quantity("largest activation", "", "Largest magnitude of the code on the samples."),
@@ -210,7 +206,7 @@ QUANTITIES: dict[str, Quantity] = {
         "coherence", "0 to 1", "Largest |cosine| of the code's atom to any other atom; near 1: another code says the same."
     ),
     "importance": Quantity(
-        "importance", "", "How much worse the output becomes without the code; `importance_of` says what was computed.", ""
+        "importance", "", "How much worse the output becomes without the code; beside the most important code stands what was computed.", ""
     ),
     "purity": Quantity(
         "label purity", "share", "Share of the most frequent label among the samples on which the code is active."
@@ -245,7 +241,7 @@ QUANTITIES: dict[str, Quantity] = {
     "slope": Quantity("slope of the gates", "", "Factor on what is put into the sigmoid of a gate: the larger, the harder the gate."),
     "slab_weight": Quantity("weight of the slabs", "", "Factor of the divergence of slabs in the loss."),
     "spike_weight": Quantity("weight of the spikes", "", "Factor of the divergence of spikes in the loss."),
-} | UNIT_QUANTITIES  # fmt: skip
+} | UNIT_QUANTITIES | AMORTISATION_QUANTITIES  # fmt: skip
 
 
 def quantity_of(name: str, measure: str = "") -> Quantity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -175,8 +175,11 @@ def bars_of(histogram: Histogram) -> BarChart:
     return BarChart(bars, x.ticks(5, whole=counted), y.ticks(4, whole=True), histogram.label, note)
 
 
-def scatter_of(frontier: FrontierPlot) -> Scatter:
-    """The chart of a frontier: value over L0, on a logarithmic axis where L0 spans more than a factor of 20."""
+def scatter_of(frontier: FrontierPlot, styles: Mapping[str, int]) -> Scatter:
+    """The chart of a frontier: value over L0, on a logarithmic axis where L0 spans more than a factor of 20.
+
+    Series have the colours of `styles`, by their labels; others those that are free.
+    """
     pairs = [
         [(l0, value) for l0, value in zip(series.l0, series.values, strict=True) if value is not None]
         for series in frontier.series
@@ -185,15 +188,18 @@ def scatter_of(frontier: FrontierPlot) -> Scatter:
     log = bool(l0.size) and bool((l0 > 0).all()) and float(l0.max() / l0.min()) > BROAD
     x = axis_over(l0, LEFT, RIGHT, log=log)
     y = axis_over([b for points in pairs for _, b in points], BOTTOM, TOP)
+    known = {styles[series.label] for series in frontier.series if series.label in styles}
+    free = iter([i for i in range(STYLES) if i not in known] * len(frontier.series) or [0])
     result: list[ScatterLine] = []
-    for i, (series, points) in enumerate(zip(frontier.series, pairs, strict=True)):
+    for series, points in zip(frontier.series, pairs, strict=True):
+        style = styles[series.label] if series.label in styles else next(free, 0)
         points = sorted(points) if series.joined else points
         xs, ys = x.at([a for a, _ in points]), y.at([b for _, b in points])
         dots = [
             Dot((round(float(u), 1), round(float(v), 1)), a, b) for u, v, (a, b) in zip(xs, ys, points, strict=True)
         ]
         path = path_of(xs, ys) if series.joined else ""
-        result.append(ScatterLine(series.label, series.kind, i % STYLES, dots, path))
+        result.append(ScatterLine(series.label, series.kind, style, dots, path))
     return Scatter(result, x.ticks(5), y.ticks(5), frontier.label)
 
 

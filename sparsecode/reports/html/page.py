@@ -17,7 +17,7 @@ from sparsecode.reports.html.curves import constants, curves, durations, keys, p
 from sparsecode.reports.html.geometry import number
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
-from sparsecode.reports.html.side_by_side import joint_tables, proportions, used_definitions
+from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, proportions, used_definitions
 from sparsecode.reports.page import PLAYER, inside_script, text_of
 
 __all__ = ["render"]
@@ -122,6 +122,7 @@ def render(document: Document) -> str:
             last_of=_last,
             bars_of=bars_of,
             scatter_of=scatter_of,
+            styles=coder_styles(document),
             values_chart=_values_chart,
             comparable=_comparable,
             pairs_of=_pairs,

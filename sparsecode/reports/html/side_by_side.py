@@ -19,9 +19,10 @@ from sparsecode.reports.document import (
     MeasureTable,
     RunReport,
 )
+from sparsecode.reports.html.charts import STYLES
 from sparsecode.reports.html.geometry import number
 
-__all__ = ["JointRow", "JointTable", "joint_tables", "proportions", "used_definitions"]
+__all__ = ["JointRow", "JointTable", "coder_styles", "joint_tables", "proportions", "used_definitions"]
 
 Value = float | int | str | bool | None
 PART = re.compile(r"(\w+\[\d+\])\.(.+)")  # the key of a quantity at one noise level, or at one site
@@ -48,6 +49,26 @@ class JointTable(NamedTuple):
     columns: list[str]
     rows: list[JointRow]
     notes: list[str]
+
+    @property
+    def begins(self) -> set[int]:
+        """The columns with which those of another run begin."""
+        return {sum(n for _, n in self.heads[:i]) for i in range(1, len(self.heads))}
+
+
+def coder_styles(document: Document) -> dict[str, int]:
+    """The colour of each coder, by its name, or "run, coder" where there are several runs.
+
+    The first coder of a run has the run's colour; no two have the same one as long as there are enough.
+    """
+    several = len(document.runs) > 1
+    coders = [[d.coder for d in run.codes.distributions] if run.codes is not None else [] for run in document.runs]
+    names = [
+        [f"{run.name}, {c}" if several else c for c in each] for run, each in zip(document.runs, coders, strict=True)
+    ]
+    result = {each[0]: i % STYLES for i, each in enumerate(names) if each}
+    others = [name for each in names for name in each[1:]]
+    return result | {name: (len(document.runs) + i) % STYLES for i, name in enumerate(others)}
 
 
 def joint_tables(document: Document) -> list[JointTable]:
