@@ -102,16 +102,16 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
 
 @pytest.fixture(autouse=True)
 def _looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
-    """In tests marked `draws` each figure is checked before it is written."""
-    if not request.node.get_closest_marker("draws"):
-        return
+    """Figures are written with few pixels, which takes less time; in tests marked `draws` each is checked before that."""
+    draws = request.node.get_closest_marker("draws")
     savefig = Figure.savefig
 
-    def looked_at(figure: Figure, *arguments: Any, **options: Any) -> None:
-        assert faults(figure) == []
-        savefig(figure, *arguments, **options)
+    def coarse(figure: Figure, *arguments: Any, **options: Any) -> None:
+        if draws:
+            assert faults(figure) == []
+        savefig(figure, *arguments, **(options | {"dpi": 30} if options.get("dpi") == 120 else options))
 
-    monkeypatch.setattr(Figure, "savefig", looked_at)
+    monkeypatch.setattr(Figure, "savefig", coarse)
 
 
 @pytest.fixture(scope="session")

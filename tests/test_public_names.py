@@ -8,6 +8,7 @@ import keyword
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def test_the_interface_is_the_recorded_one() -> None:
     changes = "\n".join([*(f"- {line}" for line in lost), *(f"+ {line}" for line in new)])
     assert not changes, f"public names changed; if that is meant, run `python tests/public_names.py`:\n{changes}"
     assert result == recorded
+
+
+@cache
+def sources() -> dict[Path, tuple[ast.Module, list[ast.AST]]]:
+    """The syntax tree of each file of the package, and the nodes of it."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted((DOCS / "sparsecode").rglob("*.py"))}
+    return {path: (tree, list(ast.walk(tree))) for path, tree in trees.items()}
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -41,9 +49,9 @@ def test_no_two_classes_have_one_name() -> None:
     """A type alias has no name of a class either; the unions `Known`, one in each room, may share theirs."""
     places: dict[str, list[str]] = {}
     aliases: dict[str, list[str]] = {}
-    for path in sorted((DOCS / "sparsecode").rglob("*.py")):
-        tree, file = ast.parse(path.read_text()), path.relative_to(DOCS).as_posix()
-        for node in ast.walk(tree):
+    for path, (tree, nodes) in sources().items():
+        file = path.relative_to(DOCS).as_posix()
+        for node in nodes:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{file}:{node.lineno}")
         for node in tree.body:
@@ -84,10 +92,9 @@ MEANINGLESS = {"found", "how", "own", "taken", "told", "asked"}
 
 
 def test_variables_are_named_for_what_they_hold() -> None:
-    for path in sorted((Path(__file__).parents[1] / "sparsecode").rglob("*.py")):
-        tree = ast.parse(path.read_text())
-        fields = {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}  # stored by this name
-        for node in ast.walk(tree):
+    for path, (_, nodes) in sources().items():
+        fields = {id(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}  # stored by this name
+        for node in nodes:
             if isinstance(node, ast.Name) and id(node) not in fields:
                 assert node.id not in MEANINGLESS, f"{path}:{node.lineno}: {node.id}"
             elif isinstance(node, ast.arg):
@@ -101,12 +108,13 @@ OTHERS = {
 }  # fmt: skip
 
 
-def _identifiers(tree: ast.Module) -> set[str]:
+def _identifiers(nodes: list[ast.AST]) -> set[str]:
     """Names, attributes, arguments and imported names of a module, and the words of its short strings."""
     words: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         for field in ("id", "attr", "arg", "name", "asname"):
-            words.update(str(getattr(node, field, "")).split("."))
+            if field in node._fields:
+                words.update(str(getattr(node, field)).split("."))
         if isinstance(node, ast.ImportFrom):
             words.update((node.module or "").split("."))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 60:
@@ -116,13 +124,12 @@ def _identifiers(tree: ast.Module) -> set[str]:
 
 def test_names_in_docstrings_exist() -> None:
     """Words in back quotes are names of the package; those that renamings have removed before are names of the same file."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted((DOCS / "sparsecode").rglob("*.py"))}
-    near = {path: _identifiers(tree) for path, tree in trees.items()}
-    everywhere = set().union(*near.values(), (path.stem for path in trees), (path.parent.name for path in trees))
+    near = {path: _identifiers(nodes) for path, (_, nodes) in sources().items()}
+    everywhere = set().union(*near.values(), (path.stem for path in near), (path.parent.name for path in near))
     everywhere.update(sys.stdlib_module_names, keyword.kwlist, dir(builtins), OTHERS)
     checked = 0
-    for path, tree in trees.items():
-        for node in ast.walk(tree):
+    for path, (_, nodes) in sources().items():
+        for node in nodes:
             if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
                 continue
             for word in re.findall(r"`([A-Za-z_]\w*)(?:\.\w+)*(?:\(.*?\))?`", ast.get_docstring(node) or ""):
