@@ -67,6 +67,8 @@ def test_every_help_does_without_torch_and_fits_the_terminal(
     for name, recipe in RECIPES.items():
         made = table_of(recipe(), recipe.about.split("\n")[0])
         assert msgspec.json.encode(arguments.kept(name)) == msgspec.json.encode(made), name
+    changed = arguments._source() != arguments._source.__wrapped__()  # pyright: ignore[reportPrivateUsage]
+    assert not changed, "files of the package were changed while the tests ran: its processes have another source"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("{commands}", repr(ASKED))], capture_output=True, text=True, check=False
     )

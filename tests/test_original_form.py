@@ -35,7 +35,7 @@ CONSTANTS = {
     "patches-vdl": (0.01, 5.0, 10.0, 0.5, 3e-4, 1e-4, 0.0, 1e-2),
     "patches-vdl-nl": (0.01, 40.0, 10.0, 0.5, 5e-5, 1e-4, 1e-1, 1e-2),
 }
-BATCH, STEPS = 40, 12
+BATCH, STEPS = 40, 6
 MOST = 60  # inference steps, instead of 200: enough for rows to stop and go on
 
 
