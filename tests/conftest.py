@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import random
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Self, get_args, get_origin
@@ -26,6 +27,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000)
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Global random numbers are the same for a test and its fixtures whatever ran before, in this process or in another."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.default_generator.manual_seed(0)  # of the CPU: torch.manual_seed is slow, for devices that are not there
 
 
 def unknown_to_beartype(hint: Any) -> bool:
