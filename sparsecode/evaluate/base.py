@@ -22,9 +22,18 @@ __all__ = [
     "Result",
     "Table",
     "plain_table",
+    "rows_together",
 ]
 
 CHUNK = 1000  # samples coded together
+NUMBERS = 2**23  # of a dense batch of codes
+
+
+def rows_together(n_code: int) -> int:
+    """How many samples are coded together: fewer where codes are many."""
+    return max(1, min(CHUNK, NUMBERS // n_code))
+
+
 WHOLE = "model"  # the key of a result that is not of one coder
 
 

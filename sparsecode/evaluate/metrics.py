@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.evaluate.code_sums import CodeSums, sums_of
+
 __all__ = [
     "DENSE",
     "LARGE",
@@ -116,8 +118,13 @@ def hoyer(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     >>> hoyer(torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]))
     tensor([1., 0.])
     """
-    root = math.sqrt(z.shape[1])
-    return (root - z.abs().sum(dim=1) / torch.linalg.vector_norm(z, dim=1)) / (root - 1)
+    return hoyer_of(z.abs().sum(dim=1), torch.linalg.vector_norm(z, dim=1), z.shape[1])
+
+
+def hoyer_of(total: Tensor, norm: Tensor, n: int) -> Tensor:
+    """`hoyer` of n entries with this sum of magnitudes and this 2-norm."""
+    root = math.sqrt(n)
+    return (root - total / norm) / (root - 1)
 
 
 def treves_rolls(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
@@ -130,10 +137,11 @@ def treves_rolls(z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     >>> treves_rolls(torch.tensor([[0.0, 3.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]))
     tensor([1., 0.])
     """
-    return _sparsity(z.abs().sum(dim=1), z.square().sum(dim=1), z.shape[1])
+    return treves_rolls_of(z.abs().sum(dim=1), z.square().sum(dim=1), z.shape[1])
 
 
-def _sparsity(total: Tensor, squares: Tensor, n: int) -> Tensor:
+def treves_rolls_of(total: Tensor, squares: Tensor, n: int) -> Tensor:
+    """`treves_rolls` of n entries with this sum of magnitudes and this sum of squares."""
     return (1 - total.square() / squares / n) / (1 - 1 / n)
 
 
@@ -235,11 +243,15 @@ class CodeUse:
         self.squares = torch.zeros(n_code, dtype=torch.float64)
 
     def update(self, z: Float[Tensor, "b k"]) -> None:
-        size = z.abs()
-        self.active += (size > self.theta).sum(dim=0).cpu()
-        self.total += size.sum(dim=0, dtype=torch.float64).cpu()
-        self.squares += size.double().square().sum(dim=0).cpu()
-        self.n += len(z)
+        """Take the codes of further samples."""
+        self.add(sums_of(z, self.theta))
+
+    def add(self, sums: CodeSums) -> None:
+        """Take the sums of the codes of further samples, above the same theta."""
+        self.active += sums.by_code.active.cpu()
+        self.total += sums.by_code.total.cpu()
+        self.squares += sums.by_code.squares.cpu()
+        self.n += sums.n
 
     def result(self) -> Counts:
         frequency = self.active.double() / max(self.n, 1)
@@ -248,5 +260,5 @@ class CodeUse:
             int((self.active == 0).sum()),
             int((self.active == self.n).sum()),
             int((frequency > DENSE).sum()),
-            _sparsity(self.total, self.squares, self.n) if self.n > 1 else torch.full_like(frequency, math.nan),
+            treves_rolls_of(self.total, self.squares, self.n) if self.n > 1 else torch.full_like(frequency, math.nan),
         )

@@ -260,8 +260,12 @@ class AmortisedModel(AbstractSparseModel):
 
     @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:
-        z, pre = self.encode(x), self.pre_activations(x)
-        return [line for term in self.terms.each() for line in term.warnings(z, pre, self.activation)]
+        terms = list(self.terms.each())
+        if not terms:
+            return []
+        pre = self.pre_activations(x)
+        z = self.activation.infer(pre)
+        return [line for term in terms for line in term.warnings(z, pre, self.activation)]
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return renamed(tensors, list(self.state_dict()))

@@ -78,9 +78,11 @@ def _called(run: Callable[[Tensor], Tensor], name: str, value: Any, sample: tupl
 
 def refuse_not_finite(name: str, rows: Tensor, lead: tuple[int, ...]) -> None:
     """Raise ValueError if any of the rows, numbered by the axes `lead`, contains NaN or infinity."""
-    finite = rows.isfinite()
-    if bool(finite.all()):
+    if not rows.numel() or all(
+        bool(end.isfinite()) for end in torch.aminmax(rows)
+    ):  # a tenth of the time of the next line
         return
+    finite = rows.isfinite()
     first = torch.unravel_index(finite.flatten(1).all(dim=1).int().argmin(), lead)
     row = ", ".join(str(int(i)) for i in first)
     word = str(rows.dtype).removeprefix("torch.")

@@ -14,6 +14,7 @@ from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.init import uniform_fan_in
 from sparsecode.ops.geometric_median import geometric_median
 from sparsecode.ops.norms import remove_parallel_
+from sparsecode.ops.sparse_codes import decode_codes
 from sparsecode.specs import Spec
 
 __all__ = ["Affine", "AffineModule", "BiasedDictionary", "BiasedDictionaryModule", "centred_linear"]
@@ -115,7 +116,7 @@ class BiasedDictionaryModule(nn.Module):
         self.constrain_()
 
     def mean(self, z: Float[Tensor, "b k"]) -> Float[Tensor, "b f"]:
-        return self.output(torch.addmm(self.bias, z, self.atoms))
+        return self.output(decode_codes(z, self.atoms, self.bias))
 
     def norms(self) -> Float[Tensor, " k"]:
         """The norms of the atoms; of atoms for several sites, the sums of their norms there."""

@@ -17,10 +17,12 @@ from torch import Tensor
 from sparsecode.kernels import on_device
 from sparsecode.ops.score_blocks import Products, score_blocks
 from sparsecode.ops.scratch import borrowed
-from sparsecode.ops.sparse_layout import dense, from_dense, offsets_of
+from sparsecode.ops.sparse_layout import dense, from_dense, from_mostly_zero, offsets_of
 from sparsecode.records import SparseCode
 
-__all__ = ["decode_sparse", "select_above", "select_top"]
+__all__ = ["decode_codes", "decode_sparse", "select_above", "select_top"]
+
+WIDE = 1024  # number of codes from which sparse products are quicker
 
 CHUNK = 1024  # samples whose active codes are in memory with room for all
 
@@ -80,6 +82,17 @@ def decode_sparse(
             return kernel(code, atoms, bias)
         return dense(code) @ atoms if bias is None else torch.addmm(bias, dense(code), atoms)
     return _Decode.apply(code.values, atoms, bias, code.indices, code.offsets)  # pyright: ignore - apply is untyped
+
+
+def decode_codes(
+    z: Float[Tensor, "b k"], atoms: Float[Tensor, "k f"], bias: Float[Tensor, " f"]
+) -> Float[Tensor, "b f"]:
+    """z D + b. Without gradients, the entries of wide codes that are not 0 are multiplied alone where they are few."""
+    if len(atoms) >= WIDE and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        code = from_mostly_zero(z)
+        if code is not None:
+            return decode_sparse(code, atoms, bias)
+    return torch.addmm(bias, z, atoms)
 
 
 def _compiled(values: Tensor, table: Tensor) -> bool:

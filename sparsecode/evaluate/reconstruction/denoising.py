@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table
-from sparsecode.evaluate.metrics import l0, psnr
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table, rows_together
+from sparsecode.evaluate.code_sums import sums_of
+from sparsecode.evaluate.metrics import psnr
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.rng import generator
 from sparsecode.specs import Spec
@@ -75,11 +76,14 @@ def denoise(
         for start, part in split.chunks(CHUNK):
             clean = part.pixels(part.x)
             noisy = add_noise(model, part, sigma, unit, data_range, generator(seed, "denoise", start))
-            z = coder_for(model, coder, part.x, noisy, noise_weight)(noisy)
+            code = coder_for(model, coder, part.x, noisy, noise_weight)
             noisy_total += float(psnr(clean, part.pixels(noisy), data_range).double().sum())
-            cleaned = part.pixels(model.denormalise(model.decode(z)))
-            total += float(psnr(clean, cleaned, data_range).double().sum())
-            count += float(l0(z, theta).double().sum())
+            cleaned: list[Tensor] = []
+            for some in noisy.split(rows_together(model.n_code)):  # the noise is that of the whole chunk
+                z = code(some)
+                cleaned.append(model.denormalise(model.decode(z)))
+                count += float(sums_of(z, theta).by_sample.active.double().sum())
+            total += float(psnr(clean, part.pixels(torch.cat(cleaned)), data_range).double().sum())
         before, after = noisy_total / split.n, total / split.n
         rows.append(Denoised(sigma, unit, split.n, before, after, after - before, count / split.n, noise_weight))
     return rows

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from sparsecode.coders import in_words
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table, rows_together
+from sparsecode.evaluate.code_sums import sums_of
 from sparsecode.evaluate.metrics import (
     DENSE,
     CodeUse,
     ExplainedVariance,
-    hoyer,
-    l0,
+    hoyer_of,
     psnr,
     sees_structure,
     ssim,
-    treves_rolls,
+    treves_rolls_of,
 )
 from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
@@ -128,11 +128,12 @@ def score(
     hits = torch.zeros(2, model.n_classes or 1, dtype=torch.float64)  # per class: right, all
     gaps: list[Tensor] = []
     uneven: list[Tensor] = []
-    for _, part in split.chunks(CHUNK):
+    for _, part in split.chunks(rows_together(model.n_code)):
         x = part.x
         z = coder(x)
-        use = CodeUse(z.shape[1], theta) if use is None else use
-        use.update(z)
+        sums, k = sums_of(z, theta), z.shape[1]
+        use = CodeUse(k, theta) if use is None else use
+        use.add(sums)
         if model.n_classes is None:
             y, wanted = model.output(x, z), wanted_of(model, part)
             variance.update(wanted, y)
@@ -149,10 +150,12 @@ def score(
                     1, part.label.cpu(), torch.stack([right, torch.ones_like(right)])
                 )
         objective += float(model.objective(Batch(x, part.target, part.label), z).double().sum())
-        active = l0(z, theta)
+        active, total, squares = sums.by_sample
         count += float(active.double().sum())
         silent += int((active == 0).sum())
-        uneven.append(torch.stack([hoyer(z), treves_rolls(z)], dim=1).double())
+        uneven.append(
+            torch.stack([hoyer_of(total, squares.sqrt(), k), treves_rolls_of(total, squares, k)], dim=1).double()
+        )
         gap = model.gap(x, z)
         if gap is not None:
             gaps.append(gap.double())
