@@ -14,7 +14,7 @@ from sparsecode.cli.main import main
 from sparsecode.fitting import Fitted
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn import TopK
-from sparsecode.reports.builders.source import ReportSource, source_of_training
+from sparsecode.reports.builders.source import ReportSource, source_of_model, source_of_training
 from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.document import Matches, read_document
 
@@ -128,3 +128,20 @@ def test_models_of_other_libraries(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "notes.txt").write_text("")
     assert main([*words, "--force", "--data", str(tmp_path / "notes.txt")]) == 1
     assert "no samples; expected a run, a .npy or .npz file" in capsys.readouterr().err
+
+
+def test_a_copy_without_normaliser_has_the_same_numbers_of_codes() -> None:
+    """Atoms of norm 1 behind a scale of 0.2; an export has the scale in its weights, and no normaliser."""
+    x = 0.2 * torch.randn(300, 10, generator=torch.Generator().manual_seed(0)) + 3
+    spec = Amortised(n_code=16, activation=TopK(k=3), normaliser=sc.nn.Standardise())
+    trained = sc.fit(spec, x, epochs=2, progress=False, device="cpu")
+    copied = sc.interop.to_model(sc.interop.from_model(trained.model))
+    assert isinstance(copied, AmortisedModel)
+    sources = [source_of_model(model.eval(), trained.splits, "m", "") for model in (trained.model, copied)]
+    tables = [report.codes for report in build_document(sources).runs]
+    ours, theirs = ({c.key: c.values.values() for c in table.columns} for table in tables if table is not None)
+    scale = float(trained.model.get_buffer("normaliser.scale")[0])
+    assert 0.1 < scale < 0.3
+    np.testing.assert_allclose(ours["norm"], scale, rtol=1e-5)
+    for key in ("norm", "importance", "density", "mean_active", "coherence"):
+        np.testing.assert_allclose(theirs[key], ours[key], rtol=2e-3, atol=1e-5, err_msg=key)

@@ -243,15 +243,7 @@ class CodeUse:
         self.squares = torch.zeros(n_code, dtype=torch.float64)
 
     def update(self, z: Float[Tensor, "b k"]) -> None:
-        """Take the codes of further samples."""
-        self.add(sums_of(z, self.theta))
-
-    def add(self, sums: CodeSums) -> None:
-        """Take the sums of the codes of further samples, above the same theta."""
-        self.active += sums.by_code.active.cpu()
-        self.total += sums.by_code.total.cpu()
-        self.squares += sums.by_code.squares.cpu()
-        self.n += sums.n
+        add_sums(self, sums_of(z, self.theta))
 
     def result(self) -> Counts:
         frequency = self.active.double() / max(self.n, 1)
@@ -262,3 +254,11 @@ class CodeUse:
             int((frequency > DENSE).sum()),
             treves_rolls_of(self.total, self.squares, self.n) if self.n > 1 else torch.full_like(frequency, math.nan),
         )
+
+
+def add_sums(use: CodeUse, sums: CodeSums) -> None:
+    """Take the sums of the codes of further samples, above the same theta."""
+    use.active += sums.by_code.active.cpu()
+    use.total += sums.by_code.total.cpu()
+    use.squares += sums.by_code.squares.cpu()
+    use.n += sums.n

@@ -16,6 +16,7 @@ from sparsecode.evaluate.metrics import (
     DENSE,
     CodeUse,
     ExplainedVariance,
+    add_sums,
     hoyer_of,
     psnr,
     sees_structure,
@@ -133,7 +134,7 @@ def score(
         z = coder(x)
         sums, k = sums_of(z, theta), z.shape[1]
         use = CodeUse(k, theta) if use is None else use
-        use.add(sums)
+        add_sums(use, sums)
         if model.n_classes is None:
             y, wanted = model.output(x, z), wanted_of(model, part)
             variance.update(wanted, y)

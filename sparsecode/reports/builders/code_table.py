@@ -44,7 +44,7 @@ Doubles = NDArray[np.float64]
 
 
 class NearAtoms(NamedTuple):
-    """Of each shown code, the codes [n, m] with the largest |cosine| of atoms, and the signed cosines [n, m]; norms [n] of the atoms."""
+    """Of each shown code, the codes [n, m] with the largest |cosine| of atoms, and the signed cosines [n, m]; norms [n] of the shown atoms in data space."""
 
     code: NDArray[np.int64]
     cosine: Doubles
@@ -69,16 +69,18 @@ def near_atoms(additions: Additions, peaks: Doubles, shown: NDArray[np.int64]) -
         best = products.abs().topk(m, dim=1).indices
         code[start : start + ROWS] = among[best.numpy()]
         cosine[start : start + ROWS] = products.gather(1, best).clamp(-1, 1).double().numpy()
-    return NearAtoms(code, cosine, _norms(atoms[torch.from_numpy(place)]))
+    return NearAtoms(code, cosine, atom_norms(additions, peaks, shown))
 
 
-def atom_norms(additions: Additions, peaks: Doubles) -> Doubles:
-    """The norms [n] of all atoms in model space."""
-    return _norms(_atoms(additions, peaks, np.arange(additions.n)))
-
-
-def _norms(atoms: Tensor) -> Doubles:
-    return torch.linalg.vector_norm(atoms.double().cpu(), dim=1).numpy()
+def atom_norms(additions: Additions, peaks: Doubles, units: NDArray[np.int64]) -> Doubles:
+    """The norms of the atoms of these units in data space, so that they do not depend on a normaliser, which other formats have in their weights."""
+    if additions.data is not None:
+        data = additions.data[torch.from_numpy(units)]
+    elif additions.filters is not None:
+        data = additions.at(torch.from_numpy(units), torch.ones(len(units)))[1]
+    else:
+        data = _per_unit(additions, peaks, units)[1]
+    return torch.linalg.vector_norm(data.double().cpu(), dim=1).numpy()
 
 
 def _atoms(additions: Additions, peaks: Doubles, among: NDArray[np.int64]) -> Tensor:
@@ -87,8 +89,14 @@ def _atoms(additions: Additions, peaks: Doubles, among: NDArray[np.int64]) -> Te
         return additions.filters.flatten(1)[torch.from_numpy(among)]
     if additions.local is not None:
         return additions.local[torch.from_numpy(among)]
-    values = torch.from_numpy(np.where(peaks[among] == 0, 1.0, peaks[among]))
-    return additions.at(torch.from_numpy(among), values)[0] / values[:, None].to(next(additions.model.parameters()))
+    return _per_unit(additions, peaks, among)[0]
+
+
+def _per_unit(additions: Additions, peaks: Doubles, units: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """What units add at their largest values in model space and in data space, divided by these."""
+    values = torch.from_numpy(np.where(peaks[units] == 0, 1.0, peaks[units]))
+    local, data = additions.at(torch.from_numpy(units), values)
+    return local / values[:, None].to(local), data / values[:, None].to(data)
 
 
 def peaks_of(coded: Coded, n: int) -> Doubles:

@@ -201,9 +201,14 @@ QUANTITIES: dict[str, Quantity] = {
     "density": Quantity("density", "share of samples", "Share of the samples on which the code is active (above theta)."),
     "mean_active": Quantity("mean activation", "", "Mean magnitude of the code on the samples on which it is active."),
     "max_active": Quantity("largest activation", "", "Largest magnitude of the code on the samples."),
-    "norm": Quantity("norm of the atom", "", "Euclidean norm in model space of what one unit of the code adds to the output."),
+    "norm": Quantity(
+        "norm of the atom",
+        "",
+        "Euclidean norm in data space of what one unit of the code adds to the output: where atoms have norm 1 in model space and all features one scale, "
+        "that scale. It is the same for a copy of the model in another format, which has the scale in its weights.",
+    ),
     "coherence": Quantity(
-        "coherence", "0 to 1", "Largest |cosine| of the code's atom to any other atom; near 1: another code says the same."
+        "coherence", "0 to 1", "Largest |cosine| in model space of the code's atom to any other atom; near 1: another code says the same."
     ),
     "importance": Quantity(
         "importance", "", "How much worse the output becomes without the code; beside the most important code stands what was computed.", ""

@@ -36,8 +36,8 @@ from sparsecode.reports.document import Atom, CodeDetail, CodeTable, RunReport, 
 
 __all__ = ["without_samples"]
 
-SIZES = "mean over samples of |activation| times the norm of the atom, in model space: what the error gains needs the samples"
-NORMS = "codes by the norm of their atoms in model space: their importance needs the samples"
+SIZES = "mean over samples of |activation| times the norm of the atom: what the error gains needs the samples"
+NORMS = "codes by the norm of their atoms: their importance needs the samples"
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def without_samples(source: ReportSource, n_codes: int, most: FeatureSettings) -
     additions, sheets = additions_of(source.model.eval()), Sheets(source.model.shape)
     features = source.collected if additions.places == 1 else None
     peaks = np.zeros(additions.n) if features is None else _peaks(features)
-    order = atom_norms(additions, peaks)
+    order = atom_norms(additions, peaks, np.arange(additions.n))
     if features is not None:
         order = order * features.mean * features.density
     shown = np.argsort(-order, kind="stable")[:n_codes]
