@@ -61,8 +61,8 @@ def _tight(console: Console, options: ConsoleOptions, column: Column) -> Column:
     cells = [Measurement.get(console, options, cell) for cell in column.cells]
     longest = max((cell.maximum for cell in cells), default=0)
     if column.justify == "right":
-        return replace(column, width=max(longest, head.minimum), no_wrap=False)
-    return replace(column, width=min(max(longest, head.minimum), LEAST), no_wrap=False)
+        return replace(column, width=max(longest, head.minimum), no_wrap=False, min_width=None)
+    return replace(column, width=min(max(longest, head.minimum), LEAST), no_wrap=False, min_width=None)
 
 
 def _with(table: Table, columns: Sequence[Column]) -> Table:

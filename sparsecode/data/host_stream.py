@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from sparsecode.data.host_pass import HostPass
 from sparsecode.data.host_rows import HostRows
 from sparsecode.data.splits import Reader
+from sparsecode.data.windows import Window, rows_between
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 
@@ -70,14 +70,6 @@ class HostStream(NamedTuple):
         return self.rows.sites.batch(moved)._replace(host=host)
 
 
-class _Buffer(NamedTuple):
-    """The k-th part of an epoch in memory: its rows by site, and the order to give them in."""
-
-    place: tuple[int, int]
-    rows: dict[str, Tensor]
-    order: Tensor
-
-
 class _BufferedReader:
     """One buffer of whole passes, filled when the first of its rows is asked for."""
 
@@ -88,7 +80,7 @@ class _BufferedReader:
         self._passes = max(1, stream.buffer // most)
         self._room = min(self._passes * most, int(counts[stream.spans].sum()))
         self._memory: dict[str, Tensor] = {}
-        self._buffer: _Buffer | None = None
+        self._buffer: Window | None = None
         self._layout = lru_cache(maxsize=1)(self._layout_of)
 
     def _layout_of(self, epoch: int) -> tuple[list[NDArray[np.int64]], list[int]]:
@@ -101,25 +93,15 @@ class _BufferedReader:
     def __call__(self, epoch: int, first: int, last: int) -> Batch:
         """Rows `first` to `last` - 1 of this epoch's order; quick if calls go forward."""
         _, ends = self._layout(epoch)
-        pieces: list[dict[str, Tensor]] = []
-        while first < last:
-            k = bisect_right(ends, first)
-            buffer = self._open(epoch, k)
-            begin, end = ends[k] - len(buffer.order), min(last, ends[k])
-            order = buffer.order[first - begin : end - begin]
-            pieces.append({name: rows.index_select(0, order) for name, rows in buffer.rows.items()})
-            first = end
-        return self._stream.batch(
-            pieces[0] if len(pieces) == 1 else {n: torch.cat([piece[n] for piece in pieces]) for n in pieces[0]}
-        )
+        return self._stream.batch(rows_between(ends, lambda k: self._open(epoch, k), first, last))
 
-    def _open(self, epoch: int, k: int) -> _Buffer:
+    def _open(self, epoch: int, k: int) -> Window:
         if self._buffer is None or self._buffer.place != (epoch, k):
             self._buffer = None
             self._buffer = self._filled(epoch, k)
         return self._buffer
 
-    def _filled(self, epoch: int, k: int) -> _Buffer:
+    def _filled(self, epoch: int, k: int) -> Window:
         parts, ends = self._layout(epoch)
         n, done = ends[k] - (ends[k - 1] if k else 0), 0
         for there in self._stream.rows.passes(parts[k]):
@@ -133,7 +115,7 @@ class _BufferedReader:
         rng = generator(self._stream.order_seed, "order in buffer", epoch, k)
         order = torch.randperm(done, generator=rng)[torch.arange(n) % done]  # again, in the place of rows left out
         rows = {name: memory[:done] for name, memory in self._memory.items()}
-        return _Buffer((epoch, k), rows, order.to(next(iter(rows.values())).device))
+        return Window((epoch, k), rows, order.to(next(iter(rows.values())).device))
 
 
 class _SpanReader:

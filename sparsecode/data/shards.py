@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
@@ -19,6 +18,7 @@ from sparsecode.data.recorded_host import host_in
 from sparsecode.data.shard_index import DTYPES, LABEL, Index, Shard, read_index, read_into, read_tokens
 from sparsecode.data.splits import Reader, Split, Splits
 from sparsecode.data.tokens import Tokens
+from sparsecode.data.windows import Window, rows_between
 from sparsecode.ops.rng import generator
 from sparsecode.records import Batch
 from sparsecode.specs import Count, Spec
@@ -99,21 +99,6 @@ class ShardStream(NamedTuple):
         return _ShardReader(self, seed)
 
 
-class _Place(NamedTuple):
-    """The k-th shard of an epoch."""
-
-    epoch: int
-    k: int
-
-
-class _Window(NamedTuple):
-    """A shard in memory: its rows as they lie there, at each site, and the order to give them in."""
-
-    place: _Place
-    rows: dict[str, Tensor]
-    order: Tensor
-
-
 class _ShardReader:
     """Two buffers: the shard in use in one, in the other the next one, read by a thread."""
 
@@ -123,8 +108,8 @@ class _ShardReader:
         dtype = DTYPES[stream.contents.dtype]
         self._buffers = [stream.sites.empty(most, dtype) for _ in range(2)]
         self._thread = ThreadPoolExecutor(1, "shards")  # which ends when this reader is dropped
-        self._ahead: Future[_Window] | None = None
-        self._window: _Window | None = None
+        self._ahead: Future[Window] | None = None
+        self._window: Window | None = None
         self._checked: set[int] = set()
         self._epoch, self._order, self._ends = -1, list[int](), list[int]()
 
@@ -133,15 +118,7 @@ class _ShardReader:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shards_of(epoch)
             self._ends = list(accumulate(self._stream.contents.train[s].rows for s in self._order))
-        pieces: list[dict[str, Tensor]] = []
-        while first < last:
-            k = bisect_right(self._ends, first)
-            window = self._open(_Place(epoch, k))
-            begin, end = self._ends[k] - len(window.order), min(last, self._ends[k])
-            order = window.order[first - begin : end - begin]
-            pieces.append({name: rows.index_select(0, order) for name, rows in window.rows.items()})
-            first = end
-        rows = pieces[0] if len(pieces) == 1 else {n: torch.cat([piece[n] for piece in pieces]) for n in pieces[0]}
+        rows = rows_between(self._ends, lambda k: self._open((epoch, k)), first, last)
         device, dtype = self._stream.device, self._stream.dtype
         return self._stream.sites.batch(
             {n: v.to(device) if n == LABEL else v.to(device, dtype) for n, v in rows.items()}
@@ -151,7 +128,7 @@ class _ShardReader:
         shards = len(self._stream.contents.train)
         return torch.randperm(shards, generator=generator(self._seed, "order of shards", epoch)).tolist()
 
-    def _open(self, place: _Place) -> _Window:
+    def _open(self, place: tuple[int, int]) -> Window:
         if self._window is not None and self._window.place == place:
             return self._window
         window = None if self._ahead is None else self._ahead.result()
@@ -159,21 +136,21 @@ class _ShardReader:
             window = self._read(place)
         self._window = window
         self._buffers.reverse()  # the last one is in use now, and the first one free
-        following = _Place(place.epoch, place.k + 1)
-        if following.k == len(self._order):
-            following = _Place(place.epoch + 1, 0)
+        epoch, k = place
+        following = (epoch, k + 1) if k + 1 < len(self._order) else (epoch + 1, 0)
         self._ahead = self._thread.submit(self._read, following)
         return window
 
-    def _read(self, place: _Place) -> _Window:
+    def _read(self, place: tuple[int, int]) -> Window:
         """Fill the free buffer. One call at a time: `_open` waits for the thread before it reads itself."""
-        number = self._shards_of(place.epoch)[place.k]
+        epoch, k = place
+        number = self._shards_of(epoch)[k]
         shard = self._stream.contents.train[number]
         rows = {name: buffer[: shard.rows] for name, buffer in self._buffers[0].items()}
         read_into(rows, self._stream.folder, shard, check=number not in self._checked)
         self._checked.add(number)
-        order = torch.randperm(shard.rows, generator=generator(self._seed, "order in shard", place.epoch, number))
-        return _Window(place, rows, order)
+        order = torch.randperm(shard.rows, generator=generator(self._seed, "order in shard", epoch, number))
+        return Window(place, rows, order)
 
 
 def _first_rows(folder: Path, index: Index, part: tuple[Shard, ...], count: int, sites: Chosen) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from sparsecode.losses.target_l0 import TargetL0Module
 from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
+from sparsecode.models.after_training import calibrated_, warnings_of
 from sparsecode.models.amortised_parts import Decoder, Encoder
 from sparsecode.models.base import AbstractSparseModel, grouped
 from sparsecode.models.compiled_step import CompiledSteps
@@ -196,10 +197,8 @@ class AmortisedModel(AbstractSparseModel):
         0 in place of the error for models that classify or predict: `objective` is what takes labels or targets.
         """
         energy = squared_error(self.decoder.mean(z), self.normalise(x)) if self.reconstructs else z.new_zeros(len(z))
-        for term in self.terms.each():
-            added = term.energy(z, self.decoder)
-            energy = energy if added is None else energy + added
-        return energy
+        added = (term.energy(z, self.decoder) for term in self.terms.each())
+        return sum((part for part in added if part is not None), energy)
 
     @torch.no_grad()
     def objective(self, batch: Batch, z: Tensor) -> Tensor:
@@ -252,20 +251,11 @@ class AmortisedModel(AbstractSparseModel):
 
     @torch.no_grad()
     def calibrate_(self, x: Tensor) -> float | None:
-        wishes = [self.activation.wanted, *(term.wanted for term in self.terms.each())]
-        wanted = next((wish for wish in wishes if wish is not None), None)
-        if wanted is None or not self.activation.calibrate_(self.pre_activations(x), wanted):
-            return None
-        return wanted
+        return calibrated_(self.activation, self.terms, lambda: self.pre_activations(x))
 
     @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:
-        terms = list(self.terms.each())
-        if not terms:
-            return []
-        pre = self.pre_activations(x)
-        z = self.activation.infer(pre)
-        return [line for term in terms for line in term.warnings(z, pre, self.activation)]
+        return warnings_of(self.activation, self.terms, lambda: self.pre_activations(x))
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return renamed(tensors, list(self.state_dict()))

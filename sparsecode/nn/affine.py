@@ -40,8 +40,7 @@ class _CentredLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         centred, weight = ctx.saved_tensors
-        (grad,) = grads
-        needs = ctx.needs_input_grad
+        (grad,), needs = grads, ctx.needs_input_grad
         total, low = grad.sum(dim=0), grad.to(weight)
         return (
             (low @ weight).to(grad) if needs[0] else None,
