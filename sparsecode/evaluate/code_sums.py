@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsecode.ops.sparse_layout import from_mostly_zero, samples_of
 
-__all__ = ["AxisSums", "CodeSums", "sums_of"]
+__all__ = ["AxisSums", "BatchSums", "sums_of"]
 
 
 class AxisSums(NamedTuple):
@@ -21,7 +21,7 @@ class AxisSums(NamedTuple):
     squares: Tensor
 
 
-class CodeSums(NamedTuple):
+class BatchSums(NamedTuple):
     """The sums of each of n samples, and of each code."""
 
     n: int
@@ -29,14 +29,14 @@ class CodeSums(NamedTuple):
     by_code: AxisSums
 
 
-def sums_of(z: Float[Tensor, "b k"], theta: float = 0.0) -> CodeSums:
+def sums_of(z: Float[Tensor, "b k"], theta: float = 0.0) -> BatchSums:
     """The sums of codes z, in float64, those of samples in the dtype of z where most are not 0."""
     code = from_mostly_zero(z)
     if code is None:
         size = z.abs()
         on, squares = size > theta, size.double().square()
         by_sample = AxisSums(on.sum(dim=1), size.sum(dim=1), z.square().sum(dim=1))
-        return CodeSums(
+        return BatchSums(
             len(z), by_sample, AxisSums(on.sum(dim=0), size.sum(dim=0, dtype=torch.float64), squares.sum(dim=0))
         )
     size = code.values.abs().double()
@@ -46,4 +46,4 @@ def sums_of(z: Float[Tensor, "b k"], theta: float = 0.0) -> CodeSums:
         active, total, both = (torch.bincount(place, part, minlength=length) for part in (on, size, squares))
         return AxisSums(active.long(), total, both)
 
-    return CodeSums(len(z), along(samples_of(code), len(z)), along(code.indices.long(), code.n_code))
+    return BatchSums(len(z), along(samples_of(code), len(z)), along(code.indices.long(), code.n_code))

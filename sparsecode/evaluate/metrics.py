@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparsecode.evaluate.code_sums import CodeSums, sums_of
+from sparsecode.evaluate.code_sums import BatchSums, sums_of
 
 __all__ = [
     "DENSE",
@@ -256,7 +256,7 @@ class CodeUse:
         )
 
 
-def add_sums(use: CodeUse, sums: CodeSums) -> None:
+def add_sums(use: CodeUse, sums: BatchSums) -> None:
     """Take the sums of the codes of further samples, above the same theta."""
     use.active += sums.by_code.active.cpu()
     use.total += sums.by_code.total.cpu()
