@@ -93,6 +93,7 @@ def test_lists_and_comparisons(width: int, tmp_path: Path, capsys: Capture) -> N
         ["runs", "compare", *runs],
         ["data", "ls"],
         ["recipes"],
+        ["sweep", "--list"],
     ):
         assert main(words) == 0
         out = capsys.readouterr().out

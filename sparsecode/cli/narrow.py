@@ -22,11 +22,9 @@ def fitted(console: Console, table: Table) -> list[Table]:
 
     Columns on the right hold numbers, which stay in one line; all others are text.
     """
-    if not table.show_header or not table.columns:
-        return [table]
     options = console.options.update(width=ENDLESS)
     table = _with(table, [replace(column, overflow="fold") for column in table.columns])
-    if _width(console, options, table) <= console.width:
+    if not table.show_header or not table.columns or _width(console, options, table) <= console.width:
         return [table]
     tight = [_tight(console, options, column) for column in table.columns]
     parts = [

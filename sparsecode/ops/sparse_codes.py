@@ -88,7 +88,8 @@ def decode_codes(
     z: Float[Tensor, "b k"], atoms: Float[Tensor, "k f"], bias: Float[Tensor, " f"]
 ) -> Float[Tensor, "b f"]:
     """z D + b. Without gradients, the entries of wide codes that are not 0 are multiplied alone where they are few."""
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # a graph cannot depend on values
+    # a graph cannot depend on values
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if len(atoms) >= WIDE and not torch.is_grad_enabled() and not traced:
         code = from_mostly_zero(z)
         if code is not None:
