@@ -117,3 +117,13 @@ def test_values_that_are_not_finite_are_named(value: float) -> None:
     with pytest.raises(ValueError, match=r"x contains NaN, infinity .* first in row 4"):
         model.encode(x)
     assert model.encode(x[:0]).shape == (0, 8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_a_traced_decoder_has_no_codes_in_it() -> None:
+    z, rng = codes(2048, 5), torch.Generator().manual_seed(0)
+    atoms, bias = torch.randn(2048, 30, generator=rng), torch.randn(30, generator=rng)
+    with torch.no_grad():
+        traced = torch.jit.trace(lambda z: decode_codes(z, atoms, bias), (z,))
+        other = codes(2048, 6)
+        torch.testing.assert_close(traced(other), other @ atoms + bias, rtol=1e-4, atol=1e-4)  # pyright: ignore - a function
