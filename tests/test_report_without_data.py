@@ -57,9 +57,9 @@ def test_a_page_without_samples(run: Path, tmp_path: Path, capsys: pytest.Captur
     finally:
         (tmp_path / "elsewhere.npy").rename(data)
     assert "x.npy" in said.err
-    assert "Left out" in said.err
-    (warned,) = (w for w in report.head.warnings if "cannot be had" in w.text)
-    assert "x.npy" in warned.text
+    assert "left out" in said.err
+    (warned,) = (w for w in report.head.warnings if "not at hand" in w.text)
+    assert "x.npy" in warned.remedy
     for words in ("examples, densities", "reconstructions", "references at equal L0"):
         assert words in warned.text
     assert "--data.path" in warned.remedy
@@ -116,7 +116,8 @@ def test_stored_features_are_shown_without_samples(run: Path, tmp_path: Path) ->
     x, model = np.load(data), RunFolder(away).best_model()
     split = RunFolder(away).splits().test
     assert len(split.x) < len(x)
-    size = model.encode(split.x).abs().mean(dim=0) * model.decoder.atoms.norm(dim=1)  # pyright: ignore - a dictionary
+    atoms = model.decoder.atoms * model.get_buffer("normaliser.scale")  # pyright: ignore - a dictionary
+    size = model.encode(split.x).abs().mean(dim=0) * atoms.norm(dim=1)
     importance = next(c for c in report.codes.columns if c.key == "importance").values.values()
     np.testing.assert_allclose(importance, size.detach().numpy()[report.codes.codes.values()], rtol=1e-4, atol=1e-6)
 

@@ -55,10 +55,9 @@ def report_command(args: reporting.ReportArguments) -> None:
             write_report(args.json, document)
     for source, report in zip(sources, document.runs, strict=True):
         if source.absent:
-            warned = next(each for each in report.head.warnings if source.absent in each.text)
-            remedy = f"; {warned.remedy}" if warned.remedy else ""
+            warned = next(each for each in report.head.warnings if source.absent in each.remedy)
             Console(stderr=True, soft_wrap=True).print(
-                f"warning: {source.name}: {warned.text}{remedy}", style="yellow", highlight=False
+                f"warning: {source.name}: {warned.text}\n  {warned.remedy}", style="yellow", highlight=False
             )
     for what, path in (("data", args.json), ("report", target)):
         if path is not None:

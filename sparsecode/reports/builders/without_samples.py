@@ -78,7 +78,8 @@ def _warned(source: ReportSource, features: Features | None) -> Warned:
         )
     if source.evaluation is None:
         parts.insert(0, "all scores")
-    return Warned(f"the samples cannot be had: {source.absent}. Left out: {'; '.join(parts)}", source.remedy)
+    remedy = f"{source.absent}; {source.remedy}" if source.remedy else source.absent
+    return Warned(f"the samples are not at hand; left out: {'; '.join(parts)}", remedy)
 
 
 def _peaks(features: Features) -> NDArray[np.float64]:
