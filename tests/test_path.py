@@ -197,7 +197,7 @@ def test_the_command_writes_numbers_and_a_figure(tmp_path: Path, capsys: pytest.
     numbers = from_json((out / "path.json").read_bytes(), AlphaPath)
     path = sparse_path(X[:20].astype(np.float32), D.astype(np.float32), n_alphas=6, ratio=0.1)
     np.testing.assert_allclose(numbers.l0, path.l0)
-    assert f"{numbers.chosen:.6g} (L0 3)" in printed
+    assert f"{numbers.chosen:.6g} (for L0 3)" in printed
     assert (out / "path.png").stat().st_size > 2500  # empty axes have 2014
     assert main([*words, *few]) == 3  # files are there
     assert main([*words, *few, "--cross-validate", "--folds", "2", "--force"]) == 0

@@ -74,7 +74,7 @@ def path_command(args: using.PathArguments) -> None:
     title = f"{args.samples.name} in {args.dictionary.name}: {len(x)} samples, {len(D)} atoms"
     console.print(_table(path, hidden, title, chosen))
     if chosen is not None:
-        why = f"L0 {args.l0:g}" if held_out is None else "least error of hidden entries"
+        why = f"for L0 {args.l0:g}" if held_out is None else "least error of hidden entries"
         console.print(f"alpha    {chosen:.6g} ({why})", highlight=False)
     if held_out is not None:
         console.print(f"         {held_out.sparsest:.6g} (largest within one standard error)", highlight=False)
