@@ -17,7 +17,7 @@ from sparsecode.nn.constraints import Free
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.score_blocks import Products, int8_is_exact
 from sparsecode.penalties import L0, L1, TanhPenalty
-from sparsecode.records import Batch
+from sparsecode.records import Batch, Code, SparseCode
 
 KINDS: dict[str, dict[str, Any]] = {
     "topk": {"activation": TopK(k=9), "terms": (AuxK(dead_after=300),)},
@@ -33,8 +33,8 @@ KINDS: dict[str, dict[str, Any]] = {
 LEVELS = {"relu": -0.8, "weighted": -0.8}
 
 
-def patches() -> Tensor:
-    return Photos(n_train=200, size=8).load().train.x
+def patches(n: int = 200) -> Tensor:
+    return Photos(n_train=n, size=8).load().train.x
 
 
 def model(kind: str, arithmetic: Arithmetic) -> AmortisedModel:
@@ -82,6 +82,39 @@ def test_step_is_that_of_dense_codes(kind: str, products: Products, monkeypatch:
         torch.testing.assert_close(
             tensors[name], tensor, rtol=1e-3, atol=1e-3 * size if products == "bf16" else 1e-4 * size
         )
+
+
+@pytest.mark.parametrize("activation", [TopK(k=9), BatchTopK(k=9)], ids=["topk", "batch_topk"])
+def test_narrow_models_with_few_active_codes_train_by_sparse_ones(activation: TopK | BatchTopK) -> None:
+    x = patches(600)
+    results: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+    for arithmetic in ("bf16", "dense"):
+        built = Amortised(n_code=256, activation=activation, arithmetic=arithmetic, terms=(AuxK(dead_after=900),))
+        narrow = built.build((1, 8, 8), seed=0).train()
+        narrow.initialise_(x)
+        for step in range(2):  # after which thresholds are known
+            narrow.loss(Batch(x), step, Stream(0, step))
+        loss = narrow.loss(Batch(x), 2, Stream(0, 2))
+        loss.total.backward()
+        code = narrow.eval()._forward(Batch(x), 2, Stream(0, 2)).code
+        assert isinstance(code, SparseCode if arithmetic == "bf16" else Code)
+        grads = {name: p.grad for name, p in narrow.named_parameters() if p.grad is not None}
+        results[arithmetic] = {"total": loss.total.detach(), **loss.parts, **loss.stats}, grads | dict(narrow.named_buffers())  # fmt: skip
+    for ours, dense in zip(*results.values(), strict=True):
+        for name, value in dense.items():
+            torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5 * float(value.detach().abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("activation", "n_code", "n"),
+    [(TopK(k=100), 256, 600), (TopK(k=9), 200, 600), (TopK(k=9), 256, 200), (ReLU(), 256, 600)],
+    ids=["many", "few codes", "small batch", "any number"],
+)
+def test_other_narrow_models_train_by_dense_codes(activation: TopK | ReLU, n_code: int, n: int) -> None:
+    narrow = Amortised(n_code=n_code, activation=activation).build((1, 8, 8), seed=0).train()
+    x = patches(n)
+    narrow.initialise_(x)
+    assert isinstance(narrow._forward(Batch(x), 0, Stream(0, 0)).code, Code)
 
 
 @pytest.fixture(params=["relu", "jumprelu"])

@@ -23,6 +23,10 @@ __all__ = ["WIDE", "Arithmetic", "Step", "sparse_step", "warn_of_dense_steps"]
 Arithmetic = Literal["dense", "exact", "bf16"]
 
 WIDE = 1024  # number of codes from which sparse ones are faster
+# and of fewer, those of activations that set how many are active:
+NARROW = 256  # from so many codes,
+ENTRIES = 2**17  # so many codes of a batch,
+FEW = 1 / 4  # and up to this share of active ones
 
 
 class Step(NamedTuple):
@@ -54,22 +58,23 @@ def sparse_step(
 ) -> Step | None:
     """The same parts of a step as with dense codes; None where dense codes are needed or faster.
 
-    That is for fewer than `wide` codes, off the CPU, in other precisions, for codes that are not sparse enough, for activations
-    without sparse codes, and for terms that read all codes. With `crowded`, codes
-    with few zeros go through dense products in reused memory, of bfloat16 numbers where these are fast.
+    That is for fewer than `wide` codes (of activations that set how many are active, for fewer than NARROW, or ENTRIES in a batch), off the
+    CPU, in other precisions, for codes that are not sparse enough, for activations without sparse codes, and for terms that read all codes.
+    With `crowded`, codes with few zeros go through dense products in reused memory, of bfloat16 numbers where these are fast.
     """
-    if not _possible(encoder, decoder, x, arithmetic, wide) or not all(
+    narrow = len(decoder.atoms) < wide and _few(activation, len(decoder.atoms), len(x), step)
+    if not _possible(encoder, decoder, x, arithmetic, NARROW if narrow else wide) or not all(
         SparseCode in term.reads for term in terms.each()
     ):
         return None
     assert isinstance(encoder, AffineModule)
     theta = terms.theta
-    rough = arithmetic == "bf16"
+    rough = arithmetic == "bf16" and not narrow  # to which rounding to fewer bits brings nothing
     floats: Products = "bf16" if rough and bf16_is_fast() else "exact"
     products: Products = "int8" if rough and int8_is_fast() else floats
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
-        if theta or not crowded or not all(CodeSums in term.reads for term in terms.each()):
+        if theta or narrow or not crowded or not all(CodeSums in term.reads for term in terms.each()):
             return None
         return _crowded_step(encoder, activation, decoder, terms, x, target, floats)
     computed = next(
@@ -116,6 +121,11 @@ def _possible(
         and len(decoder.atoms) >= wide
         and isinstance(encoder, AffineModule)
     )
+
+
+def _few(activation: ActivationModule, n_code: int, n: int, step: int) -> bool:
+    active = activation.planned_l0(step)
+    return active is not None and active <= FEW * n_code and n * n_code >= ENTRIES
 
 
 def _crowded_step(

@@ -59,6 +59,10 @@ class ActivationModule(nn.Module):
         """The result of `infer` for pre = (x - centre) W^T + b, without zeros; None if the codes are not sparse."""
         del x, weight, bias, centre
 
+    def planned_l0(self, step: int) -> float | None:  # noqa: ARG002 - the contract
+        """The mean number of active codes per sample at a step, of activations that set it; None otherwise."""
+        return None
+
     def drive(self, pre: Float[Tensor, "b n"], rows: Int[Tensor, " n"]) -> Float[Tensor, "b n"]:  # noqa: ARG002 - the contract
         """The quantity [B, n] that decides whether codes `rows` fire: where it is positive, a code is active or closest to it."""
         return pre

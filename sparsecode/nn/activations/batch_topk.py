@@ -68,6 +68,9 @@ class BatchTopKModule(ActivationModule):
         self.threshold.fill_(max(level_of(pre, l0), 0.0))
         return True
 
+    def planned_l0(self, step: int) -> float:
+        return at(self.spec.k, step)
+
     def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
         """`threshold`."""
         return {"threshold": float(self.threshold)}

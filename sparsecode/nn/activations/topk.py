@@ -69,6 +69,9 @@ class ScheduledK(ActivationModule):
             return round(self.plan)
         return None
 
+    def planned_l0(self, step: int) -> float:
+        return round(at(self.plan, step))
+
     def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
         """`k`."""
         return {"k": float(self.k)}
