@@ -63,8 +63,9 @@ def rectify(pre: Any, bias: Any) -> None:
 
 
 @_jit
-def gate(slope: Any, z: Any, sums: Any) -> None:
-    """slope [k, B] = 0 in place where z is not positive; `sums` [k] are its sums over samples."""
+def gate(slope: Any, z: Any, sums: Any) -> int:
+    """slope [k, B] = 0 in place where z is not positive; `sums` [k] are its sums over samples. Returns the number of positive z."""
+    active = 0
     for k in range(len(slope)):
         row, codes, total = slope[k], z[k], ZERO
         for i in range(len(row)):
@@ -73,7 +74,10 @@ def gate(slope: Any, z: Any, sums: Any) -> None:
             len(row)
         ):  # apart: choosing and adding, numbers of two widths, would not vectorise well together
             total += _number(row[i])
+        for i in range(len(row)):
+            active += codes[i] > 0
         sums[k] = total
+    return active
 
 
 @_jit

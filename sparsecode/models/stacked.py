@@ -217,8 +217,7 @@ class Stacked:
                 leaf = z.to(x.dtype).requires_grad_()
                 penalty = term.per_sample(leaf.T).mean()
                 penalties.append((penalty, torch.autograd.grad(penalty, leaf)[0]))
-        turned = self._scratch("turned", kind, (len(x), len(atoms))).copy_(atoms.T)
-        linear = self._product(turned, z.T, self._scratch("out", kind, tuple(x.shape)))
+        linear = self._product(self._turned(atoms), z.T, self._scratch("out", kind, tuple(x.shape)))
         grads = {name: _grad_of(param) for name, param in member.named_parameters()}
         by_bias, by_shift = grads["encoder.bias"], grads["decoder.bias"]
         if lean and decoder.spec.output == "linear":
@@ -233,8 +232,9 @@ class Stacked:
         for (_, by_code), weight in zip(penalties, weights, strict=True):
             slope.add_(by_code.to(kind), alpha=weight)
         if lean and rectified:
-            lean.gate(*map(numbers, (slope, z, by_bias)))
+            l0 = lean.gate(*map(numbers, (slope, z, by_bias))) / n
         else:
+            l0 = float((z != 0).sum(dim=0).double().mean()) if watched else 0.0
             with torch.enable_grad():
                 leaf = pre.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(member.activation.shape(leaf.T).T, leaf, slope)
@@ -246,8 +246,14 @@ class Stacked:
         parts = {"fidelity": fidelity}
         for term, (penalty, _), weight in zip(terms, penalties, weights, strict=True):
             parts[_name(parts, term)] = weight * penalty
-        stats = {"l0": (z != 0).sum(dim=0).double().mean()} if watched else dict[str, Tensor]()
+        stats = {"l0": torch.tensor(l0, dtype=torch.float64)} if watched else dict[str, Tensor]()
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
+
+    def _turned(self, atoms: Tensor) -> Tensor:
+        """Atoms in columns; a copy for libraries that are slower with rows that are not contiguous."""
+        if self._onednn or self._rough:
+            return self._scratch("turned", atoms.dtype, (atoms.shape[1], len(atoms))).copy_(atoms.T)
+        return atoms.T
 
     def _product(self, left: Tensor, right: Tensor, out: Tensor) -> Tensor:
         return product(left, right, out, self._onednn and out.dtype == torch.float32)
