@@ -52,12 +52,7 @@ def read_run(path: Path, result: dict[str, Any] | None) -> dict[str, Any]:
         for record in metrics
         if record["kind"] == "evaluate"
     ]
-    measures = dict((result or {}).get("measures", {}))
-    apart = (
-        path.parent / "denoising" / f"{path.name}.json"
-    )  # by `sparsecode eval --json`, of runs trained without sigmas
-    if apart.exists():
-        measures["denoising"] = json.loads(apart.read_bytes())["spec"]["measures"]["denoising"]
+    measures = (result or {}).get("measures", {})
     return {
         "sweep": path.parent.name,
         "run": path.name,

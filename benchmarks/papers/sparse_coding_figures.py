@@ -64,24 +64,26 @@ def frontier_figure(runs: Sequence[dict[str, Any]]) -> Figure:
     groups = alike([run for run in runs if run["kind"] in KINDS[:4]])
     panels = figure.subplots(1, 2)
     for axes, (coder, words) in zip(panels, CODERS.items(), strict=True):
-        for i, (name, group) in enumerate(groups.items()):
+        collapsed = [run for run in runs if run["kind"] in KINDS[:4] and run["scores"][coder]["l0"] <= LEAST]
+        for i, (name, points) in enumerate(groups.items()):
+            group = [run for run in points if run not in collapsed]
             l0, psnr = ([run["scores"][coder][k] for run in group] for k in ("l0", "psnr"))
             shade = colour(KINDS.index(group[0]["kind"]))
             axes.plot(l0, psnr, color=shade, linestyle=dash(i), marker=mark(i), markersize=4, linewidth=1.2, label=name)
             for run, across, up in zip(group, l0, psnr, strict=True):
-                if across > LEAST and len(group) > 2:
+                if len(group) > 2:
                     place, weight = (across, up), f"{run['weight']:.3g}"
                     axes.annotate(weight, place, (3, -8), textcoords="offset points", fontsize=6, color=shade)
         axes.set_xscale("log")
-        axes.set_xlim(LEAST, 60)
-        axes.set_ylim(11.5, None)
+        axes.margins(x=0.08, y=0.08)
         axes.set_xticks([t for t in TICKS if t > 1])
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
         axes.grid(alpha=0.3)
         axes.set_xlabel("mean L0 of 128 codes", fontsize=9)
         axes.set_ylabel("PSNR, dB", fontsize=9)
-        axes.set_title(words, fontsize=9)
+        left_out = ", ".join(f"{run['kind']} at {run['weight']:.3g}" for run in collapsed)
+        axes.set_title(f"{words}{f' (not shown, L0 below {LEAST:g}: {left_out})' if left_out else ''}", fontsize=9)
     panels[-1].legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     figure.suptitle("MNIST, 2 000 test digits; numbers are penalty weights", fontsize=10)
     return figure

@@ -13,7 +13,7 @@ from sparsecode.recipes import RECIPES
 
 KINDS = ("SDL", "SDL-NL", "VDL", "VDL-NL", "free", "free-NL")
 CODERS = {"encode": "codes that are solved for", "amortised": "codes of the LISTA encoder"}
-SEED, HIDDEN = 31, 1024  # of the curves and frontiers; hidden units of the paper's models
+SEED = 31  # of the curves and frontiers
 LEVELS = (6.0, 10.0, 15.0, 20.0)  # of mean L0, for a comparison at equal sparsity
 PATCH_LEVELS, PATCH_STEPS = (10.0, 15.0, 20.0, 30.0), (480,)  # of patches
 STEPS = (220, 660, 1320)  # for one at equal length, too
@@ -39,9 +39,6 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
     if ended := [r for r in digits if r["finished"]]:
         result |= frontier_table("Frontier", ended, LEVELS, STEPS)
         result |= denoising_of_all_table(ended)
-        linear = [r for r in digits if not r["n_hidden"]]
-        single = [r for r in digits if r["kind"] == "VDL-NL" and r["over_training"] and _alone(r)]
-        result |= single_table(single, linear)
     if patches := [r for r in runs if r["data"] == "Patches" and r["finished"]]:
         result |= frontier_table("Frontier of patches", patches, PATCH_LEVELS, PATCH_STEPS)
     if record["probe"]:
@@ -55,11 +52,6 @@ def curves_of(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     digits = [r for r in runs if r["data"] == "MNIST" and r["seed"] == SEED and preset(r) and r["over_training"]]
     by_kind = {kind: [r for r in digits if r["kind"] == kind] for kind in KINDS}
     return [max(group, key=lambda r: (r["steps"], r["n_hidden"] or 0)) for group in by_kind.values() if group]
-
-
-def _alone(run: dict[str, Any]) -> bool:
-    """Whether the run was longer or larger than those of its line of five weights."""
-    return "long" in run["sweep"] or (run["n_hidden"] == HIDDEN and preset(run))
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -196,28 +188,6 @@ def frontier_table(
                 equal.append([f"validation, step {step}", name, *at_equal([*by_weight.values()], levels)])
     columns = ["scored", "model", *(f"{c}, L0 {at:g}" for c in CODERS for at in levels)]
     return result | {f"{title}, at equal L0": markdown(columns, equal)}
-
-
-def single_table(runs: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Validations of runs with one weight, beside what SDL and VDL have at the same step and, by interpolation, the same L0."""
-    rows: list[list[str]] = []
-    for run in runs:
-        for record in run["over_training"]:
-            cells = [f"{run['kind']} {run['n_hidden']}", f"{run['weight']:.3g}", str(record["step"])]
-            for coder in CODERS:
-                cells += [f"{record[f'{coder}/l0']:.1f}", f"{record[f'{coder}/psnr']:.2f}"]
-                for kind in ("SDL", "VDL"):
-                    line = [r for other in others if other["kind"] == kind for r in other["over_training"]]
-                    scores = [
-                        {c: {k: r[f"{c}/{k}"] for k in ("l0", "psnr")} for c in CODERS}
-                        for r in line
-                        if r["step"] == record["step"]
-                    ]
-                    at = at_equal(scores, [record[f"{coder}/l0"]]) if len(scores) > 1 else ["-"] * len(CODERS)
-                    cells.append(at[list(CODERS).index(coder)])
-            rows.append(cells)
-    heads = [f"{c}: {q}" for c in CODERS for q in ("L0", "PSNR", "SDL's", "VDL's")]
-    return {"Single runs": markdown(["model", "weight", "step", *heads], rows)}
 
 
 def probe_table(results: Sequence[dict[str, Any]]) -> dict[str, str]:
