@@ -15,7 +15,7 @@ from sparsecode.specs import Spec
 
 __all__ = ["flat", "measure_definitions", "measure_tables", "table_of_records"]
 
-SENTENCE = re.compile(r"(?<=\.) (?=[A-Z])")
+SENTENCE = re.compile(r"(?<!al\.)(?<!g\.)(?<!i\.e\.)(?<=\.) ")  # between two
 LONGEST = 32  # values of a tuple that have rows
 Leaf = float | int | str | bool | None
 
@@ -66,7 +66,7 @@ def _place(path: str, columns: Mapping[str, Mapping[str, Leaf]]) -> str:
     """A part of a result in words: the noise level `levels[0]` by its sigma, `sites[1]` as site 1."""
     sigma = next((leaves[f"{path}.sigma"] for leaves in columns.values() if f"{path}.sigma" in leaves), None)
     if sigma is not None:
-        return f"sigma {sigma:g}"
+        return f"sigma {sigma:.4g}"
     stem, _, index = path.partition("[")
     return f"{stem.rstrip('s')} {index.rstrip(']')}" if index else path.replace("_", " ")
 

@@ -173,7 +173,7 @@ QUANTITIES: dict[str, Quantity] = {
         "gain of PSNR", "dB", "PSNR after denoising less that of the noisy sample.", "higher"
     ),
     "sigma": Quantity("sigma", "", "Standard deviation of the noise."),
-    "unit of denoising": Quantity("unit of sigma", "", "range: the range of the data; input: the input of the model."),
+    "unit of denoising": Quantity("unit of sigma", "", "range: the range of the data; input: model space, what the encoder is given."),
     "noise_weight": Quantity(
         "noise weight", "", "The penalty weight that solves for codes of noisy samples, by standard deviation of the noise; 0: that of training."
     ),
@@ -291,6 +291,6 @@ def shown(value: float | None, unit: str = "") -> str:
         return f"{value:.2f} dB"
     if unit in ("share", "probability"):
         return f"{value:.4f}"
-    digits = f"{value:.1e}" if unit == "relative" else f"{value:.4g}"
+    digits = f"{value:.2g}" if unit == "relative" else f"{value:.4g}"
     words = {"codes per sample": "", "relative": "", "0 to 1": "", "codes": "", "samples": ""}.get(unit, unit)
     return f"{digits} {words}".strip()

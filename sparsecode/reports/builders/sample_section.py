@@ -155,7 +155,7 @@ def _strips(source: ReportSource, sheets: Sheets) -> Iterator[Strip]:
             z = coder_for(model, name, part.x, noisy, settings.noise_weight)(noisy)
             rows.append(row(words[name], model.output(noisy, z)))
         unit = "standard deviations of the model's input" if settings.unit == "input" else "of the data range"
-        caption = f"Samples with Gaussian noise of {sigma:g} {unit}, coded and decoded."
+        caption = f"Samples with Gaussian noise of {sigma:.4g} {unit}, coded and decoded."
         yield Strip("denoised", "denoised samples", caption, (), tuple(rows))
     if part.ctx is not None:
         low, high = float(part.x.amin()), float(part.x.amax())

@@ -18,7 +18,7 @@ def _noise_on_and_off(key: str, label: str, unit: str, text: str, source: str = 
 UNIT_QUANTITIES: dict[str, Quantity] = {
     **_noise_on_and_off("active", "active units", "share", "Mean share of units active"),
     **_noise_on_and_off("dead", "dead units", "units", "Units active on no sample"),
-    **_noise_on_and_off("dead_share", "dead units", "share", "Share of units active on no sample"),
+    **_noise_on_and_off("dead_share", "share of dead units", "share", "Share of units active on no sample"),
     "margin": Quantity(
         "margin", "deviations of noise", "Mean distance of pre-activations from the threshold, in standard deviations of their noise."
     ),
@@ -41,4 +41,12 @@ UNIT_QUANTITIES: dict[str, Quantity] = {
     **_noise_on_and_off("entropy", "entropy of use", "0 to 1", "Entropy of the units' shares in all activity counts, by log of the number of units; 1 if all are active equally often"),
     **_noise_on_and_off("active_before", "active units before inhibition", "share", "Mean share of units whose rectified pre-activation is active, before units compete"),
     **_noise_on_and_off("dead_share_before", "dead units before inhibition", "share", "Share of units whose rectified pre-activation is active on no sample"),
+    "n_probe": Quantity("samples compared", "samples", "Number of samples spread over all, among which nearest samples are looked for."),
+    "n_features of activity": Quantity("features", "features", "Number of features over which the terms of the error are summed."),
+    "residual of activity": Quantity("error without noise", "", "The error that stays at noise 0, sum over features: the first of four terms of the error on noisy input."),
+    "mean_shift of activity": Quantity("shift of the mean", "", "What the noise changes in the error by moving the mean of the reconstruction; below 0 where it helps."),
+    "variance of activity": Quantity("variance of single units", "", "What the noise adds to the error by the variance of each unit."),
+    "covariance of activity": Quantity("covariance of units", "", "What the noise adds to the error by units that vary together."),
+    "total of activity": Quantity("error on noisy input", "", "The sum of the four terms: the mean squared error on noisy input, sum over features."),
+    "bound of activity": Quantity("bound of the covariance", "", "The most by which the covariance term, a series that is cut, may be off."),
 }  # fmt: skip
