@@ -173,6 +173,28 @@ def start(result: Any) -> Parts:
     return [Table([("process", "processor seconds before", "now", "times less"), *rows], result["before"]["note"])], []
 
 
+def fired_rows(result: Any) -> Parts:
+    """Sums of gradients over two processes."""
+    rows = [
+        (
+            f"{point['fired']:.0%}",
+            *(f"{point['bytes'][which] / 1e6:.1f}" for which in ("all", "fired")),
+            *(f"{1e3 * point['seconds'][f'{which}, processor']:.0f}" for which in ("all", "fired")),
+        )
+        for point in result["points"]
+    ]
+    n_code, width = result["size"]
+    head = ("codes that fired", "MB, all rows", "MB, those that fired", "processor ms, all rows", "those that fired")
+    shares = [(str(line["batch"]), f"{line['start']:.0%}", f"{line['samples']:.0%}") for line in result["shares"]]
+    return [
+        Table([head, *rows], f"Each of two processes gives, for {n_code} codes of {width} features"),
+        Table(
+            [("samples in a batch", "at the start", "encoders that are samples"), *shares],
+            f"Share of the codes that fires, {result['k']} per sample",
+        ),
+    ], []
+
+
 def scale(result: Any) -> Parts:
     """Time and memory against sizes."""
     tables: list[Table] = []

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["REUSE", "TILE", "column_order", "column_sums", "dots", "row_dots", "row_sums", "tiles"]
+__all__ = ["REUSE", "TILE", "column_order", "column_sums", "dots", "row_dots", "row_sums", "rows_in_use", "tiles"]
 
 HEIGHT, TILE = 2**20, 2**20  # bytes of rows and of the table's rows that are processed together
+SPAN = 64  # numbers of a row that are examined together
 REUSE = 2  # how often a row of the table is used by then, from which on this is faster
 
 _jit = compiled()
@@ -156,6 +157,26 @@ def tiles(entries: float, n_rows: int, row_bytes: int) -> tuple[int, int]:
 def _item(n: int, height: int, threads: int) -> int:
     """Rows per work item of a thread: four items for each, of `height` rows at most."""
     return max(1, min(height, -(-n // (4 * threads))))
+
+
+@_jit
+def _rows_in_use(table: Any, used: Any) -> None:
+    zero = np.float32(0)
+    for i in range(len(table)):
+        row, hit, start = table[i], False, 0
+        while not hit and start < len(row):
+            part = row[start : start + SPAN]
+            for k in range(len(part)):
+                hit |= part[k] != zero
+            start += SPAN
+        used[i] = hit
+
+
+def rows_in_use(table: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows of a table [n, f] have an entry that is not 0."""
+    used = np.empty(len(table), np.bool_)
+    _rows_in_use(table, used)
+    return used
 
 
 def row_sums(
