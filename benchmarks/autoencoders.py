@@ -77,7 +77,7 @@ def peak(d: int, m: int) -> float:
     return best
 
 
-def measure(kind: str, d: int, m: int, sparse: bool, only: list[str]) -> dict[str, Any]:
+def measure(kind: str, d: int, m: int, sparse: bool, only: list[str], repeats: int = REPEATS) -> dict[str, Any]:
     """One line of the table: seconds per step of each, in turn."""
     batches = activations(d)
     level = level_of(d, m, batches[0]) if sparse else 0.0
@@ -85,7 +85,7 @@ def measure(kind: str, d: int, m: int, sparse: bool, only: list[str]) -> dict[st
     wall: dict[str, list[float]] = {name: [] for name in steps}
     cpu: dict[str, list[float]] = {name: [] for name in steps}
     active: dict[str, float] = {}
-    for i in range(REPEATS + 1):
+    for i in range(repeats + 1):
         for name, step in steps.items():
             if len(wall[name]) >= SLOW and min(cpu[name]) > 1 and name != "ours":
                 continue
@@ -206,7 +206,9 @@ def main() -> None:
     options.add_argument("--kind", choices=list(SIZES), help="this kind alone")
     options.add_argument("--size", help="this size alone, such as 384x3072")
     options.add_argument("--state", choices=["start", "sparse"], help="this state of L1 and JumpReLU alone")
-    options.add_argument("--only", nargs="*", default=[], help="these contenders alone; nothing is saved")
+    options.add_argument("--only", nargs="*", default=[], help="these contenders alone; saved only under a `--name`")
+    options.add_argument("--name", default="autoencoders", help="of the file of results")
+    options.add_argument("--repeats", type=int, default=REPEATS, help="timed steps of each")
     options.add_argument("--curves", action="store_true", help="the loss curves alone")
     options.add_argument(
         "--threads", type=int, help="of torch; with 1, CPU seconds count: neighbours disturb them less"
@@ -223,13 +225,13 @@ def main() -> None:
             for sparse in (False,) if kind == "topk" else (False, True):
                 if chosen.state and chosen.state != ("sparse" if sparse else "start"):
                     continue
-                rows.append(measure(kind, d, m, sparse, chosen.only))
+                rows.append(measure(kind, d, m, sparse, chosen.only, chosen.repeats))
                 print(json.dumps(rows[-1]), flush=True)
     alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
     actual = curves() if chosen.curves or not alone else None
-    if chosen.only:
+    if chosen.only and chosen.name == "autoencoders":
         return
-    path = RESULTS / "autoencoders.json"
+    path = RESULTS / f"{chosen.name}.json"
     result: dict[str, Any] = json.loads(path.read_text()) if alone and path.exists() else {"rows": []}
     result.pop("machine", None)
     keys = [(row["kind"], row["size"], row["l0"]) for row in rows]
@@ -237,8 +239,9 @@ def main() -> None:
     result["rows"] = sorted(kept + rows, key=lambda row: (list(SIZES).index(row["kind"]), row["size"], row["l0"]))
     if actual:
         result["curves"] = actual
-    report(result)
-    print(f"saved to {save('autoencoders', result, ('sae-lens', 'dictionary-learning', 'eai-sparsify'))}")
+    if not chosen.only:
+        report(result)
+    print(f"saved to {save(chosen.name, result, ('sae-lens', 'dictionary-learning', 'eai-sparsify'))}")
 
 
 if __name__ == "__main__":

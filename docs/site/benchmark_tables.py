@@ -42,7 +42,7 @@ BENCHMARKS = (
     Benchmark("Estimators: SparseDictionary", "estimators.py", "python benchmarks/estimators.py", {"estimators": quality_tables.estimators}),
     Benchmark("Convolutional sparse coding", "convolutional.py", "python benchmarks/convolutional.py", {"convolutional": quality_tables.convolutional}),
     Benchmark("Training of sparse coding models", "training.py", "make bench-training", {"training": speed_tables.training}),
-    Benchmark("Training of sparse autoencoders", "autoencoders.py", "make bench-autoencoders", {"autoencoders": speed_tables.autoencoders}),
+    Benchmark("Training of sparse autoencoders", "autoencoders.py", "make bench-autoencoders", {"autoencoders": speed_tables.autoencoders, "autoencoders-avx512": speed_tables.autoencoders}),
     Benchmark("Compiled steps", "compiled.py", "python benchmarks/compiled.py", {"compiled": speed_tables.compiled}),
     Benchmark("Quality of sparse autoencoders", "quality.py", "python benchmarks/quality.py FOLDER TEXT", {"quality": quality_tables.quality}),
     Benchmark("Training of variational models", "variational.py", "make bench-variational", {"variational": speed_tables.variational}),

@@ -15,6 +15,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_activation
 from sparsecode.models.compiled_step import CompiledSteps
 from sparsecode.models.dense_step import dense_step
+from sparsecode.ops.collective import average_gradients
 from sparsecode.train.fit_state import FitState
 from sparsecode.train.interrupts import Interrupts
 from sparsecode.train.optim import Optim
@@ -123,7 +124,7 @@ def open_session(
         module = group.setup_module(model)
         module.mark_forward_method("loss")
         if fabric.device.type == "cpu" and fabric.world_size > 1:
-            module._forward_module.register_comm_hook(None, average_gradients)  # pyright: ignore - DDP's
+            module._forward_module.register_comm_hook(None, average_gradients)  # pyright: ignore[reportPrivateUsage] - DDP's
         objective = module.loss  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType] - the wrapper hands it through
         backward = group.backward
     else:  # the model learns from statistics alone; DDP rejects models without gradients
