@@ -124,7 +124,7 @@ def open_session(
         module = group.setup_module(model)
         module.mark_forward_method("loss")
         if fabric.device.type == "cpu" and fabric.world_size > 1:
-            module._forward_module.register_comm_hook(None, average_gradients)  # pyright: ignore[reportPrivateUsage] - DDP's
+            module._forward_module.register_comm_hook(None, average_gradients)  # pyright: ignore[reportPrivateUsage, reportCallIssue] - DDP's
         objective = module.loss  # pyright: ignore[reportAttributeAccessIssue, reportAssignmentType] - the wrapper hands it through
         backward = group.backward
     else:  # the model learns from statistics alone; DDP rejects models without gradients
