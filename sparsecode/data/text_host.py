@@ -91,7 +91,9 @@ def text_host(
     """
     limit = longest(model.module)
     if limit is not None and length > limit:
-        raise ValueError(f"length {length}: expected at most {limit}, the most that {model.name} takes")
+        raise ValueError(
+            f"length {length}: expected at most {limit}, the most that {model.name} takes: --length, or --data.length of the source host"
+        )
     token = getattr(model.tokeniser, "bos_token_id", None) if bos else None
     if bos and token is None:
         raise ValueError(f"bos: the tokenizer of {model.name} has no beginning-of-sequence token; leave it out")
