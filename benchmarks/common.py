@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from sparsecode.train import FitState
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -68,6 +71,12 @@ def machine(*packages: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("sparsecode", "torch", "numpy", *packages)},
     }
+
+
+def ended(state: FitState) -> None:
+    """Raises SystemExit if a training was stopped before its end: then nothing is measured or saved."""
+    if state.stopped_by:
+        raise SystemExit(f"a training was stopped at step {state.step}, so that nothing is saved")
 
 
 def save(name: str, result: Mapping[str, Any], packages: Sequence[str] = ()) -> Path:

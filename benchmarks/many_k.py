@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from common import save
+from common import ended, save
 
 import sparsecode as sc
 from sparsecode.evaluate.reconstruction.calibration import l0_and_variance
@@ -41,8 +41,7 @@ def main() -> None:
     for name, (k, terms) in models.items():
         spec = msgspec.structs.replace(base.model, activation=TopK(k=float(k)), terms=(*terms, *base.model.terms))
         folder = args.out / f"{args.recipe}-{'nested' if terms else k}"
-        if sc.run(msgspec.structs.replace(base, model=spec), folder, figures=False).state.stopped_by:
-            raise SystemExit(f"{folder} was stopped, so that nothing is saved; the same command goes on")
+        ended(sc.run(msgspec.structs.replace(base, model=spec), folder, figures=False).state)
         model = sc.RunFolder(folder).best_model()
         results[name] = {str(n): l0_and_variance(with_k(model, n), splits.test)[1] for n in (*smaller, largest)}
         print(f"trained at k = {name}: ", ", ".join(f"{n}: {ev:.4f}" for n, ev in results[name].items()), flush=True)

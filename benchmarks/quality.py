@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save, show
+from common import ended, save, show
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -120,6 +120,7 @@ def ours(kind: str, seed: int, train: Tensor, test: Tensor) -> Coder:
         progress=False,
         device="cpu",
     )
+    ended(fitted.state)
     model = fitted.model
     return lambda x: _pair(model, x)
 

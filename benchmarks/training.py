@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from common import medians, save, show
+from common import ended, medians, save, show
 from plain_loop import PlainLoop
 
 from sparsecode.data import Splits
@@ -56,7 +56,7 @@ def ours(
     with tempfile.TemporaryDirectory() as folder:
         file = MetricsFile(Path(folder) / "metrics.jsonl")
         began = clock_of()
-        fit(model, splits, planned.optim, config.train, config.seed, fabric=fabric, observers=[file])
+        ended(fit(model, splits, planned.optim, config.train, config.seed, fabric=fabric, observers=[file]))
         seconds = clock_of() - began
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     steps = [msgspec.json.decode(line)["solver_steps"] for line in lines if '"train"' in line]

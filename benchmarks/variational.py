@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from common import interleaved, medians, save, show
+from common import ended, interleaved, medians, save, show
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -127,7 +127,8 @@ def ours(config: Run, splits: Splits) -> float:
     model = planned.model.build(splits.shape, config.seed)
     with tempfile.TemporaryDirectory() as folder:
         file = MetricsFile(Path(folder) / "metrics.jsonl")
-        fit(model, splits, planned.optim, config.train, config.seed, fabric=launch("32-true", "cpu"), observers=[file])
+        fabric = launch("32-true", "cpu")
+        ended(fit(model, splits, planned.optim, config.train, config.seed, fabric=fabric, observers=[file]))
         records = [msgspec.json.decode(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     return statistics.mean(r["loss"] for r in records[-len(records) // int(config.train.epochs) :])
 

@@ -1,0 +1,246 @@
+"""Numbers in sentences of the pages are those of the files that named commands write."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks/papers"))
+
+
+def stored(name: str) -> Any:
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+
+
+def words_of(page: str) -> str:
+    return " ".join((ROOT / f"docs/{page}.md").read_text().split())
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def test_the_default_experiment_of_noise_whole() -> None:
+    (record,) = [r for r in stored("noise-rows") if r["command"] == "sparsecode train noise-latents-default"]
+    (run,) = record["rows"]
+    activity, course = run["activity"], {point["step"]: point for point in run["over_training"]}
+    page = words_of("papers/noise")
+    assert run["steps"] == 47_500
+    assert (
+        f"{activity['active_noisy']:.3f} of the units are active with noise on and {activity['active_clean']:.3f} with noise off, "
+        f"{activity['dead_clean']} are never active on 1000 test samples, and {run['scores']['encode']['explained_variance']:.3f} of the variance"
+        in page
+    )
+    early, half, last = (course[step] for step in (4750, 23_750, 47_500))
+    assert f"they were {early['active_noisy']:.3f} and {early['active_clean']:.3f} after 4750 steps" in page
+    assert f"{half['active_noisy']:.3f} and {half['active_clean']:.3f} after 23 750" in page
+    before = course[42_750]
+    assert all(last[key] < before[key] < half[key] < early[key] for key in ("active_noisy", "active_clean"))
+
+
+def test_claims_about_noise() -> None:
+    page = words_of("papers/noise")
+    runs = {run["changes"]["model.corruption.sigma"]: run["values"] for run in stored("seeds-noise")}
+    means = {sigma: {k.removeprefix("activity."): v for k, v in values.items()} for sigma, values in runs.items()}
+    clean = [f"{statistics.mean(means[sigma]['active_clean']):.3f}" for sigma in (0, 0.1, 0.3, 0.8, 3)]
+    assert f"{', '.join(clean)} of 1000 units at sigma 0, 0.1, 0.3, 0.8, 3" in page
+    assert f"rises again at sigma 3 ({statistics.mean(means[3]['active_noisy']):.3f})" in page
+    bias, sd = means[3]["bias_mean"], means[3]["bias_sd"]
+    assert (
+        f"at sigma 3 on MNIST {statistics.mean(bias):.3f} after 1600 steps, with a standard deviation of {statistics.mean(sd):.3f} over units "
+        f"(± {statistics.stdev(bias):.4f} and {statistics.stdev(sd):.3f} over three seeds)" in page
+    )
+    largest = max(
+        statistics.stdev(values[key]) for values in means.values() for key in ("active_noisy", "active_clean")
+    )
+    assert f"the standard deviation over seeds is at most {largest:.3f}" in page
+    robust = stored("noise-robustness")["noise"]["by_sigma"]
+    two = [statistics.mean(robust[sigma]["active_clean"]) for sigma in ("0.3", "0.8")]
+    auto = [statistics.mean(means[sigma]["active_clean"]) for sigma in (0.3, 0.8)]
+    assert f"{two[0]:.2f} and {two[1]:.2f} at sigma 0.3 and 0.8, autoencoders {auto[0]:.2f} and {auto[1]:.2f}" in page
+
+
+def test_attacks_by_apgd() -> None:
+    rows = stored("noise-robustness")["apgd"]["rows"]
+    shares = {(run["run"].split("_seed")[0], run["draws"]): 100 * run["attacked"] for run in rows}
+    levels = [f"noise-mnist-classify_sigma={sigma}" for sigma in ("0", "0.3", "0.8", "1.5")]
+    off = [f"{shares[level, 0]:.0f} %" for level in levels]
+    averaged = [f"{shares[level, 8]:.0f} %" for level in levels[1:]]
+    page = words_of("papers/noise")
+    assert f"leaves {', '.join(off[:-1])} and {off[-1]} at sigma 0, 0.3, 0.8 and 1.5" in page
+    assert f"and {shares['noise-mnist-adversarial_eps=0.1', 0]:.0f} % after adversarial training" in page
+    assert f"over 8 draws of the noise {', '.join(averaged[:-1])} and {averaged[-1]} at sigma" in page
+    assert max(100 * (run["clean"] - run["random"]) for run in rows) <= 5
+
+
+def test_single_runs_of_a_noisy_objective() -> None:
+    runs = [run for run in stored("seeds-three-ways") if run["recipe"] == "fashion-vsc-1"]
+    whole, autograd = (
+        dict(zip(run["seeds"], (-v for v in run["values"]["measures.elbo.relaxed.elbo"]), strict=True))
+        for change in ({}, {"model.fused": False})
+        for run in runs
+        if run["changes"] == {"train.epochs": 4, **change}
+    )
+    assert (
+        f"that of seed 1, which ends at {autograd[1]:.1f} by autograd and, from the same weights and the same noise, at {whole[1]:.1f} by whole steps; "
+        f"seeds 2 and 3 end at {autograd[2]:.1f} and {whole[2]:.1f}, {autograd[3]:.1f} and {whole[3]:.1f}"
+        in words_of("variational")
+    )
+
+
+def test_start_of_processes() -> None:
+    now = {name: row["processor"] for name, row in stored("start")["now"]["medians"].items()}
+    page = words_of("performance")
+    assert (
+        f"`sparse_encode` then takes {now['sparse_encode'] - now['import torch']:.1f} s more than `import torch`"
+        in page
+    )
+    assert (
+        f"compiles: {now['sparse_encode, cold'] - now['import torch']:.1f} s of the processor more than `import torch`"
+        in page
+    )
+
+
+def test_shares_of_active_codes_in_stacks() -> None:
+    rows = stored("sweep")["rows"]
+    alone = next(row["active"] for row in rows if row["backend"] == "processes")
+    exact, bf16 = (
+        max(abs(a - b) for a, b in zip(row["active"], alone, strict=True))
+        for row in rows
+        if row["backend"] == "stacked"
+    )
+    assert f"the same to {exact:.4f} (`exact`) and to {bf16:.4f} (`bf16`)" in words_of("sweeps")
+
+
+def test_denoised_images_take() -> None:
+    seconds = [row["seconds"] for row in stored("denoising-alone")["denoised"]]
+    page = words_of("evaluation")
+    assert "One image takes about 1 s of one core, learning included" in page
+    assert all(0.5 < row["alone"] < 1.5 for row in seconds)
+    given = [row["run"] for row in seconds if "run" in row]
+    assert f"with a given dictionary {min(given):.2f} to {max(given):.2f} s" in page
+
+
+def test_errors_beside_the_source_of_the_kl_model() -> None:
+    kl: Any = import_module("kl_sparse")
+    record = stored("papers-kl-sparse")
+    courses = [{row["epoch"]: row["error"] for row in record["validations"][run]} for run in kl.MODELS]
+    apart = [
+        abs(course[epoch] / theirs[i] - 1)
+        for i, course in enumerate(courses)
+        for epoch, theirs in kl.THEIRS.items()
+        if epoch in course
+    ]
+    assert len(apart) == 24
+    assert f"within {100 * max(apart):.1f} %" in words_of("papers/kl-sparse")
+    assert f"within {100 * max(apart):.1f} % of the source" in " ".join((ROOT / "CHANGELOG.md").read_text().split())
+    filled = {run: {row["at"]: row["mse"] for row in kept["threshold"]} for run, kept in record["thresholds"].items()}
+    times = [f"{rows[0.5] / rows[0.0]:.1f}" for rows in (filled[run] for run in kl.MODELS)]
+    assert (
+        f"({times[0]} times the error of all codes for clean, {times[1]} for noise, {times[2]} for half)"
+        in words_of("papers/kl-sparse")
+    )
+
+
+def test_transcoders_beside_the_linear_map() -> None:
+    page = words_of("sparse-autoencoders")
+    coder, skip = (run["values"] for run in stored("seeds-transcoders"))
+    explained = [spread(run["measures.scores.encode.explained_variance"], 3) for run in (coder, skip)]
+    (linear,) = {f"{value:.3f}" for value in coder["measures.linear_map.model.explained_variance"]}
+    assert (
+        f"`acts-transcoder` explains {explained[0]}, the best linear map {linear}, `acts-skip-transcoder`, which has both, {explained[1]}"
+        in page
+    )
+
+
+def test_restored_digits() -> None:
+    by = stored("digits-restored")["spec"]["by"]
+    page = (ROOT / "docs/papers/tutorial.md").read_text()
+    for name in (
+        "corrupted",
+        "median",
+        "Wiener",
+        "total variation",
+        "non-local means",
+        "linear map of training samples",
+    ):
+        row = by[name]
+        assert f"| {name} | {row['psnr']:.2f} | {row['mse']:.4f} | {100 * row['wape']:.1f} % |" in page
+    runs = [row for name, row in by.items() if name.startswith("digits-dae")]
+    psnr, mse = (spread([row[key] for row in runs], n) for key, n in (("psnr", 2), ("mse", 4)))
+    percent = spread([100 * row["wape"] for row in runs], 1)
+    assert f"| `digits-dae` | **{psnr}** | **{mse}** | **{percent} %** | |" in page
+
+
+def test_variational_models_of_mnist() -> None:
+    (vae,), (vsc,) = ([run["values"] for run in stored(f"seeds-mnist-{name}")] for name in ("vae", "vsc-1"))
+    relaxed, hard = ([-v for v in vsc[f"measures.elbo.{gates}.elbo"]] for gates in ("relaxed", "hard"))
+    exact = spread([-v for v in vae["measures.elbo.exact.elbo"]], 2)
+    page, paper = words_of("variational"), words_of("papers/variational")
+    bounds = f"{spread(relaxed, 1)} | {spread(hard, 1)}"
+    assert f"| none, 16: `mnist-vae` | 104.84 | {exact} |" in page
+    assert f"| MNIST VAE, 16 codes | 104.84 | {exact} |" in paper
+    assert f"130.8 to 135.4 | {bounds} |" in page
+    opened = [f"{value:.1f}" for value in vsc["measures.scores.encode.l0"]]
+    assert f"| MNIST alpha 0.01, 200 | 133.86 | {bounds} | {', '.join(opened)} |" in paper
+    costs = [f"{b - a:.0f}" for a, b in zip(relaxed, hard, strict=True)]
+    cost = f"{', '.join(costs[:-1])} and {costs[-1]} nats"
+    assert (
+        f"opens {', '.join(opened[:-1])} and {opened[-1]} gates per picture in its three seeds, and hard gates cost {cost}"
+        in page
+    )
+    assert f"hard gates cost {cost} in the three seeds of `mnist-vsc-1`" in paper
+    psnr, ssim = "measures.scores.encode.psnr", "measures.scores.encode.ssim"
+    assert (
+        f"`mnist-vae` {spread(vae[psnr], 2)} dB and {spread(vae[ssim], 3)}, `mnist-vsc-1` {spread(vsc[psnr], 1)} and {spread(vsc[ssim], 2)}"
+        in page
+    )
+    assert (
+        f"here the first is {-statistics.mean(vae['measures.elbo.exact.elbo']):.1f}, the last {statistics.mean(relaxed):.1f}"
+        in paper
+    )
+
+
+def test_costs_of_hard_gates_on_fashion() -> None:
+    original, logits = stored("seeds-fashion-original"), stored("seeds-fashion")
+
+    def cost(relaxed: list[float], hard: list[float]) -> float:
+        return statistics.mean(relaxed) - statistics.mean(hard)
+
+    costs = [cost(*(run["values"][f"measures.elbo.{gates}.elbo"] for gates in ("relaxed", "hard"))) for run in original]
+    steep = [cost(*(run["values"][f"bounds.{gates}.elbo"] for gates in ("relaxed", "hard"))) for run in logits]
+    assert max(costs[:2]) < 0
+    assert f"they cost {steep[1]:.1f} nats on average where the original's cost {costs[2]:.1f}" in words_of(
+        "variational"
+    )
+    paper = words_of("papers/variational")
+    assert f"{costs[2]:.1f} nats on average on Fashion-MNIST. With alpha 0.5 and 0.2 they cost nothing there." in paper
+    assert f"`fashion-vsc` (logits, slope to 200) loses {steep[1]:.1f}" in paper
+    assert f"{spread(logits[1]['values']['scores.hard.l0'], 2)} of 200 gates open" in paper
+    bounds = [stored("seeds-fashion-vae")[0]["values"]["bounds.exact.elbo"]]
+    bounds += [run["values"]["measures.elbo.relaxed.elbo"] for run in original]
+    first, *rest = (f"{-statistics.mean(values):.1f}" for values in bounds)
+    assert f"{first} (VAE), {', '.join(rest)} nats for alpha 0.5, 0.2, 0.01" in paper
+
+
+def test_anomalies_among_digits() -> None:
+    anomalies = stored("digits-anomalies")["spec"]["anomalies"]
+    by, page = anomalies["by"], (ROOT / "docs/papers/tutorial.md").read_text()
+    for recipe in ("digits-dae", "digits-satlin"):
+        runs = [row for name, row in by.items() if name.startswith(recipe)]
+        auc, detected = (
+            spread([factor * row[key] for row in runs], n) for key, factor, n in (("auc", 1, 3), ("detected", 100, 0))
+        )
+        assert f"| error of `{recipe}` | {auc} | {detected} % |" in page
+    for name, words in (
+        ("error of 21 principal components", "error of 21 principal components (90 % of the variance)"),
+        ("distance from the training mean", "distance from the training mean"),
+    ):
+        assert f"| {words} | {by[name]['auc']:.3f} | {100 * by[name]['detected']:.0f} % |" in page
+    n, zeros = anomalies["n_normal"] + anomalies["n_anomalous"], anomalies["n_anomalous"]
+    assert f"There are {zeros} zeros among {n} test digits, so that one of them is {100 / zeros:.0f} %" in page
