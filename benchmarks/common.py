@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from sparsecode.train import FitState
+    from sparsecode.train.fit_state import FitState
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -10,6 +10,9 @@ else is each library's default. Loss recovered: (zero - spliced) / (zero - clean
     python benchmarks/quality.py FOLDER TEXT
 """
 
+# SAELens is in another environment than pyright
+# pyright: reportMissingImports=false, reportArgumentType=false
+
 from __future__ import annotations
 
 import argparse
