@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sparsecode.kernels.certificate import certify, correlate, correlation
 from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.newton import newton_cost, newton_step
+from sparsecode.kernels.newton import move_along, newton_cost, newton_direction, reach_along
 from sparsecode.kernels.threads import aligned, on_line, share_out
 
 __all__ = ["coordinate_descent"]
@@ -60,6 +60,63 @@ def _copy(gram: Any, work: Any, count: Any, out: Any) -> None:
 
 
 @_jit
+def _slow(gap: Any, before: Any, tol: Any, rounds: Any) -> Any:
+    """Whether `gap`, which was `before`, will not be `tol` after so many rounds more."""
+    fall = gap / before
+    for _ in range(rounds):
+        if gap <= tol:
+            return False
+        gap *= fall
+    return True
+
+
+@_jit
+def _energy(c: Any, q: Any, code: Any, weight: Any, ridge: Any) -> Any:
+    """Of a code, less that of zeros, from its correlations."""
+    smooth = norm = square = weight - weight
+    for j in range(len(code)):
+        smooth += code[j] * (c[j] + q[j])
+        norm += abs(code[j])
+        square += code[j] * code[j]
+    return (ridge * square - smooth) * (weight / (weight + weight)) + weight * norm
+
+
+@_jit
+def _newton(
+    gram: Any,
+    c: Any,
+    q: Any,
+    code: Any,
+    support: Any,
+    work: Any,
+    weight: Any,
+    ridge: Any,
+    step: Any,
+    start: Any,
+    factor: Any,
+) -> Any:
+    """Move `code` to the minimum for its signs: 3; or with 0 for codes that would change theirs, if this lowers the energy: 2; else
+    as far that way as all signs hold: 1; 0 if it was not moved. `q` follows.
+    """  # fmt: skip
+    m = newton_direction(gram, q, code, support, weight, ridge, step, start, factor)
+    if m == 0:
+        return 0
+    energy = _energy(c, q, code, weight, ridge)
+    for a in range(m):
+        start[a] = code[support[a]]
+    t, first = reach_along(code, support, step, m)
+    crossed = move_along(code, support, step, start, m, weight / weight, -1)
+    correlate(gram, c, code, work, q)
+    if crossed == 0:
+        return 3
+    if _energy(c, q, code, weight, ridge) < energy:
+        return 2
+    move_along(code, support, step, start, m, t, first)
+    correlate(gram, c, code, work, q)
+    return 1
+
+
+@_jit
 def _descend(
     gram: Any, diag: Any, inverse: Any, corr: Any, half_square: Any, scale: Any, z: Any, weight: Any, ridge: Any,
     positive: Any, tol: Any, max_sweeps: Any, knobs: Any, gaps: Any, sweeps_taken: Any, floats: Any, ints: Any, small: Any,
@@ -91,20 +148,20 @@ def _descend(
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
         patience, width = 1, n_code if n_code < WIDE * count else count + 1
         due = sweeps + newton_cost(code, width)
+        before = gap
         while gap > tol and sweeps < max_sweeps:
-            if sweeps >= due:
+            if sweeps >= due and _slow(gap, before, tol, newton_cost(code, width) // SWEEPS):
                 moved, drops = 1, 0
                 while moved == 1 and drops < (DROPS if patience > 1 else 1):
-                    moved = newton_step(gram, q, code, part, weight, ridge, floats[2], floats[3], small)
+                    moved = _newton(gram, c, q, code, part, work, weight, ridge, floats[2], floats[3], small)
                     drops += 1
-                    if moved:
-                        correlate(gram, c, code, work, q)
                 count, largest = survey(q, code, work, weight, positive)
                 gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
-                patience = 1 if moved == 2 else 2 * patience  # the signs are not the last ones yet, or cannot be had
+                patience = 1 if moved > 1 else 2 * patience  # the signs are not the last ones yet, or cannot be had
                 due = sweeps + patience * newton_cost(code, width)
                 if gap <= tol:
                     break
+            before = gap
             copied = sweeps >= CALM and n_code >= WIDE * count and count <= most
             if copied:
                 count, largest = survey(q, code, work, near * weight, positive)
