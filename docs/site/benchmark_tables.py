@@ -34,7 +34,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = (
     Benchmark(
-        "Sparse codes", "lasso.py", "make bench-lasso", {"lasso-easy": speed_tables.lasso, "lasso-omp": speed_tables.lasso}
+        "Sparse codes", "lasso.py", "make bench-lasso", {"lasso-easy": speed_tables.lasso, "lasso-hard": speed_tables.lasso, "lasso-omp": speed_tables.lasso}
     ),
     Benchmark("Codes at many alphas", "path.py", "python benchmarks/path.py", {"path": speed_tables.path}),
     Benchmark("Agreement with other libraries", "coming_from.py", "python benchmarks/coming_from.py", {"coming-from": quality_tables.agreement}),
