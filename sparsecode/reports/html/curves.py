@@ -108,7 +108,8 @@ def durations(document: Document) -> list[tuple[str, str]]:
     for run in document.runs:
         if (training := run.training) is None:
             continue
-        epochs = f" ({number(training.step / training.steps_per_epoch)} epochs)" if training.steps_per_epoch else ""
+        passes = number(training.step / training.steps_per_epoch) if training.steps_per_epoch else ""
+        epochs = passes and f" ({passes} {'epoch' if passes == '1' else 'epochs'})"
         seconds = next((_last(series) for series in training.series if series.group == "seconds"), None)
         time = "" if seconds is None else f", {number(seconds)} s to the last logged step"
         result.append((run.name, f"{training.step:,} of {training.total:,} steps{epochs}{time}"))
