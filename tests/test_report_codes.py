@@ -53,6 +53,7 @@ def test_reports_of_every_family(name: str, tmp_path: Path) -> None:
     report, source = reported(name, tmp_path)
     table, columns, details = table_of(report)
     model, split = source.model, source.samples
+    assert source.evaluation is not None
     assert table.n == split.n
     (main, *_), score = table.distributions, next(iter(source.evaluation.scores.values()))
     assert (main.mean_l0, main.dead, main.dense, main.always_on) == (
@@ -95,6 +96,7 @@ def test_reports_of_every_family(name: str, tmp_path: Path) -> None:
 def _errors(source: ReportSource, z: torch.Tensor) -> torch.Tensor:
     """The error of every sample for codes z: squared in data space, or cross-entropy."""
     model, split = source.model, source.samples
+    assert source.evaluation is not None
     if model.n_classes:
         assert split.label is not None
         return -model.decode(z).double().log_softmax(dim=1).gather(1, split.label[:, None])[:, 0]
