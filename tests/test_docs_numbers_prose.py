@@ -244,3 +244,16 @@ def test_anomalies_among_digits() -> None:
         assert f"| {words} | {by[name]['auc']:.3f} | {100 * by[name]['detected']:.0f} % |" in page
     n, zeros = anomalies["n_normal"] + anomalies["n_anomalous"], anomalies["n_anomalous"]
     assert f"There are {zeros} zeros among {n} test digits, so that one of them is {100 / zeros:.0f} %" in page
+
+
+def test_size_and_time_of_reports() -> None:
+    result, page = stored("reports"), words_of("report")
+    assert (result["codes"], result["samples"]) == (24_576, 20_000)
+    few, many = (
+        (row["codes shown"], row["examples of a code, median"], row["page, MB"], row["time, s"])
+        for row in result["pages"]
+    )
+    assert (
+        "{} codes with {:.0f} examples each make a page of {:.1f} MB in {:.1f} s of processor time".format(*few) in page
+    )
+    assert "{} codes with {:.0f} one of {:.1f} MB in {:.1f} s".format(*many) in page
