@@ -67,11 +67,11 @@ class PlainLoop:
         else:
             hidden, out = nn.Linear(128, 1024), nn.Linear(1024, 784, bias=False)
             hidden.weight.data, out.weight.data = decoder.hidden.detach().T.clone(), decoder.out.detach().T.clone()
-            hidden.bias.data.zero_()
+            hidden.bias.data = decoder.bias.detach().clone()
             self.decoder = nn.Sequential(hidden, nn.ReLU(), out)
         self.encoder = Encoder(784, 128)
         self.encoder.W.weight.data = start.encoder.weight.detach().clone()
-        self.encoder.W.bias.data.zero_()
+        self.encoder.W.bias.data = start.encoder.bias.detach().clone()
         self.encoder.S.weight.data = start.encoder.lateral.detach().clone()
         self.optimisers = (
             torch.optim.Adam(self.decoder.parameters(), lr=lr_d),
@@ -145,6 +145,15 @@ class PlainLoop:
                 "zeros": (z == 0).float().mean().item(),
                 "energy": (self.smooth(y, z, predicted) + self.lam * z.abs().sum()).item(),
             }
+
+    def energy(self, y: torch.Tensor) -> float:
+        """The mean energy of the codes that its rule ends at, in our units: 1/2 |y - decode(z)|^2 and what belongs to it."""
+        with torch.no_grad():
+            predicted = self.encoder(y)
+        z = self.infer(y, predicted)
+        with torch.no_grad():
+            total = self.smooth(y, z, predicted) + self.lam * z.abs().sum()
+        return y.shape[1] / 2 * total.item() / len(y)
 
     def into(self, model: IterativeModel) -> IterativeModel:
         """The weights put into a model of ours, to be scored alike."""

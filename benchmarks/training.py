@@ -4,9 +4,14 @@ The plain loop follows Evtimova & LeCun's description step by step: images decod
 loader, FISTA with gradients by autograd through the decoder, a test of every code's change after each step, separate
 losses and default Adam for decoder and encoder, and PSNR, energy and sparsity read at every iteration. Ours trains
 through `fit`, metrics file included, once as it is and once with `compat` (the original's step and stopping rule).
-All start from the same weights; each line gives the median of several runs of the same iterations in turn, and what
-was learned by then: PSNR and objective of solved validation codes.
+All start from the same weights, fresh ones and, for `mnist-vdl-nl`, those that 300 iterations of ours have trained; each
+line gives the median of several runs of the same iterations in turn, what was learned by then (PSNR and objective of
+solved validation codes), and the training energy at which each rule leaves the codes of 1000 validation images, in
+batches of 250 with the weights of the start.
 
+    python benchmarks/training.py [--busy]
+
+With `--busy`, for a machine that does other work: one thread, processor time, one epoch in place of three.
 Needs MNIST (SPARSECODE_DATA, or the network).
 """
 
@@ -17,6 +22,7 @@ Needs MNIST (SPARSECODE_DATA, or the network).
 from __future__ import annotations
 
 import logging
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,7 +38,9 @@ from plain_loop import PlainLoop
 from sparsecode.data import Splits
 from sparsecode.evaluate.reconstruction.score import score
 from sparsecode.models.iterative import IterativeModel
+from sparsecode.ops.rng import Stream
 from sparsecode.recipes import RECIPES
+from sparsecode.records import Batch
 from sparsecode.runs import Run
 from sparsecode.schedules import resolve
 from sparsecode.train.fit import fit, launch
@@ -42,16 +50,21 @@ from sparsecode.train.plan import clock
 replace = msgspec.structs.replace
 
 MODELS = ("mnist-sdl", "mnist-vdl", "mnist-vdl-nl")
-SAMPLES, EPOCHS, REPEATS = 5000, 3, 3
+SAMPLES, EPOCHS, REPEATS, BATCH = 5000, 3, 3, 250
+TRAINED = 15  # epochs of ours before both go on, for the state in the middle of a training
+
+Weights = dict[str, torch.Tensor]
 
 
 def ours(
-    config: Run, splits: Splits, compat: bool, clock_of: Callable[[], float] = time.perf_counter
+    config: Run,
+    splits: Splits,
+    compat: bool,
+    clock_of: Callable[[], float] = time.perf_counter,
+    start: Weights | None = None,
 ) -> tuple[IterativeModel, float, float]:
     """A trained model, the seconds it took, and the mean of solver steps."""
-    spec = replace(config.model, inference=replace(config.model.inference, compat=compat))
-    planned = resolve(replace(config, model=spec), clock(config.train, splits.train.n))
-    model = planned.model.build(splits.shape, config.seed)
+    planned, model = built(config, splits, compat, start)
     fabric = launch("32-true", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = MetricsFile(Path(folder) / "metrics.jsonl")
@@ -61,6 +74,23 @@ def ours(
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     steps = [msgspec.json.decode(line)["solver_steps"] for line in lines if '"train"' in line]
     return model, seconds, float(np.mean(steps))
+
+
+def built(config: Run, splits: Splits, compat: bool, start: Weights | None) -> tuple[Run, IterativeModel]:
+    """The config with its schedules in steps, and its model, fresh or with the weights `start`."""
+    spec = replace(config.model, inference=replace(config.model.inference, compat=compat))
+    planned = resolve(replace(config, model=spec), clock(config.train, splits.train.n))
+    model = planned.model.build(splits.shape, config.seed)
+    if start is not None:
+        model.load_state_dict(start)
+    return planned, model
+
+
+def energy(model: IterativeModel, splits: Splits) -> float:
+    """The mean training energy at which the rule of `model` leaves the codes of validation images."""
+    with torch.no_grad():
+        losses = [model.loss(Batch(x), 0, Stream(0, 0)) for x in splits.valid.x.split(BATCH)]
+    return float(np.mean([float(loss.stats["objective"]) for loss in losses]))
 
 
 def learned(model: IterativeModel, splits: Splits) -> dict[str, float]:
@@ -76,15 +106,20 @@ def prepared(name: str, epochs: int) -> tuple[Run, Splits, int]:
     config = replace(
         config, data=replace(config.data, n_train=SAMPLES, n_valid=1000), train=replace(config.train, epochs=epochs)
     )
-    return config, config.data.load(), epochs * (SAMPLES // 250)
+    return config, config.data.load(), epochs * (SAMPLES // BATCH)
 
 
 def plain_loop(
-    name: str, config: Run, splits: Splits, iterations: int, clock_of: Callable[[], float] = time.perf_counter
+    name: str,
+    config: Run,
+    splits: Splits,
+    iterations: int,
+    clock_of: Callable[[], float] = time.perf_counter,
+    start: Weights | None = None,
 ) -> tuple[PlainLoop, float]:
     """The plain loop after its training, and the seconds that this took."""
     torch.manual_seed(0)
-    plain = PlainLoop(name, config.model.build(splits.shape, config.seed), splits)
+    plain = PlainLoop(name, built(config, splits, False, start)[1], splits)
     began = clock_of()
     plain.train(iterations)
     return plain, clock_of() - began
@@ -103,29 +138,38 @@ def short() -> dict[str, float]:
     return result
 
 
-def measure(name: str) -> list[dict[str, Any]]:
-    """The lines of one model."""
-    config, splits, iterations = prepared(name, EPOCHS)
+def measure(name: str, epochs: int, clock_of: Callable[[], float], before: int = 0) -> list[dict[str, Any]]:
+    """The lines of one model, after `before` epochs of training."""
+    config, splits, iterations = prepared(name, epochs)
     seconds: dict[str, list[float]] = {"plain loop": [], "ours, compat": [], "ours": []}
     rows: dict[str, dict[str, Any]] = {}
     ours(config, splits._replace(train=splits.train.take(slice(500))), compat=False)  # compiles
+    start = ours(prepared(name, before)[0], splits, compat=False)[0].state_dict() if before else None
+    at_start = {
+        label: energy(built(config, splits, compat, start)[1], splits)
+        for label, compat in (("ours, compat", True), ("ours", False))
+    }
+    fresh = built(config, splits, False, start)[1]
+    plain = PlainLoop(name, fresh, splits)
+    images = fresh.normalise(splits.valid.x).split(BATCH)
+    at_start["plain loop"] = float(np.mean([plain.energy(y) for y in images]))
     for _ in range(REPEATS):
-        plain, took = plain_loop(name, config, splits, iterations)
+        plain, took = plain_loop(name, config, splits, iterations, clock_of, start)
         seconds["plain loop"].append(took)
-        fresh = config.model.build(splits.shape, config.seed)
         rows["plain loop"] = {"steps": float(np.mean(plain.steps)), **learned(plain.into(fresh), splits)}
         for label, compat in (("ours, compat", True), ("ours", False)):
-            model, took, steps = ours(config, splits, compat)
+            model, took, steps = ours(config, splits, compat, clock_of, start)
             seconds[label].append(took)
             scored = model if not compat else _plain_inference(model, config, splits)
             rows[label] = {"steps": steps, **learned(scored, splits)}
     middle = medians(seconds)
     return [
         {
-            "model": name,
+            "model": f"{name}, trained" if before else name,
             "training": label,
             "ms_per_iteration": 1e3 * middle[label] / iterations,
             "ratio": middle["plain loop"] / middle[label],
+            "energy": at_start[label],
             **rows[label],
         }
         for label in seconds
@@ -133,28 +177,33 @@ def measure(name: str) -> list[dict[str, Any]]:
 
 
 def _plain_inference(model: IterativeModel, config: Run, splits: Splits) -> IterativeModel:
-    other = resolve(config, clock(config.train, splits.train.n)).model.build(splits.shape, config.seed)
-    other.load_state_dict(model.state_dict())
-    return other.eval()
+    return built(config, splits, False, model.state_dict())[1].eval()
 
 
 def main() -> None:
     """Measure, print, save."""
     logging.getLogger("lightning").setLevel(logging.ERROR)
-    rows = [row for name in MODELS for row in measure(name)]
+    busy = "--busy" in sys.argv
+    torch.set_num_threads(1 if busy else torch.get_num_threads())
+    epochs, clock_of = (1, time.process_time) if busy else (EPOCHS, time.perf_counter)
+    rows = [row for name in MODELS for row in measure(name, epochs, clock_of)]
+    rows += measure("mnist-vdl-nl", epochs, clock_of, TRAINED)
+    unit = "of processor time, one thread" if busy else "of wall time"
     show(
-        f"{EPOCHS} epochs of {SAMPLES} MNIST images in batches of 250, median of {REPEATS} runs in turn",
-        ["model", "training", "ms / iteration", "times faster", "steps", "PSNR dB", "objective", "L0"],
+        f"{epochs} epochs of {SAMPLES} MNIST images in batches of {BATCH}, median of {REPEATS} runs in turn, ms {unit}",
+        ["model", "training", "ms / iteration", "times faster", "steps", "energy", "PSNR dB", "objective", "L0"],
         [
             [
-                row["model"], row["training"], f"{row['ms_per_iteration']:.1f}", f"{row['ratio']:.1f}",
-                f"{row['steps']:.0f}", f"{row['psnr']:.2f}", f"{row['objective']:.2f}", f"{row['l0']:.1f}",
+                row["model"], row["training"], f"{row['ms_per_iteration']:.1f}", f"{row['ratio']:.1f}", f"{row['steps']:.0f}",
+                f"{row['energy']:.3f}", f"{row['psnr']:.2f}", f"{row['objective']:.2f}", f"{row['l0']:.1f}",
             ]
             for row in rows
         ],
-        "steps of FISTA, for mnist-sdl by default sweeps of coordinate descent; PSNR, objective and L0: of 1000 validation images with solved codes after these iterations",
+        "steps of FISTA, for mnist-sdl by default sweeps of coordinate descent; energy: of training, at the start, where each "
+        "rule leaves the codes; PSNR, objective and L0: of 1000 validation images with solved codes after these iterations",
     )  # fmt: skip
-    print(f"saved to {save('training', {'rows': rows})}")
+    result = {"epochs": epochs, "batch": BATCH, "repeats": REPEATS, "unit": unit, "before": TRAINED, "rows": rows}
+    print(f"saved to {save('training', result)}")
 
 
 if __name__ == "__main__":

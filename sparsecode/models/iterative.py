@@ -214,11 +214,14 @@ class IterativeModel(AbstractSparseModel):
                 self.corruption.advance_(step)
         corrupted = self.corrupt(x, rng("corruption"))
         predicted = None if self.encoder is None else self.encoder(x if corrupted is None else corrupted.x)
-        result = self._solve(self._training_energy(x, weight, predicted), x, predicted)
+        energy = self._training_energy(x, weight, predicted)
+        result = self._solve(energy, x, predicted)
         if self.training and isinstance(self.decoder, Observes):
             self.decoder.observe_(x, result.z)
         z = self._linked(result.z)
-        parts = {"fidelity": squared_error(self.decoder.mean(z), x).mean()}
+        base = energy.base if isinstance(energy, CoupledEnergy) else energy
+        error = base.squared_error(z) if isinstance(base, DecoderEnergy) else squared_error(self.decoder.mean(z), x)
+        parts = {"fidelity": error.mean()}
         if predicted is not None:
             parts["amortise"] = squared_error(predicted, result.z).mean()
         stats = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +14,7 @@ from sparsecode.leaves import opened
 from sparsecode.nn.constraints import Constraint, UnitNorm
 from sparsecode.nn.convolutional import ConvolutionalDictionary
 from sparsecode.nn.init import uniform_fan_in
+from sparsecode.nn.one_hidden import OneHiddenPullback
 from sparsecode.nn.online import OnlineDictionary
 from sparsecode.ops.norms import largest_eigenvalue_bound
 from sparsecode.specs import Spec
@@ -123,16 +123,10 @@ class OneHiddenModule(DecoderModule):
         return torch.relu(torch.addmm(self.bias, z, self.hidden)) @ self.out
 
     @torch.no_grad()
-    def pullback(self, z: Float[Tensor, "b k"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def pullback(self, z: Float[Tensor, "b k"]) -> tuple[Tensor, OneHiddenPullback]:
         """mean(z), and r -> ((r O^T) * (z H + b > 0)) H^T."""
         active = torch.addmm(self.bias, z, self.hidden).relu_()
-        out = active @ self.out
-
-        def back(r: Float[Tensor, "b f"]) -> Float[Tensor, "b k"]:
-            # the gradient of relu, in one pass
-            return torch.ops.aten.threshold_backward(r @ self.out.detach().T, active, 0) @ self.hidden.detach().T
-
-        return out, back
+        return active @ self.out, OneHiddenPullback(self, z, active)
 
     def curvature_bound(self) -> float:
         """|H|_2^2 |O|_2^2: masks only shrink."""

@@ -69,6 +69,8 @@ def curvature_along_gradient(energy: Energy, z: Float[Tensor, "b k"]) -> Float[T
     base, term = (energy.base, energy.term.curvature(len(z))) if isinstance(energy, CoupledEnergy) else (energy, 0.0)
     g = base.grad(z)
     size = torch.linalg.vector_norm(g, dim=1, keepdim=True)
-    small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
     unit = torch.where(size > 0, g / size, torch.zeros_like(g))
+    if isinstance(base, DecoderEnergy) and (along := base.curvature_along(z, unit)) is not None:
+        return along + term
+    small = torch.finfo(z.dtype).eps ** 0.5 * 10 * (1 + torch.linalg.vector_norm(z, dim=1, keepdim=True))
     return (unit * (base.grad(z + small * unit) - g)).sum(dim=1, keepdim=True) / small + term

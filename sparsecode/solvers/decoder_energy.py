@@ -45,6 +45,19 @@ class Pullback(Protocol):
 
 
 @runtime_checkable
+class Jacobian(Protocol):
+    """A map r -> r J(z) that also has the products J(z) u, and the squared error as a function of the decoder's weights."""
+
+    def forward(self, u: Tensor) -> Tensor:
+        """J(z) u, row by row."""
+        ...
+
+    def squared_error(self, r: Tensor) -> Tensor:
+        """|r|^2 per row of the residual r = decode(z) - x, with gradients with respect to the weights."""
+        ...
+
+
+@runtime_checkable
 class HasAtoms(Protocol):
     """A decoder z D whose D [n_code, n_features] is in memory."""
 
@@ -93,6 +106,27 @@ class DecoderEnergy:
     @torch.no_grad()
     def smooth(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
         return self._at(z).smooth
+
+    def squared_error(self, z: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+        """|decode(z) - x|^2 per row, with gradients with respect to the decoder's weights; z is a constant.
+
+        What the solver has computed of its last codes is not computed again.
+        """
+        for known in self._latest:
+            if known.z is z and isinstance(known.back, Jacobian) and not torch.is_autocast_enabled(z.device.type):
+                return known.back.squared_error(known.residual)
+        return (self.decoder.mean(z) - self.x).square().sum(dim=1)
+
+    def curvature_along(self, z: Float[Tensor, "b k"], u: Float[Tensor, "b k"]) -> Float[Tensor, "b 1"] | None:
+        """u.Hu of each row, with the Hessian H of the smooth part at z; None where the decoder has no products J(z) u.
+
+        H = J(z)^T J(z) + stiffness: of a decoder that is linear in pieces nothing is left out, except at its kinks.
+        """
+        back = self._at(z).back
+        if not isinstance(back, Jacobian):
+            return None
+        bent = back.forward(u).square().sum(dim=1, keepdim=True)
+        return bent + self.stiffness * u.square().sum(dim=1, keepdim=True)
 
     @property
     def linear(self) -> bool:

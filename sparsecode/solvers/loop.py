@@ -133,7 +133,11 @@ def _iterate(energy: Energy, solver: Algorithm[Any], z0: Tensor, max_steps: int,
         if last or not bool(left.all()):
             done = torch.ones_like(left) if last else ~left
             rows = active[done]
-            z_out[rows], gap_out[rows] = z[done], gap[done]
+            gap_out[rows] = gap[done]
+            if len(rows) == len(z_out):
+                z_out = z  # the same tensor: energies remember what they computed of it
+            else:
+                z_out[rows] = z[done]
             if stopped is None:
                 steps_out[rows] = steps
             keep = ~done

@@ -213,3 +213,41 @@ def test_a_variance_term_with_almost_constant_codes_does_not_shorten_the_first_s
     energy = CoupledEnergy(DecoderEnergy(x, decoder, L1(positive=True), 0.1), BatchVariance(weight=30.0, floor=0.5))
     eta = FISTA(step_size="backtracking").init(energy, z).eta
     assert float(eta.min()) >= 0.9 / energy.lipschitz()
+
+
+@pytest.mark.parametrize("name", ["one hidden", "one hidden, pulled", "any decoder"])
+def test_squared_error_of_solved_codes_has_the_gradients_of_autograd(name: str) -> None:
+    energy = ENERGIES[name]
+    z, decoder = solve(energy, None, codes(), max_steps=8, tol=1e-12).z, energy.decoder
+    weights = [p for p in decoder.parameters() if p.requires_grad]
+    weight = torch.rand(len(z), generator=rng(4), dtype=torch.float64)
+    plain = (decoder.mean(z) - energy.x).square().sum(dim=1)
+    error = energy.squared_error(z)
+    torch.testing.assert_close(error, plain)
+    if weights:
+        assert type(error.grad_fn) is not type(plain.grad_fn), "computed again"
+        wanted = torch.autograd.grad((weight * plain).sum(), weights)
+        for grad, other in zip(torch.autograd.grad((weight * error).sum(), weights), wanted, strict=True):
+            torch.testing.assert_close(grad, other)
+    anywhere = energy.squared_error(codes(9))
+    torch.testing.assert_close(anywhere, (decoder.mean(codes(9)) - energy.x).square().sum(dim=1))
+
+
+@pytest.mark.parametrize("name", ["one hidden", "one hidden, pulled"])
+def test_curvature_along_a_direction_is_that_of_differences(name: str) -> None:
+    energy, h = ENERGIES[name], 1e-7
+    z, u = codes(), torch.randn(30, K, generator=rng(6), dtype=torch.float64)
+    differences = (u * (energy.grad(z + h * u) - energy.grad(z))).sum(dim=1, keepdim=True) / h
+    torch.testing.assert_close(energy.curvature_along(z, u), differences, rtol=1e-4, atol=1e-6)
+    assert ENERGIES["any decoder"].curvature_along(z, u) is None
+
+
+def test_a_solution_whose_rows_end_together_is_not_evaluated_again() -> None:
+    decoder, calls = one_hidden(), list[Tensor]()
+    pullback = decoder.pullback
+    decoder.pullback = lambda z: (calls.append(z), pullback(z))[1]
+    energy = decoded(decoder)
+    result = solve(CoupledEnergy(energy, HINGE), None, codes(), max_steps=8, tol=1e-12)
+    assert len(calls) == len({id(z) for z in calls})
+    assert any(z is result.z for z in calls)
+    torch.testing.assert_close(result.objective, CoupledEnergy(energy, HINGE).per_sample(result.z.clone()))
