@@ -19,7 +19,8 @@ from sparsecode.reports.html.charts import Line, bars_of, line_chart, scatter_of
 from sparsecode.reports.html.curves import curves, keys
 from sparsecode.reports.html.geometry import MINUS, TIMES, UNDEFINED, ChartAxis, axis_over, number, path_of
 from sparsecode.reports.html.meaning import meaning
-from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, proportions
+from sparsecode.reports.html.ranking import rankings
+from sparsecode.reports.html.side_by_side import coder_styles, joint_tables
 from sparsecode.reports.schema.arrays import Histogram, packed
 
 KINDS: tuple[Kind, ...] = ("picture", "series", "row", "token")
@@ -268,14 +269,27 @@ def test_what_was_logged_once_is_a_sentence() -> None:
 
 
 def test_a_run_is_compared_with_references_at_its_l0() -> None:
-    (line,) = proportions(run_report("a"))
-    assert "at L0 8.25" in line
+    run, change = run_report("a"), msgspec.structs.replace
+    (ranking,) = rankings(run)
+    assert "at L0 8.25" in ranking.quantity
     # between the reference's points at 1, 8.25 and 20
-    assert line.endswith("at equal L0 better than principal components (0.5).")
-    run = run_report("a")
-    small = msgspec.structs.replace(run, head=msgspec.structs.replace(run.head, shape=(4, 2)))
-    (line,) = proportions(small)
-    assert line.endswith("With as many codes as features (8) or more, references reconstruct almost everything.")
+    assert ranking.result == "Better than the only reference"
+    assert [(rank.label, rank.run) for rank in ranking.ranks] == [("a", True), ("principal components", False)]
+    assert ranking.ranks[1].value == 0.5
+    assert run.measures is not None
+    (frontier,) = run.measures.frontiers
+    reference = next(series for series in frontier.series if series.kind == "reference")
+    other = change(reference, label="other", values=tuple(10.0 for _ in reference.l0))
+    more = change(run.measures, frontiers=(change(frontier, series=(*frontier.series, other)),))
+    (ranking,) = rankings(change(run, measures=more))
+    assert ranking.result == "Better than 1 of 2 references"
+    assert [rank.label for rank in ranking.ranks] == ["other", "a", "principal components"]
+    text = Parsed(render(document(change(run, measures=more)))).text
+    assert "Better than 1 of 2 references" in text
+    small = change(run, head=change(run.head, shape=(4, 2)))
+    (ranking,) = rankings(small)
+    assert ranking.ranks == []
+    assert "with as many active codes as features (8) or more" in ranking.result
 
 
 def test_curves_that_say_nothing_have_no_chart() -> None:

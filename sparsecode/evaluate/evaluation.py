@@ -246,7 +246,7 @@ def evaluate_model(
 
 def _deaths(scores: Mapping[str, Score]) -> list[str]:
     return [
-        f"{s.dead} of {s.n_code} codes by {name} are dead: active on none of {s.n} samples"
+        f"{s.dead} of {s.n_code} codes are dead: active on none of {s.n} samples (coder: {name})"
         for name, s in scores.items()
         if s.dead > DEAD * s.n_code
     ]

@@ -126,9 +126,9 @@ def _numbers(source: ReportSource) -> tuple[HeadNumber, ...]:
     of = f"of {score.n_code:,} codes"
     if restored := evaluation.of(Restored):
         first = next(iter(restored.values()))
-        quality = _number(
-            "psnr", first.psnr, f"restored; {shown(first.corrupted_psnr, 'dB')} corrupted", "restored PSNR"
-        )
+        gain = first.psnr - first.corrupted_psnr
+        note = f"{shown(first.corrupted_psnr, 'dB')} of the corrupted samples, so {'better' if gain > 0 else 'worse'} by {shown(abs(gain), 'dB')}"
+        quality = _number("psnr", first.psnr, note, "PSNR of restored samples")
     else:
         quality = _quality(score, coder)
     sparsity = _number("l0", score.l0, of)

@@ -43,7 +43,7 @@ def table_of_records(name: str, parts: Mapping[str, Any], stored: bool, note: st
     left_out = f"of {', '.join(dict.fromkeys(longer))} there are too many values for rows" if longer else ""
     return MeasureTable(
         name=name,
-        title=name.replace("_", " "),
+        title=_title(name),
         definition=f"measure {name}",
         source="eval" if stored else "report",
         columns=tuple(words[part] for part in columns),
@@ -58,8 +58,13 @@ def measure_definitions(measures: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     for name, parts in measures.items():
         text = inspect.getdoc(type(next(iter(parts.values())))) or ""
         first = SENTENCE.split(" ".join(text.split()), maxsplit=1)[0].replace("`", "")
-        result[f"measure {name}"] = Definition(name.replace("_", " "), first)
+        result[f"measure {name}"] = Definition(_title(name), first)
     return result
+
+
+def _title(name: str) -> str:
+    """The name of a measure in words."""
+    return "ELBO" if name == "elbo" else name.replace("_", " ")
 
 
 def _place(path: str, columns: Mapping[str, Mapping[str, Leaf]]) -> str:

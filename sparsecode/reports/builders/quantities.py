@@ -6,6 +6,7 @@ import math
 import re
 
 from sparsecode.reports.builders.amortisation_quantities import AMORTISATION_QUANTITIES
+from sparsecode.reports.builders.comparison_quantities import COMPARISON_QUANTITIES
 from sparsecode.reports.builders.quantity import Better, Quantity
 from sparsecode.reports.builders.unit_quantities import UNIT_QUANTITIES
 from sparsecode.reports.document import Definition
@@ -246,7 +247,7 @@ QUANTITIES: dict[str, Quantity] = {
     "slope": Quantity("slope of the gates", "", "Factor on what is put into the sigmoid of a gate: the larger, the harder the gate."),
     "slab_weight": Quantity("weight of the slabs", "", "Factor of the divergence of slabs in the loss."),
     "spike_weight": Quantity("weight of the spikes", "", "Factor of the divergence of spikes in the loss."),
-} | UNIT_QUANTITIES | AMORTISATION_QUANTITIES  # fmt: skip
+} | UNIT_QUANTITIES | AMORTISATION_QUANTITIES | COMPARISON_QUANTITIES  # fmt: skip
 
 
 def quantity_of(name: str, measure: str = "") -> Quantity:

@@ -70,7 +70,8 @@ def build_document(
         dictionaries.append(atoms)
         if source.evaluation is not None:
             definitions |= measure_definitions(source.evaluation.measures)
-    title = " and ".join(source.name for source in sources)
+    *others, last = [source.name for source in sources]
+    title = f"{', '.join(others)} and {last}" if others else last
     comparison = comparison_of(sources, runs, dictionaries)
     return Document(title, tuple(with_stability(runs, comparison)), comparison, definitions, __version__)
 

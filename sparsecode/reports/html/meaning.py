@@ -9,15 +9,18 @@ from sparsecode.reports.html.geometry import MINUS
 
 __all__ = ["meaning"]
 
-TELLING = 1.5  # ratio of a label's share to its share of all samples from which it says something
+TELLING = 3.0  # ratio of the odds of a label where a code is active to its odds among all samples, from which it says something
 TOP = 3
 LONG = 40  # characters of a name
 
 
 def meaning(detail: CodeDetail, pool: Pool | None) -> str:
     """A few words on a code, "" if its details have none: a label that is frequent where it is active, else tokens, else features."""
-    best = max(detail.labels, key=lambda label: label.share, default=None)
-    if best is not None and best.share >= TELLING * best.base:
+    telling = [
+        label for label in detail.labels if label.share * (1 - label.base) >= TELLING * label.base * (1 - label.share)
+    ]
+    best = max(telling, key=lambda label: label.share, default=None)
+    if best is not None and best.share > best.base:
         return f"label {_short(best.label)}: {best.share:.0%} (all: {best.base:.0%})"
     tokens = _tokens(detail, pool)
     if tokens:

@@ -15,9 +15,11 @@ from sparsecode.reports.document import Cell, CodeDetail, CodeTable, Document, M
 from sparsecode.reports.html.charts import STYLES, Line, LineChart, bars_of, line_chart, scatter_of
 from sparsecode.reports.html.curves import constants, curves, durations, keys, phase_text, repeated
 from sparsecode.reports.html.geometry import number
+from sparsecode.reports.html.mathematics import in_signs
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
-from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, proportions, used_definitions
+from sparsecode.reports.html.ranking import Ranking, rankings
+from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, used_definitions
 from sparsecode.reports.page import PLAYER, inside_script, text_of
 
 __all__ = ["render"]
@@ -27,12 +29,15 @@ PRINTED = 20  # codes in the table that is printed
 CLASSES = 3  # most probable classes of a sample
 PAIRS = 100  # matched codes in a table
 EXAMPLES = 8  # pictures of the most important code
+CONTEXTS, AROUND = 3, 6  # texts of the most important code, and tokens before and after its own
 NEXT = 4  # important codes named after the first
 GROUPS = {"dead": "dead", "dense": "dense", "always_on": "always on"}
 
 
 class LeadingCode(NamedTuple):
-    """The most important code, for the head of the page: `examples` on which it is largest, `next` the codes after it: number, link, meaning."""
+    """The most important code, for the head of the page: `examples` on which it is largest,
+    `contexts` of tokens (before, the token, after), `next` the codes after it: number, link, meaning.
+    """
 
     code: int
     link: str
@@ -40,6 +45,7 @@ class LeadingCode(NamedTuple):
     picture: Cell | None
     values: list[tuple[str, float, str]]
     examples: list[Cell]
+    contexts: list[tuple[str, str, str]]
     next: list[tuple[int, str, str]]
     labelled: bool
 
@@ -58,7 +64,7 @@ class Shown(NamedTuple):
     style: int
     several: bool
     rows: list[int]
-    proportions: list[str]
+    rankings: list[Ranking]
     best: LeadingCode | None
     groups: list[tuple[str, str, int, str]]
     top: list[tuple[int, list[float], str]]
@@ -127,6 +133,7 @@ def render(document: Document) -> str:
             comparable=_comparable,
             pairs_of=_pairs,
             classes_of=_classes,
+            in_signs=in_signs,
             used=used_definitions(document),
         )
     )
@@ -171,7 +178,7 @@ def _shown(run: RunReport, index: int, several: bool) -> Shown:
         index % STYLES,
         several,
         run.pool.rows.values().tolist() if run.pool is not None else [],
-        proportions(run),
+        rankings(run),
         _best(run, codes, index) if codes is not None and codes.details and codes.n else None,
         [
             (name, _link(index, f"group-{name}"), len(codes.groups.get(name, ())), words)
@@ -195,6 +202,7 @@ def _best(run: RunReport, codes: CodeTable, index: int) -> LeadingCode:
         (atom.picture or atom.field) if atom is not None else None,
         [(c.label, float(c.values.values()[0]), c.unit) for c in codes.columns if np.isfinite(c.values.values()[0])],
         _pictures(first, run),
+        _contexts(first),
         [(d.code, _link(index, f"code-{d.code}"), meaning(d, run.pool)) for d in others],
         bool(first.labels),
     )
@@ -214,6 +222,18 @@ def _pictures(detail: CodeDetail, run: RunReport) -> list[Cell]:
         return []
     top = next((band.examples for band in detail.bands if band.kind == "top"), ())
     return [Cell(run.pool.sheet, example.sample) for example in top[:EXAMPLES]]
+
+
+def _contexts(detail: CodeDetail) -> list[tuple[str, str, str]]:
+    """The texts around the tokens on which a code is largest: before, the token, after."""
+    top = next((band.examples for band in detail.bands if band.kind == "top"), ())
+    result: list[tuple[str, str, str]] = []
+    for context in [example.context for example in top if example.context is not None][:CONTEXTS]:
+        at, tokens = context.centre, context.tokens
+        before, after = tokens[max(0, at - AROUND) : at], tokens[at + 1 : at + 1 + AROUND]
+        apart = "" if any(character.isspace() for token in tokens for character in token) else " "  # of words alone
+        result.append((apart.join([*before, ""]), tokens[at], apart.join(["", *after])))
+    return result
 
 
 def _top(run: RunReport, codes: CodeTable) -> list[tuple[int, list[float], str]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from sparsecode.reports.document import Document, RunReport
 from sparsecode.reports.html.curves import Curve
+from sparsecode.reports.html.mathematics import in_signs
 from sparsecode.reports.html.meaning import meaning
 
 __all__ = ["payload"]
@@ -21,7 +22,7 @@ def payload(document: Document, curves: Sequence[Curve]) -> Json:
     return {
         "curves": _plain([curve.arrays() for curve in curves]),
         "runs": [_run(run) for run in document.runs],
-        "definitions": {key: definition.text for key, definition in document.definitions.items()},
+        "definitions": {key: in_signs(definition.text) for key, definition in document.definitions.items()},
     }
 
 

@@ -1,30 +1,26 @@
-"""Measures of several runs in common tables, and what a run's numbers are beside those of references."""
+"""Measures of several runs in common tables, and the definitions to which they refer."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from msgspec.structs import replace
 
 from sparsecode.reports.document import (
     Definition,
     Document,
-    FrontierPlot,
-    FrontierSeries,
     MeasureRow,
     MeasureTable,
     RunReport,
 )
 from sparsecode.reports.html.charts import STYLES
-from sparsecode.reports.html.geometry import number
 
-__all__ = ["JointRow", "JointTable", "coder_styles", "joint_tables", "proportions", "used_definitions"]
+__all__ = ["JointRow", "JointTable", "coder_styles", "joint_tables", "used_definitions"]
 
 Value = float | int | str | bool | None
+NARROW = 4  # columns of a table that stands beside another
 PART = re.compile(r"(\w+\[\d+\])\.(.+)")  # the key of a quantity at one noise level, or at one site
 
 
@@ -49,6 +45,11 @@ class JointTable(NamedTuple):
     columns: list[str]
     rows: list[JointRow]
     notes: list[str]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether two such tables fit beside each other."""
+        return len(self.columns) <= NARROW
 
     @property
     def begins(self) -> set[int]:
@@ -99,15 +100,9 @@ def _parts_across(table: MeasureTable) -> MeasureTable:
     return replace(table, columns=tuple(columns), rows=tuple(rows))
 
 
-def proportions(run: RunReport) -> list[str]:
-    """For each frontier of a run, how it compares with the references at equal L0, in words."""
-    frontiers = run.measures.frontiers if run.measures is not None else ()
-    return [line for frontier in frontiers for line in _compared(frontier, math.prod(run.head.shape or (0,)))]
-
-
 def used_definitions(document: Document) -> list[tuple[str, Definition]]:
     """The definitions to which something in the document refers, by their terms."""
-    keys = {"density", "l0", "mcc", "dead", "dense", "always_on"}
+    keys = {"density", "l0", "mcc", "dead", "dense", "always_on", "coder", "reference"}
     for run in document.runs:
         keys |= {number.definition for number in run.head.numbers}
         keys |= {series.definition for series in run.training.series} if run.training is not None else set()
@@ -139,40 +134,3 @@ def _joint(members: Sequence[tuple[RunReport, MeasureTable]]) -> JointTable:
         joined,
         list(dict.fromkeys(table.note for _, table in members if table.note)),
     )
-
-
-def _compared(frontier: FrontierPlot, features: int) -> list[str]:
-    references = [series for series in frontier.series if series.kind == "reference"]
-    result: list[str] = []
-    for series in frontier.series:
-        if series.kind != "run" or not series.l0 or series.values[0] is None:
-            continue
-        l0, value = series.l0[0], series.values[0]
-        beside = [(other.label, at) for other in references if (at := _at(other, l0)) is not None]
-        if not beside:
-            continue
-        unit = f" {frontier.unit}" if frontier.unit not in ("", "share") else ""
-        better = [(value > other) == (frontier.better == "higher") for _, other in beside]
-        parts = [f"{frontier.label} {number(value)}{unit} at L0 {number(l0)} ({series.label})"]
-        for words, wanted in (("better than", True), ("not better than", False)):
-            named = [
-                f"{label} ({number(other)})"
-                for (label, other), is_so in zip(beside, better, strict=True)
-                if is_so == wanted
-            ]
-            parts += [f"{words} {'; '.join(named)}"] if named else []
-        line = f"{parts[0]}, at equal L0 {', and '.join(parts[1:])}."
-        if features and l0 >= features:
-            line += f" With as many codes as features ({features:,}) or more, references reconstruct almost everything."
-        result.append(line)
-    return result
-
-
-def _at(series: FrontierSeries, l0: float) -> float | None:
-    """The value of a reference at this L0, between its points; None outside them."""
-    points = sorted((a, b) for a, b in zip(series.l0, series.values, strict=True) if b is not None)
-    if not points:
-        return None
-    x, y = np.array(points).T
-    slack = 0.01 * max(l0, 1.0)
-    return float(np.interp(l0, x, y)) if x[0] - slack <= l0 <= x[-1] + slack else None
