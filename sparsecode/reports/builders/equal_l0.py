@@ -65,7 +65,9 @@ def frontier_of(source: ReportSource, additions: Additions) -> Compared:
         FrontierSeries(name, "reference", tuple(p.l0 for p in line), tuple(p.explained_variance for p in line), True)
         for name, line in points.items()
     ]
-    note = f"references on {few.n} of the samples, fitted to {min(TRAINING, source.splits.train.n)} training samples"
+    note = (
+        f"references on {few.n:,} of the samples, fitted to {min(TRAINING, source.splits.train.n):,} training samples"
+    )
     rows = {
         name: next(p for p, budget in zip(line, BUDGETS, strict=True) if budget == 1.0) for name, line in points.items()
     }

@@ -33,7 +33,7 @@ def _spreads(coded: Coded) -> list[ValueSpread]:
     """Distributions over the coded samples."""
     spreads: list[ValueSpread] = []
     if gaps := gap_spread(coded.uses):
-        spreads.append(ValueSpread("gap", "duality gaps of solved codes", "gap_max", gaps, f"of {coded.n} samples"))
+        spreads.append(ValueSpread("gap", "duality gaps of solved codes", "gap_max", gaps, f"of {coded.n:,} samples"))
     if coded.gates is not None:
         gates = {"encode": shares_of(coded.gates, "mean gate of a code")}
         spreads.append(ValueSpread("gates", "gates of the codes", "gate", gates, f"mean over {coded.n} samples"))

@@ -10,10 +10,10 @@ import numpy as np
 from sparsecode.reports.document import FrontierPlot, FrontierSeries, RunReport
 from sparsecode.reports.html.geometry import number
 
-__all__ = ["Rank", "Ranking", "rankings"]
+__all__ = ["RankedValue", "Ranking", "rankings"]
 
 
-class Rank(NamedTuple):
+class RankedValue(NamedTuple):
     """A run or a reference: its name, its value, and whether it is the run."""
 
     label: str
@@ -29,7 +29,7 @@ class Ranking(NamedTuple):
 
     result: str
     quantity: str
-    ranks: list[Rank]
+    ranks: list[RankedValue]
 
 
 def rankings(run: RunReport) -> list[Ranking]:
@@ -50,7 +50,7 @@ def _rankings(frontier: FrontierPlot, features: int, name: str) -> list[Ranking]
         if series.kind != "run" or not series.l0 or series.values[0] is None:
             continue
         l0, value = series.l0[0], series.values[0]
-        beside = [Rank(other.label, at, False) for other in references if (at := _at(other, l0)) is not None]
+        beside = [RankedValue(other.label, at, False) for other in references if (at := _at(other, l0)) is not None]
         if not beside:
             continue
         unit = f" {frontier.unit}" if frontier.unit not in ("", "share") else ""
@@ -63,7 +63,7 @@ def _rankings(frontier: FrontierPlot, features: int, name: str) -> list[Ranking]
         count = "no reference" if surpassed == 0 else f"{surpassed} of {len(beside)} references"
         if surpassed == len(beside):
             count = "the only reference" if surpassed == 1 else f"all {surpassed} references"
-        ranks = sorted([Rank(name, value, True), *beside], key=lambda rank: rank.value, reverse=higher)
+        ranks = sorted([RankedValue(name, value, True), *beside], key=lambda rank: rank.value, reverse=higher)
         result.append(Ranking(f"Better than {count}", quantity, ranks))
     return result
 
