@@ -28,7 +28,8 @@ PROBED = 500  # samples whose nearest neighbours are looked for
 
 
 class Activity(Result, tag="activity"):
-    """Units of a one-layer network on `n` samples; `_noisy` with noise of standard deviation `sigma` in model space, `_clean` without.
+    """Activity of the units of a one-layer network, with the noise of training and without. On `n` samples; `_noisy` with noise of standard
+    deviation `sigma` in model space, `_clean` without.
 
     A unit is active on a sample if |h_j| > `theta`. None: not defined for this model, or at this sigma.
 
