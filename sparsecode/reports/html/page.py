@@ -19,7 +19,7 @@ from sparsecode.reports.html.mathematics import in_signs
 from sparsecode.reports.html.meaning import meaning
 from sparsecode.reports.html.payload import payload
 from sparsecode.reports.html.ranking import Ranking, rankings
-from sparsecode.reports.html.side_by_side import coder_styles, joint_tables, used_definitions
+from sparsecode.reports.html.side_by_side import balanced, coder_styles, joint_tables, used_definitions
 from sparsecode.reports.page import PLAYER, inside_script, text_of
 
 __all__ = ["render"]
@@ -134,6 +134,7 @@ def render(document: Document) -> str:
             pairs_of=_pairs,
             classes_of=_classes,
             in_signs=in_signs,
+            balanced=balanced,
             used=used_definitions(document),
         )
     )

@@ -17,7 +17,7 @@ from sparsecode.reports.document import (
 )
 from sparsecode.reports.html.charts import STYLES
 
-__all__ = ["JointRow", "JointTable", "coder_styles", "joint_tables", "used_definitions"]
+__all__ = ["JointRow", "JointTable", "balanced", "coder_styles", "joint_tables", "used_definitions"]
 
 Value = float | int | str | bool | None
 NARROW = 4  # columns of a table that stands beside another
@@ -98,6 +98,15 @@ def _parts_across(table: MeasureTable) -> MeasureTable:
         rows.append(replace(first, key=quantity, label=first.label.partition(": ")[2], values=tuple(values)))
     columns = (f"{column}, {words}".removeprefix(", ") for column in table.columns for words in parts.values())
     return replace(table, columns=tuple(columns), rows=tuple(rows))
+
+
+def balanced(tables: Sequence[JointTable]) -> list[list[JointTable]]:
+    """The narrow tables in two columns of about equal height: each below those of the column that is shorter."""
+    columns: list[list[JointTable]] = [[], []]
+    for table in tables:
+        if table.narrow:
+            min(columns, key=lambda column: sum(len(above.rows) + 3 for above in column)).append(table)
+    return [column for column in columns if column]
 
 
 def used_definitions(document: Document) -> list[tuple[str, Definition]]:
