@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from sparsecode.leaves import foreign_types, tag_of
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import load_model
 from sparsecode.nn.affine import Affine, BiasedDictionary
-from sparsecode.specs import Spec
+from sparsecode.specs import Spec, plain
 
 __all__ = ["InitFrom", "model_at"]
 
@@ -67,12 +68,9 @@ class InitFrom(Spec, tag="init_from"):
         """
         source = self._source(foreign_types(model.spec))
         wanted = self._wanted
-        for part in wanted:
-            ours, theirs = (_kind(_part(spec, part)) for spec in (model.spec, source.spec))
-            if ours != theirs:
-                raise ValueError(
-                    f"init_from.run {self.run}: its {'task.normaliser' if part == PREDICT else part} is {theirs}, and this model's {ours}; expected the same"
-                )
+        unlike = [part for part in wanted if _kind(_part(model.spec, part)) != _kind(_part(source.spec, part))]
+        if unlike:
+            raise ValueError(f"init_from.run {self.run}: {_differences(model.spec, source.spec, unlike)}")
         tied = getattr(getattr(model.spec, "encoder", None), "tied", False)
         if "encoder" in wanted and tied and "decoder" not in wanted:
             raise ValueError("init_from.parts names 'encoder', which is tied: its weights are the decoder's")
@@ -84,7 +82,8 @@ class InitFrom(Spec, tag="init_from"):
         if wrong or not names:
             what = wrong[0] if wrong else " or ".join(self.parts)
             sizes = f"{tuple(there[what].shape) if what in there else 'missing'} there, {tuple(target[what].shape) if what in target else 'missing'} here"
-            raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}")
+            setting = "".join(f"; expected --set {text}" for text in _size(model.spec, source.spec) if wrong)
+            raise ValueError(f"init_from.run {self.run}: {what} does not fit this model: {sizes}{setting}")
         model.load_state_dict({**target, **{name: there[name].to(target[name]) for name in names}})
 
     @property
@@ -123,3 +122,27 @@ def _kind(part: Any) -> Any:
         return part and tag_of(part)
     without = ("start", "scale") if isinstance(part, Affine) else STARTS
     return {name: value for name, value in msgspec.to_builtins(part).items() if name not in without}
+
+
+def _differences(ours: Any, theirs: Any, parts: Sequence[str]) -> str:
+    """In which parts two models differ, and the settings that make the first one as the second."""
+    words, settings = [], []
+    for part in parts:
+        path = "task.normaliser" if part == PREDICT else part
+        (here, kind), (there, other) = ((_part(spec, part), _kind(_part(spec, part))) for spec in (ours, theirs))
+        if isinstance(kind, dict) and isinstance(other, dict) and kind["type"] == other["type"]:
+            changed = {f"{path}.{name}": (value, other[name]) for name, value in kind.items() if value != other[name]}
+        else:
+            changed = {path: (here and plain(here), there and plain(there))}
+        for name, values in changed.items():
+            mine, its = (value.get("type") if isinstance(value, dict) else value for value in values)
+            words.append(f"its {name} is {its}, and this model's {mine}")
+            settings.append(f"'model.{name}={json.dumps(values[1])}'")
+    settings += _size(ours, theirs)
+    return f"{'; '.join(words)}; expected the same: --set {' '.join(settings)}"
+
+
+def _size(ours: Any, theirs: Any) -> list[str]:
+    """The setting that makes the first model as wide as the second, if they differ."""
+    here, there = (getattr(spec, "n_code", None) for spec in (ours, theirs))
+    return [f"model.n_code={there}"] if there is not None and here is not None and here != there else []

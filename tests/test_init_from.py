@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,24 @@ def test_what_cannot_be_started_from_is_refused_before_anything_is_written(sourc
     with pytest.raises(ValueError, match=r"InitFrom\.parts"):
         InitFrom(run="x", parts=())
     assert not (out / "config.json").exists()
+
+
+def test_a_model_of_another_library_is_trained_on_with_the_settings_that_the_refusal_names(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = f'init_from={{"run":"{source / "foreign"}","parts":["all"]}}'
+    command = ("train", "digits-topk", "--out", str(tmp_path / "run"), "--train.epochs", "0.02", "--no-figures")
+    command = (*command, "--accelerator", "cpu", "--set", start, "model.n_code=50")
+    assert main([*command, "model.encoder.centred=false", 'model.normaliser={"type":"standardise"}']) == 1
+    error = capsys.readouterr().err
+    assert "its encoder.centred is True, and this model's False; its normaliser is identity" in error
+    assert not (tmp_path / "run/config.json").exists()
+    settings = shlex.split(error.partition("expected the same: --set ")[2])
+    assert settings[-1].startswith("model.n_code=")
+    assert main([*command, *settings]) == 0
+    atoms = RunFolder(tmp_path / "run").best_model().state_dict()["decoder.atoms"]
+    theirs = load_file(source / "foreign/sae_weights.safetensors")["W_dec"]
+    assert float((torch.nn.functional.normalize(atoms) - torch.nn.functional.normalize(theirs)).abs().max()) < 0.05
 
 
 def test_members_of_stacks_are_not_frozen(source: Path, tmp_path: Path) -> None:
