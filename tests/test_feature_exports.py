@@ -147,7 +147,10 @@ def test_neuronpedia_gets_statistics_and_examples(
     assert np.dot(counts, middles) / 50 == pytest.approx(0, abs=middles[1] - middles[0])
     with pytest.raises(ValueError, match="effects has 7 rows; expected one for each of the 20 codes"):
         write_neuronpedia(
-            tmp_path / "b", features._replace(n_code=7), NeuronpediaSource("gpt2", 2, "mine"), effects=effects
+            tmp_path / "b",
+            features,
+            NeuronpediaSource("gpt2", 2, "mine"),
+            effects=logit_effects(atoms[:7], host, n=3),
         )
     with pytest.raises(ValueError, match="no tokens around their examples"):
         write_neuronpedia(tmp_path / "b", features._replace(contexts=None), NeuronpediaSource("gpt2", 2, "mine"))
