@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -176,16 +176,40 @@ def train_one(
 
 
 def enter(config: Run, folder: RunFolder, stack: ExitStack, fabric: Devices) -> None:
-    """Check the folder for conflicts and lock it until `stack` is closed, in the first process; if that fails, all processes raise."""
+    """Check the folder for conflicts and lock it until `stack` is closed, in the first process; if that fails, all processes raise.
+
+    If an error closes `stack` before training has begun, nothing is left of a new run.
+    """
     problem: Exception | None = None
     if fabric.is_global_zero:
         try:
             refuse_what_is_there(config, folder)
-            stack.enter_context(locked(folder.path))
+            stack.enter_context(_held(folder))
         except (RunConflictError, OSError, ValueError) as error:
             problem = error
     if any_rank(problem is not None, fabric.device):  # all processes leave together, or the others would wait forever
         raise problem or RunConflictError(f"{folder.path}: refused by the first process")
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Generator[None]:
+    new, created = not folder.exists, [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    try:
+        with locked(folder.path):
+            try:
+                yield
+            except BaseException:
+                files = {folder.config_file, folder.metrics_file, folder.path / LOCK}
+                if new and not folder.begun and files.issuperset(folder.path.iterdir()):
+                    for file in files:
+                        with suppress(OSError):  # Windows deletes the lock when it is released
+                            file.unlink()
+                raise
+    except BaseException:
+        for path in created:
+            with suppress(OSError):  # not empty
+                path.rmdir()
+        raise
 
 
 def finished(folder: RunFolder) -> Trained | None:

@@ -159,8 +159,9 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether training has written anything; before that, a config with errors may be replaced."""
-        return any(p.exists() for p in (self.metrics_file, self.model, self.resume, self.eval_file))
+        """Whether training has written any result; before that, a config with errors may be replaced."""
+        recorded = self.metrics_file.exists() and self.metrics_file.stat().st_size > 0
+        return recorded or any(p.exists() for p in (self.model, self.resume, self.eval_file))
 
     def splits(self, moved: Path | None = None, loaded: dict[bytes, Splits] | None = None) -> Splits:
         """The samples that this run was trained on, from its data source, whose files may have `moved`.

@@ -12,7 +12,13 @@ from sparsecode.cli import main
 from sparsecode.data import Digits
 from sparsecode.evaluate.evaluation import higher_is_better
 from sparsecode.models.iterative import Iterative
+from sparsecode.overrides import replaced
+from sparsecode.recipes import RECIPES
+from sparsecode.records import Event
+from sparsecode.runner import run
 from sparsecode.runs import RunFolder
+from sparsecode.specs import to_json
+from sparsecode.sweeps import Axis, jobs_of, serial, stacked
 
 Capture = pytest.CaptureFixture[str]
 
@@ -67,6 +73,51 @@ def test_what_cannot_be_selected_is_refused_before_training(tmp_path: Path, caps
     assert "other values need their measure in evaluate.validation" in capsys.readouterr().err
     # and the folder is free for the corrected command
     assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--train.select", "last"]) == 0
+
+
+NO_PATTERN = '{"nothing":{"type":"adam"}}'
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ("train.select=beauty", "train.select"),  # refused before a config is written
+        (f"optim.groups={NO_PATTERN}", "optim.groups"),  # and after that
+        ('data={"type":"arrays","path":"nothing.npy"}', "nothing.npy"),
+    ],
+)
+def test_nothing_is_left_of_a_training_that_is_refused(wrong: str, word: str, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "new" / "run"
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--set", wrong]) == 1
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    out.mkdir(parents=True)
+    assert main(["train", "digits-sdl", "--out", str(out), *SHORT, "--set", wrong]) == 1
+    assert not [*out.iterdir()]  # of a folder that was there its contents
+
+
+def test_nothing_is_left_of_a_training_whose_first_step_fails(tmp_path: Path) -> None:
+    def fail(event: Event) -> None:
+        raise KeyError(event.kind)
+
+    config, out = replaced(RECIPES["digits-sdl"](), {"train.epochs": 1}), tmp_path / "run"
+    with pytest.raises(KeyError, match="start"):
+        run(config, out, accelerator="cpu", observers=[fail])
+    assert not out.exists()
+    out.mkdir()
+    (out / "config.json").write_bytes(to_json(config))
+    with pytest.raises(KeyError, match="start"):
+        run(config, out, accelerator="cpu", observers=[fail])
+    assert (out / "config.json").read_bytes() == to_json(config)  # what was there before stays
+
+
+def test_nothing_is_left_of_a_member_of_a_stack_that_is_refused(tmp_path: Path) -> None:
+    set_to = ("train.epochs=1", "evaluate.sigmas=[]", "model.n_code=8", f"optim.groups={NO_PATTERN}")
+    jobs = jobs_of(["digits-dae"], [Axis.parse("seed=0,1")], set_to, tmp_path, figures=False)
+    outcomes = [*stacked(serial(accelerator="cpu"), "cpu")(jobs)]
+    assert all("optim.groups" in outcome.problem for outcome in outcomes)
+    assert len(outcomes) == 2
+    assert not [*tmp_path.iterdir()]
 
 
 def test_objectives_under_a_moving_weight_are_not_compared(tmp_path: Path, capsys: Capture) -> None:

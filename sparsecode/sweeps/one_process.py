@@ -47,10 +47,12 @@ def train_together(
             return
         for number, job in enumerate(jobs):
             try:
-                folder = RunFolder(job.folder, foreign_types(job.config))
-                runner.enter(job.config, folder, exit_stack, fabric)
-                prepared = runner.prepare(job.config, folder, splits, fingerprint)
-                session = prepared.session(fabric, () if members else observers)
+                with ExitStack() as held:
+                    folder = RunFolder(job.folder, foreign_types(job.config))
+                    runner.enter(job.config, folder, held, fabric)
+                    prepared = runner.prepare(job.config, folder, splits, fingerprint)
+                    session = prepared.session(fabric, () if members else observers)
+                    exit_stack.push(held.pop_all())
                 members[number] = _Member(job, prepared, session)
             except Exception as error:
                 yield Outcome(job, problem=_words(error))
