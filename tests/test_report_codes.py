@@ -15,8 +15,13 @@ from toys import toy
 
 import sparsecode as sc
 from sparsecode.cli.repeating import command_of
+from sparsecode.data import Digits
+from sparsecode.evaluate.units.features import FeatureSettings
 from sparsecode.models.amortised import Amortised
-from sparsecode.nn import TopK
+from sparsecode.nn import BiasedDictionary, Sigmoid, TopK
+from sparsecode.reports.builders.additions import additions_of
+from sparsecode.reports.builders.coded import coded_samples, errors_of
+from sparsecode.reports.builders.importance import importance_of
 from sparsecode.reports.builders.source import ReportSource, source_of_run
 from sparsecode.reports.builders.whole import build_document
 from sparsecode.reports.document import CodeDetail, CodeTable, Document, RunReport
@@ -91,6 +96,23 @@ def test_reports_of_every_family(name: str, tmp_path: Path) -> None:
                 continue
             assert detail.effect.loss == pytest.approx(increase * len(z) / int(active.sum()), rel=1e-3, abs=1e-5)
     _check_pictures(report, source)
+
+
+@torch.no_grad()
+def test_only_the_code_itself_is_set_to_0_for_its_effect() -> None:
+    """With a level theta under activity, smaller codes stay, of decoders that are not linear, too."""
+    splits = Digits().load()
+    spec = Amortised(n_code=12, activation=Sigmoid(), decoder=BiasedDictionary(output="tanh"))
+    model = sc.fit(spec, splits, epochs=1, progress=False, figures=False).model.eval()
+    test = splits.test.take(slice(30))
+    additions, z = additions_of(model), model.encode(test.x)
+    coded = coded_samples(model, test, additions, 30, FeatureSettings(theta=float(z.median())))
+    mean = importance_of(model, coded, additions).values
+    for code in range(3):
+        active, without = z[:, code] > coded.features.settings.theta, z.clone()
+        without[:, code] = 0
+        before, after = (errors_of(model, test, model.output(test.x, each)) for each in (z, without))
+        assert mean[code] == pytest.approx(float((after - before)[active].sum()) / 30, rel=1e-4)
 
 
 def _errors(source: ReportSource, z: torch.Tensor) -> torch.Tensor:

@@ -306,6 +306,9 @@ def test_curves_that_say_nothing_have_no_chart() -> None:
     assert len(page.data["curves"]) == 1
     assert "600 of 1,000 steps (10 epochs), 600 s to the last logged step." in page.text
     assert "not drawn: error, which equals loss at every point." in page.text
+    resumed = loss.steps.values() - np.where(loss.steps.values() > 300, 290, 0)  # the clock of a session starts at 0
+    again = change(run, training=change(run.training, series=(loss, change(clock, values=packed(resumed)))))
+    assert "(10 epochs), 610 s to the last logged step." in Parsed(render(document(again))).text
     page = Parsed(render(document(change(run, training=change(run.training, series=(loss, other))))))
     assert len(page.data["curves"]) == 2
     assert "not drawn" not in page.text

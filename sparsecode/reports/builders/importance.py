@@ -94,8 +94,8 @@ def _ablated(model: AbstractSparseModel, coded: Coded, additions: Additions) -> 
 
 
 def _codes(model: AbstractSparseModel, coded: Coded, additions: Additions, samples: NDArray[np.int64]) -> Tensor:
-    """The codes [n, n_code] of samples: those that were seen, where a unit is a code; else coded again."""
-    if additions.places > 1:
+    """The codes [n, n_code] of samples: those that were seen, where a unit is a code and all codes that are not 0 were; else coded again."""
+    if additions.places > 1 or coded.features.settings.theta > 0:
         return model.encode(coded.split.take(torch.from_numpy(samples)).x)
     z = next(model.parameters()).new_zeros(len(samples), model.n_code)
     first, last = coded.offsets[samples], coded.offsets[samples + 1]

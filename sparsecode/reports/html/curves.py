@@ -110,10 +110,16 @@ def durations(document: Document) -> list[tuple[str, str]]:
             continue
         passes = number(training.step / training.steps_per_epoch) if training.steps_per_epoch else ""
         epochs = passes and f" ({passes} {'epoch' if passes == '1' else 'epochs'})"
-        seconds = next((_last(series) for series in training.series if series.group == "seconds"), None)
-        time = "" if seconds is None else f", {number(seconds)} s to the last logged step"
+        seconds = next((_known(series) for series in training.series if series.group == "seconds"), np.empty(0))
+        time = f", {number(_all_sessions(seconds))} s to the last logged step" if seconds.size else ""
         result.append((run.name, f"{training.step:,} of {training.total:,} steps{epochs}{time}"))
     return result
+
+
+def _all_sessions(seconds: NDArray[Any]) -> float:
+    """The sum over the sessions of a training that was resumed or extended: in each, the clock starts at 0."""
+    ends = np.append(seconds[1:] < seconds[:-1], True)
+    return float(seconds[ends].sum())
 
 
 def _groups(runs: Sequence[RunReport]) -> dict[str, list[tuple[RunReport, Series]]]:
