@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from sparsecode.errors import OverrideError
 from sparsecode.leaves import foreign_types, members
 from sparsecode.runs import Run
 from sparsecode.specs import Spec, converted, parsed, plain
@@ -35,10 +36,6 @@ class _Records(dict[str, Any]):
         head = rest.partition(".")[0]
         alike = [name for name, item in self.items() if item["type"] == head]
         return head if head in self else alike[0] if len(alike) == 1 else None
-
-
-class OverrideError(ValueError):
-    """A change that the config does not admit."""
 
 
 def assign(config: Run, assignments: tuple[str, ...], option: str = "--set") -> Run:

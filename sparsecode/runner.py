@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from sparsecode.data import InMemory, Splits
+from sparsecode.errors import RunConflictError
 from sparsecode.evaluate.evaluation import Evaluation
 from sparsecode.extending import conflicts, extendable, extended
 from sparsecode.files import LOCK, TEMPORARY, locked, require_own
@@ -38,10 +39,6 @@ __all__ = [
     "run",
     "train_one",
 ]
-
-
-class RunConflictError(FileExistsError):
-    """The folder holds something that this run must not touch."""
 
 
 class RunResult(NamedTuple):

@@ -136,10 +136,11 @@ def test_codes_and_arrays_are_rows_too(run: Path, tmp_path: Path) -> None:
         (["RUN", "--seed", "9", "--export", "delphi", "x"], 2, "--export delphi: the rows have no tokens; expected shards of a text"),
         (["nothing"], 1, "nothing: no such file or folder; expected a run"),
         (["RUN", "nothing"], 1, "nothing: no such file or folder; expected shards, sparse codes, or an array"),
-        (["RUN", "SHARDS", "--out", "x"], 1, "samples of shape (8,); the model takes (8, 8)"),
+        (["RUN", "SHARDS", "--out", "x.safetensors"], 1, "samples of shape (8,); the model takes (8, 8)"),
+        (["RUN", "--out", "x"], 2, "--out x: expected a name that ends in .safetensors"),
         (["SAE"], 2, "is no run, so that its data are not known: expected DATA"),
         (["SAE", "SHARDS"], 2, "is no run with a folder to write to: expected --out FILE"),
-        (["SAE", "SHARDS", "--out", "x", "--tokenizer", "nowhere"], 1, "nowhere: no such folder; expected that of a tokenizer"),
+        (["SAE", "SHARDS", "--out", "x.safetensors", "--tokenizer", "nowhere"], 1, "nowhere: no such folder; expected that of a tokenizer"),
     ],
 )  # fmt: skip
 def test_errors_say_what_was_expected(
@@ -149,3 +150,4 @@ def test_errors_say_what_was_expected(
     assert main(["features", *(places.get(word, word) for word in words)]) == code
     assert problem in " ".join(capsys.readouterr().err.split())
     assert not Path("x").exists()
+    assert not Path("x.safetensors").exists()

@@ -90,6 +90,7 @@ def test_a_sweep_replaces_no_such_file(name: str, tmp_path: Path, capsys: Captur
         (["probe", "RUN", "--out", "PLACE", "--force"], "probe.png"),
         (["denoise", "IMAGE", "--dictionary", "RUN", "--sigma", "0.1", "--out", "PLACE", "--force"], "comparison.png"),
         (["eval", "RUN", "--json", "RUN/config.json", "--force"], "is part of the run"),
+        (["analyse", "RUN", "--json", "RUN/eval.json", "--force"], "is part of the run"),
         (["denoise", "PLACE/image.npy", "--dictionary", "RUN", "--sigma", "0.1", "--out", "PLACE", "--force"], "image.npy"),
         (["convert", "RUN", "PLACE", "--to", "saelens", "--force"], "was not written by sparsecode"),
         (["convert", "RUN", "RUN", "--to", "saelens", "--force"], ""),
@@ -116,6 +117,29 @@ def test_force_does_not_replace_them_either(
     else:
         refused(command, place, name, capsys)
     assert files(trained) == before
+
+
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([name, "RUN"] for name in ("analyse", "anomaly", "curves", "forgetting", "probe", "restore", "threshold", "traverse", "units")),
+        ["denoise", "ARRAY"], ["path", "ARRAY", "--dictionary", "ARRAY"], ["patches"],
+    ],
+)  # fmt: skip
+def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(
+    command: list[str], below: bool, trained: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    array, file = tmp_path / "array.npy", tmp_path / "file"
+    np.save(array, np.ones((16, 16), np.float32))
+    file.write_bytes(b"mine")
+    before = files(tmp_path)
+    words = [part.replace("RUN", str(trained)).replace("ARRAY", str(array)) for part in command]
+    assert main([*words, "--out", str(file / "below" if below else file)]) == 3
+    told = capsys.readouterr()
+    assert f"{file} is a file; expected a folder" in told.err
+    assert not told.out
+    assert files(tmp_path) == before
 
 
 @pytest.mark.slow

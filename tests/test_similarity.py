@@ -120,3 +120,5 @@ def test_the_command_matches_models_of_two_libraries(tmp_path: Path, capsys: pyt
     assert "100.0%" in text
     assert main([*words[:3]]) == 0  # without rows by cosines alone
     assert main(["match", str(tmp_path / "ours"), str(tmp_path / "nothing")]) == 1
+    assert main([*words, "--pairs"]) == 2
+    assert "--pairs: the pairs are written to --json" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from sparsecode.cli.analysis_tables import (
 )
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels, run_names
+from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.tables import rich_table
 from sparsecode.data import Splits
 from sparsecode.data.synthetic import Part
@@ -56,8 +56,8 @@ def analyse_command(args: scoring.AnalyseArguments) -> None:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if theta is not None and theta < 0:
         raise UsageError(f"--theta {theta:g}: expected at least 0")
-    if json is not None:
-        refuse_to_overwrite("--json", json, force)
+    refuse_to_overwrite("--json", json, force)
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     configs = [RunFolder(path).config() for path in paths]

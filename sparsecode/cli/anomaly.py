@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import begun, refuse_to_overwrite, run_labels, written_together
+from sparsecode.cli.paths import begun, refuse_file, refuse_to_overwrite, run_labels, written_together
 from sparsecode.data import Splits
 from sparsecode.data.without_classes import WithoutClasses
 from sparsecode.evaluate.reconstruction.anomaly import (
@@ -44,6 +44,7 @@ def anomaly_command(args: comparing.AnomalyArguments) -> None:
     files = [file for file in (scores, json) if file is not None]
     for option, file in (("--scores", scores), ("--json", json)):
         refuse_to_overwrite(option, file, force or begun(files))
+    refuse_file("--out", out)
     if scores is not None and scores.suffix != ".npz":
         raise UsageError(f"--scores {scores}: expected a name that ends in .npz")
     paths, console = (run, *others), Console()

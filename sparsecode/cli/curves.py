@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels
 from sparsecode.files import printable, write_atomic
 from sparsecode.plots.curves import Course, curves_beside
 from sparsecode.plots.saving import save_figure
@@ -30,6 +30,7 @@ def curves_command(args: comparing.CurvesArguments) -> None:
     """Draw validation values of several runs over epochs, a panel per quantity and a line per run."""
     run, others, of, json, out, force = args
     refuse_to_overwrite("--json", json, force)
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     courses = {name: courses_of(path) for name, path in zip(names, paths, strict=True)}

@@ -29,7 +29,7 @@ def eval_command(args: scoring.EvalArguments) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if json is not None:
-        refuse_to_overwrite("--json", json, force)
+        refuse_to_overwrite("--json", json, force, scores=True)
     model, splits = folder.best_model(), folder.splits(moved)
     (label,) = run_labels((run,), console)
     calibration = folder.provenance().calibration

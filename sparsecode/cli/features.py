@@ -47,6 +47,8 @@ def features_command(args: explaining.FeaturesArguments) -> None:
         raise UsageError(f"{args.run} is no run, so that its data are not known: expected DATA, the rows to code")
     if args.out is None and not run.exists:
         raise UsageError(f"{args.run} is no run with a folder to write to: expected --out FILE")
+    if args.out is not None and args.out.suffix != FEATURES.suffix:
+        raise UsageError(f"--out {args.out}: expected a name that ends in {FEATURES.suffix}")
     path = args.out or run.path / FEATURES
     if args.tokenizer is None:
         args = args._replace(tokenizer=recorded_tokenizer(args, run))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console
-from sparsecode.cli.paths import run_names
+from sparsecode.cli.paths import refuse_file, run_names
 from sparsecode.data.class_tasks import ClassTasks
 from sparsecode.evaluate.networks.forgetting import ForgettingScores, forgetting
 from sparsecode.losses.task import Classify
@@ -22,6 +22,7 @@ __all__ = ["forgetting_command"]
 def forgetting_command(args: scoring.ForgettingArguments) -> None:
     """Accuracy on each group of classes after training on each (validation split), of runs whose data are class_tasks."""
     run, others, out = args
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     results = {name: read(path) for name, path in zip(run_names(paths), paths, strict=True)}
     if len({report.tasks for report in results.values()}) > 1:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sparsecode.cli.arguments import UsageError, data, parsed, parsed_subcommand, repeated, train, using
 from sparsecode.cli.console import Console
+from sparsecode.errors import NonFiniteLossError, OverrideError, RunConflictError
 from sparsecode.files import printable
 
 __all__ = ["main"]
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"not enough memory{reason and f' ({reason})'}; choose smaller sizes, smaller batches or fewer samples"
             )
         text = str(words or problem)  # less the [Errno 28]
-        if not _is_one_of(problem, "RunConflictError"):  # which lists what differs
+        if not isinstance(problem, RunConflictError):  # which lists what differs
             text = printable(text)
         error.print(f"sparsecode {name}: {text}", highlight=False)
         return code
@@ -176,17 +177,12 @@ def _plain_warnings() -> Generator[None]:
 
 def _code_of(problem: Exception) -> int | None:
     """The exit code for errors whose message is meant for the user; None for defects of ours."""
-    if isinstance(problem, UsageError) or _is_one_of(problem, "OverrideError"):
+    if isinstance(problem, UsageError | OverrideError):
         return USAGE
     if isinstance(problem, FileExistsError | BlockingIOError):
         return REFUSED
-    known = isinstance(problem, OSError | ValueError | ImportError) or _is_one_of(problem, "NonFiniteLossError")
-    return FAILED if known or _needs_memory(problem) else None
-
-
-def _is_one_of(problem: Exception, name: str) -> bool:
-    """Whether it is an error of ours of this name, or one that inherits from it: the class itself stands in files that import torch."""
-    return any(kind.__name__ == name and kind.__module__.startswith("sparsecode.") for kind in type(problem).__mro__)
+    known = isinstance(problem, OSError | ValueError | ImportError | NonFiniteLossError) or _needs_memory(problem)
+    return FAILED if known else None
 
 
 def _needs_memory(problem: Exception) -> bool:

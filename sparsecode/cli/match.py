@@ -46,8 +46,9 @@ def match_command(args: comparing.MatchArguments) -> None:
         raise UsageError(f"--threshold {args.threshold:g}: expected -1 to 1")
     if args.samples < 2:
         raise UsageError(f"--samples {args.samples}: expected at least 2")
-    if args.json is not None:
-        refuse_to_overwrite("--json", args.json, args.force)
+    if args.pairs and args.json is None:
+        raise UsageError("--pairs: the pairs are written to --json; expected --json FILE, too")
+    refuse_to_overwrite("--json", args.json, args.force)
     console, paths = Console(), (args.run, args.other)
     names = run_names(paths)
     models = [model_at(path).eval() for path in paths]

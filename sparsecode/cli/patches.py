@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparsecode.cli.arguments import UsageError, sweep_extract
 from sparsecode.cli.console import Console
+from sparsecode.cli.paths import refuse_file
 from sparsecode.data.images import PARTS
 from sparsecode.data.local_contrast import LCN
 from sparsecode.data.patches import Patches
@@ -15,6 +16,7 @@ def patches_command(args: sweep_extract.PatchesArguments) -> None:
     """Build patches by local contrast normalisation as arrays."""
     fields = args._asdict()
     out, images = fields.pop("out"), fields.pop("images")
+    refuse_file("--out", out)
     window = {name: fields.pop(name) for name in LCN.__struct_fields__}
     try:
         spec = Patches(images=None if images is None else str(images), preprocess=LCN(**window), **fields)

@@ -14,24 +14,45 @@ from sparsecode.files import TEMPORARY, printable, require_own, write_atomic
 from sparsecode.hub import refuse_hub
 from sparsecode.runs import RunFolder, labelled
 
-__all__ = ["begun", "refuse_to_overwrite", "refuse_to_overwrite_all", "run_labels", "run_names", "written_together"]
+__all__ = [
+    "begun",
+    "refuse_file",
+    "refuse_to_overwrite",
+    "refuse_to_overwrite_all",
+    "run_labels",
+    "run_names",
+    "written_together",
+]
 
 UNFINISHED = f"unfinished{TEMPORARY}"
 
 
-def refuse_to_overwrite(option: str, path: Path | None, force: bool) -> None:
-    """Raise FileExistsError if something is there already: without --force at all, with it unless it may be our own file."""
+def refuse_to_overwrite(option: str, path: Path | None, force: bool, *, scores: bool = False) -> None:
+    """Raise FileExistsError if something is there already: without --force at all, with it unless it may be our own file.
+
+    Files of a run are refused, but for its scores where `scores` are written.
+    """
     if path is None:
         return
     refuse_hub(path)
+    refuse_file(option, path.parent)
     if path.is_dir():
         raise FileExistsError(f"{option} {path}: is a folder; choose another name")
     if path.exists() and not force:
         raise FileExistsError(f"{option} {path}: exists already; choose another name, or write over it with --force")
     require_own(path, force=True)
     for folder in (RunFolder(path.parent), RunFolder(path.parent.parent)):
-        if path in folder.files and path != folder.eval_file and folder.exists:
+        if path in folder.files and not (scores and path == folder.eval_file) and folder.exists:
             raise FileExistsError(f"{option} {path}: is part of the run {folder.path}; choose another name")
+
+
+def refuse_file(option: str, folder: Path | None) -> None:
+    """Raise FileExistsError if a file stands where this folder, or one above it, is to be; None names none."""
+    if folder is None:
+        return
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if there.exists() and not there.is_dir():
+        raise FileExistsError(f"{option} {folder}: {there} is a file; expected a folder, or a new name")
 
 
 def refuse_to_overwrite_all(option: str, paths: Sequence[Path], force: bool) -> None:

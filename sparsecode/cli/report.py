@@ -14,6 +14,7 @@ from sparsecode.data import Splits
 from sparsecode.reports.builders.foreign import source_of_file
 from sparsecode.reports.builders.source import ReportSource, source_of_folder
 from sparsecode.reports.builders.whole import build_document
+from sparsecode.reports.builders.without_samples import warning_of_absence
 from sparsecode.reports.writing import write_report
 from sparsecode.runs import RunFolder
 
@@ -53,9 +54,9 @@ def report_command(args: reporting.ReportArguments) -> None:
         write_report(target, document)
         if args.json is not None:
             write_report(args.json, document)
-    for source, report in zip(sources, document.runs, strict=True):
+    for source in sources:
         if source.absent:
-            warned = next(each for each in report.head.warnings if source.absent in each.remedy)
+            warned = warning_of_absence(source)
             Console(stderr=True, soft_wrap=True).print(
                 f"warning: {source.name}: {warned.text}\n  {warned.remedy}", style="yellow", highlight=False
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.base import CHUNK
@@ -62,6 +62,7 @@ def restore_command(args: comparing.RestoreArguments) -> None:
     if samples < 1:
         raise UsageError(f"--samples {samples}: expected at least 1")
     refuse_to_overwrite("--json", json, force)
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}

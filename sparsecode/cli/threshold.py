@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels, run_names
+from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels, run_names
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
 from sparsecode.evaluate.units.thresholding import (
@@ -53,8 +53,8 @@ def threshold_command(args: comparing.ThresholdArguments) -> None:
         raise UsageError(f"--samples {samples}: expected at least 1")
     if wrong := [t for t in (*(thresholds or ()), at) if not (math.isfinite(t) and t >= 0)]:
         raise UsageError(f"a threshold is {wrong[0]:g}; expected finite numbers of at least 0")
-    if json is not None:
-        refuse_to_overwrite("--json", json, force)
+    refuse_to_overwrite("--json", json, force)
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     names = run_labels(paths, console)
     loaded: dict[bytes, Splits] = {}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
-from sparsecode.cli.paths import run_labels
+from sparsecode.cli.paths import refuse_file, run_labels
 from sparsecode.files import write_atomic
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.plots import is_picture
@@ -36,6 +36,7 @@ def traverse_command(args: using.TraverseArguments) -> None:
         raise UsageError(f"--share {share}: expected above 0, at most 1")
     if not reach > 0 or (step is not None and not step > 0):
         raise UsageError(f"--reach {reach}, --step {step}: expected numbers above 0")
+    refuse_file("--out", out)
     folder, console = RunFolder(run), Console()
     model = folder.best_model()
     if not has_posterior(model):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparsecode.cli.arguments import UsageError, scoring
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels, run_names
+from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels, run_names
 from sparsecode.cli.unit_pictures import density, pictured
 from sparsecode.cli.unit_tables import activity_table, fields_table, terms_table
 from sparsecode.data import Splits
@@ -76,8 +76,8 @@ def units_command(args: scoring.UnitsArguments) -> None:
     for option, level in [("sigma", sigma), ("theta", theta), *(("sigmas", level) for level in sigmas or ())]:
         if level is not None and not 0 <= level < float("inf"):
             raise UsageError(f"--{option} {level:g}: expected a finite number, at least 0")
-    if json is not None:
-        refuse_to_overwrite("--json", json, force)
+    refuse_to_overwrite("--json", json, force)
+    refuse_file("--out", out)
     paths, console = (run, *others), Console()
     opened: dict[str, _Opened] = {}
     loaded: dict[bytes, Splits] = {}

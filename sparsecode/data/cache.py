@@ -55,9 +55,12 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 def built(path: Path, build: Callable[[Path], None]) -> None:
     """The folder `path`, which is not there yet or is empty, filled by `build(folder)`: whole, or not at all.
 
-    Raises BlockingIOError if another process builds it, OSError naming the folder if it cannot be written.
+    Raises FileExistsError if a file is there, BlockingIOError if another process builds it, OSError naming the folder if it cannot be
+    written.
     """
     path = path.absolute()
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path}: is a file; expected a folder, or a new name")
     name = f".{path.name}{LOCK}"
     with locked(path.parent, name, f"building {path.name}"):
         if path.is_dir():

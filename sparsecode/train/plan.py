@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from sparsecode.choices import Accelerator
 from sparsecode.data.batches import steps_per_epoch
+from sparsecode.errors import NonFiniteLossError
 from sparsecode.schedules import Clock
 from sparsecode.specs import Count, NonNegative, Positive, Spec
 
@@ -80,10 +81,6 @@ def clock(train: Train, n: int, processes: int = 1) -> Clock:
         raise ValueError(f"train.batch_size is {train.batch_size}; expected a multiple of the {processes} processes")
     per_epoch = steps_per_epoch(n, train.batch_size)
     return Clock(per_epoch, max(1, round(train.epochs * per_epoch)))
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The training loss became NaN or infinite."""
 
 
 class StopTraining(Exception):

@@ -69,8 +69,8 @@ class PathArguments(NamedTuple):
         samples: .npy or .npz file with samples [N, ...]; each is flattened
         dictionary: .npy or .npz file with atoms in rows [n_code, ...]
         alphas: weights; default: from the largest alpha_max of a sample downwards
-        n_alphas: how many, by default
-        ratio: of the least to the largest, by default
+        n_alphas: how many, without --alphas
+        ratio: of the least weight to the largest, without --alphas
         positive: of codes >= 0
         l0: find the alpha at which so many codes are active on average
         cross_validate: choose the alpha whose codes predict hidden entries of the samples best

@@ -34,7 +34,7 @@ from sparsecode.reports.builders.source import ReportSource
 from sparsecode.reports.builders.training_curves import training_of
 from sparsecode.reports.document import Atom, CodeDetail, CodeTable, RunReport, Warned, packed
 
-__all__ = ["without_samples"]
+__all__ = ["warning_of_absence", "without_samples"]
 
 SIZES = "mean over samples of |activation| times the norm of the atom: what the error gains needs the samples"
 NORMS = "codes by the norm of their atoms: their importance needs the samples"
@@ -44,7 +44,7 @@ NORMS = "codes by the norm of their atoms: their importance needs the samples"
 def without_samples(source: ReportSource, n_codes: int, most: FeatureSettings) -> tuple[RunReport, Dictionaries]:
     """The report of a source whose samples are `absent`: up to `n_codes` codes, each with at most so many examples of stored features."""
     additions, sheets = additions_of(source.model.eval()), Sheets(source.model.shape)
-    features = source.collected if additions.places == 1 else None
+    features = _features(source, additions)
     peaks = np.zeros(additions.n) if features is None else _peaks(features)
     order = atom_norms(additions, peaks, np.arange(additions.n))
     if features is not None:
@@ -56,7 +56,7 @@ def without_samples(source: ReportSource, n_codes: int, most: FeatureSettings) -
     table = _table(source, additions, features, near, shown, order)
     report = RunReport(
         name=source.name,
-        head=head_of(source, warned=(_warned(source, features),)),
+        head=head_of(source, warned=(warning_of_absence(source, additions),)),
         training=training_of(source),
         codes=msgspec.structs.replace(table, details=details),
         pool=None if features is None else numbers.without_samples(source.split, details),
@@ -68,10 +68,15 @@ def without_samples(source: ReportSource, n_codes: int, most: FeatureSettings) -
     return report, Dictionaries.of(additions, shown, signed)
 
 
-def _warned(source: ReportSource, features: Features | None) -> Warned:
-    """Which parts are left out, why, and what brings them back."""
+def _features(source: ReportSource, additions: Additions) -> Features | None:
+    """Those stored, where a unit is a code."""
+    return source.collected if additions.places == 1 else None
+
+
+def warning_of_absence(source: ReportSource, additions: Additions | None = None) -> Warned:
+    """Which parts are left out where the samples are `absent`, why, and what brings them back; `additions` where they are known already."""
     parts = ["samples and their reconstructions", "the effect of each code on the error", "references at equal L0"]
-    if features is None:
+    if _features(source, additions or additions_of(source.model)) is None:
         parts.insert(
             0,
             "examples, densities and importance of the codes (sparsecode features stores them while the samples are there)",

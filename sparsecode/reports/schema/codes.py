@@ -26,7 +26,7 @@ __all__ = [
 class CodeColumn(Spec, tag="code_column"):
     """A number per shown code, `values` [n_shown] (f8, NaN: not defined), in the order of `CodeTable.codes`.
 
-    `key` is one of density, mean_activation, max_activation, norm, coherence, importance, purity, stability, gate (more may come);
+    `key` is one of density, mean_active, max_active, norm, coherence, importance, purity, stability, gate (more may come);
     `definition` a key of `Document.definitions`. `log`: whether a logarithmic scale suits it.
     """
 
@@ -102,7 +102,7 @@ class NearCode(Spec, tag="near_code"):
 class Effect(Spec, tag="effect"):
     """What setting this code to 0 does on samples on which it is active.
 
-    `loss`: the increase of the error of the output (squared error per sample in model space; cross-entropy of classifiers), mean
+    `loss`: the increase of the error of the output (squared error per sample in data space; cross-entropy of classifiers), mean
     over `n` samples; `share` of the error with all codes. `features`: what it adds to the output there, mean of the largest changes by
     magnitude (classes: the change of logits).
     """
