@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-__all__ = ["HubPlace", "client", "hub_place", "local_path", "place_name", "refuse_hub", "translated"]
+__all__ = ["HubPlace", "client", "file_here", "hub_place", "local_path", "place_name", "refuse_hub", "translated"]
 
 PREFIX = "hf:"  # `Path` makes one slash of the two behind it
 RECENT = 300.0  # seconds for which a folder is not looked up again
@@ -92,6 +92,20 @@ def local_path(path: str | Path) -> Path:
     result = _fetched(place)
     _seen[key] = (time.monotonic(), result)
     return result
+
+
+def file_here(folder: str | Path, name: str) -> Path | None:
+    """The file `name` in a folder, of one on the hub if the cache has it: without a connection. None if it is not there."""
+    place = hub_place(folder)
+    if place is None:
+        file = Path(folder, name)
+        return file if file.is_file() else None
+    try:
+        inside = str(PurePosixPath(place.sub, name))
+        found = _library().try_to_load_from_cache(place.repo, inside, _cache(), place.revision, place.kind)
+    except ImportError:
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def refuse_hub(path: str | Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sparsecode.cli import main
 from sparsecode.data import Shards, Split, context, extract
-from sparsecode.data.hook_points import hook_path
+from sparsecode.data.hook_points import hook_path, lens_name
 from sparsecode.data.hooks import longest
 from sparsecode.data.shard_index import read_index
 from sparsecode.data.text import token_batches
@@ -374,6 +374,9 @@ def test_hook_points_have_one_spelling() -> None:
     bare, head = transformers.GPT2Model(config), transformers.GPT2LMHeadModel(config)
     for name in ("h.1", "transformer.h.1", "blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"):
         assert (hook_path(bare, name), hook_path(head, name)) == ("h.1", "transformer.h.1")
+        assert lens_name(name, "gpt2") == (name if name.startswith("blocks") else "blocks.1.hook_resid_post")
+    for name, architecture in (("h.1", "bert"), ("h.1", None), ("h.1.mlp", "gpt2"), ("layers.1.experts.0", "mixtral")):
+        assert lens_name(name, architecture) is None
     ids = {"input_ids": torch.tensor([[3, 4, 5]])}
     with torch.no_grad():
         states = bare.eval()(**ids, output_hidden_states=True).hidden_states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from collections import Counter
@@ -226,6 +227,16 @@ def test_features_of_a_run_use_the_tokenizer_of_its_host(
     tokens = RunFolder("run").splits().valid.tokens
     assert tokens is not None
     assert tokens.tokenizer == str(Path("gpt").absolute())
+    # and other libraries find the network and the place in it
+    assert main(["convert", "run", "saelens", "--to", "saelens"]) == 0
+    metadata = json.loads(Path("saelens", "cfg.json").read_text())["metadata"]
+    names = {
+        "model_name": "gpt",
+        "hook_name": "blocks.1.hook_resid_post",
+        "hf_hook_name": "h.1",
+        "dataset_path": "text.txt",
+    }
+    assert names.items() <= metadata.items()
 
 
 def test_features_of_shards_use_the_tokenizer_that_made_them_while_it_is_there(

@@ -82,7 +82,8 @@ def test_a_converted_and_a_pushed_run_name_their_model_and_hook_point(home: Path
     files = prepare_folder(tmp_path / "run", "org/acts", tmp_path / "up")
     assert "saelens/cfg.json" in files
     metadata = json.loads((tmp_path / "up" / "saelens" / "cfg.json").read_text())["metadata"]
-    assert (metadata["model_name"], metadata["hook_name"]) == ("gpt", "h.1")
+    assert (metadata["model_name"], metadata["hook_name"]) == ("gpt", "blocks.1.hook_resid_post")
+    assert metadata["hf_hook_name"] == "h.1"
     card = (tmp_path / "up" / "README.md").read_text()
     assert "| hook point | h.0, h.1 |" in card
     assert "### loss recovered" in card

@@ -111,7 +111,10 @@ def test_a_transcoder_with_relu_is_written_for_saelens(home: Path, tmp_path: Pat
         home, "acts-skip-transcoder", MLP, tmp_path / "run", "--data.target", "h.1.mlp", "--model.activation", "relu"
     )
     assert convert(run, tmp_path / "saelens", "saelens") == 0
-    assert json.loads((tmp_path / "saelens" / "cfg.json").read_text())["architecture"] == "skip_transcoder"
+    config = json.loads((tmp_path / "saelens" / "cfg.json").read_text())
+    assert config["architecture"] == "skip_transcoder"
+    names = {name: config["metadata"].get(name) for name in ("hook_name", "hook_name_out", "hf_hook_name")}
+    assert names == {"hook_name": "h.1.ln_2", "hook_name_out": "h.1.mlp", "hf_hook_name": None}  # no others for certain
     x, sae = run.splits().test.x[:20], read(tmp_path / "saelens")
     torch.testing.assert_close(sae.reconstruct(x), run.best_model().reconstruct(x), rtol=1e-4, atol=1e-4)
 

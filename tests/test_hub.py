@@ -16,7 +16,7 @@ from hub_server import READ, Hub, files_below, local_hub
 
 import sparsecode as sc
 from sparsecode.cli import main
-from sparsecode.hub import HubPlace, hub_place, local_path
+from sparsecode.hub import HubPlace, file_here, hub_place, local_path
 from sparsecode.interop import read
 from sparsecode.models import Amortised, save_model
 from sparsecode.models.base import AbstractSparseModel
@@ -188,9 +188,13 @@ def test_revisions_and_what_is_there_already(hub: Hub, tmp_path: Path) -> None:
 
 def test_without_a_connection_the_cache_serves(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.commit("org/m", {f"a/{name}": data for name, data in files_below(small(tmp_path / "one")).items()})
+    assert file_here("hf://org/m/a", "cfg.json") is None
+    assert not hub.requests
     folder = local_path("hf://org/m/a")
     n = len(hub.requests)
     assert local_path("hf://org/m/a") == folder
+    assert file_here("hf://org/m/a", "cfg.json") == folder / "cfg.json"
+    assert file_here("hf://org/m/a", "other.json") is None
     assert len(hub.requests) == n
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert local_path("hf://org/m/a") == folder

@@ -7,10 +7,11 @@ import re
 
 from torch import nn
 
-__all__ = ["hook_path"]
+__all__ = ["hook_path", "lens_name"]
 
 SHOWN = 10  # names in an error
 LENS = re.compile(r"blocks\.(\d+)\.(hook_resid_post|hook_resid_pre|.+)")
+BLOCK = re.compile(r"([a-z_]+\.)+(\d+)")
 # Blocks of these architectures add to their input and normalise before each part: what a block returns is the residual stream.
 PRE_NORM = re.compile(
     r"bloom|codegen|cohere|falcon|gemma2?|gemma3_text|gpt2|gpt_bigcode|gpt_neo|gpt_neox|gptj|granite|llama|mistral|mixtral|mpt|olmo2?|olmoe|"
@@ -38,6 +39,17 @@ def hook_path(module: nn.Module, hook_point: str) -> str:
     raise ValueError(
         f"hook_point {hook_point!r}: no such submodule of {type(module).__name__}; {_nearest(hook_point, paths)}"
     )
+
+
+def lens_name(hook_point: str, architecture: str | None) -> str | None:
+    """TransformerLens's name of a place: `blocks.5.hook_resid_post` for the block `h.5`, of an `architecture` (its `model_type`) whose
+    blocks return the residual stream. None where no name is that of the same place for certain.
+    """
+    if LENS.fullmatch(hook_point):
+        return hook_point
+    match = BLOCK.fullmatch(hook_point)
+    known = match is not None and architecture is not None and PRE_NORM.fullmatch(architecture)
+    return f"blocks.{match[2]}.hook_resid_post" if known else None
 
 
 def _nearest(hook_point: str, paths: list[str]) -> str:

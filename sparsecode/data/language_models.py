@@ -16,9 +16,10 @@ from sparsecode.data.hooks import Inputs
 from sparsecode.data.import_paths import RANDOM, imported, load_weights, names_import_path
 from sparsecode.data.text import TokenBatch
 from sparsecode.files import printable
-from sparsecode.hub import local_path, place_name
+from sparsecode.hub import file_here, local_path, place_name
+from sparsecode.specs import parsed
 
-__all__ = ["LanguageModel", "language_model", "padding_of", "token_texts", "tokenizer_files"]
+__all__ = ["LanguageModel", "architecture_of", "language_model", "padding_of", "token_texts", "tokenizer_files"]
 
 CONFIG = "config.json"
 SPACE = "\u2581"  # what SentencePiece writes for a space
@@ -102,6 +103,16 @@ def language_model(
     return LanguageModel(
         _network(path, "AutoModelForCausalLM" if head else "AutoModel"), _tokeniser(folder), name, about
     )
+
+
+def architecture_of(model: str) -> str | None:
+    """The `model_type` of the model in a folder, of one on the hub if it is in the cache; None for an import path and where no file says it."""
+    file = None if names_import_path(model) else file_here(model, CONFIG)
+    try:
+        kind = None if file is None else parsed(file.read_bytes(), str(file)).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def tokenizer_files(folder: Path) -> str:

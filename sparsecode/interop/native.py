@@ -11,7 +11,13 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from sparsecode.data.hook_points import lens_name
+from sparsecode.data.import_paths import names_import_path
+from sparsecode.data.language_models import architecture_of
+from sparsecode.data.recorded_host import host_in
 from sparsecode.data.shard_index import INDEX
+from sparsecode.files import printable
+from sparsecode.hub import place_name
 from sparsecode.interop.affine_sae import AffineSAE, CannotExpressError, PlainRows
 from sparsecode.interop.equivalence import CoderRecord, Computed
 from sparsecode.interop.folding import cast, fold_affine, uncentre, zero_bias
@@ -146,39 +152,52 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, ignore: Collection[str] = ()) -> CoderRecord:
-    """The best model of a run, or the model in a folder, with the origin that a conversion stored in it, or that the shards of the run say."""
+    """The best model of a run, or the model in a folder, with the origin that a conversion stored in it, or that the data of the run say."""
     folder, model = model_folder(path) or path, _loaded(path, ignore)
     sae = coder_of(model) if has_solver(model) else from_model(model)
     provenance = read_json(folder / CONFIG)["metadata"]["sparsecode"].get("provenance")
     origin: Any = provenance.get("origin") if isinstance(provenance, dict) else None
-    known: dict[str, Any] = dict(origin) if isinstance(origin, dict) else _of_shards(path)
+    known: dict[str, Any] = dict(origin) if isinstance(origin, dict) else _of_data(path)
     return replace(sae, metadata=known) if known else sae
 
 
-def _of_shards(run: Path) -> dict[str, Any]:
-    """Network and hook point that the activations of a run are from, under SAELens's names, where its data are shards that say so."""
+def _of_data(run: Path) -> dict[str, Any]:
+    """Network and hook points that the activations of a run are from, under SAELens's names, where its data say so."""
     if not (run / "config.json").is_file():
         return {}
-    spec = read_json(run / "config.json").get("spec")
-    data = spec.get("data") if isinstance(spec, dict) else None
-    if not isinstance(data, dict) or data.get("type") != "shards":
+    data = _record(run / "config.json").get("data")
+    if not isinstance(data, dict):
         return {}
+    if data.get("type") == "host":
+        model = str(data.get("model"))
+        name = model if names_import_path(model) else printable(place_name(model))
+        about, points = {"model": name, "text": printable(place_name(str(data.get("text"))))}, data.get("hook_point")
+        return _origin(about, model, points if isinstance(points, list) else [], data.get("target"))
     folder = data.get("path")
-    if not isinstance(folder, str) or not (Path(folder) / INDEX).is_file():
+    if data.get("type") != "shards" or not isinstance(folder, str) or not (Path(folder) / INDEX).is_file():
         return {}
-    index = read_json(Path(folder) / INDEX).get("spec")
-    known = index.get("provenance") if isinstance(index, dict) else None
-    if not isinstance(known, dict):
+    about = _record(Path(folder) / INDEX).get("provenance")
+    if not isinstance(about, dict):
         return {}
-    names = {"model_name": known.get("model"), "hook_name": _one_hook(known, data), "dataset_path": known.get("text")}
+    points = data.get("sites") or str(about.get("hook_point", "")).split(", ")
+    host = host_in(about)
+    return _origin(about, None if host is None else host.model, points, data.get("target"))
+
+
+def _record(file: Path) -> dict[str, Any]:
+    spec = read_json(file).get("spec")
+    return spec if isinstance(spec, dict) else {}
+
+
+def _origin(about: dict[str, Any], model: str | None, points: list[str], target: str | None) -> dict[str, Any]:
+    """The names of a network and of the hook points of one site and its target, as TransformerLens spells these where that is certain."""
+    sites = [point for point in points if point != target]
+    architecture = None if model is None else architecture_of(model)
+    names = {"model_name": about.get("model"), "dataset_path": about.get("text")}
+    for key, point in (("hook_name", sites[0] if len(sites) == 1 else None), ("hook_name_out", target)):
+        lens = None if point is None else lens_name(point, architecture)
+        names |= {key: lens or point, f"hf_{key}": None if lens in (None, point) else point}
     return {name: value for name, value in names.items() if value}
-
-
-def _one_hook(known: dict[str, Any], data: dict[str, Any]) -> str | None:
-    """The hook point of samples of one site."""
-    names = str(known.get("hook_point", "")).split(", ")
-    sites = data.get("sites") or [name for name in names if name != data.get("target")]
-    return sites[0] if len(sites) == 1 else None
 
 
 def computed(path: Path, ignore: Collection[str] = ()) -> Computed:
