@@ -11,23 +11,33 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from sparsecode.cli.console import Console
 from sparsecode.cli.tables import print_evaluation
 from sparsecode.coders import coders_today
 from sparsecode.data import Digits
-from sparsecode.data.splits import Split
+from sparsecode.data.splits import Split, Splits
+from sparsecode.evaluate import base
 from sparsecode.evaluate.base import MeasureSettings, OtherResult, Result
 from sparsecode.evaluate.dictionary.geometry import dictionary_of
 from sparsecode.evaluate.evaluation import Evaluate, Evaluation, Measured, evaluate_model, validation
 from sparsecode.evaluate.measures import DURING_TRAINING, STANDARD
+from sparsecode.evaluate.reconstruction.anomaly import anomaly_scores
+from sparsecode.evaluate.reconstruction.calibration import l0_and_variance
 from sparsecode.evaluate.reconstruction.denoising import DenoisedLevels
 from sparsecode.evaluate.reconstruction.restoration import Restored
 from sparsecode.evaluate.units.activity import Activity
 from sparsecode.evaluate.units.code_scale import CodeScale
+from sparsecode.evaluate.units.codes import Codes
+from sparsecode.evaluate.units.feature_collection import features_of
+from sparsecode.evaluate.units.thresholding import thresholding
 from sparsecode.evaluate.variational.elbo import Bound
+from sparsecode.models.amortised import Amortised
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import build_model
+from sparsecode.nn.activations import TopK
+from sparsecode.nn.corruptions import MaskPixels
 from sparsecode.recipes import RECIPES
 from sparsecode.runner import run
 from sparsecode.runs import RunFolder
@@ -215,3 +225,49 @@ def test_recipes_follow_what_their_papers_follow() -> None:
         config = RECIPES[name]()
         model = build_model(config.model, splits.shape, 0).eval()
         assert wanted <= validation(model, splits.valid, splits.data_range, config.evaluate).keys()
+
+
+def numbers_in(value: Any) -> list[float]:
+    if isinstance(value, int | float):
+        return [float(value)]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [number for part in parts for number in numbers_in(part)]
+
+
+def test_few_samples_are_coded_together_where_codes_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everywhere by one rule, and results do not depend on it."""
+    monkeypatch.setattr(base, "CHUNK", 8)  # fewer samples than one draw of noise is for
+    samples = Split(torch.rand(20, 8, 8, generator=torch.Generator().manual_seed(0)))
+    splits = Splits(samples, samples, samples, 0.0, 1.0)
+    model = Amortised(n_code=70, activation=TopK(k=4), corruption=MaskPixels()).build(splits.shape, seed=0).eval()
+    most = 0
+    original = model._encode
+
+    def counted(rows: torch.Tensor) -> torch.Tensor:
+        nonlocal most
+        most = max(most, len(rows))
+        return original(rows)
+
+    monkeypatch.setattr(model, "_encode", counted)
+
+    def measured() -> list[Any]:
+        settings = Evaluate(measures=(*STANDARD, Codes(), CodeScale()))
+        features = features_of(model, splits.test)
+        return [
+            {
+                k: {n: r.means() for n, r in v.items()}
+                for k, v in evaluate_model(model, splits, settings, 0).measures.items()
+            },
+            msgspec.to_builtins(thresholding(model, splits.test, splits.train)),
+            l0_and_variance(model, splits.test),
+            [values.tolist() for values in anomaly_scores(model, splits.test).values()],
+            features.n_active.tolist(),
+        ]
+
+    together = measured()
+    assert most == 8
+    monkeypatch.setattr(base, "NUMBERS", 3 * 70)
+    most = 0
+    alone = measured()
+    assert most == 3
+    assert numbers_in(together) == pytest.approx(numbers_in(alone), rel=1e-5, abs=1e-7, nan_ok=True)

@@ -21,6 +21,7 @@ from sparsecode.data.code_index import tensors_of
 from sparsecode.data.code_writer import CodeWriter, refuse_codes
 from sparsecode.data.codes import read_codes
 from sparsecode.data.images import SplitName, progress
+from sparsecode.evaluate.base import rows_together
 from sparsecode.files import save_atomic
 from sparsecode.hub import local_path, refuse_hub
 from sparsecode.models.base import AbstractSparseModel
@@ -30,7 +31,6 @@ from sparsecode.version import __version__
 
 __all__ = ["encode_command"]
 
-CHUNK = 1000  # rows whose codes are dense at a time
 GAP = "gap"
 
 NamedArrays = dict[str, NDArray[Any]]
@@ -125,9 +125,9 @@ class _Coder(NamedTuple):
                 done += n
 
     def _chunks(self, x: Tensor, source: str, first: int, report: Callable[[int], None]) -> Iterator[_Chunk]:
-        weights = next(self.model.parameters())
-        for start in range(0, len(x), CHUNK):
-            rows = x[start : start + CHUNK].to(weights.dtype)
+        weights, size = next(self.model.parameters()), rows_together(self.model.n_code)
+        for start in range(0, len(x), size):
+            rows = x[start : start + size].to(weights.dtype)
             z = self.encode(rows)
             gap = self.model.gap(rows, z)
             _refuse_overflow(source, first + start, z, gap)

@@ -16,7 +16,7 @@ from sparsecode.cli.console import Console, described
 from sparsecode.cli.paths import refuse_file, refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import CHUNK, in_parts
 from sparsecode.evaluate.metrics import mean_squared_error, psnr, sees_structure, ssim, wape
 from sparsecode.evaluate.reconstruction.classical import NEEDS_SKIMAGE, Pairs, classical, has_skimage, linear_map
 from sparsecode.evaluate.reconstruction.restoration import corrupted
@@ -143,7 +143,7 @@ def _pairs(model: AbstractSparseModel, split: Split, most: int, seed: int, path:
 @torch.no_grad()
 def _by_model(model: AbstractSparseModel, pairs: Pairs) -> NDArray[Any]:
     noisy = torch.from_numpy(pairs.corrupted).reshape(len(pairs.corrupted), *model.shape).to(next(model.parameters()))
-    made = torch.cat([model.reconstruct(part) for part in noisy.split(CHUNK)])
+    made = in_parts(model.reconstruct, noisy, model.n_code)
     return np.asarray(made.cpu(), np.float64).reshape(pairs.clean.shape)
 
 

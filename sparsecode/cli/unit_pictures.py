@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import rows_together
 from sparsecode.evaluate.units.activity import BLOCK, NoiseSource, with_noise
 from sparsecode.evaluate.units.receptive_fields import FieldsSummary, fit_fields, nearest_images, summary
 from sparsecode.evaluate.units.unit_use import UnitUse
@@ -49,7 +50,7 @@ def data_space_keys(model: AmortisedModel, rows: Tensor) -> Tensor:
 def most_active(model: AmortisedModel, split: Split, theta: float, n: int) -> Tensor:
     """At most n units that are active on at least one sample without noise, most active first."""
     use: UnitUse | None = None
-    for x in split.x.split(BLOCK):
+    for x in split.x.split(rows_together(model.n_code)):
         z = model.encode(x)
         use = UnitUse(z.shape[1], theta, z.device) if use is None else use
         use.update(z)

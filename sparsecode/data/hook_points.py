@@ -48,8 +48,9 @@ def lens_name(hook_point: str, architecture: str | None) -> str | None:
     if LENS.fullmatch(hook_point):
         return hook_point
     match = BLOCK.fullmatch(hook_point)
-    known = match is not None and architecture is not None and PRE_NORM.fullmatch(architecture)
-    return f"blocks.{match[2]}.hook_resid_post" if known else None
+    if match is None or architecture is None or not PRE_NORM.fullmatch(architecture):
+        return None
+    return f"blocks.{match[2]}.hook_resid_post"
 
 
 def _nearest(hook_point: str, paths: list[str]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
 
 from sparsecode.choices import NoiseUnit
 from sparsecode.data.recorded_host import RecordedHost
@@ -21,17 +24,25 @@ __all__ = [
     "OtherResult",
     "Result",
     "Table",
+    "in_parts",
     "plain_table",
     "rows_together",
 ]
 
-CHUNK = 1000  # samples coded together
-NUMBERS = 2**23  # of a dense batch of codes
+CHUNK = 1000  # samples together at most, and those whose noise is drawn together
+NUMBERS = (
+    2**22
+)  # of a dense batch of codes: larger arrays are had from the system each time, which takes a fifth longer
 
 
 def rows_together(n_code: int) -> int:
-    """How many samples are coded together: fewer where codes are many."""
+    """How many samples are coded together, everywhere: fewer where codes are many."""
     return max(1, min(CHUNK, NUMBERS // n_code))
+
+
+def in_parts(function: Callable[[Tensor], Tensor], x: Tensor, n_code: int) -> Tensor:
+    """A function of each sample of x [n, *F], such as its codes or its reconstruction from them, of `rows_together` samples at a time."""
+    return torch.cat([function(part) for part in x.split(rows_together(n_code))])
 
 
 WHOLE = "model"  # the key of a result that is not of one coder

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.evaluate.base import rows_together
 from sparsecode.interop.affine_sae import AffineSAE, GatedCodes, JumpReLUCodes, PlainRows
 from sparsecode.interop.folding import cast
 from sparsecode.interop.sparse_coder import SparseCoderRecord, probe_rows
@@ -20,7 +21,6 @@ CoderRecord = AffineSAE | SparseCoderRecord
 Computed = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs -> codes and outputs
 
 SCALES = (0.3, 1.0, 3.0, 10.0)
-CHUNK = 128  # rows at a time: codes of a wide autoencoder take much memory
 ROWS, CODES = 64, 256  # inputs per scale; codes whose thresholds are approached from both sides
 ROUNDING = 1e-6  # of the largest code in float32
 MARGIN = 1e-3  # how near, relative to what is summed up to a pre-activation
@@ -97,7 +97,7 @@ def compare(
     before, after = before or _computed(one), after or _computed(other)
     codes, unflipped, outputs, largest_code, largest_output = 0.0, 0.0, 0.0, 0.0, 0.0
     flips, active, jumps = 0, 0, 0
-    for rows in x.double().split(CHUNK):
+    for rows in x.double().split(rows_together(one.n_code)):
         (z, y), (z_after, y_after) = before(rows), after(rows)
         flipped, difference = (z != 0) != (z_after != 0), (z - z_after).abs()
         codes = max(codes, float(difference.max()))

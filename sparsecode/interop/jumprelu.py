@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sparsecode.choices import Thresholds
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import in_parts, rows_together
 from sparsecode.evaluate.reconstruction.calibration import Calibration, l0_and_variance
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.models.base import AbstractSparseModel
@@ -22,7 +23,6 @@ from sparsecode.ops.memory import AllocationsFit
 __all__ = ["to_jumprelu"]
 
 BLOCK = 1 << 24  # pre-activations sorted at a time
-CHUNK = 1000  # samples whose pre-activations are computed at a time
 
 
 @torch.no_grad()
@@ -107,12 +107,14 @@ def _stays(spec: Amortised, term: object) -> bool:
 
 
 def _pre_activations(model: AmortisedModel, x: Tensor) -> Float[Tensor, "n k"]:
-    return torch.cat([model.pre_activations(part) for part in x.split(CHUNK)])
+    return in_parts(model.pre_activations, x, model.n_code)
 
 
 def _rates_kept(pre: Float[Tensor, "n k"], model: AmortisedModel, silent: float) -> Float[Tensor, " k"]:
     """For every code the threshold above which it is as often as it is active by the model's own rule; of codes that never are, at least `silent`."""
-    counts = torch.stack([(model.activation.infer(part) != 0).sum(dim=0) for part in pre.split(CHUNK)]).sum(dim=0)
+    counts = torch.stack(
+        [(model.activation.infer(part) != 0).sum(dim=0) for part in pre.split(rows_together(model.n_code))]
+    ).sum(dim=0)
     results: list[Tensor] = []
     width = max(1, BLOCK // len(pre))
     for columns, n in zip(pre.split(width, dim=1), counts.split(width), strict=True):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.data.splits import Splits
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import in_parts
 from sparsecode.evaluate.variational.traversal import (
     between,
     between_supports,
@@ -176,7 +176,7 @@ def subject_of(
     wrong = [row for row in rows if not 0 <= row < test.n]
     if wrong:
         raise ValueError(f"rows are {', '.join(map(str, wrong))}; expected 0 to {test.n - 1}, of the test split")
-    codes = torch.cat([encode(x.to(weights)) for x in test.x[:ENCODED].split(CHUNK)]).cpu()
+    codes = in_parts(lambda x: encode(x.to(weights)), test.x[:ENCODED], model.n_code).cpu()
     if not rows:
         on = (codes != 0).any(dim=1).nonzero()[:, 0]
         on = on if len(on) else torch.arange(len(codes))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.data.splits import Splits
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import CHUNK, in_parts
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.nn.priors import StandardNormal
@@ -76,13 +76,13 @@ def manifold(model: AbstractSparseModel, splits: Splits, name: str, side: int = 
         range_words = "quantiles of the prior"
     else:
         coder = next(iter(model.coders().values()))
-        codes = torch.cat([coder(_as(x, model)).cpu() for x in splits.test.x[:ENCODED].split(CHUNK)]).double()
+        codes = in_parts(lambda x: coder(_as(x, model)).cpu(), splits.test.x[:ENCODED], model.n_code).double()
         low, high = codes.quantile(torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64), dim=0)
         axes = torch.stack([torch.linspace(float(a), float(b), side) for a, b in zip(low, high, strict=True)])
         range_words = f"between {TAIL:.0%} and {1 - TAIL:.0%} of test samples"
     across, up = axes
     z = torch.cartesian_prod(up.flip(0), across).flip(1).to(weights)
-    images = torch.cat([model.denormalise(model.decode(part)).cpu() for part in z.split(CHUNK)])
+    images = in_parts(lambda part: model.denormalise(model.decode(part)).cpu(), z, model.n_code)
     title = f"{name}: the plane of its two codes, {range_words}"
     return code_plane(_array(images), _array(across), _array(up), model.shape, splits.span(), title)
 

@@ -14,7 +14,7 @@ from sparsecode.choices import AtomsAt
 from sparsecode.coders import in_words
 from sparsecode.data import Splits
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, MeasureSettings
+from sparsecode.evaluate.base import MeasureSettings, in_parts, rows_together
 from sparsecode.evaluate.reconstruction.denoising import add_noise, coder_for
 from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.evaluate.units.codes import Codes
@@ -119,7 +119,7 @@ def usage_of(model: AbstractSparseModel, split: Split, theta: float) -> dict[str
     weights, split, words = next(model.parameters()), split.take(slice(COUNTED)), in_words(model.coders())
     series: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     for name, coder in model.coders().items():
-        active = torch.cat([coder(x.to(weights)).abs() > theta for x in split.x.split(CHUNK)])
+        active = in_parts(lambda x, coder=coder: coder(x.to(weights)).abs() > theta, split.x, model.n_code)
         series[words[name]] = _array(active.double().mean(dim=0)), _array(active.sum(dim=1))
     return series
 
@@ -144,7 +144,7 @@ def powers_and_peaks(model: AbstractSparseModel, split: Split) -> tuple[torch.Te
     weights, split = next(model.parameters()), split.take(slice(COUNTED))
     coder = next(iter(model.coders().values()))
     power, peak = (torch.zeros(model.n_code).to(weights) for _ in range(2))
-    for x in split.x.split(CHUNK):
+    for x in split.x.split(rows_together(model.n_code)):
         z = coder(x.to(weights))
         power += z.square().sum(dim=0)
         for value in (z.amax(dim=0), z.amin(dim=0)):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparsecode.choices import Classifier
 from sparsecode.data.splits import Splits
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_gates, has_posterior
 from sparsecode.ops.rng import generator
@@ -42,7 +43,6 @@ __all__ = [
 Track = Callable[[Sequence[Any], str], Iterable[Any]]  # a progress bar: items and what is done with them
 Map = Callable[[Tensor], Tensor]
 
-CHUNK = 500  # samples coded together: a step of a progress bar
 UNLABELLED = 10_000  # training samples for the principal components
 SCALED_BY = 2_000  # training samples for the scale of the features
 

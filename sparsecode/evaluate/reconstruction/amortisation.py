@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sparsecode.evaluate.base import in_parts
 from sparsecode.evaluate.dictionary.geometry import Dictionary, dictionary_of
 from sparsecode.evaluate.metrics import ExplainedVariance, l0
 from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes
@@ -23,7 +24,6 @@ __all__ = ["AmortisationGap", "LassoCodes", "amortisation_gap", "lasso_at", "mod
 TOLERANCE = 0.01  # how near the lasso's mean L0 must come, relative
 SOLVED = 1e-3  # relative duality gap of its codes
 SEARCH = 30  # halvings of the range of the weight, at most
-CHUNK = 1000
 
 
 class AmortisationGap(Spec, tag="amortisation_gap"):
@@ -156,9 +156,9 @@ def model_gaps(
     """
     dictionary = dictionary_of(model) if dictionary is None else dictionary
     x = x.to(next(model.parameters()))
-    rows = torch.cat([model.normalise(part) for part in x.split(CHUNK)])
+    rows = in_parts(model.normalise, x, model.n_code)
     return {
-        name: amortisation_gap(rows, torch.cat([coder(part) for part in x.split(CHUNK)]), dictionary, theta)
+        name: amortisation_gap(rows, in_parts(coder, x, model.n_code), dictionary, theta)
         for name, coder in model.coders().items()
         if coders is None or name in coders
     }

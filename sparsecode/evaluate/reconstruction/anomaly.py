@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import rows_together
 from sparsecode.evaluate.metrics import mean_squared_error
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.records import Batch
@@ -54,8 +54,7 @@ def anomaly_scores(model: AbstractSparseModel, split: Split) -> dict[str, NDArra
         raise ValueError("the model does not reconstruct its samples; choose one that is no classifier or transcoder")
     error: list[Tensor] = []
     objective: list[Tensor] = []
-    for start in range(0, split.n, CHUNK):
-        part = split.take(slice(start, start + CHUNK))
+    for _, part in split.chunks(rows_together(model.n_code)):
         z = model.encode(part.x)
         error.append(mean_squared_error(part.x, model.output(part.x, z)))
         objective.append(model.objective(Batch(part.x, part.target, part.label), z))

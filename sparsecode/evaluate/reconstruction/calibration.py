@@ -7,7 +7,7 @@ import math
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import rows_together
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.reconstruction.score import wanted_of
 from sparsecode.losses.target_l0 import TOLERANCE, remedy
@@ -67,7 +67,7 @@ def calibrated_(model: AbstractSparseModel, split: Split) -> Calibration | None:
 def l0_and_variance(model: AbstractSparseModel, split: Split) -> tuple[float, float | None]:
     """The mean count of codes other than 0, and the explained variance (None where it is not defined), of samples of a split."""
     variance, count = ExplainedVariance(), 0.0
-    for _, part in split.chunks(CHUNK):
+    for _, part in split.chunks(rows_together(model.n_code)):
         z = model.encode(part.x)
         count += float((z != 0).sum())
         if model.n_classes is None:

@@ -79,7 +79,7 @@ def denoise(
             code = coder_for(model, coder, part.x, noisy, noise_weight)
             noisy_total += float(psnr(clean, part.pixels(noisy), data_range).double().sum())
             cleaned: list[Tensor] = []
-            for some in noisy.split(rows_together(model.n_code)):  # the noise is that of the whole chunk
+            for some in noisy.split(rows_together(model.n_code)):
                 z = code(some)
                 cleaned.append(model.denormalise(model.decode(z)))
                 count += float(sums_of(z, theta).by_sample.active.double().sum())

@@ -6,12 +6,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sparsecode.evaluate.base import rows_together
 from sparsecode.solvers.checks import working_dtype
 from sparsecode.solvers.omp import unit_atoms
 
 __all__ = ["greedy_codes", "refitted_codes", "spread", "strongest"]
-
-CHUNK = 1024
 
 
 def spread(l0: float, n: int) -> Int[Tensor, " n"]:
@@ -60,8 +59,9 @@ def _active_set(x: Tensor, D: Tensor, budgets: Tensor, support: Tensor | None, p
     atoms, inverse = unit_atoms(D.detach().to("cpu", torch.float64))
     gram, eps = (atoms @ atoms.T).numpy(), torch.finfo(working_dtype(x)).eps
     z = torch.zeros(len(x), len(atoms), dtype=torch.float64)
-    for start in range(0, len(x), CHUNK):
-        part = slice(start, start + CHUNK)
+    size = rows_together(len(atoms))
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
         rows = x[part].to("cpu", torch.float64)
         allowed = None if support is None else support[part].cpu().numpy()
         square, most = rows.square().sum(dim=1).numpy(), budgets[part].cpu().numpy()

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import CHUNK
 from sparsecode.evaluate.dictionary.geometry import unit_rows
 from sparsecode.evaluate.metrics import ExplainedVariance, psnr
 from sparsecode.evaluate.reconstruction.pursuits import greedy_codes, refitted_codes, spread, strongest
@@ -32,7 +33,6 @@ __all__ = [
     "references",
 ]
 
-CHUNK = 1000
 FITTED_ON = 20_000  # training rows for principal components and means
 
 Approximate = Callable[[Tensor, Tensor], Tensor]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table
+from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table, in_parts
 from sparsecode.evaluate.metrics import mean_squared_error, psnr
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.rng import generator
@@ -72,7 +72,7 @@ def restore(model: AbstractSparseModel, split: Split, data_range: float, seed: i
         if made is None:
             return None
         noisy, hidden = made
-        y = model.reconstruct(noisy)
+        y = in_parts(model.reconstruct, noisy, model.n_code)
         before += float(mean_squared_error(x, noisy).double().sum())
         after += float(mean_squared_error(x, y).double().sum())
         before_db += float(psnr(x, noisy, data_range).double().sum())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsecode.coders import in_words
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, Table, rows_together
+from sparsecode.evaluate.base import KnownMeasure, MeasureSettings, Result, Table, rows_together
 from sparsecode.evaluate.code_sums import sums_of
 from sparsecode.evaluate.metrics import (
     DENSE,
@@ -27,7 +27,7 @@ from sparsecode.losses.task import Classify
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.records import Batch
 
-__all__ = ["CHUNK", "HIGHER_IS_BETTER", "Score", "Scores", "score", "validated", "wanted_of"]
+__all__ = ["HIGHER_IS_BETTER", "Score", "Scores", "score", "validated", "wanted_of"]
 
 # What validation during training reports of each coder, and which of it is better when it is higher.
 VALIDATED = ("objective", "psnr", "explained_variance", "l0", "dead")

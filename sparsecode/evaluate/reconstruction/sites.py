@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table
+from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result, Table, rows_together
 from sparsecode.evaluate.metrics import ExplainedVariance
 from sparsecode.evaluate.reconstruction.score import wanted_of
 from sparsecode.models.base import AbstractSparseModel
@@ -120,7 +120,7 @@ def site_scores(model: AbstractSparseModel, coder: Callable[[Tensor], Tensor], s
     if not isinstance(decoder, BiasedDictionaryModule) or decoder.n_sites == 1:
         raise ValueError("the model has one site; expected a decoder with `sites` for samples [sites, ...]")
     scores = [ExplainedVariance() for _ in range(decoder.n_sites)]
-    for _, part in split.chunks(CHUNK):
+    for _, part in split.chunks(rows_together(model.n_code)):
         wanted, made = wanted_of(model, part), model.output(part.x, coder(part.x))
         for site, score in enumerate(scores):
             score.update(wanted[:, site], made[:, site])

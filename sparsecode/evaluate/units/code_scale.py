@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result
+from sparsecode.evaluate.base import KnownMeasure, MeasureSettings, Result, in_parts, rows_together
 from sparsecode.models.base import AbstractSparseModel
 
 __all__ = ["CodeScale", "CodeSizes"]
@@ -41,7 +41,7 @@ class CodeScale(KnownMeasure, tag="code_scale"):
         sizes: dict[str, CodeSizes] = {}
         atom_norm: float | None = None
         for name, coder in model.coders().items():
-            z = torch.cat([coder(x) for x in split.x.split(CHUNK)]).flatten(1)
+            z = in_parts(coder, split.x, model.n_code).flatten(1)
             deviation = z.double().std(dim=0) if split.n > 1 else torch.zeros(z.shape[1])
             if atom_norm is None:
                 atom_norm = _atom_norm(model, z[:1])
@@ -59,7 +59,7 @@ class CodeScale(KnownMeasure, tag="code_scale"):
 def _atom_norm(model: AbstractSparseModel, like: torch.Tensor) -> float:
     """The mean over j of |decode(e_j) - decode(0)|_2, for codes of the size and dtype of `like` [1, k]."""
     rest, total = model.decode(torch.zeros_like(like)), 0.0
-    for units in torch.arange(like.shape[1]).split(CHUNK):
+    for units in torch.arange(like.shape[1]).split(rows_together(like.shape[1])):
         codes = torch.zeros(len(units), like.shape[1]).to(like)
         codes[torch.arange(len(units)), units] = 1.0
         total += float((model.decode(codes) - rest).flatten(1).double().norm(dim=1).sum())

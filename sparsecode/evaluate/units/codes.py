@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result
+from sparsecode.evaluate.base import CHUNK, KnownMeasure, MeasureSettings, Result, in_parts
 from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.losses.kl import KLTerm, kl_divergence
 from sparsecode.models.base import AbstractSparseModel
@@ -71,7 +71,7 @@ def _measured(
     for start in range(0, split.n, CHUNK):
         x = split.x[start : start + CHUNK]
         made = corrupted(model, x, generator(seed, "restore", start)) if model.reconstructs else None
-        z = coder(x if made is None else made[0])
+        z = in_parts(coder, x if made is None else made[0], model.n_code)
         total += z.sum(dim=0, dtype=torch.float64).cpu()
         if compared:
             error += float((model.normalise(x) - model.decode(z)).double().square().sum())

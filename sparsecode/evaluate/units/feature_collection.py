@@ -14,6 +14,7 @@ from sparsecode.data.codes import StoredCodes
 from sparsecode.data.shard_index import LABEL
 from sparsecode.data.splits import Split
 from sparsecode.data.tokens import Tokens
+from sparsecode.evaluate.base import rows_together
 from sparsecode.evaluate.units.examples import Entries, ExampleCollector, Examples
 from sparsecode.evaluate.units.features import Features, FeatureSettings
 from sparsecode.evaluate.units.firing import FiringStatistics, RowSample, cofiring
@@ -35,8 +36,6 @@ __all__ = [
     "rows_of_split",
 ]
 
-CHUNK = 1000  # rows coded together, fewer where codes are many
-NUMBERS = 2**25  # of a dense batch of codes
 CLASSES = 1000  # most classes that are counted apart
 
 
@@ -76,7 +75,7 @@ def coded_rows(
     `batches()` gives them again and again, the same. Codes come without a dense batch where the model allows it.
     """
     weights = next(model.parameters())
-    size = max(1, min(CHUNK, NUMBERS // model.n_code))
+    size = rows_together(model.n_code)
     name = model.coder_called(coder)
     other = None if name == model.coder_called() else model.coders()[name]
 
@@ -115,7 +114,7 @@ def rows_of_split(model: AbstractSparseModel, split: Split, theta: float = 0.0, 
         tokens = tokens.take(slice(None), split.n)
     return coded_rows(
         model,
-        lambda: (Batch(part.x, label=part.label) for _, part in split.chunks(CHUNK)),
+        lambda: (Batch(part.x, label=part.label) for _, part in split.chunks(rows_together(model.n_code))),
         split.n,
         theta=theta,
         tokens=tokens,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import CHUNK, in_parts, rows_together
 from sparsecode.evaluate.metrics import mean_squared_error
 from sparsecode.evaluate.reconstruction.restoration import corrupted
 from sparsecode.models.base import AbstractSparseModel
@@ -97,7 +97,8 @@ def codes_of(
         part = x[start : start + CHUNK]
         made = corrupted(model, part, generator(seed, "restore", start))
         seen.append(part if made is None else made[0])
-    return torch.cat(seen), torch.cat([coder(part) for part in seen])
+    noisy = torch.cat(seen)
+    return noisy, in_parts(coder, noisy, model.n_code)
 
 
 @torch.no_grad()
@@ -126,7 +127,8 @@ def thresholding(
     def kept(at: float, keep: Keep) -> KeptCodes:
         error = [0.0, 0.0]
         active, dropped = 0.0, 1 - keep(known)
-        for x, part in zip(split.x.split(CHUNK), z.split(CHUNK), strict=True):
+        size = rows_together(model.n_code)
+        for x, part in zip(split.x.split(size), z.split(size), strict=True):
             chosen = keep(part)
             active += float((part * chosen != 0).sum())
             for i, codes in enumerate((part * chosen, filled(part, chosen, known, dropped))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Split
-from sparsecode.evaluate.base import CHUNK, WHOLE, KnownMeasure, MeasureSettings, Result
+from sparsecode.evaluate.base import WHOLE, KnownMeasure, MeasureSettings, Result, rows_together
 from sparsecode.evaluate.metrics import hoyer, psnr, sees_structure, ssim
 from sparsecode.evaluate.variational.elbo import bound
 from sparsecode.models.base import AbstractSparseModel
@@ -65,7 +65,7 @@ def gate_use(model: VariationalModel, split: Split, data_range: float, seed: int
     quality, alike, uneven, nonzero = 0.0, 0.0, 0.0, 0
     images = sees_structure(model.shape)
     gammas, means = list[torch.Tensor](), list[torch.Tensor]()
-    for _, part in split.chunks(CHUNK):
+    for _, part in split.chunks(rows_together(n_code)):
         x = part.x.to(next(model.parameters()))
         q = model.posterior(x)
         gamma = torch.ones_like(q.mu) if q.gamma is None else q.gamma

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsecode.data.splits import Factor, Split
-from sparsecode.evaluate.base import CHUNK
+from sparsecode.evaluate.base import in_parts
 from sparsecode.evaluate.variational.disentanglement import Disentanglement, disentanglement
 from sparsecode.evaluate.variational.elbo import Bound, bounds
 from sparsecode.evaluate.variational.gate_use import GateUse, gate_use
@@ -47,7 +47,7 @@ def latents(
     some = split.take(torch.linspace(0, split.n - 1, min(samples, split.n)).long())
     scored = None
     if some.factors is not None and model.spec.n_code > 1 and len(factors) > 1:
-        z = torch.cat([model.mean_code(part.to(next(model.parameters()))) for part in some.x.split(CHUNK)])
+        z = in_parts(lambda x: model.mean_code(x.to(next(model.parameters()))), some.x, model.spec.n_code)
         scored = disentanglement(z, some.factors, factors, seed)
     return Latents(
         split=name,

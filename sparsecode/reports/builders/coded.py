@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sparsecode.data.splits import Split
+from sparsecode.evaluate.base import rows_together
 from sparsecode.evaluate.reconstruction.score import wanted_of
 from sparsecode.evaluate.units.examples import Entries
 from sparsecode.evaluate.units.feature_collection import CodedRows, RowBlock, class_count, collect_features
@@ -22,8 +23,6 @@ from sparsecode.reports.builders.additions import Additions
 
 __all__ = ["Coded", "CoderUse", "coded_samples", "errors_of", "rows_shown"]
 
-CHUNK = 500  # samples together, fewer where codes are many
-NUMBERS = 2**24  # of a dense batch of codes
 ENTRIES = 40_000_000  # active codes, after which no more samples are taken
 GATHERED = 2**22  # numbers in products of active codes with their atoms
 
@@ -90,7 +89,7 @@ def coded_samples(
     sums = _Sums(model, additions, settings.theta)
     blocks: list[RowBlock] = []
     total, done = 0, 0
-    for start, part in split.chunks(max(1, min(CHUNK, NUMBERS // model.n_code))):
+    for start, part in split.chunks(rows_together(model.n_code)):
         entries = sums.update(part, start)
         label = None if part.label is None or part.label.ndim != 1 else part.label.cpu().numpy()
         blocks.append(RowBlock(start, part.n, entries, label))
