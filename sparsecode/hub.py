@@ -102,10 +102,10 @@ def file_here(folder: str | Path, name: str) -> Path | None:
         return file if file.is_file() else None
     try:
         inside = str(PurePosixPath(place.sub, name))
-        found = _library().try_to_load_from_cache(place.repo, inside, _cache(), place.revision, place.kind)
+        cached = _library().try_to_load_from_cache(place.repo, inside, _cache(), place.revision, place.kind)
     except ImportError:
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def refuse_hub(path: str | Path) -> None:

@@ -38,6 +38,9 @@ def test_sums_are_those_of_dense_codes(n_code: int, active: int, is_sparse: bool
     assert (from_mostly_zero(codes(n_code, active)) is not None) == is_sparse
     assert code is None or len(code.values) == int((z != 0).sum())
     wide, sums = z.double(), sums_of(z, theta)
+    assert (
+        int(sums_of(torch.full_like(z, 0.1) * (z != 0), 0.1).by_code.active.sum()) == 0
+    )  # 0.1 in float32 is above 0.1
     for part, dim in ((sums.by_sample, 1), (sums.by_code, 0)):
         torch.testing.assert_close(part.active, (wide.abs() > theta).sum(dim=dim))
         torch.testing.assert_close(part.total.double(), wide.abs().sum(dim=dim), rtol=1e-6, atol=0)

@@ -90,3 +90,5 @@ def test_networks_without_an_unembedding_and_other_widths_are_refused() -> None:
         logit_effects(np.ones((2, 4)), nn.Linear(4, 4))
     with pytest.raises(ValueError, match=r"atoms has shape \(2, 4\); expected \[n_code, 12\], directions in the"):
         logit_effects(np.ones((2, 4)), host_of("gpt2", 12)[0])
+    with pytest.raises(ValueError, match="n is 0; expected at least 1 token"):
+        logit_effects(np.ones((2, 12)), host_of("gpt2", 12)[0], n=0)

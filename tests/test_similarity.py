@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,15 @@ def test_codes_of_other_spaces_are_matched_by_what_they_do() -> None:
     assert float(activation_correlations(z, other)[:, 15].abs().max()) == 0.0
     signed, _ = code_similarity(z, -other, signed=True, threshold=0.99)
     assert signed.share[0] == 1.0
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_correlations_of_codes_far_from_zero_have_their_digits(form: Any) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (100 + rng.normal(size=(5000, 3)).astype(np.float32) for _ in range(2))
+    second[:, 0] = first[:, 0]
+    wanted = np.corrcoef(first.T.astype(np.float64), second.T.astype(np.float64))[:3, 3:]
+    np.testing.assert_allclose(activation_correlations(form(first), form(second)).numpy(), wanted, atol=1e-6)
 
 
 def test_spaces_and_rows_that_differ_are_refused() -> None:

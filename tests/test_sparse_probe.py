@@ -138,6 +138,20 @@ def test_shares_of_absorbing_codes_by_hand(row: dict[int, float], absorbed: int,
     assert (at_zero.absorbed, at_zero.fraction) == (result.absorbed, pytest.approx(fraction))
 
 
+@pytest.mark.parametrize("constant", [0.1, -0.3])
+def test_a_constant_activation_changes_nothing(constant: float) -> None:
+    """Rounding of its mean would be a deviation, and the direction of the probe."""
+    train, test = absorbing(1000, 0.04, True), absorbing(500, 0.04, True)
+    wanted = feature_absorption(1, train, test, ABSORBING)
+    assert wanted.absorbed > 0
+    for x, *_ in (train, test):
+        x[:, 5] = constant
+    with_constant = feature_absorption(1, train, test, ABSORBING)
+    assert with_constant.absorbed == wanted.absorbed
+    assert with_constant.fraction == pytest.approx(wanted.fraction, rel=1e-3)
+    assert abs(fitted_probe(train[0], train[2] == 1, 1.0)[0][5]) < 1e-6
+
+
 def test_a_child_beside_its_parent_is_no_absorption() -> None:
     train, test = absorbing(1000, 0.04, False), absorbing(500, 0.04, False)
     result = feature_absorption(1, train, test, ATOMS)

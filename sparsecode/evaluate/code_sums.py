@@ -39,8 +39,9 @@ def sums_of(z: Float[Tensor, "b k"], theta: float = 0.0) -> BatchSums:
         return BatchSums(
             len(z), by_sample, AxisSums(on.sum(dim=0), size.sum(dim=0, dtype=torch.float64), squares.sum(dim=0))
         )
+    on = (code.values.abs() > theta).double()  # in the dtype of z, as above: theta is rounded to it
     size = code.values.abs().double()
-    on, squares = (size > theta).double(), size.square()
+    squares = size.square()
 
     def along(place: Tensor, length: int) -> AxisSums:
         active, total, both = (torch.bincount(place, part, minlength=length) for part in (on, size, squares))

@@ -45,12 +45,14 @@ def logit_effects(atoms: Tensor | NDArray[Any], host: nn.Module, n: int = 10) ->
     ----------
     atoms: directions in the residual stream, in the units of the activations: `W_dec` of an autoencoder there, or of a transcoder that writes to it.
     host: a language model of transformers with a head that predicts tokens.
-    n: tokens on each side.
+    n: tokens on each side, 1 or more.
 
     Raises
     ------
-    ValueError for a network without an unembedding, or for atoms of another width.
+    ValueError for a network without an unembedding, for atoms of another width, and for n below 1.
     """
+    if n < 1:
+        raise ValueError(f"n is {n}; expected at least 1 token on each side")
     weight, gain, centred = _unembedding(host)
     rows = torch.as_tensor(np.asarray(atoms) if not isinstance(atoms, Tensor) else atoms).detach()
     if rows.ndim != 2 or rows.shape[1] != weight.shape[1]:

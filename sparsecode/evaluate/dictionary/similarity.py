@@ -115,7 +115,7 @@ def code_similarity(
     """
     if first.shape[0] != second.shape[0]:
         raise ValueError(f"codes are of {first.shape[0]} and {second.shape[0]} rows; expected the same rows")
-    k, m = first.shape[1], second.shape[1]
+    k, m, second = first.shape[1], second.shape[1], _wide(second)
     whole = torch.empty(k, m) if max(k, m) <= MOST else None
     rows, columns = torch.empty(k), torch.full((m,), -1.0)
     for start in range(0, k, CHUNK):
@@ -137,7 +137,7 @@ def activation_correlations(first: Any, second: Any) -> Float[Tensor, "k m"]:
     >>> activation_correlations(np.eye(2), np.eye(2)).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    n = first.shape[0]
+    n, (first, second) = first.shape[0], map(_wide, (first, second))
     product = first.T @ second
     both = np.asarray(product.toarray() if hasattr(product, "toarray") else product, dtype=np.float64)
     means, deviations = zip(*(_moments(codes) for codes in (first, second)), strict=True)
@@ -146,12 +146,17 @@ def activation_correlations(first: Any, second: Any) -> Float[Tensor, "k m"]:
     return torch.from_numpy(np.where(scale > 0, covariance / np.where(scale > 0, scale, 1.0), 0.0)).float().clamp(-1, 1)
 
 
+def _wide(codes: Any) -> Any:
+    """Codes in float64: the covariance is a difference of sums, and SciPy adds one row after another."""
+    return codes.astype(np.float64, copy=False)
+
+
 def _moments(codes: Any) -> tuple[Any, Any]:
     """Means and standard deviations [k] of codes [n, k]."""
     n = codes.shape[0]
-    squares = codes.multiply(codes) if hasattr(codes, "multiply") else np.square(codes, dtype=np.float64)
-    mean = np.asarray(codes.sum(axis=0), dtype=np.float64).reshape(-1) / n
-    square = np.asarray(squares.sum(axis=0), dtype=np.float64).reshape(-1) / n
+    squares = codes.multiply(codes) if hasattr(codes, "multiply") else np.square(codes)
+    mean = np.asarray(codes.sum(axis=0)).reshape(-1) / n
+    square = np.asarray(squares.sum(axis=0)).reshape(-1) / n
     variance = square - mean**2
     return mean, np.sqrt(np.where(variance > 1e-12 * square, variance, 0.0))
 

@@ -96,7 +96,7 @@ def feature_absorption(
     norm = max(float(np.linalg.norm(probe)), 1e-300)
     direction = atoms @ (probe / norm)
     cosines = direction / np.maximum(np.linalg.norm(atoms, axis=1), 1e-300)
-    origin = x[~is_class].mean(axis=0) if settings.origin == "others" else 0.0
+    origin = x[~is_class].mean(axis=0, dtype=np.float64) if settings.origin == "others" else 0.0
     projection = (x_test[rows] - origin) @ (probe / norm)
     explained = codes * direction
     by_main = explained[:, list(main)].sum(axis=1)

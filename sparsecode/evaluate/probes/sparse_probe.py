@@ -15,6 +15,8 @@ __all__ = ["ClassProbe", "KSparse", "KSparseSettings", "class_differences", "k_s
 
 Labels = NDArray[np.int64]
 
+CONSTANT = 1e-10  # relative standard deviation below which numbers are one number, rounded
+
 
 class KSparseSettings(Spec, tag="k_sparse_settings"):
     """How many codes a probe may use, and how it is fitted."""
@@ -145,7 +147,8 @@ def fitted_probe(x: NDArray[Any], is_class: NDArray[np.bool_], strength: float) 
     from sklearn.linear_model import LogisticRegression
 
     deviation = x.std(axis=0, dtype=np.float64)
-    scale = np.where(deviation > 0, deviation, 1.0)
+    varies = deviation > CONSTANT * np.abs(x).max(axis=0)  # what rounding leaves of a constant would become a direction
+    scale = np.where(varies, deviation, 1.0)
     shift = x.mean(axis=0, dtype=np.float64)
     classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
     classifier.fit((x - shift) / scale, is_class)
