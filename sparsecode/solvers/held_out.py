@@ -102,8 +102,9 @@ def cross_validate_alpha(
     wrong, squares, scale = np.zeros((n_folds, len(grid))), 0.0, 0.0
     for part, chunk_rows, _ in problem.chunks(progress):
         scale = scale or power_of_two_for(chunk_rows)[0]
-        for start in range(0, len(chunk_rows), SHARED):
-            rows = chunk_rows[start : start + SHARED]
+        first = -(part.start % SHARED)  # the same rows together in chunks of any size
+        for start in range(first, len(chunk_rows), SHARED):
+            rows = chunk_rows[max(start, 0) : start + SHARED]
             order = torch.randperm(n_features, generator=generator(seed, "hidden entries", part.start + start))
             for fold, hidden in enumerate(order.to(rows.device).tensor_split(n_folds)):
                 seen = torch.ones(n_features, dtype=torch.bool, device=rows.device).index_fill_(0, hidden, False)
