@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep test-speed interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep test-speed kernels interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -105,6 +105,9 @@ $(PEERS)/installed: tests/interop/requirements.txt
 	$(PEERS_PIP) --requirement tests/interop/requirements.txt
 	$(PEERS_PIP) --no-deps dictionary-learning==0.1.0
 	@touch $@
+
+kernels: $(VENV)/tools ## write the compiled functions that come with the package anew, after a change of sparsecode/kernels
+	$(BIN)/python tests/lowering.py
 
 interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with the real libraries
 	PYTHONHASHSEED=0 HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py

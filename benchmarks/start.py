@@ -50,6 +50,9 @@ class Work(NamedTuple):
 def works(fresh: Path) -> dict[str, Work]:
     """What is measured, by name; `fresh` is a folder for what is written."""
     encode = SAMPLES + "import sparsecode as sc; sc.sparse_encode(x, D, alpha=1.0)"
+    encode32 = SAMPLES + "import sparsecode as sc; sc.sparse_encode(x.astype('f4'), D.astype('f4'), alpha=1.0)"
+    missing = SAMPLES + "import sparsecode as sc; sc.sparse_encode(x, D, alpha=1.0, mask=x < 1)"
+    pursue = SAMPLES + "import sparsecode as sc; sc.omp_encode(x, D, 5)"
     learn = SAMPLES + "import sparsecode as sc; sc.learn_dictionary(x, 16, 1.0, epochs=1)"
     fit = "import sparsecode as sc; from sklearn.datasets import load_digits; x = load_digits().data / 16; sc.SparseAutoencoder(n_components=128, k=8, epochs=1).fit(x)"
     cli = ["-m", "sparsecode"]
@@ -58,6 +61,9 @@ def works(fresh: Path) -> dict[str, Work]:
         "import torch, sklearn.datasets": Work(["-c", "import torch; from sklearn.datasets import load_digits; load_digits()"]),
         "import sparsecode": Work(["-c", "import sparsecode"]),
         "sparse_encode": Work(["-c", encode], cold=True),
+        "sparse_encode, float32": Work(["-c", encode32], cold=True),
+        "sparse_encode, missing entries": Work(["-c", missing], cold=True),
+        "omp_encode": Work(["-c", pursue], cold=True),
         "learn_dictionary": Work(["-c", learn], cold=True),
         "SparseAutoencoder().fit": Work(["-c", fit], cold=True),
         "train, to its first step": Work(["-c", FIRST_STEP, *TRAIN[2:], str(fresh / "first")], cold=True),
@@ -115,12 +121,13 @@ def short(repeats: int = 2) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print the table, and write it under its label into results/start.json."""
+    """Measure, print the table, and write it under its label into a file of results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cold-repeats", type=int, default=3)
     parser.add_argument("--label", default="now")
     parser.add_argument("--note", default="", help="what the label stands for")
+    parser.add_argument("--name", default="start", help="of the file of results")
     parser.add_argument("--only", nargs="*", help="names of rows")
     chosen = parser.parse_args()
     seconds: dict[str, list[tuple[float, float]]] = {}
@@ -128,8 +135,9 @@ def main() -> None:
         folder, cache = Path(place), Path(place) / "cache"
         fresh = folder / "fresh"
         table = {name: work for name, work in works(fresh).items() if not chosen.only or name in chosen.only}
-        timed(Work([*TRAIN, RUN]), folder, cache)
-        timed(Work(["-m", "sparsecode", "train", "digits-topk", "--help"]), folder, cache)
+        if not chosen.only:
+            timed(Work([*TRAIN, RUN]), folder, cache)
+            timed(Work(["-m", "sparsecode", "train", "digits-topk", "--help"]), folder, cache)
         for work in table.values():  # what fills the cache
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
@@ -150,7 +158,7 @@ def main() -> None:
     }
     rows = [(name, f"{each['wall']:.2f}", f"{each['processor']:.2f}") for name, each in medians.items()]
     show("From the start of the process to its end, seconds", ["process", "clock", "processor"], rows)
-    path = RESULTS / "start.json"
+    path = RESULTS / f"{chosen.name}.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     record["machine"] = machine("numba", "matplotlib")
     record[chosen.label] = {"note": chosen.note, "medians": medians, "seconds": seconds}

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from sparsecode.data import Digits, Photos
+from sparsecode.kernels import jit, shipped
 
 LARGE = ("torch._dynamo", "torch._inductor", "lightning_fabric", "matplotlib", "sklearn", "scipy", "pandas", "numba")
 ENCODE = """
-import sys
+import sys, zlib
 import numpy as np
 import sparsecode as sc
 r = np.random.default_rng(0)
-sc.sparse_encode(r.normal(size=(100, 64)), r.normal(size=(128, 64)), alpha=1.0)
-print(*sorted(name for name in {large} if name in sys.modules))
+x, atoms = r.normal(size=(100, 64)).astype({dtype}), r.normal(size=(128, 64)).astype({dtype})
+code = sc.sparse_encode(x, atoms, alpha=1.0)
+print(zlib.crc32(np.asarray(code).tobytes()), *sorted(name for name in {large} if name in sys.modules))
 """
 TRAIN = ("train", "digits-topk", "--train.epochs", "0.05", "--accelerator", "cpu", "--no-figures", "--out")
 PROGRAM = """
@@ -64,9 +66,23 @@ def test_data_inside_scikit_learn_are_those_that_it_loads(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_a_loaded_kernel_needs_nothing_large(tmp_path: Path) -> None:
-    encode = [sys.executable, "-c", ENCODE.replace("{large}", repr(LARGE))]
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_first_call_and_later_ones_need_nothing_large_and_give_the_same_bits(tmp_path: Path, dtype: str) -> None:
+    program = ENCODE.replace("{large}", repr(LARGE)).replace("{dtype}", repr(dtype))
     environment = {**os.environ, "SPARSECODE_CACHE": str(tmp_path), "NUMBA_CACHE_DIR": ""}
-    for expected in ("numba scipy", ""):  # compiled, then loaded
-        done = subprocess.run(encode, env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == expected
+    seen = [
+        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert len(seen[0].split()) == 1  # the codes alone: no module
+    assert seen[0] == seen[1]
+    assert list(tmp_path.rglob("*.compiled"))
+
+
+def test_the_functions_that_come_with_the_package_are_made_of_its_source() -> None:
+    """Others are compiled by numba, which takes longer. `make kernels` writes them anew."""
+    known = shipped.stamps()
+    assert len(known) > 5
+    for name, stamp in known.items():
+        source = shipped.FOLDER.parent / f"{name}.py"
+        assert jit._stamp(source).hex() == stamp, f"{name}.py has changed: make kernels"  # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""Compilation of functions by numba, to object files for `machine_code.py`.
+"""Compilation of functions by numba, to the code of LLVM of which `machine_code.py` makes that of the processor at hand.
 
 Numba would also make wrappers for the interpreter and load each function, and each that it calls, into the process. Here a function
 is compiled for its callers alone, and made into machine code with all that it calls once it is the one that Python calls. Its
@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import parse_assembly
+from llvmlite.binding import Target, create_pass_builder, create_pipeline_tuning_options
 from numba import typeof, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
@@ -22,9 +22,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.np.arrayobj import populate_array
 
-from sparsecode.kernels.machine_code import ENTRY, HEADER, NONE
+from sparsecode.kernels.machine_code import APART, ENTRY, HEADER, LARGE, NONE, SMALL
 
-__all__ = ["Callee", "machine_code"]
+__all__ = ["Callee", "lowered"]
 
 SLOT = ir.IntType(64)
 RESULTS = {
@@ -37,56 +37,46 @@ RESULTS = {
 }
 DATA, SHAPE, STRIDES = HEADER, HEADER + 16, HEADER + 24  # places of an array object's fields: NumPy's binary interface
 RESHAPE = "numba_attempt_nocopy_reshape"
-WIDE = r'\1 "prefer-vector-width"="512" {'  # of functions: the most bits of a register that their loops may use
+# of functions: the most bits of a register that their loops may use
+WIDE = ' "prefer-vector-width"="512"'
+SMALL_LINES, MOST_LINES = (
+    60,
+    200,
+)  # of LLVM's code: of functions that are optimised by themselves first, and that are repeated
 KNOWN = ("llvm.", "mem", "NRT_MemInfo_call_dtor", "sched_yield", "exp", "log", "pow", "sqrt")
 
 _numbers = count()
 
 
 class _Library(JITCodeLibrary):
-    """Code that is linked into that of callers; with `entry`, all else in it is private to that function."""
+    """Code that is linked into that of callers, and neither optimised nor loaded into the process."""
 
-    entry, wide = "", False
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = str(self._codegen.target_data)
 
     def _optimize_final_module(self) -> None:
-        if self.wide:  # an attribute that only the text of a module can have
-            self._final_module = parse_assembly(re.sub(r"^(define .*) \{$", WIDE, str(self._final_module), flags=re.M))
-        for function in self._final_module.functions if self.entry else ():
-            if not function.is_declaration and function.name != self.entry:
-                function.linkage = "internal"
-        super()._optimize_final_module()
+        pass
 
     def _finalize_final_module(self) -> None:
-        """It is not loaded into the process."""
         self._finalized = True
 
 
 class _Compiler(Compiler):
     """Numba's compiler without what the interpreter needs."""
 
-    wide = False
-
     def __init__(self, typing: Any, context: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, context, library, *rest)
         self.state.library = _Library(context.codegen(), f"sparsecode{next(_numbers)}")
-        self.state.library.wide = self.wide
         flags = self.state.flags
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-
-
-class _WideCompiler(_Compiler):
-    """The same, for registers of 512 bits."""
-
-    wide = True
 
 
 class Callee(CPUDispatcher):
     """A function, to be compiled into those that call it."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any], wide: bool = False) -> None:
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         targetoptions = {"nopython": True, "nogil": True, "boundscheck": None, **options}
-        pipeline = _WideCompiler if wide else _Compiler
-        super().__init__(function, targetoptions=targetoptions, pipeline_class=pipeline)
+        super().__init__(function, targetoptions=targetoptions, pipeline_class=_Compiler)
 
     def add_overload(self, cres: CompileResult) -> None:
         """Make a compiled version known to callers, by its library: there is no entry point."""
@@ -96,27 +86,59 @@ class Callee(CPUDispatcher):
 
 
 @global_compiler_lock
-def machine_code(
-    function: Callable[..., Any], options: dict[str, Any], args: tuple[Any, ...], wide: bool = False
-) -> bytes:
-    """The letter of the type of the result, and the object file, of `function` for arguments like these.
+def lowered(function: Callable[..., Any], options: dict[str, Any], args: tuple[Any, ...], wide: bool = False) -> bytes:
+    """The letter of the type of the result, and LLVM's code for any processor, of `function` for arguments like these.
 
     Raises TypeError for results that are neither a number nor None, and for functions that call what only numba can find.
     """
-    callee, kinds = Callee(function, options, wide), tuple(typeof(arg) for arg in args)
+    callee, kinds = Callee(function, options), tuple(typeof(arg) for arg in args)
     callee.compile(kinds)
     (cres,) = callee.overloads.values()
     result = cres.signature.return_type
     if result not in RESULTS:
         raise TypeError(f"{function.__qualname__} returns {result}; compiled functions return a number or None")
-    library, context = cres.library, cres.target_context
-    library.entry = ENTRY
-    library.add_ir_module(_entry(context, cres))
+    library = cres.library
+    library.add_ir_module(_entry(cres.target_context, cres))
     library.finalize()
     module = library._final_module
+    for part in module.functions:  # all else is private to the entry
+        if not part.is_declaration and part.name != ENTRY:
+            part.linkage = "internal"
+    _tidy(module)
     if strange := [f.name for f in module.functions if f.is_declaration and not f.name.startswith(KNOWN)]:
         raise TypeError(f"{function.__qualname__} calls {', '.join(strange)}, which are not there without numba")
-    return RESULTS[result].encode() + context.codegen()._tm.emit_object(module)
+    return RESULTS[result].encode() + _marked(str(module), wide).encode()
+
+
+def _marked(text: str, wide: bool) -> str:
+    """With the attributes that functions need, which only the text of a module can have.
+
+    A large one is not repeated where it is called: that takes long to compile.
+    """
+
+    def mark(function: re.Match[str]) -> str:
+        head, body = function[1], function[2]
+        lines = body.count("\n")
+        small = lines <= SMALL_LINES and ENTRY not in head
+        kind = SMALL if small else LARGE if lines <= MOST_LINES else APART
+        return f"{head}{WIDE if wide else ''} {kind} {{{body}"
+
+    return re.sub(r"^(define .*) \{((?:\n.*)*?\n\})", mark, text, flags=re.M)
+
+
+def _tidy(module: Any) -> None:
+    """Leave out variables in memory, names and what is not called, by passes that give the same code on every processor."""
+    module.name = ENTRY
+    machine = Target.from_default_triple().create_target_machine()
+    builder = create_pass_builder(machine, create_pipeline_tuning_options(speed_level=0))
+    passes = builder.getModulePassManager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_refprune_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_strip_symbols_pass()
+    passes.run(module, builder)
 
 
 def _entry(context: Any, cres: CompileResult) -> Any:

@@ -8,6 +8,7 @@ Threads share the rows of every layer. Samples are columns.
 from __future__ import annotations
 
 import math
+import platform
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +17,23 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sparsecode.kernels.adam import adam
-from sparsecode.kernels.barrier import more_to_do, wait_for_all
+from sparsecode.kernels.barrier import CAN_WAIT, more_to_do, wait_for_all
 from sparsecode.kernels.elbo import NORMAL, ElboObjective, bernoulli, gaussian, spike_slab
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.small_gemm import BLOCK, columns_from_rows, columns_to_rows, product, share, weight_derivative
+from sparsecode.kernels.small_gemm import (
+    BLOCK,
+    TILES,
+    columns_from_rows,
+    columns_to_rows,
+    product,
+    share,
+    weight_derivative,
+)
 
 __all__ = ["Layer", "Orders", "steps"]
 
 _intrinsic: Any = intrinsic  # it changes the signature of a function
-_jit = compiled(divide=True)
+_jit = compiled(divide=True, host=(TILES, platform.machine(), CAN_WAIT))
 
 ZERO = np.float32(0)
 UNIT = 12  # rows that threads share in multiples of

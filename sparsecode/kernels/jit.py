@@ -1,8 +1,9 @@
 """Compiled functions: compiled on their first call with arguments of some types, or loaded from a cache of machine code on disk.
 
-A function that is in the cache runs without numba, whose import takes longer than many a computation. What has just been compiled
-is stored and run as it would be loaded, so that both give the same bits. The cache lies in the user's cache folder. A file that is
-missing or damaged is compiled again, and without a writable folder every process compiles the functions it uses.
+A function that is in the cache runs without numba, whose import takes longer than many a computation; so does one that comes with the
+package, as code of LLVM for any processor, once that is made into machine code. What has just been compiled is stored and run as it
+would be loaded, so that both give the same bits. The cache lies in the user's cache folder. A file that is missing or damaged is
+compiled again, and without a writable folder every process compiles the functions it uses.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import llvmlite
 from filelock import FileLock
 
 from sparsecode.files import cache_folder
-from sparsecode.kernels.machine_code import HEADER, MachineCode, describe, slots_of, target
+from sparsecode.kernels import shipped
+from sparsecode.kernels.machine_code import HEADER, MachineCode, assembled, describe, slots_of, target
 
 __all__ = ["Kernel", "compiled"]
 
@@ -32,24 +34,19 @@ SUFFIX = ".compiled"
 CHECKSUM = 32  # bytes of a SHA-256 sum
 PATIENCE = 60  # seconds to wait for another process that compiles the same
 REORDERED = ("reassoc", "contract", "nsz", "arcp")  # of LLVM's fast-math flags, those that keep NaN and infinity
-TUNING = (
-    "CPU_NAME",
-    "CPU_FEATURES",
-    "OPT",
-    "ENABLE_AVX",
-    "LOOP_VECTORIZE",
-    "SLP_VECTORIZE",
-)  # what numba reads of NUMBA_...
 
 _compiling = threading.RLock()
 
 
-def compiled(*, reorder: bool = True, divide: bool = False, wide: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled(
+    *, reorder: bool = True, divide: bool = False, wide: bool = False, host: tuple[Any, ...] = ()
+) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that compiles a function on its first call, without the interpreter lock, or loads it from the cache.
 
     With `reorder` sums may be reordered and products contracted, with `divide` a division by 0 gives an infinity or NaN
     as in NumPy instead of ZeroDivisionError. With `wide` its loops use registers of 512 bits where there are any: LLVM prefers 256
-    on Intel's processors, which leaves half of the bandwidth of the second-level cache unused.
+    on Intel's processors, which leaves half of the bandwidth of the second-level cache unused. `host` are constants that the source
+    takes from the processor or the system.
 
     The function makes no arrays, raises no errors itself and returns a number or None. It copies by loops: what numba compiles for an
     assignment to a slice takes longer than most functions.
@@ -60,7 +57,7 @@ def compiled(*, reorder: bool = True, divide: bool = False, wide: bool = False) 
 
     def decorate(function: Callable[..., Any]) -> Any:
         plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-        return function if plain else Kernel(function, options, wide)
+        return function if plain else Kernel(function, options, wide, host)
 
     return decorate
 
@@ -68,9 +65,11 @@ def compiled(*, reorder: bool = True, divide: bool = False, wide: bool = False) 
 class Kernel:
     """A compiled function of arrays, numbers and tuples of these; `compilations` counts those of this process."""
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any], wide: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, Any], wide: bool = False, host: tuple[Any, ...] = ()
+    ) -> None:
         update_wrapper(self, function)
-        self.function, self.options, self.wide, self.compilations = function, options, wide, 0
+        self.function, self.options, self.wide, self.host, self.compilations = function, options, wide, host, 0
         self._source = Path(function.__code__.co_filename)
         self._name = f"{self._source.stem}.{function.__qualname__}"
         self._ready: dict[tuple[Any, ...], MachineCode] = {}
@@ -90,7 +89,7 @@ class Kernel:
         if self._callee is None:
             from sparsecode.kernels.compiling import Callee  # numba is slow to import
 
-            self._callee = Callee(self.function, self.options, self.wide)
+            self._callee = Callee(self.function, self.options)
         return self._callee
 
     @property
@@ -121,21 +120,29 @@ class Kernel:
             with suppress(Exception):
                 if path is not None:
                     return MachineCode(_read(path, stamp), key)
-            from sparsecode.kernels.compiling import machine_code  # numba is slow to import
-
-            data = machine_code(self.function, self.options, args, self.wide)
+            data = self._compiled(key, args)
             self.compilations += 1
             with suppress(Exception):
                 if path is not None:
                     _replace(path, _checksum(stamp, data) + data)
             return MachineCode(data, key)
 
-    def _place(self, key: tuple[Any, ...]) -> Path:
-        tuning = [os.environ.get(f"NUMBA_{name}") for name in TUNING]
-        versions = llvmlite.__version__, version("numba"), HEADER
+    def _compiled(self, key: tuple[Any, ...], args: tuple[Any, ...]) -> bytes:
+        with suppress(Exception):  # none for such arguments, of this source, or readable to this version of LLVM
+            return assembled(shipped.read(self._source.stem, self.file_name(key), _stamp(self._source)))
+        from sparsecode.kernels.compiling import lowered  # numba is slow to import
+
+        return assembled(lowered(self.function, self.options, args, self.wide))
+
+    def file_name(self, key: tuple[Any, ...], *more: Any) -> str:
+        """Of its code for arguments of a kind; `more` is what that depends on besides."""
         options = [(name, sorted(value)) for name, value in sorted(self.options.items())]
-        facts = repr((key, options, self.wide, target(), tuning, versions)).encode()
-        return _folder() / f"{self._name}-{hashlib.sha256(facts).hexdigest()[:16]}{SUFFIX}"
+        facts = repr((key, options, self.wide, self.host, HEADER, *more)).encode()
+        return f"{self._name}-{hashlib.sha256(facts).hexdigest()[:16]}"
+
+    def _place(self, key: tuple[Any, ...]) -> Path:
+        versions = llvmlite.__version__, version("numba")
+        return _folder() / f"{self.file_name(key, target(), versions)}{SUFFIX}"
 
 
 @contextmanager

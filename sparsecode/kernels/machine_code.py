@@ -7,6 +7,8 @@ address of an array object, from which it reads pointer, shape and strides. The 
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 import struct
 from functools import cache
 from typing import Any
@@ -14,7 +16,20 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-__all__ = ["ENTRY", "HEADER", "NONE", "NUMBERS", "MachineCode", "describe", "slots_of", "target"]
+__all__ = [
+    "APART",
+    "ENTRY",
+    "HEADER",
+    "LARGE",
+    "NONE",
+    "NUMBERS",
+    "SMALL",
+    "MachineCode",
+    "assembled",
+    "describe",
+    "slots_of",
+    "target",
+]
 
 ENTRY = "sparsecode_entry"
 HEADER = (
@@ -36,6 +51,10 @@ NUMBERS: dict[type, str] = {
     np.intp: "q",
 }
 PADDED = {"f": "f4x", "i": "i4x", "?": "?7x"}
+# Attributes of functions. Small ones are first optimised by themselves, since loops that are vectorised before they become parts of
+# other functions are faster; then the others, with the small ones inside.
+SMALL, LARGE, APART = 'noinline "first"', 'noinline optnone "first"', 'noinline optnone "apart"'
+FIRST = re.compile(r"\bnoinline (?=.*\"first\")|\boptnone ")
 NEVER = "NRT_MemInfo_call_dtor"  # frees arrays that are made in a function; of ours none is
 
 
@@ -117,11 +136,40 @@ def _ready() -> None:
     llvm.add_symbol(NEVER, ctypes.cast(ctypes.pythonapi.Py_IsInitialized, ctypes.c_void_p).value)
 
 
-def _machine() -> Any:
-    return llvm.Target.from_default_triple().create_target_machine(opt=3, jit=True, codemodel="jitdefault")
+def assembled(code: bytes) -> bytes:
+    """What `MachineCode` takes, for the processor at hand, of LLVM's code after the letter of its result.
+
+    Raises RuntimeError for code that this version of LLVM cannot read.
+    """
+    _ready()
+    triple, cpu, features = target()
+    machine = _machine(cpu=cpu, features=features, reloc="static" if triple.startswith("x86") else "default")
+    module = _optimised(code[1:].decode(), machine, triple)
+    text = re.sub(r"^attributes .*", lambda line: FIRST.sub("", line[0]), str(module), flags=re.M)
+    return code[:1] + machine.emit_object(_optimised(text, machine, triple))
+
+
+def _optimised(text: str, machine: Any, triple: str) -> Any:
+    module = llvm.parse_assembly(text)
+    module.triple, module.data_layout = triple, str(machine.target_data)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    passes = builder.getModulePassManager()
+    passes.add_refprune_pass()
+    passes.run(module, builder)
+    return module
+
+
+def _machine(**options: Any) -> Any:
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(opt=3, jit=True, codemodel="jitdefault", **options)
 
 
 @cache
 def target() -> tuple[str, str, str]:
-    """The system and the processor, for which machine code is made."""
-    return llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    """The system and the processor for which machine code is made; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are another processor's."""
+    cpu, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
+    return (
+        llvm.get_process_triple(),
+        llvm.get_host_cpu_name() if cpu is None else cpu,
+        llvm.get_host_cpu_features().flatten() if features is None else features,
+    )

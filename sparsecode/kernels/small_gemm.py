@@ -22,6 +22,7 @@ from sparsecode.kernels.jit import compiled
 __all__ = [
     "BLOCK",
     "LANES",
+    "TILES",
     "columns_from_rows",
     "columns_to_rows",
     "product",
@@ -40,7 +41,7 @@ def _registers() -> tuple[int, int, int]:
     return (8, 6, 2) if platform.machine() in ("x86_64", "AMD64") else (4, 12, 4)
 
 
-WIDTH, TALL, WIDE = _registers()
+TILES = WIDTH, TALL, WIDE = _registers()
 LOW = TALL // 3
 LANES = 2 * WIDTH  # columns per block; batches are padded to multiples of it
 BLOCK = 24  # rows of weights processed at a time
