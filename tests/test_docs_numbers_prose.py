@@ -257,3 +257,17 @@ def test_size_and_time_of_reports() -> None:
         "{} codes with {:.0f} examples each make a page of {:.1f} MB in {:.1f} s of processor time".format(*few) in page
     )
     assert "{} codes with {:.0f} one of {:.1f} MB in {:.1f} s".format(*many) in page
+
+
+def test_what_first_calls_take() -> None:
+    record = stored("first-calls")
+
+    def beyond(label: str, name: str) -> str:
+        medians = record[label]["medians"]
+        return f"{medians[name]['processor'] - medians['import torch']['processor']:.1f}"
+
+    names = ("sparse_encode, cold", "sparse_encode, float32, cold")
+    now, before = ([beyond(label, name) for name in names] for label in ("now", "before"))
+    page = words_of("performance")
+    assert f"takes {now[0]} s of the processor more than `import torch` in float64 and {now[1]} s in float32" in page
+    assert f"it took {before[0]} and {before[1]} s there when numba compiled all that is called" in page

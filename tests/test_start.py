@@ -71,7 +71,9 @@ def test_the_first_call_and_later_ones_need_nothing_large_and_give_the_same_bits
     program = ENCODE.replace("{large}", repr(LARGE)).replace("{dtype}", repr(dtype))
     environment = {**os.environ, "SPARSECODE_CACHE": str(tmp_path), "NUMBA_CACHE_DIR": ""}
     seen = [
-        subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(2)
     ]
     assert len(seen[0].split()) == 1  # the codes alone: no module
