@@ -6,7 +6,7 @@ from typing import Literal
 
 __all__ = ["Accelerator", "AtomsAt", "Classifier", "DType", "NoiseUnit", "Part", "Thresholds", "WrittenFormat"]
 
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Accelerator = Literal["auto", "cpu", "cuda"]
 Part = Literal["train", "valid", "test"]
 NoiseUnit = Literal["input", "range"]
 Classifier = Literal["linear", "mlp"]

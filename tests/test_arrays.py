@@ -107,6 +107,7 @@ def swapped(data: bytes, at: int) -> bytes:
         pytest.param(npz(a=A, b=A), None, "holds a, b, and no key is given; set `key` to one of them", id="no key"),
         pytest.param(npz(a=A, b=A), "c", "holds a, b, and there is no 'c'; set `key`", id="wrong key"),
         pytest.param(npz(a=A), "c", "holds a, and there is no 'c'", id="wrong key of one"),
+        pytest.param(npy(A), "c", "key is 'c', and a .npy file holds one array without a name", id="key without names"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(

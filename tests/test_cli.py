@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from waiting import PATIENCE
 
 from sparsecode.cli import main
 from sparsecode.cli.main import COMMANDS
+from sparsecode.cli.train import config_of
 from sparsecode.data import Digits
 from sparsecode.models.iterative import Iterative
 from sparsecode.recipes import RECIPES
@@ -112,6 +114,45 @@ def test_unknown_commands_and_recipes_list_what_there_is(capsys: Capture) -> Non
         f"sparsecode: no command 'learn'; choose from {', '.join(COMMANDS)}",
         f"sparsecode train: no recipe 'nothing'; choose from {', '.join(RECIPES)}",
     ]
+
+
+def test_every_seed_is_checked_alike(capsys: Capture) -> None:
+    words = {
+        "path": ["x.npy", "--dictionary", "d.npy"],
+        "patches": [],
+        "denoise": ["x.npy"],
+        "convert": ["a", "b", "--to", "saelens"],
+        "extract": ["m", "t.txt", "--out", "o"],
+    }
+    seen: list[str] = []
+    for name, command in COMMANDS.items():
+        home = import_module(f"sparsecode.cli.arguments.{command.arguments or 'using'}")
+        if "seed" in getattr(getattr(home, f"{name.capitalize()}Arguments", None), "_fields", ()):
+            seen.append(name)
+            for seed in (-1, 2**32):
+                assert main([name, *words.get(name, ["run"]), "--seed", str(seed)]) == 2
+                wanted = f"sparsecode {name}: --seed {seed}: expected a whole number from 0 to 4294967295\n"
+                assert capsys.readouterr().err == wanted
+    assert {"analyse", "attack", "features", "latents", "restore", "traverse", "units", *words} == {*seen}
+
+
+def test_an_accelerator_that_is_refused_is_not_offered(tmp_path: Path, capsys: Capture) -> None:
+    for command in (["train", "digits-sdl"], ["sweep", "digits-sdl"]):
+        assert main([*command, "--out", str(tmp_path / "run"), "--accelerator", "mps"]) == 2
+        message = " ".join(capsys.readouterr().err.replace("│", " ").split())
+        assert "invalid choice 'mps' for argument '--accelerator'. Expected one of ('auto', 'cpu', 'cuda')" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_early_stopping_by_an_example_that_is_accepted(capsys: Capture) -> None:
+    assert main(["train", "digits-topk", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert (
+        "early stopping: validations without an improvement after which training ends, such as 5 with --train.select encode/psnr"
+        in text
+    )
+    config, _ = config_of("digits-topk", ["--train.patience", "5", "--train.select", "encode/psnr"])
+    assert (config.train.patience, config.train.select) == (5, "encode/psnr")
 
 
 def test_a_finished_run_is_reported_and_left_alone(trained: Path, capsys: Capture) -> None:

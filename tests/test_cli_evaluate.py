@@ -66,7 +66,8 @@ def test_probe_chooses_coders_and_compares_runs(trained: Path, tmp_path: Path, c
     ("arguments", "code", "message"),
     [
         (["--coders", "magic"], 2, "--coders magic: these runs have amortised, encode"),
-        (["--labels-per-class", "0"], 2, "Probe.labels_per_class"),
+        (["--labels-per-class", "0"], 2, "sparsecode probe: --labels-per-class: got (0,); Expected `int` >= 1"),
+        (["--seeds", "0"], 2, "sparsecode probe: --seeds: got 0; Expected `int` >= 1"),
         (["--labels-per-class", "999"], 1, "labels_per_class is 999"),
     ],
 )
@@ -100,6 +101,36 @@ def test_encode_of_a_split_keeps_labels_and_says_whose_codes_they_are(trained: P
     assert len(metadata["model"]) == 64
     assert main(["encode", str(trained), "--split", "test", "--out", str(tmp_path / "codes.npz")]) == 0
     assert set(np.load(tmp_path / "codes.npz").files) == {"z", "label"}
+
+
+def test_a_key_without_an_archive_is_refused(trained: Path, tmp_path: Path, capsys: Capture) -> None:
+    x, run, none = tmp_path / "x.npy", str(trained), "or no --key"
+    np.save(x, np.zeros((3, 8, 8), np.float32))
+    alone, out = f"{x}: key is 'b', and a .npy file holds one array without a name; expected no key", ["--out", "z.npz"]
+    for words, code, message in (
+        (["encode", run, str(x), *out], 1, alone),
+        (["features", run, str(x), "--out", "f.safetensors"], 1, alone),
+        (["encode", run, "--split", "test", *out], 2, f"no SAMPLES is given; expected a .npz file as SAMPLES, {none}"),
+        (["encode", run, str(tmp_path), *out], 2, f"{tmp_path} is a folder; expected a .npz file as SAMPLES, {none}"),
+        (["features", run], 2, f"no DATA is given; expected a .npz file as DATA, {none}"),
+        (["match", run, run], 2, f"no --data is given; expected a .npz file as --data, {none}"),
+    ):
+        assert main([*words, "--key", "b"]) == code
+        assert ("--key b: " if none in message else "") + message in capsys.readouterr().err
+
+
+def test_settings_are_named_by_their_options(trained: Path, capsys: Capture) -> None:
+    for words, message in (
+        (["eval", str(trained), "--sigmas", "0.5", "-1"], "--sigmas: got (0.5, -1.0); Expected `float` > 0.0"),
+        (["eval", str(trained), "--theta", "-1"], "--theta: got -1.0; Expected `float` >= 0.0"),
+        (["patches", "--size", "0"], "--size: got 0; Expected `int` >= 2"),
+        (["patches", "--n-train", "0"], "--n-train: got 0; Expected `int` >= 1"),
+        (["patches", "--kernel", "4"], "--kernel: got 4; expected an odd number"),
+        (["features", str(trained), "--per-band", "-1"], "--per-band: got -1; Expected `int` >= 0"),
+        (["concepts", str(trained), "--ks", "0"], "--ks: got (0,); Expected `int` >= 1"),
+    ):
+        assert main(words) == 2
+        assert f"sparsecode {words[0]}: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["x.npy", "--split", "test"]])

@@ -12,13 +12,15 @@ import torch
 
 import sparsecode as sc
 from sparsecode.cli import main
+from sparsecode.cli.changed_models import loss_warning
 from sparsecode.data import Digits
 from sparsecode.fitting import Fitted
 from sparsecode.interop import read, to_jumprelu
 from sparsecode.interop.affine_sae import JumpReLUCodes
 from sparsecode.models import Amortised
 from sparsecode.models.amortised import AmortisedModel
-from sparsecode.nn import BatchTopK, JumpReLU, ReLU, TopK
+from sparsecode.models.storage import save_model
+from sparsecode.nn import BatchTopK, BiasedDictionary, JumpReLU, ReLU, TopK
 from sparsecode.recipes import RECIPES
 
 
@@ -76,6 +78,7 @@ def test_a_run_is_converted_for_other_libraries_and_for_ours(
         assert main(["convert", str(run_folder), to, "--to", to, "--jumprelu", "codes"]) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert "L0 from 8 to 8" in said
+        assert "warning" not in said
         sae = read(to)
         assert isinstance(sae.activation, JumpReLUCodes)
         x = sc.RunFolder(run_folder).splits().valid.x.flatten(1)
@@ -94,6 +97,54 @@ def test_a_run_is_converted_for_other_libraries_and_for_ours(
     np.testing.assert_allclose(read("jump").encode(x), read("saelens").encode(x), atol=1e-4)
     assert main(["convert", "theirs", "jump2", "--to", "saelens", "--jumprelu", "codes"]) == 2  # which data?
     assert "--like" in capsys.readouterr().err
+
+
+def test_a_loss_of_explained_variance_is_a_warning(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "jump"
+    assert main(["convert", str(run_folder), str(out), "--to", "saelens", "--jumprelu", "codes", "--l0", "1"]) == 0
+    said = capsys.readouterr().out
+    report = json.loads((out / "cfg.json").read_text())["metadata"]["sparsecode"]["conversion"]["jumprelu"]
+    before, after = report["explained_variance_before"], report["explained_variance_after"]
+    assert before - after > 0.05
+    assert (
+        f"warning: explained variance falls by more than 0.05, from {before:.4f} to {after:.4f}: thresholds do not stand for this "
+        "model's k largest codes; train it longer, or keep top-k (convert without --jumprelu), or give a larger --l0 than 1\n"
+    ) in said
+    report |= {"explained_variance_before": 0.9}
+    assert loss_warning(report | {"explained_variance_after": 0.86}, None) is None
+    assert "from 0.9000 to 0.8400" in str(loss_warning(report | {"explained_variance_after": 0.84}, None))
+    assert loss_warning(report | {"explained_variance_after": None}, None) is None
+
+
+@pytest.mark.parametrize("change", ["--k", "--jumprelu"])
+def test_a_changed_model_names_what_was_given(
+    run_folder: Path, change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, out = tmp_path / "theirs", tmp_path / "out"
+    options = [change, "4"] if change == "--k" else [change, "codes", "--like", str(run_folder)]
+    assert main(["convert", str(run_folder), str(theirs), "--to", "saelens"]) == 0
+    config = json.loads((theirs / "cfg.json").read_text())
+    (theirs / "cfg.json").write_text(json.dumps(config | {"metadata": {"model_name": "net", "hook_name": "h.3"}}))
+    capsys.readouterr()
+    assert main(["convert", str(theirs), str(out), "--to", "saelens", *options]) == 0
+    assert f"from {theirs} (saelens)\n" in capsys.readouterr().out
+    metadata = json.loads((out / "cfg.json").read_text())["metadata"]
+    assert (metadata["model_name"], metadata["hook_name"]) == ("net", "h.3")
+    stored = metadata["sparsecode"]["conversion"]
+    assert (stored["source"], stored["source_format"]) == ("theirs", "saelens")
+
+
+def test_models_that_no_file_can_hold_are_named_as_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tmp_path / "given"
+    save_model(
+        Amortised(n_code=8, activation=TopK(k=3), decoder=BiasedDictionary(output="sigmoid")).build((4,), seed=0),
+        given,
+        {},
+    )
+    assert main(["convert", str(given), str(tmp_path / "out"), "--to", "saelens", "--k", "2"]) == 1
+    assert f"sparsecode convert: {given}: decoder.output is 'sigmoid'" in capsys.readouterr().err
 
 
 def test_models_without_a_count_are_refused() -> None:

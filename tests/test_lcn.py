@@ -228,7 +228,7 @@ def test_files_of_others_are_not_overwritten_by_patches(tmp_path: Path, capsys: 
     assert main([*COMMAND, "--out", str(tmp_path)]) == 3
     assert (tmp_path / "train.npy").read_bytes() == b"mine"
     assert main([*COMMAND, "--kernel", "4"]) == 2
-    assert "LCN.kernel: got 4; expected an odd number" in capsys.readouterr().err
+    assert "--kernel: got 4; expected an odd number" in capsys.readouterr().err
 
 
 def test_patches_that_cannot_be_completed_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
-from sparsecode.cli.arguments import UsageError, explaining
+from sparsecode.cli.arguments import UsageError, explaining, option_error
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.data import Splits
@@ -50,7 +50,7 @@ def concepts_command(args: explaining.ConceptsArguments) -> None:
     try:
         settings = KSparseSettings(ks=tuple(sorted(set(args.ks))), strength=args.strength, codes=args.all_codes)
     except ValueError as error:
-        raise UsageError(str(error).replace("KSparseSettings.", "--")) from None
+        raise option_error(error) from None
     if args.samples < 2:
         raise UsageError(f"--samples {args.samples}: expected at least 2")
     if args.json is not None:

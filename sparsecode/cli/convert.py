@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, using
-from sparsecode.cli.changed_models import changed_model, fitted_line
+from sparsecode.cli.changed_models import changed_model, fitted_line, loss_warning
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import run_labels
 from sparsecode.data import Splits
@@ -72,8 +72,12 @@ def convert_command(args: using.ConvertArguments) -> None:
             source, noted = changed_model(src, Path(aside), splits, ignore, jumprelu, l0, k)
             ignore = ()
         done = convert(source, dst, to, wanted, seed, ignore, force=force, within=within, noted=noted, finish=complete)
+    if noted is not None:  # what was read is the changed copy
+        done = done._replace(format=noted["source_format"])
     if noted is not None and (report := noted.get("jumprelu")):
         console.print(fitted_line(report), highlight=False, soft_wrap=True)
+        if warning := loss_warning(report, l0):
+            console.print(warning, highlight=False, soft_wrap=True)
     _report(console, done, labelled(str(src), RunFolder(src)), dst, to)
 
 

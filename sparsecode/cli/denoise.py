@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparsecode.cli.arguments import UsageError, using
+from sparsecode.cli.arguments import SEEDS, UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
@@ -26,7 +26,6 @@ from sparsecode.runs import RunFolder
 
 __all__ = ["denoise_command"]
 
-SEEDS = 2**31
 KEPT = (".npy", ".png", ".tif", ".tiff", ".bmp")  # others are written as .png
 
 Pixels = NDArray[Any]
@@ -43,8 +42,6 @@ def denoise_command(args: using.DenoiseArguments) -> None:
         raise UsageError(
             "--mask needs --dictionary and --sigma; expected both: neither is learned from incomplete images"
         )
-    if not 0 <= seed < SEEDS:
-        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
     if background is not None and not 0 <= background <= 1:
         raise UsageError(f"--background {background:g}: expected a grey level from 0 (black) to 1 (white)")
     targets = [out / (path.name if path.suffix.lower() in KEPT else path.with_suffix(".png").name) for path in images]
@@ -81,7 +78,7 @@ def denoise_command(args: using.DenoiseArguments) -> None:
                     raise ValueError(
                         f"{path}: all values are {given.min():g}: no range to measure a PSNR by; take another image"
                     )
-                noisy = given + sigma * np.random.RandomState(seed + number).standard_normal(given.shape)
+                noisy = given + sigma * np.random.RandomState((seed + number) % SEEDS).standard_normal(given.shape)
             if observed is not None:
                 noisy = np.where(observed if noisy.ndim == 2 else observed[..., None], noisy, 0)
             words = source.kind if observed is None else f"{source.kind}, {100 * (1 - observed.mean()):.3g} % missing"

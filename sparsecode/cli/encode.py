@@ -16,7 +16,7 @@ from torch import Tensor
 from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.encode_samples import SampleBlocks, of_array, of_shards, of_split
-from sparsecode.cli.paths import refuse_to_overwrite, run_labels
+from sparsecode.cli.paths import refuse_key, refuse_to_overwrite, run_labels
 from sparsecode.data.code_index import tensors_of
 from sparsecode.data.code_writer import CodeWriter, refuse_codes
 from sparsecode.data.codes import read_codes
@@ -48,6 +48,7 @@ def encode_command(args: using.EncodeArguments) -> None:
         raise UsageError("expected either SAMPLES or --split, one of the two")
     if args.rows_per_shard < 1:
         raise UsageError(f"--rows-per-shard {args.rows_per_shard}: expected at least 1")
+    refuse_key(args.key, None if args.samples is None else local_path(args.samples), "SAMPLES")
     refuse_hub(out)
     if to_folder:
         refuse_codes(out)

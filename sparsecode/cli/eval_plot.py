@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from sparsecode.cli.arguments import UsageError, scoring, using
+from sparsecode.cli.arguments import UsageError, option_error, scoring, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite, run_labels
 from sparsecode.cli.tables import print_evaluation
@@ -27,7 +27,7 @@ def eval_command(args: scoring.EvalArguments) -> None:
     try:
         settings = msgspec.structs.replace(config.evaluate, **given)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise option_error(error) from None
     if json is not None:
         refuse_to_overwrite("--json", json, force, scores=True)
     model, splits = folder.best_model(), folder.splits(moved)

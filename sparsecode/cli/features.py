@@ -10,10 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import UsageError, explaining
+from sparsecode.cli.arguments import UsageError, explaining, option_error
 from sparsecode.cli.console import Console
 from sparsecode.cli.feature_exports import export_features, recorded_tokenizer, require_tokens, shard_provenance
-from sparsecode.cli.paths import refuse_to_overwrite
+from sparsecode.cli.paths import refuse_key, refuse_to_overwrite
 from sparsecode.data.images import progress
 from sparsecode.data.language_models import token_texts, tokenizer_files
 from sparsecode.evaluate.units.feature_collection import collect_features
@@ -49,6 +49,7 @@ def features_command(args: explaining.FeaturesArguments) -> None:
         raise UsageError(f"{args.run} is no run with a folder to write to: expected --out FILE")
     if args.out is not None and args.out.suffix != FEATURES.suffix:
         raise UsageError(f"--out {args.out}: expected a name that ends in {FEATURES.suffix}")
+    refuse_key(args.key, args.data, "DATA")
     path = args.out or run.path / FEATURES
     if args.tokenizer is None:
         args = args._replace(tokenizer=recorded_tokenizer(args, run))
@@ -99,7 +100,7 @@ def _settings(args: explaining.FeaturesArguments, run: RunFolder) -> FeatureSett
             seed=args.seed,
         )
     except ValueError as error:
-        raise UsageError(str(error).replace("FeatureSettings.", "--").replace("_", "-")) from None
+        raise option_error(error) from None
 
 
 def _source(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sparsecode.cli.arguments import UsageError, comparing
 from sparsecode.cli.console import Console, described
-from sparsecode.cli.paths import refuse_to_overwrite, run_names
+from sparsecode.cli.paths import refuse_key, refuse_to_overwrite, run_names
 from sparsecode.data.images import progress
 from sparsecode.evaluate.dictionary.dictionary_recovery import Matching
 from sparsecode.evaluate.dictionary.geometry import dictionary_of
@@ -48,6 +48,7 @@ def match_command(args: comparing.MatchArguments) -> None:
         raise UsageError(f"--samples {args.samples}: expected at least 2")
     if args.pairs and args.json is None:
         raise UsageError("--pairs: the pairs are written to --json; expected --json FILE, too")
+    refuse_key(args.key, args.data, "--data")
     refuse_to_overwrite("--json", args.json, args.force)
     console, paths = Console(), (args.run, args.other)
     names = run_names(paths)

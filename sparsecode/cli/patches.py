@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsecode.cli.arguments import UsageError, sweep_extract
+from sparsecode.cli.arguments import option_error, sweep_extract
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_file
 from sparsecode.data.images import PARTS
@@ -21,7 +21,7 @@ def patches_command(args: sweep_extract.PatchesArguments) -> None:
     try:
         spec = Patches(images=None if images is None else str(images), preprocess=LCN(**window), **fields)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise option_error(error) from None
     made, console = spec.write(out), Console()
     floor = "of each batch" if made.floor is None else f"{made.floor:.4g}"
     sizes = zip(PARTS, (spec.n_train, spec.n_valid, spec.n_test), made.images, strict=True)

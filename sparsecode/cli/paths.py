@@ -17,6 +17,7 @@ from sparsecode.runs import RunFolder, labelled
 __all__ = [
     "begun",
     "refuse_file",
+    "refuse_key",
     "refuse_to_overwrite",
     "refuse_to_overwrite_all",
     "run_labels",
@@ -53,6 +54,13 @@ def refuse_file(option: str, folder: Path | None) -> None:
     there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     if there.exists() and not there.is_dir():
         raise FileExistsError(f"{option} {folder}: {there} is a file; expected a folder, or a new name")
+
+
+def refuse_key(key: str | None, file: Path | None, argument: str) -> None:
+    """Raise UsageError for a --key if no file is given as `argument`, or a folder."""
+    if key is not None and (file is None or file.is_dir()):
+        given = f"no {argument} is given" if file is None else f"{file} is a folder"
+        raise UsageError(f"--key {key}: {given}; expected a .npz file as {argument}, or no --key")
 
 
 def refuse_to_overwrite_all(option: str, paths: Sequence[Path], force: bool) -> None:

@@ -10,7 +10,7 @@ from rich import box
 from rich.progress import Progress
 from rich.table import Table
 
-from sparsecode.cli.arguments import UsageError, scoring
+from sparsecode.cli.arguments import UsageError, option_error, scoring
 from sparsecode.cli.console import Console, described
 from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.cli.probe_sweep import FigurePlace, Swept, points_of, read_sweep, swept_figure, swept_table
@@ -64,7 +64,7 @@ def probe_command(args: scoring.ProbeArguments) -> None:
         labels = tuple(sorted(set(labels_per_class)))
         settings = Probe(labels_per_class=labels, seeds=seeds, all_labels=all_labels, standardise=standardise)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise option_error(error) from None
     files = (out / "probe.json", out / "probe.png") if out else ()
     refuse_to_overwrite_all("--out", files, force)
     if (sweep is None) == (not runs):

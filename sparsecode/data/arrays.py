@@ -110,13 +110,15 @@ def read_tokens(path: str | Path, n: int) -> Tokens | None:
 def read_array(path: str | Path, key: str | None = None) -> NDArray[np.float32]:
     """Samples [N, *F] as float32 from a `.npy` or `.npz` file; integers are converted, pickles refused.
 
-    Raises FileNotFoundError, or ValueError naming the file for other formats, a missing or ambiguous key,
+    Raises FileNotFoundError, or ValueError naming the file for other formats, a missing or ambiguous key, a key for a `.npy` file,
     fewer than two axes, no samples, complex or text values, NaN and infinity.
     """
     path = Path(path)
     array = read_npy(path)
     if array is None:
         (array,) = read_npz(path, lambda names: [_choose(path, names, key)]).values()
+    else:
+        _refuse_key(path, key)
     return checked_samples(path, array)
 
 
@@ -147,6 +149,7 @@ def stored_array(path: str | Path, key: str | None = None) -> StoredArray:
         array = read_array(path, key)
         shape, rows = array.shape, lambda start, stop: array[start:stop]
     else:
+        _refuse_key(path, key)
         _require_samples(path, mapped)
         shape, rows = mapped.shape, lambda start, stop: _float32(mapped.rows(start, stop))
     size = max(1, BLOCK // (4 * math.prod(shape[1:])))
@@ -181,6 +184,11 @@ def _finite(array: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _not_finite(path: Path, count: int, first: int) -> str:
     return f"{path}: {count} samples with NaN, infinity or values beyond float32, first in row {first}"
+
+
+def _refuse_key(path: Path, key: str | None) -> None:
+    if key is not None:
+        raise ValueError(f"{path}: key is {key!r}, and a .npy file holds one array without a name; expected no key")
 
 
 def _choose(path: Path, names: list[str], key: str | None) -> str:

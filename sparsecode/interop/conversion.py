@@ -76,7 +76,7 @@ def convert(
     writer_of(name)
     old, new = FORMATS[format_name], FORMATS[name]
     given = read_any(source, format_name, ignore)
-    writer = writer_for(given, name)
+    writer = writer_for(given, name, path)
     before = old.computed(source, ignore)
     path = path if path.name else path.resolve()
     aside = path.with_name(path.name + TEMPORARY)

@@ -39,11 +39,12 @@ __all__ = [
 
 
 class Writer(NamedTuple):
-    """Writing of a format: its functions, and the place of the proof of a conversion."""
+    """Writing of a format: its functions, the place of the proof of a conversion, and how the name of its one file ends, if it is one."""
 
     write: Callable[[Any, Path], None]
     note: Callable[[Path, Mapping[str, Any]], Path]
     takes: tuple[type, ...] = (AffineSAE,)
+    suffix: str = ""
 
 
 class Format(NamedTuple):
@@ -96,7 +97,14 @@ FORMATS: dict[str, Format] = {
         ("cfg.json", "sae.safetensors"),
         Writer(sparsify.write, sparsify.note),
     ),
-    "openai": Format(openai.matches, openai.read, openai.computed, "a .pt file", (), Writer(openai.write, openai.note)),
+    "openai": Format(
+        openai.matches,
+        openai.read,
+        openai.computed,
+        "a .pt file",
+        (),
+        Writer(openai.write, openai.note, suffix=openai.SUFFIX),
+    ),
     "evtimova": Format(
         evtimova.matches,
         evtimova.read,
@@ -200,12 +208,16 @@ def write(sae: CoderRecord, path: str | Path, name: str) -> None:
     something is there.
     """
     refuse_what_is_there(Path(path))
-    writer_for(sae, name).write(sae, Path(path))
+    writer_for(sae, name, Path(path)).write(sae, Path(path))
 
 
-def writer_for(sae: CoderRecord, name: str) -> Writer:
-    """The functions that write this kind of record in a format. Raises CannotExpressError if it has no place for it."""
+def writer_for(sae: CoderRecord, name: str, path: Path) -> Writer:
+    """The functions that write this kind of record in a format. Raises CannotExpressError if it has no place for it, ValueError if its
+    file cannot have the name of `path`.
+    """
     writer = writer_of(name)
+    if writer.suffix and path.suffix != writer.suffix:
+        raise ValueError(f"{path}: {name} keeps one file; expected a name that ends in {writer.suffix}")
     if not isinstance(sae, writer.takes):
         others = [other for other in written() if isinstance(sae, writer_of(other).takes)]
         what = "an affine encoder" if isinstance(sae, AffineSAE) else "codes from a solver or a LISTA encoder"

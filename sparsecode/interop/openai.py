@@ -16,7 +16,7 @@ from sparsecode.interop.folding import centre
 from sparsecode.interop.readers import get, read_json, shown, write_json
 from sparsecode.interop.weights import load_torch, names_in_torch, save_torch, take, unwrapped
 
-__all__ = ["computed", "matches", "note", "read", "write"]
+__all__ = ["SUFFIX", "computed", "matches", "note", "read", "write"]
 
 SUFFIX, NOTE = ".pt", ".conversion.json"
 LINEAR = ("encoder.weight", "latent_bias", "decoder.weight", "pre_bias")
@@ -52,8 +52,6 @@ def write(sae: AffineSAE, path: Path) -> None:
 
     Raises CannotExpressError for transcoders, and for other codes than ReLU without, and top-k with, normalised rows.
     """
-    if path.suffix != SUFFIX:
-        raise ValueError(f"{path}: openai/sparse_autoencoder keeps one file; expected a name that ends in {SUFFIX}")
     if not sae.reconstructs:
         raise CannotExpressError(
             "openai/sparse_autoencoder has no transcoder and no skip connection; choose --to saelens or sparsify"

@@ -60,11 +60,11 @@ def launch(precision: Precision, accelerator: str = "auto", devices: int = 1) ->
     """
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     known = typing.get_args(Accelerator)
-    if accelerator not in known:
-        raise ValueError(f"accelerator is {accelerator!r}; choose from {', '.join(known)}")
     if accelerator == "mps":
         here = "has no float64, which models and scores need" if torch.backends.mps.is_available() else "is not there"
         raise ValueError(f"accelerator is 'mps', and Apple's GPU {here}; choose auto or cpu")
+    if accelerator not in known:
+        raise ValueError(f"accelerator is {accelerator!r}; choose from {', '.join(known)}")
     if accelerator == "cuda" and not cards:
         raise ValueError("accelerator is 'cuda', and torch sees no CUDA device here; choose auto or cpu")
     accelerator = ("cuda" if cards else "cpu") if accelerator == "auto" else accelerator

@@ -50,7 +50,10 @@ class Train(Spec, tag="train"):
         ),
     ] = "32-true"
     patience: Annotated[
-        Count | None, Meta(description="validations without an improvement after which training ends early")
+        Count | None,
+        Meta(
+            description="early stopping: validations without an improvement after which training ends, such as 5 with --train.select encode/psnr"
+        ),
     ] = None
     min_change: Annotated[
         NonNegative, Meta(description="how much less or more of `select` is an improvement to `patience`")

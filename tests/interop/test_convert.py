@@ -209,6 +209,11 @@ class TestCommand:
         assert main(["convert", self.source, str(out), "--to", "sparsify"]) == 1
         assert "--to saelens or dictionary_learning" in " ".join(capsys.readouterr().err.split())
         assert not out.exists()
+        for wrong in (out, tmp_path / "sae.safetensors"):
+            assert main(["convert", self.source, str(wrong), "--to", "openai"]) == 1
+            message = capsys.readouterr().err
+            assert f"convert: {wrong}: openai keeps one file; expected a name that ends in .pt\n" in message
+        assert not [*tmp_path.iterdir()]
 
     def test_formats_are_those_that_can_be_written(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

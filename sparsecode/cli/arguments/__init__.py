@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,22 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-__all__ = ["DataPath", "MoreRuns", "RunPath", "UsageError", "described", "parsed", "parsed_subcommand", "repeated"]
+__all__ = [
+    "SEEDS",
+    "DataPath",
+    "MoreRuns",
+    "RunPath",
+    "UsageError",
+    "described",
+    "option_error",
+    "parsed",
+    "parsed_subcommand",
+    "repeated",
+]
 
 T = TypeVar("T")
+
+SEEDS = 2**32  # the range of NumPy's RandomState
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")]
 MoreRuns = Annotated[
@@ -31,6 +45,11 @@ DataPath = Annotated[
 
 class UsageError(Exception):
     """The command line asks for something that cannot be."""
+
+
+def option_error(error: ValueError) -> UsageError:
+    """The error of a record of settings with the option in the place of its field: `--per-band: got -1` for `FeatureSettings.per_band: got -1`."""
+    return UsageError(re.sub(r"^\w+\.(\w+)", lambda field: f"--{field[1].replace('_', '-')}", str(error)))
 
 
 def parsed(kind: type[T], argv: Sequence[str], prog: str) -> T:
