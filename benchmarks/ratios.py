@@ -4,8 +4,8 @@
     python benchmarks/ratios.py lasso path   # short measurements, of all benchmarks with `all`; --save keeps them in results/ratios.json
 
 The short measurements are the guards of `make test-speed`: the main ratios of each benchmark at its smallest sizes, one thread,
-processor time, which neighbours disturb least. They are compared with those kept, which the same code measured: ratios of the
-whole benchmarks are of other sizes, of two threads, of wall seconds.
+processor time, which neighbours disturb least. They are compared with those kept for processors of the same vector width, which
+the same code measured: ratios of the whole benchmarks are of other sizes, of two threads, of wall seconds.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["GUARDED", "KEPT", "Ratio", "kept", "kept_table", "not_comparable", "ratios", "table"]
+__all__ = ["GUARDED", "KEPT", "Ratio", "comparable", "kept", "kept_table", "ratios", "table"]
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 GUARDED = ("lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "estimators", "start")
 KEPT = 0.7
 NARROW = ("autoencoders", "sweep")  # whose ratios depend on units for bfloat16 or 8-bit integers
+
+
+WANTED_OF_LASSO = {
+    "easy": {"SPAMS lasso (LARS), f64": 20.0, "SPAMS cd, f32": 6.0},
+    "hard": {"SPAMS lasso (LARS), f64": 6.0, "scikit-learn, tuned, f32": 9.8, "plain torch FISTA": 34.0},
+}
 
 
 class Ratio(NamedTuple):
@@ -43,7 +49,7 @@ Rows = Iterator[tuple[str, float, float | None, str]]
 
 def _lasso(result: Any) -> Rows:
     kind = result["problem"].split(":")[0]
-    wanted = {"SPAMS lasso (LARS), f64": 20.0, "SPAMS cd, f32": 6.0} if kind == "easy" else {}
+    wanted = WANTED_OF_LASSO.get(kind, {})
     for name, row in result["results"].items():
         if not name.startswith(("sparse_encode", "omp_encode")):
             yield f"{kind}: {name}", row["times_ours"], wanted.get(name), "s"
@@ -119,10 +125,12 @@ def _start(result: Any) -> Rows:
 
 FILES: dict[str, tuple[str, Callable[[Any], Rows]]] = {
     "lasso-easy": ("lasso", _lasso),
+    "lasso-hard": ("lasso", _lasso),
     "lasso-omp": ("lasso", _lasso),
     "dictionary": ("dictionary", _dictionary),
     "training": ("training", _training),
     "autoencoders": ("autoencoders", _autoencoders),
+    "autoencoders-avx2": ("autoencoders", _autoencoders),
     "variational": ("variational", _variational),
     "sweep": ("sweep", _sweep),
     "path": ("path", _path),
@@ -168,34 +176,48 @@ def _words(machine: dict[str, Any]) -> str:
     return f"{machine['cpu']}, {machine['capability']}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def kept(root: Path = ROOT) -> dict[str, Any]:
-    """The short measurements in results/ratios.json: per benchmark the machine and the ratios."""
+def kept(root: Path = ROOT) -> dict[str, dict[str, Any]]:
+    """The short measurements in results/ratios.json: by vector width, and there per benchmark the machine and the ratios."""
     return _result(root, "ratios")
 
 
 def kept_table(root: Path = ROOT) -> list[tuple[str, ...]]:
-    """The short measurements, their head first."""
+    """The short measurements, a column for each vector width, their head first."""
+    widths = kept(root)
+    names = {(name, what): None for records in widths.values() for name in records for what in records[name]["ratios"]}
     rows = [
-        (benchmark, what, f"{value:.2f}", f"{KEPT * value:.2f}")
-        for benchmark, record in kept(root).items()
-        for what, value in record["ratios"].items()
+        (name, what, *(_cell(records.get(name, {"ratios": {}})["ratios"].get(what)) for records in widths.values()))
+        for name, what in names
     ]
-    return [("benchmark", "the other side", "times faster", "a loss below"), *rows]
+    return [("benchmark", "the other side", *widths), *rows]
 
 
-def not_comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> str | None:
-    """Why the ratios kept say nothing about the machine `here`; None if they do.
+def _cell(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f} ({KEPT * ratio:.2f})"
+
+
+def comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> dict[str, float] | str:
+    """The ratios kept that a measurement on the machine `here` is compared with; or why there are none.
 
     Another name of the processor is no reason, another vector width is: both sides gain from it, but not alike. Where ours uses
     units for bfloat16 or 8-bit integers and peers do not, those of that machine must be here.
     """
-    there = kept(root)[benchmark]["machine"]
-    if there["capability"] != here["capability"]:
-        return f"measured with {there['capability']} on {there['cpu']}; here is {here['capability']} on {here['cpu']}"
+    record = kept(root).get(here["capability"], {}).get(benchmark)
+    if record is None:
+        return f"measured with {', '.join(kept(root))}; here is {here['capability']} on {here['cpu']}"
+    there = record["machine"]
     missing = sorted(set(there["units"]) - set(here["units"])) if benchmark in NARROW else []
     if missing:
         return f"measured on {there['cpu']} with {', '.join(missing)}, which {here['cpu']} lacks"
-    return None
+    return record["ratios"]
+
+
+def _keep(name: str, record: dict[str, Any]) -> None:
+    """Store a short measurement in the place of the one with the same vector width."""
+    widths = kept()
+    records = {**widths.get(record["machine"]["capability"], {}), name: record}
+    widths[record["machine"]["capability"]] = {key: records[key] for key in GUARDED if key in records}
+    (ROOT / "benchmarks/results/ratios.json").write_text(json.dumps(widths, indent=2) + "\n")
 
 
 def main() -> None:
@@ -210,7 +232,7 @@ def main() -> None:
         return
     os.environ.update(dict.fromkeys(ONE_THREAD, "1") | {"OMP_WAIT_POLICY": "passive"})
     import torch
-    from common import RESULTS, machine
+    from common import machine
 
     torch.set_num_threads(1)
     for name in GUARDED if names == ["all"] else names:
@@ -219,10 +241,7 @@ def main() -> None:
         record = {"machine": machine(), "ratios": import_module(name).short()}
         print(json.dumps({"benchmark": name, **record}), flush=True)
         if "--save" in sys.argv:
-            path = RESULTS / "ratios.json"
-            before = json.loads(path.read_text()) if path.exists() else {}
-            after = {key: {**before, name: record}.get(key) for key in GUARDED}
-            path.write_text(json.dumps({key: value for key, value in after.items() if value}, indent=2) + "\n")
+            _keep(name, record)
 
 
 if __name__ == "__main__":

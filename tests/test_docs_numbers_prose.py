@@ -102,6 +102,28 @@ def test_start_of_processes() -> None:
     )
 
 
+def test_what_bounds_steps_of_autoencoders() -> None:
+    def extremes(values: list[float], digits: int) -> str:
+        return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+
+    rows, page = stored("autoencoders-avx2")["rows"], words_of("performance")
+    seconds = [row["cpu_seconds"] for row in rows]
+    times = [row["saelens"] / row["ours"] for row in seconds]
+    best = [min((v for name, v in row.items() if name.startswith("sparsify")), default=0.0) for row in seconds]
+    product = [row["dense_roofline_seconds"] / 5 for row in rows]  # one of five
+    kinds = [row["l0"] if row["kind"] != "topk" else "topk" for row in rows]
+    topk, sparse, start = ([i for i, each in enumerate(kinds) if each == kind] for kind in ("topk", "100", "start"))
+    assert (
+        f"{extremes([times[i] for i in topk], 1)} and {extremes([best[i] / seconds[i]['ours'] for i in topk], 1)}, "
+        f"{extremes([times[i] for i in sparse], 1)} (AVX2" in page
+    )
+    assert f"takes {extremes([100 * product[i] / seconds[i]['ours'] for i in topk + sparse], 0)} % of our steps" in page
+    (widest,) = (i for i in topk if rows[i]["size"] == [768, 24576])
+    assert f"more than {best[widest] / product[widest]:.1f} times faster than sparsify's" in page
+    shares = [100 * 5 * product[i] / seconds[i]["ours"] for i in start]
+    assert f"{extremes([times[i] for i in start], 1)} times at {extremes(shares, 0)} % on AVX2" in page
+
+
 def test_shares_of_active_codes_in_stacks() -> None:
     rows = stored("sweep")["rows"]
     alone = next(row["active"] for row in rows if row["backend"] == "processes")

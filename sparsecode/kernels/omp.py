@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.kernels.certificate import subtract
 from sparsecode.kernels.columns import dot, gather, observed_columns, products
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.threads import aligned, on_line, share_out
@@ -26,6 +27,7 @@ __all__ = ["pursue", "pursue_observed"]
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 64  # samples per work item of a thread
 DEPENDENT = 64  # roundings: how near an atom may be to the span of the chosen ones (squared sine of the angle)
+SPAN = 64  # numbers among which the largest is looked for together
 TURNS = 4  # times the number of atoms: an upper limit; in exact arithmetic the active-set method terminates
 
 _jit = compiled()
@@ -37,11 +39,33 @@ def _project(row: Any, best: Any, directions: Any, count: Any) -> None:
     direction = directions[count]
     for k in range(len(direction)):
         direction[k] = row[k]
-    for m in range(count):
+    m = 0
+    while m + 3 < count:
+        s0, s1, s2, s3 = directions[m, best], directions[m + 1, best], directions[m + 2, best], directions[m + 3, best]
+        subtract(direction, directions, m, m + 1, m + 2, m + 3, s0, s1, s2, s3)
+        m += 4
+    while m < count:
         before = directions[m]
         share = before[best]
         for k in range(len(direction)):
             direction[k] -= share * before[k]
+        m += 1
+
+
+@_jit
+def _largest(bits: Any, mask: Any) -> Any:
+    """The first place of the largest of numbers read as integers, without the bits that `mask` leaves out: vector instructions."""
+    largest, first = bits[0] & mask, 0
+    for start in range(0, len(bits), SPAN):
+        part = bits[start : start + SPAN]
+        highest = part[0] & mask
+        for j in range(len(part)):
+            highest = max(highest, part[j] & mask)
+        if highest > largest:
+            largest, first = highest, start
+    while bits[first] & mask != largest:
+        first += 1
+    return first
 
 
 @_jit
@@ -59,8 +83,8 @@ def _kept(
     gram: Any, corr: Any, chosen: Any, values: Any, trial: Any, count: Any, moves: Any, directions: Any, least: Any
 ) -> Any:
     """Go from `values` towards `trial` until one reaches 0, drop it and factorise the others anew; how many they are."""
-    zero = least - least
-    step, blocking = least / least, -1
+    zero, one = least - least, least / least
+    step, blocking = one, -1
     for p in range(count):
         if trial[p] <= zero and values[p] < step * (values[p] - trial[p]):
             step, blocking = values[p] / (values[p] - trial[p]), p
@@ -80,10 +104,10 @@ def _kept(
         direction, value = directions[p], corr[best]
         for m in range(p):
             value -= moves[m] * directions[m][best]
-        root = np.sqrt(direction[best])
+        inverse = one / np.sqrt(direction[best])
         for k in range(len(direction)):
-            direction[k] /= root
-        moves[p] = value / root
+            direction[k] *= inverse
+        moves[p] = value * inverse
     return kept
 
 
@@ -94,7 +118,7 @@ def _pursue(
 ) -> None:  # fmt: skip
     """Solve every row of `z`. With `atoms` (else of length 0) `gram` is scratch: rows of it are made when they are needed."""
     n, n_code = corr.shape
-    zero = least - least
+    zero, one = least - least, least / least
     for i in range(n):
         for j in range(n_code):
             alpha[j] = corr[i, j]  # of the atoms with the residual
@@ -109,13 +133,7 @@ def _pursue(
         turns = TURNS * n_code
         while count < most[i] and shut < n_code and left > tol * square[i] and turns > 0:
             turns -= 1
-            # Magnitudes (numbers, if `positive`) are compared as integers, without regard to NaN: vector instructions.
-            largest = bits[0] & mask
-            for j in range(n_code):
-                largest = max(largest, bits[j] & mask)
-            best = 0
-            while bits[best] & mask != largest:
-                best += 1
+            best = _largest(bits, mask)  # without regard to NaN
             size = alpha[best]
             if not size * size > least * least * square[i] or (positive and size < zero):  # rounding, or NaN
                 break
@@ -128,10 +146,10 @@ def _pursue(
                 alpha[best] = zero
                 chosen[n_code - (shut - count)] = best
             else:
-                root = np.sqrt(direction[best])
-                move = size / root
+                inverse = one / np.sqrt(direction[best])
+                move = size * inverse
                 for k in range(n_code):
-                    direction[k] /= root
+                    direction[k] *= inverse
                     alpha[k] -= move * direction[k]
                 chosen[count], moves[count], values[count] = best, move, zero
                 count += 1

@@ -33,20 +33,24 @@ def test_the_table_has_every_benchmark_and_the_ratios_of_its_files() -> None:
     assert all(len(row) == len(head) for row in rows)
 
 
-def test_machines_of_another_width_are_not_compared() -> None:
-    there = ratios.kept()["autoencoders"]["machine"]
-    assert ratios.not_comparable("autoencoders", {**there, "cpu": "another"}) is None
-    assert "AVX2" in ratios.not_comparable("autoencoders", {**there, "capability": "AVX2"})
-    assert "lacks" in ratios.not_comparable("autoencoders", {**there, "units": []})
-    there = ratios.kept()["lasso"]["machine"]
-    assert ratios.not_comparable("lasso", {**there, "units": []}) is None
+def test_ratios_are_compared_on_machines_of_one_width_and_of_no_fewer_units() -> None:
+    for width, records in ratios.kept().items():
+        there = records["autoencoders"]["machine"]
+        assert there["capability"] == width
+        assert ratios.comparable("autoencoders", {**there, "cpu": "another"}) == records["autoencoders"]["ratios"]
+        assert "AVX512" in ratios.comparable("autoencoders", {**there, "capability": "DEFAULT"})
+        assert isinstance(ratios.comparable("lasso", {**records["lasso"]["machine"], "units": []}), dict)
+    wide = ratios.kept()["AVX512"]["autoencoders"]["machine"]
+    assert "lacks" in ratios.comparable("autoencoders", {**wide, "units": []})
+    assert ratios.kept_table()[0][2:] == tuple(ratios.kept())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ratios.GUARDED)
 def test_ratio_is_what_it_was(name: str) -> None:
-    if reason := ratios.not_comparable(name, common.machine()):
-        pytest.skip(reason)
+    before = ratios.comparable(name, common.machine())
+    if isinstance(before, str):
+        pytest.skip(before)
     python = os.environ.get("SPARSECODE_BENCH", sys.executable)
     if (peer := PEERS.get(name)) and subprocess.run([python, "-c", f"import {peer}"], check=False).returncode:
         pytest.skip(f"{peer} is not installed for {python}; make test-speed has an environment for it")
@@ -61,7 +65,7 @@ def test_ratio_is_what_it_was(name: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    now, before = json.loads(done.stdout.splitlines()[-1])["ratios"], ratios.kept()[name]["ratios"]
+    now = json.loads(done.stdout.splitlines()[-1])["ratios"]
     assert now.keys() == before.keys()
     lines = {
         what: f"{name}, {what}: {now[what]:.2f}, stored {value:.2f} in benchmarks/results/ratios.json, {now[what] / value:.0%} of it"
