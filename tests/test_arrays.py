@@ -119,6 +119,13 @@ def test_what_cannot_be_read_is_refused_by_name(
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_a_stored_config_with_a_key_for_one_array_is_read_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(npy(A))
+    with_key, without = (Arrays(str(path), key=key).load().train.x for key in ("samples", None))
+    assert torch.equal(with_key, without)
+
+
 def test_refusing_a_file_closes_it(write: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     real = io.open

@@ -65,7 +65,7 @@ class Arrays(Spec, tag="arrays"):
         msgspec.structs.force_setattr(self, "path", str(Path(self.path).absolute()))
 
     def load(self) -> Splits:
-        x = read_array(self.path, self.key)
+        x = read_array(self.path, _of_archive(Path(self.path), self.key))
         what = "samples" if self.block == 1 else f"blocks of {self.block} samples"
         sizes = sizes_of_shares(-(-len(x) // self.block), self.valid, self.test, self.path, what)
         target = self._target(len(x))
@@ -78,7 +78,7 @@ class Arrays(Spec, tag="arrays"):
         if self.target is None and self.target_key is None:
             return None
         path = Path(self.path) if self.target is None else Path(self.path).parent / self.target
-        target = read_array(path, self.target_key)
+        target = read_array(path, _of_archive(path, self.target_key))
         if len(target) != n:
             raise ValueError(f"{path}: {len(target)} targets, and {n} samples in {self.path}; expected one for each")
         return target
@@ -184,6 +184,11 @@ def _finite(array: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _not_finite(path: Path, count: int, first: int) -> str:
     return f"{path}: {count} samples with NaN, infinity or values beyond float32, first in row {first}"
+
+
+def _of_archive(path: Path, key: str | None) -> str | None:
+    """The key of an array in a `.npz` file; None for a `.npy` file: earlier versions stored a key beside one, and ignored it."""
+    return None if map_npy(path) is not None else key
 
 
 def _refuse_key(path: Path, key: str | None) -> None:
