@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from sparsecode.kernels.certificate import certify, correlate, correlation
 from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.newton import move_along, newton_cost, newton_direction, reach_along
+from sparsecode.kernels.newton import FAR, newton_cost, newton_steps
 from sparsecode.kernels.threads import aligned, on_line, share_out
 
 __all__ = ["coordinate_descent"]
 
 SMALL = 100_000  # codes times atoms below which threads cost more than they give
 BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfold
-DROPS = 8  # codes that may leave the support in a row of Newton steps, once single steps have not sufficed
+ANEW = 3  # times the cost of a Newton step: steps that begin from zeros, if few coordinates join
+CROWD = 4  # times the weight: where half as many coordinates as features exceed it, few of them stay active
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 
 _jit = compiled(wide=True)
@@ -71,52 +72,6 @@ def _slow(gap: Any, before: Any, tol: Any, rounds: Any) -> Any:
 
 
 @_jit
-def _energy(c: Any, q: Any, code: Any, weight: Any, ridge: Any) -> Any:
-    """Of a code, less that of zeros, from its correlations."""
-    smooth = norm = square = weight - weight
-    for j in range(len(code)):
-        smooth += code[j] * (c[j] + q[j])
-        norm += abs(code[j])
-        square += code[j] * code[j]
-    return (ridge * square - smooth) * (weight / (weight + weight)) + weight * norm
-
-
-@_jit
-def _newton(
-    gram: Any,
-    c: Any,
-    q: Any,
-    code: Any,
-    support: Any,
-    work: Any,
-    weight: Any,
-    ridge: Any,
-    step: Any,
-    start: Any,
-    factor: Any,
-) -> Any:
-    """Move `code` to the minimum for its signs: 3; or with 0 for codes that would change theirs, if this lowers the energy: 2; else
-    as far that way as all signs hold: 1; 0 if it was not moved. `q` follows.
-    """  # fmt: skip
-    m = newton_direction(gram, q, code, support, weight, ridge, step, start, factor)
-    if m == 0:
-        return 0
-    energy = _energy(c, q, code, weight, ridge)
-    for a in range(m):
-        start[a] = code[support[a]]
-    t, first = reach_along(code, support, step, m)
-    crossed = move_along(code, support, step, start, m, weight / weight, -1)
-    correlate(gram, c, code, work, q)
-    if crossed == 0:
-        return 3
-    if _energy(c, q, code, weight, ridge) < energy:
-        return 2
-    move_along(code, support, step, start, m, t, first)
-    correlate(gram, c, code, work, q)
-    return 1
-
-
-@_jit
 def _descend(
     gram: Any, diag: Any, inverse: Any, corr: Any, half_square: Any, scale: Any, z: Any, weight: Any, ridge: Any,
     positive: Any, tol: Any, max_sweeps: Any, knobs: Any, gaps: Any, sweeps_taken: Any, floats: Any, ints: Any, small: Any,
@@ -136,36 +91,47 @@ def _descend(
         correlate(gram, c, code, work, q)
         count, largest = survey(q, code, work, weight, positive)
         gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
-        sweeps = 0
-        if gap > tol:  # the first pass: large correlations explain small ones away
-            threshold = largest
+        sweeps, before, threshold = 0, gap, largest
+        likely = n_code if ridge > 0 or constants[0] > 0 else x.shape[1] // 2  # active codes in the end, or fewer
+        crowd, crowded = likely, False
+        while gap > tol:  # the first pass: large correlations explain small ones away
             while threshold > weight and sweeps < max_sweeps:
-                threshold = max(threshold * fall, weight)
-                count, largest = survey(q, code, work, threshold, positive)
+                lower = max(threshold * fall, weight)
+                count, largest = survey(q, code, work, lower, positive)
+                if count > crowd and lower > CROWD * weight:
+                    break
+                threshold = lower
                 sweep(gram, q, code, work, count, diag, inverse, weight, below, ridge, zero)
                 sweeps += 1
             count, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+            if not threshold > weight or sweeps >= max_sweeps:
+                break
+            crowd, crowded = n_code, _slow(gap, before, tol, newton_cost(code, n_code, likely))
+            if crowded:
+                break
         patience, width = 1, n_code if n_code < WIDE * count else count + 1
-        due = sweeps + newton_cost(code, width)
+        due, soon = sweeps + newton_cost(code, width, n_code), sweeps + ANEW * newton_cost(code, width, likely)
         before = gap
         while gap > tol and sweeps < max_sweeps:
-            if sweeps >= due and _slow(gap, before, tol, newton_cost(code, width) // SWEEPS):
-                moved, drops = 1, 0
-                while moved == 1 and drops < (DROPS if patience > 1 else 1):
-                    moved = _newton(gram, c, q, code, part, work, weight, ridge, floats[2], floats[3], small)
-                    drops += 1
-                count, largest = survey(q, code, work, weight, positive)
-                gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
-                patience = 1 if moved > 1 else 2 * patience  # the signs are not the last ones yet, or cannot be had
-                due = sweeps + patience * newton_cost(code, width)
-                if gap <= tol:
-                    break
+            if gap > FAR:
+                stepped = sweeps >= soon and _slow(gap, before, tol, SWEEPS * newton_cost(code, width, likely))
+                stepped |= crowded
+            else:
+                stepped = sweeps >= due and _slow(gap, before, tol, newton_cost(code, width, n_code) // SWEEPS)
+            crowded = False
             before = gap
-            copied = sweeps >= CALM and n_code >= WIDE * count and count <= most
+            copied = not stepped and sweeps >= CALM and n_code >= WIDE * count and count <= most
             if copied:
                 count, largest = survey(q, code, work, near * weight, positive)
-            if not copied or count > most:
+            if stepped:
+                sweeps += newton_steps(
+                    gram, c, q, code, part, work, weight, ridge, positive, tol, half_square[i], scale[i], gap, knobs[5],
+                    max_sweeps - sweeps, floats, small,
+                )  # fmt: skip
+                patience *= 2
+                soon = due = sweeps + patience * newton_cost(code, width, n_code)
+            elif not copied or count > most:
                 for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                     sweep(
                         gram, q, code, work, count, diag, inverse, weight, below, ridge,
@@ -184,7 +150,8 @@ def _descend(
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
-                while gap > goal and sweeps < min(max_sweeps, due):
+                until = min(max_sweeps, soon if gap > FAR else due)
+                while gap > goal and sweeps < until:
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
                         sweep(
@@ -254,15 +221,15 @@ def coordinate_descent(
     inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved >= np.finfo(dtype).tiny)
     faint = half_square < np.finfo(dtype).tiny / np.finfo(dtype).eps
     scale = np.maximum(scale, np.finfo(dtype).tiny)
-    knobs = np.array([FALL, NEAR, RELAX, 0, np.inf], dtype)
+    knobs = np.array([FALL, NEAR, RELAX, 0, np.inf, np.finfo(dtype).eps ** (2 / 3)], dtype)
     number, certified = dtype.type, dtype == np.float32
     target = z if target is None else target
     constants = np.array([stiffness, weight, ridge, reach_of(dtype, diag.max(initial=0))])
 
     def solve(blocks: Iterable[slice]) -> None:
-        floats, ints = aligned((7, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
+        floats, ints = aligned((8, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
         residual = aligned((x.shape[1],), dtype)
-        small = aligned((min(n_code + 15, MOST) ** 2,), dtype)
+        small = aligned((min(n_code + 31, MOST) ** 2,), dtype)
         wide = aligned((2, max(x.shape[1], n_code)), np.dtype(np.float64)) if certified else None
         for rows in blocks:
             _descend(

@@ -1,26 +1,63 @@
-"""A Newton step of one code on its support: the minimum of the energy for these active codes and their signs."""
+"""Newton steps of one code on a support that coordinates join and leave, one at a time, with the factor of its Gram matrix.
+
+Sweeps are many where atoms are correlated, and their codes have several times too many active coordinates, since each undoes a
+part of what others do. These steps are as many as coordinates join, leave, or change their sign, however much atoms are correlated.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from sparsecode.kernels.certificate import correlate
+from sparsecode.kernels.descent import gap_of, survey
 from sparsecode.kernels.jit import compiled
 
-__all__ = ["move_along", "newton_cost", "newton_direction", "reach_along"]
+__all__ = ["FAR", "newton_cost", "newton_steps"]
 
-PIVOT = 1e-5  # of a diagonal entry: with less left of it, the atoms of the support are dependent, and no step is taken
-LANES = 16  # numbers in a register; rows of the factor begin at multiples of it
+LANES = 16  # numbers in a register; rows of the factor are read to multiples of it
+FAR = 5e-3  # a relative gap above which a support is so wrong that one from nothing is found sooner
+BAND = 2  # parts of the largest violation of a condition of optimality: coordinates with more than one join the support
+SHARE = 10  # one in so many of the support, and one, join it at once: others may then not have to
+STEPS = 4  # of a round at most, for each coordinate
+STALE = 20  # rounds without a lower gap, after which rounding hides the rest
 
 _jit = compiled(wide=True)
 
 
 @_jit
-def newton_cost(code: Any, width: Any) -> Any:
-    """The number of sweeps that take as long as a step, over the support with rows of `width` entries, and a few more."""
+def newton_cost(code: Any, width: Any, most: Any) -> Any:
+    """The number of sweeps that take as long as a step, over the support, at most `most`, with rows of `width` entries, and a few more."""
     m = 0
     for j in range(len(code)):
         m += code[j] != 0
+    m = min(m, most)
     return m * (m + 40) // (6 * width) + 4
+
+
+@_jit
+def _forward(factor: Any, stride: Any, inverse: Any, m: Any, right: Any, out: Any, total: Any) -> Any:
+    """Solve R^T out = right, R the upper triangle in `factor`, four rows at a time; returns `total` + |out|^2. `right` is lost."""
+    width, k = (m + LANES - 1) // LANES * LANES, 0
+    while k < m:
+        last = min(k + 4, m)
+        for a in range(k, last):
+            value = right[a]
+            for b in range(k, a):
+                value -= factor[b * stride + a] * out[b]
+            out[a] = value * inverse[a]
+            total += out[a] * out[a]
+        if last < m:
+            begin, k0 = last // LANES * LANES, k * stride
+            k1, k2, k3 = k0 + stride, k0 + 2 * stride, k0 + 3 * stride
+            _eliminate(
+                right[begin:width], factor[k0 + begin : k0 + width], factor[k1 + begin : k1 + width],
+                factor[k2 + begin : k2 + width], factor[k3 + begin : k3 + width],
+                out[k], out[k + 1], out[k + 2], out[k + 3],
+            )  # fmt: skip
+        k = last
+    return total
 
 
 @_jit
@@ -30,89 +67,220 @@ def _eliminate(row: Any, r0: Any, r1: Any, r2: Any, r3: Any, h0: Any, h1: Any, h
 
 
 @_jit
-def newton_direction(
-    gram: Any, q: Any, code: Any, support: Any, weight: Any, ridge: Any, step: Any, inverse: Any, factor: Any
-) -> Any:
-    """The number of active codes, and in `step` the way to the minimum for their signs; 0 if there is none to be had.
-
-    With S the support, s its signs and q = c - z G: (G_SS + ridge) d = q_S - ridge z_S - weight s by Cholesky factorisation, four
-    rows at a time; the right-hand side is one more column. `factor`, `inverse` and `support`, where S is written, are scratch.
-    """
-    m = 0
-    for j in range(len(code)):
-        support[m] = j
-        m += code[j] != 0
-    width = (m + LANES) // LANES * LANES
-    if m == 0 or m * width > len(factor) or m > len(step):
-        return 0
-    zero, one = weight - weight, weight / weight
-    for a in range(m):
-        row, source = factor[a * width : a * width + width], gram[support[a]]
-        for b in range(a // LANES * LANES, m):
-            row[b] = source[support[b]]
-        row[a] += ridge
-        z = code[support[a]]
-        row[m] = q[support[a]] - ridge * z - (weight if z > 0 else -weight)
-        for b in range(m + 1, width):
-            row[b] = zero
-    k = 0
-    while k < m:
-        last = min(k + 4, m)
-        for a in range(k, last):
-            begin = a // LANES * LANES
-            row = factor[a * width + begin : a * width + width]
-            for b in range(k, a):
-                other, h = factor[b * width + begin : b * width + width], factor[b * width + a]
-                for n in range(len(row)):
-                    row[n] -= h * other[n]
-            pivot = row[a - begin]
-            if not pivot > PIVOT * (gram[support[a], support[a]] + ridge):
-                return 0
-            inverse[a] = one / pivot**0.5
-            for n in range(len(row)):
-                row[n] *= inverse[a]
-        for a in range(last, m):
-            begin = a // LANES * LANES
-            k0, k1, k2, k3 = k * width, (k + 1) * width, (k + 2) * width, (k + 3) * width
-            _eliminate(
-                factor[a * width + begin : a * width + width],
-                factor[k0 + begin : k0 + width], factor[k1 + begin : k1 + width],
-                factor[k2 + begin : k2 + width], factor[k3 + begin : k3 + width],
-                factor[k0 + a], factor[k1 + a], factor[k2 + a], factor[k3 + a],
-            )  # fmt: skip
-        k = last
-    slope = zero
+def _backward(factor: Any, stride: Any, inverse: Any, m: Any, out: Any) -> None:
+    """Solve R out = out, in place."""
+    width = (m + LANES - 1) // LANES * LANES
+    for k in range(m, width):
+        out[k] = out[0] - out[0]
     for back in range(m):
         a = m - 1 - back
-        row = factor[a * width : a * width + width]
-        total = row[m]
-        slope += total * total
-        for b in range(a + 1, m):
-            total -= row[b] * step[b]
-        step[a] = total * inverse[a]
-    return m if slope > zero else 0
+        row, solved = factor[a * stride + a + 1 : a * stride + width], out[a + 1 : width]
+        total = out[a]
+        for k in range(len(row)):
+            total -= row[k] * solved[k]
+        out[a] = total * inverse[a]
 
 
 @_jit
-def reach_along(code: Any, support: Any, step: Any, m: Any) -> Any:
-    """The largest t <= 1 at which z_S + t d changes no sign, and the place of the code that then reaches 0, or -1."""
-    t, first = step[0] - step[0] + 1, -1
+def _join(
+    factor: Any, stride: Any, inverse: Any, m: Any, gram: Any, support: Any, j: Any, ridge: Any, least: Any, right: Any, out: Any
+) -> Any:  # fmt: skip
+    """Coordinate j becomes the last of the support. Returns whether its atom depends on the others, to a `least` share of its square:
+    it then counts as so much more, and the next step is long and ends where a code is 0.
+    """  # fmt: skip
+    row = gram[j]
+    for b in range(m):
+        right[b] = row[support[b]]
+    diagonal = row[j] + ridge
+    pivot, least = diagonal - _forward(factor, stride, inverse, m, right, out, ridge - ridge), least * diagonal
+    dependent = not pivot > least
+    pivot = np.sqrt(least if dependent else pivot)
+    width = m // LANES * LANES + LANES
+    if m % LANES == 0:
+        for a in range(m):
+            for b in range(m, width):
+                factor[a * stride + b] = pivot - pivot
     for a in range(m):
-        z = code[support[a]]
-        if (z + step[a]) * z <= 0:
-            reach = -z / step[a]
-            if reach < t:
-                t, first = reach, a
-    return t, first
+        factor[a * stride + m] = out[a]
+    for b in range(m, width):
+        factor[m * stride + b] = pivot - pivot
+    factor[m * stride + m], inverse[m], support[m] = pivot, 1 / pivot, j
+    return dependent
 
 
 @_jit
-def move_along(code: Any, support: Any, step: Any, start: Any, m: Any, t: Any, first: Any) -> Any:
-    """z_S <- `start` + t d, with 0 in the place of codes of another sign and of the `first`; returns how many these are."""
-    crossed = 0
+def _leave(factor: Any, stride: Any, inverse: Any, m: Any, support: Any, place: Any, carry: Any) -> None:
+    """The coordinate in a `place` of the support leaves it; rotations restore the triangle."""
+    zero = inverse[0] - inverse[0]
+    for a in range(place):
+        row = factor[a * stride : a * stride + m]
+        for b in range(place, m - 1):
+            row[b] = row[b + 1]
+        row[m - 1] = zero
+    for b in range(place, m):
+        carry[b] = factor[place * stride + b]
+    for a in range(place, m - 1):
+        row, below = (
+            factor[a * stride + a : a * stride + m - 1],
+            factor[(a + 1) * stride + a + 1 : (a + 1) * stride + m],
+        )
+        rest = carry[a + 1 : m]
+        length = np.sqrt(below[0] * below[0] + rest[0] * rest[0])
+        cosine, sine = below[0] / length, rest[0] / length
+        for b in range(len(row)):
+            lower, upper = below[b], rest[b]
+            row[b] = cosine * lower + sine * upper
+            rest[b] = cosine * upper - sine * lower
+        factor[a * stride + m - 1] = zero
+        inverse[a], support[a] = 1 / length, support[a + 1]
+
+
+@_jit
+def _energy(c: Any, q: Any, code: Any, weight: Any, ridge: Any) -> Any:
+    """Of a code, less that of zeros, from its correlations."""
+    smooth = norm = square = weight - weight
+    for j in range(len(code)):
+        smooth += code[j] * (c[j] + q[j])
+        norm += abs(code[j])
+        square += code[j] * code[j]
+    return (ridge * square - smooth) * (weight / (weight + weight)) + weight * norm
+
+
+@_jit
+def _least_along(code: Any, support: Any, step: Any, sign: Any, m: Any, slope: Any, weight: Any, positive: Any) -> Any:
+    """The minimum of the energy along a step: its place t, and whose code is 0 there, or -1.
+
+    The energy falls by `slope` (1 - t), and by 2 weight |step_a| less after code a has changed its sign. Signs of these become +-2.
+    """
+    zero, one = weight - weight, weight / weight
+    bend = zero
+    while True:
+        t, first = one, -1
+        for a in range(m):
+            z = code[support[a]]
+            if (z + step[a]) * sign[a] <= 0:
+                reach = -z / step[a] if z * sign[a] > 0 else zero
+                if reach < t:
+                    t, first = reach, a
+        turn = one - bend / slope
+        if first < 0 or t >= turn:
+            return turn, -1
+        more = (weight + weight) * abs(step[first])
+        if positive or bend + more >= slope * (one - t):
+            return t, first
+        bend += more
+        sign[first] = -(sign[first] + sign[first])
+
+
+@_jit
+def _newcomers(q: Any, code: Any, work: Any, weight: Any, positive: Any, most: Any) -> Any:
+    """List the coordinates that violate their condition of optimality most, at most so many; returns their number."""
+    largest = weight
+    for j in range(len(code)):
+        size = q[j] if positive else abs(q[j])
+        largest = size if size > largest and code[j] == 0 else largest
+    threshold, count = weight + (largest - weight) / BAND, 0
+    for j in range(len(code)):
+        work[count] = j
+        count += (code[j] == 0) & ((q[j] if positive else abs(q[j])) > threshold)
+    for t in range(min(count, most)):
+        worst = t
+        for u in range(t + 1, count):
+            worst = u if abs(q[work[u]]) > abs(q[work[worst]]) else worst
+        work[t], work[worst] = work[worst], work[t]
+    return min(count, most)
+
+
+@_jit
+def _settle(
+    q: Any, code: Any, support: Any, m: Any, weight: Any, ridge: Any, positive: Any, stride: Any, inverse: Any,
+    right: Any, step: Any, sign: Any, slope: Any, factor: Any,
+) -> Any:  # fmt: skip
+    """Minimise over the support, which coordinates leave whose code becomes 0; returns its size.
+
+    `slope` is less the derivative of the energy on the support: the right-hand side of a step.
+    """
+    zero, one = weight - weight, weight / weight
     for a in range(m):
-        new, old = start[a] + t * step[a], start[a]
-        stays = a != first and new * old > 0
-        code[support[a]] = new if stays else old - old
-        crossed += not stays
-    return crossed
+        slope[a] = q[support[a]] - ridge * code[support[a]] - weight * sign[a]
+    for _ in range(STEPS * len(code)):
+        for a in range(m):
+            right[a] = slope[a]
+        fall = _forward(factor, stride, inverse, m, right, step, zero)
+        if not fall > zero:
+            break
+        _backward(factor, stride, inverse, m, step)
+        t, first = _least_along(code, support, step, sign, m, fall, weight, positive)
+        turned = False
+        for a in range(m):
+            code[support[a]] += t * step[a]
+            slope[a] *= one - t
+            if abs(sign[a]) > one:
+                slope[a] -= weight * sign[a]
+                sign[a] /= 2
+                turned = True
+        if first >= 0:
+            code[support[first]] = zero
+            _leave(factor, stride, inverse, m, support, first, right)
+            m -= 1
+            for a in range(first, m):
+                sign[a], slope[a] = sign[a + 1], slope[a + 1]
+        elif not turned:
+            break
+    return m
+
+
+@_jit
+def newton_steps(
+    gram: Any, c: Any, q: Any, code: Any, support: Any, work: Any, weight: Any, ridge: Any, positive: Any, tol: Any,
+    half_square: Any, scale: Any, gap: Any, least: Any, rounds: Any, floats: Any, factor: Any,
+) -> Any:  # fmt: skip
+    """Move `code`, whose `gap` is known, until its gap is at most tol, for so many `rounds` at most, and q with it.
+
+    A round lets coordinates join the support, minimises over it, G_SS d = q_S - ridge z_S - weight s_S until all signs s hold, and
+    updates the correlations of all atoms. Returns the rounds taken, each about as long as a sweep. A code with a large gap is begun
+    anew from zeros, and taken again if that ends at a higher energy. The last six rows of `floats` and the rest are scratch.
+    """
+    zero, one = weight - weight, weight / weight
+    inverse, right, step, sign, slope, before = floats[2], floats[3], floats[4], floats[5], floats[6], floats[7]
+    stride = int(np.sqrt(len(factor))) // LANES * LANES
+    stride -= LANES * (stride // LANES % 2 == 0)  # columns of the factor would else share a set of the cache
+    n_code, energy, fresh, count = len(code), _energy(c, q, code, weight, ridge), gap > FAR, 0
+    for j in range(n_code):
+        before[j], work[count] = code[j], j
+        count += code[j] != 0
+    m = n_code - n_code  # of the type of others, to numba
+    fresh |= count > stride
+    for j in range(n_code if fresh else 0):
+        code[j], q[j] = zero, c[j]
+    taken, idle, lowest = 0, 0, gap + one + one
+    while taken < rounds:
+        if taken > 0 or fresh:
+            _, largest = survey(q, code, work, weight, positive)
+            gap = gap_of(c, q, code, largest, half_square, scale, weight, ridge, positive)
+            idle = 0 if gap < lowest else idle + 1
+            lowest = gap if idle == 0 else lowest
+            if gap <= tol or idle > STALE:
+                break
+            count = _newcomers(q, code, work, weight, positive, min(1 + m // SHARE, stride - m))
+            if count == 0 and idle > 0:
+                break
+        for t in range(count):
+            j = work[t]
+            sign[m] = one if (code[j] if code[j] != 0 else q[j]) > 0 else -one
+            m += 1
+            if _join(factor, stride, inverse, m - 1, gram, support, j, ridge, least, right, step):
+                break
+        if m < count:  # the atoms of the code depend on each other
+            m, fresh = 0, True
+            for j in range(n_code):
+                code[j], q[j] = zero, c[j]
+            continue
+        m = _settle(q, code, support, m, weight, ridge, positive, stride, inverse, right, step, sign, slope, factor)
+        correlate(gram, c, code, work, q)
+        taken += 1
+    if not gap <= tol and not _energy(c, q, code, weight, ridge) <= energy:
+        for j in range(len(code)):
+            code[j] = before[j]
+        correlate(gram, c, code, work, q)
+    return taken
