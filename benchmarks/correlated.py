@@ -40,9 +40,9 @@ Array = NDArray[np.float64]
 F, COSINE, TOL = 256, 0.99, 1e-9
 KINDS = ("incoherent", "one direction", "clusters", "neighbours")
 SHARES = (0.1, 0.03, 0.01, 0.003, 0.001)
-ROWS = {512: 200, 4096: 200}
-PEER_ROWS, PEER_SHARES = 20, {512: SHARES, 4096: (0.01,)}
-LARGE, LARGE_ROWS, LARGE_SHARE = 16_384, 20, 0.01
+ROWS, TURNS = {512: 100, 4096: 20}, {512: 5, 4096: 3}
+PEER_ROWS, PEER_SHARES = 10, {512: SHARES, 4096: (0.01,)}
+LARGE, LARGE_ROWS, LARGE_SHARE = 16_384, 10, 0.01
 
 
 def normed(a: Array) -> Array:
@@ -162,7 +162,7 @@ def compare(kind: str, n_code: int, share: float) -> dict[str, Any]:
     }
     row: dict[str, Any] = {"atoms": kind, "n_code": n_code, "share": share, "active": active}
     row["gap"] = gap(x, d, z, alpha)
-    row["microseconds"] = {name: value / n for name, value in timed(runs, 5 if n_code < 4096 else 3).items()}
+    row["microseconds"] = {name: value / n for name, value in timed(runs, TURNS[n_code]).items()}
     part = x[:PEER_ROWS]
     few = {name: (lambda run=run: run(part, d, alpha)) for name, run in PEERS.items()}
     if share in PEER_SHARES[n_code]:

@@ -28,6 +28,7 @@ SMALL = 100_000  # codes times atoms below which threads cost more than they giv
 BLOCK = 32  # samples per work item of a thread: their costs differ a hundredfold
 ANEW = 3  # times the cost of a Newton step: steps that begin from zeros, if few coordinates join
 CROWD = 4  # times the weight: where half as many coordinates as features exceed it, few of them stay active
+PERIODS = 6  # as long as the last one: steps are taken where sweeps would not suffice in these
 WIDE = 8  # a copy pays if the Gram matrix has this many times as many columns as the work list
 
 _jit = compiled(wide=True)
@@ -114,13 +115,11 @@ def _descend(
         due, soon = sweeps + newton_cost(code, width, n_code), sweeps + ANEW * newton_cost(code, width, likely)
         before = gap
         while gap > tol and sweeps < max_sweeps:
-            if gap > FAR:
-                stepped = sweeps >= soon and _slow(gap, before, tol, SWEEPS * newton_cost(code, width, likely))
-                stepped |= crowded
-            else:
-                stepped = sweeps >= due and _slow(gap, before, tol, newton_cost(code, width, n_code) // SWEEPS)
-            crowded = False
-            before = gap
+            late = sweeps >= (soon if gap > FAR else due)
+            stepped, crowded = crowded or (late and _slow(gap, before, tol, PERIODS)), False
+            if late and not stepped:
+                before = gap
+                soon = due = sweeps + newton_cost(code, width, n_code)
             copied = not stepped and sweeps >= CALM and n_code >= WIDE * count and count <= most
             if copied:
                 count, largest = survey(q, code, work, near * weight, positive)
@@ -150,7 +149,7 @@ def _descend(
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
-                until = min(max_sweeps, soon if gap > FAR else due)
+                until = max(min(max_sweeps, soon if gap > FAR else due), sweeps + 1)  # each round takes a sweep or a step
                 while gap > goal and sweeps < until:
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
@@ -166,6 +165,8 @@ def _descend(
                 correlate(gram, c, code, work, q)
             count, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
+            if stepped:
+                before = gap
         gaps[i] = gap if gap != gap else max(gap, zero)
         if wide is not None:
             tries, claimed = 0, gap <= tol

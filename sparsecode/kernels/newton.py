@@ -166,7 +166,7 @@ def _least_along(code: Any, support: Any, step: Any, sign: Any, m: Any, slope: A
         if first < 0 or t >= turn:
             return turn, -1
         more = (weight + weight) * abs(step[first])
-        if positive or bend + more >= slope * (one - t):
+        if positive or not more > zero or bend + more >= slope * (one - t):
             return t, first
         bend += more
         sign[first] = -(sign[first] + sign[first])
