@@ -93,6 +93,16 @@ def test_single_runs_of_a_noisy_objective() -> None:
     )
 
 
+def test_codes_of_correlated_atoms() -> None:
+    rows, page = [row for row in stored("correlated")["rows"] if row["n_code"] == 512], words_of("performance")
+    assert {row["share"] for row in rows} == {0.1, 0.03, 0.01, 0.003, 0.001}
+    assert all(row["gap"] <= 1.001e-9 for row in rows)
+    for kind, words in (("one direction", "one common direction"), ("clusters", "32 clusters"), ("neighbours", "neighbours")):
+        times = [row["microseconds"] for row in rows if row["atoms"] == kind]
+        factors = [row["ours"] / row["same share"] for row in times]
+        assert f"{min(factors):.1f} to {max(factors):.1f} times with {words}" in page
+
+
 def test_start_of_processes() -> None:
     now = {name: row["processor"] for name, row in stored("start")["now"]["medians"].items()}
     page = words_of("performance")

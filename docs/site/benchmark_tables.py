@@ -36,6 +36,7 @@ BENCHMARKS = (
     Benchmark(
         "Sparse codes", "lasso.py", "make bench-lasso", {"lasso-easy": speed_tables.lasso, "lasso-hard": speed_tables.lasso, "lasso-omp": speed_tables.lasso}
     ),
+    Benchmark("Correlated atoms", "correlated.py", "python benchmarks/correlated.py", {"correlated": speed_tables.correlated}),
     Benchmark("Codes at many alphas", "path.py", "python benchmarks/path.py", {"path": speed_tables.path}),
     Benchmark("Agreement with other libraries", "coming_from.py", "python benchmarks/coming_from.py", {"coming-from": quality_tables.agreement}),
     Benchmark("Dictionary learning", "dictionary.py", "make bench-dictionary", {"dictionary": speed_tables.dictionary}),

@@ -23,6 +23,30 @@ def lasso(result: Any) -> Parts:
     return [table], [Comparison(what, rows[ours]["seconds"], name, r["seconds"]) for name, r in peers.items()]
 
 
+def correlated(result: Any) -> Parts:
+    """Codes in dictionaries of correlated atoms."""
+    peers = list(next(row["peers"] for row in result["rows"] if "peers" in row))
+    head = ("atoms", "share", "active", "sparsecode", "incoherent, same share", "incoherent, as many active", *peers)
+    rows: list[tuple[str, ...]] = [head]
+    comparisons: list[Comparison] = []
+    for r in result["rows"]:
+        others = r.get("peers", {})
+        cells = [f"{others[name]:.0f} ({r['peer_gaps'][name]:.0e})" if name in others else "-" for name in peers]
+        ours = r["microseconds"]
+        what = f"{r['n_code']}, {r['atoms']}"
+        rows.append((what, f"{r['share']:g}", f"{r['active']:.0f}", *(f"{v:.0f}" for v in ours.values()), *cells))
+        comparisons += [
+            Comparison(f"microseconds a sample, {what}, weight {r['share']:g}", ours["ours"], name, value)
+            for name, value in others.items()
+        ]
+    large = [("atoms", "active", "seconds", "samples", "peak memory, MiB", "gap")] + [
+        (f"{r['n_code']}, {r['atoms']}", f"{r['active']:.0f}", f"{r['seconds']:.1f}", str(r["rows"]), f"{r['peak_mib']:.0f}", f"{r['gap']:.0e}")
+        for r in result["large"]
+    ]  # fmt: skip
+    title = f"Microseconds of processor time a sample to a relative gap of {result['tol']:g}, in float64; in parentheses gaps of others"
+    return [Table(rows, title), Table(large, "A Gram matrix of 2 GiB")], comparisons
+
+
 def dictionary(result: Any) -> Parts:
     """Seconds to one objective."""
     seconds = result["seconds"]
