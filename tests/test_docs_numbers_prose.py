@@ -97,10 +97,16 @@ def test_codes_of_correlated_atoms() -> None:
     rows, page = [row for row in stored("correlated")["rows"] if row["n_code"] == 512], words_of("performance")
     assert {row["share"] for row in rows} == {0.1, 0.03, 0.01, 0.003, 0.001}
     assert all(row["gap"] <= 1.001e-9 for row in rows)
-    for kind, words in (("one direction", "one common direction"), ("clusters", "32 clusters"), ("neighbours", "neighbours")):
+    for kind, words in (
+        ("one direction", "one common direction"),
+        ("clusters", "32 clusters"),
+        ("neighbours", "neighbours"),
+    ):
         times = [row["microseconds"] for row in rows if row["atoms"] == kind]
         factors = [row["ours"] / row["same share"] for row in times]
         assert f"{min(factors):.1f} to {max(factors):.1f} times with {words}" in page
+    peers = [min(row["peers"].values()) / row["microseconds"]["ours"] for row in rows]
+    assert f"takes {min(peers):.1f} to {max(peers):.0f} times as long" in page
 
 
 def test_start_of_processes() -> None:

@@ -149,7 +149,9 @@ def _descend(
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
-                until = max(min(max_sweeps, soon if gap > FAR else due), sweeps + 1)  # each round takes a sweep or a step
+                until = max(
+                    min(max_sweeps, soon if gap > FAR else due), sweeps + 1
+                )  # each round takes a sweep or a step
                 while gap > goal and sweeps < until:
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
