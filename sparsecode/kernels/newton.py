@@ -253,9 +253,9 @@ def newton_steps(
     fresh |= count > stride
     for j in range(n_code if fresh else 0):
         code[j], q[j] = zero, c[j]
-    taken, idle, lowest = 0, 0, gap + one + one
-    while taken < rounds:
-        if taken > 0 or fresh:
+    rounds_taken, idle, lowest = 0, 0, gap + one + one
+    while rounds_taken < rounds:
+        if rounds_taken > 0 or fresh:
             _, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square, scale, weight, ridge, positive)
             idle = 0 if gap < lowest else idle + 1
@@ -278,9 +278,9 @@ def newton_steps(
             continue
         m = _settle(q, code, support, m, weight, ridge, positive, stride, inverse, right, step, sign, slope, factor)
         correlate(gram, c, code, work, q)
-        taken += 1
+        rounds_taken += 1
     if not gap <= tol and not _energy(c, q, code, weight, ridge) <= energy:
         for j in range(len(code)):
             code[j] = before[j]
         correlate(gram, c, code, work, q)
-    return taken
+    return rounds_taken
