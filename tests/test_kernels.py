@@ -102,7 +102,9 @@ def test_atoms_of_zeros_and_twins_do_no_harm() -> None:
 @every_penalty
 @pytest.mark.parametrize("kind", ["one direction", "clusters", "twins"])
 def test_correlated_atoms_are_solved_in_few_sweeps(kind: str, penalty: Proximal) -> None:
-    """Cosines of 0.99, or of 1, and more atoms than features: coordinate descent alone takes thousands of sweeps."""
+    """Cosines of 0.99, or of 1, and more atoms than features: coordinate descent alone takes thousands of sweeps, and with atoms that
+    occur twice still does.
+    """
     rng = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
