@@ -1,4 +1,4 @@
-"""Tables in the pages of docs/papers are those of the files that named commands write."""
+"""Tables, and sentences about noise, in the pages of docs/papers are those of the files that named commands write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ sys.path.insert(0, str(ROOT / "benchmarks/papers"))
 
 def lines(page: str) -> list[str]:
     return (PAGES / page).read_text().splitlines()
+
+
+def words_of(page: str) -> str:
+    return " ".join((PAGES / page).read_text().split())
 
 
 def stored(name: str) -> Any:
@@ -158,6 +162,59 @@ def test_robustness_to_attacks() -> None:
     (line,) = [line for line in page if line.startswith("| no noise, PGD within 0.1")]
     assert f"| {accuracy} | - / {active} |" in line
     assert line.endswith(f"| {attacked} |")
+
+
+def test_the_default_experiment_of_noise_whole() -> None:
+    (record,) = [r for r in stored("noise-rows.json") if r["command"] == "sparsecode train noise-latents-default"]
+    (run,) = record["rows"]
+    activity, course = run["activity"], {point["step"]: point for point in run["over_training"]}
+    page = words_of("noise.md")
+    assert run["steps"] == 47_500
+    assert (
+        f"{activity['active_noisy']:.3f} of the units are active with noise on and {activity['active_clean']:.3f} with noise off, "
+        f"{activity['dead_clean']} are never active on 1000 test samples, and {run['scores']['encode']['explained_variance']:.3f} of the variance"
+        in page
+    )
+    early, half, last = (course[step] for step in (4750, 23_750, 47_500))
+    assert f"they were {early['active_noisy']:.3f} and {early['active_clean']:.3f} after 4750 steps" in page
+    assert f"{half['active_noisy']:.3f} and {half['active_clean']:.3f} after 23 750" in page
+    before = course[42_750]
+    assert all(last[key] < before[key] < half[key] < early[key] for key in ("active_noisy", "active_clean"))
+
+
+def test_claims_about_noise() -> None:
+    page = words_of("noise.md")
+    runs = {run["changes"]["model.corruption.sigma"]: run["values"] for run in stored("seeds-noise.json")}
+    means = {sigma: {k.removeprefix("activity."): v for k, v in values.items()} for sigma, values in runs.items()}
+    clean = [f"{statistics.mean(means[sigma]['active_clean']):.3f}" for sigma in (0, 0.1, 0.3, 0.8, 3)]
+    assert f"{', '.join(clean)} of 1000 units at sigma 0, 0.1, 0.3, 0.8, 3" in page
+    assert f"rises again at sigma 3 ({statistics.mean(means[3]['active_noisy']):.3f})" in page
+    bias, sd = means[3]["bias_mean"], means[3]["bias_sd"]
+    assert (
+        f"at sigma 3 on MNIST {statistics.mean(bias):.3f} after 1600 steps, with a standard deviation of {statistics.mean(sd):.3f} over units "
+        f"(± {statistics.stdev(bias):.4f} and {statistics.stdev(sd):.3f} over three seeds)" in page
+    )
+    largest = max(
+        statistics.stdev(values[key]) for values in means.values() for key in ("active_noisy", "active_clean")
+    )
+    assert f"the standard deviation over seeds is at most {largest:.3f}" in page
+    robust = stored("noise-robustness.json")["noise"]["by_sigma"]
+    two = [statistics.mean(robust[sigma]["active_clean"]) for sigma in ("0.3", "0.8")]
+    auto = [statistics.mean(means[sigma]["active_clean"]) for sigma in (0.3, 0.8)]
+    assert f"{two[0]:.2f} and {two[1]:.2f} at sigma 0.3 and 0.8, autoencoders {auto[0]:.2f} and {auto[1]:.2f}" in page
+
+
+def test_attacks_by_apgd() -> None:
+    rows = stored("noise-robustness.json")["apgd"]["rows"]
+    shares = {(run["run"].split("_seed")[0], run["draws"]): 100 * run["attacked"] for run in rows}
+    levels = [f"noise-mnist-classify_sigma={sigma}" for sigma in ("0", "0.3", "0.8", "1.5")]
+    off = [f"{shares[level, 0]:.0f} %" for level in levels]
+    averaged = [f"{shares[level, 8]:.0f} %" for level in levels[1:]]
+    page = words_of("noise.md")
+    assert f"leaves {', '.join(off[:-1])} and {off[-1]} at sigma 0, 0.3, 0.8 and 1.5" in page
+    assert f"and {shares['noise-mnist-adversarial_eps=0.1', 0]:.0f} % after adversarial training" in page
+    assert f"over 8 draws of the noise {', '.join(averaged[:-1])} and {averaged[-1]} at sigma" in page
+    assert max(100 * (run["clean"] - run["random"]) for run in rows) <= 5
 
 
 @pytest.mark.parametrize(

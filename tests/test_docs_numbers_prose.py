@@ -25,59 +25,6 @@ def spread(values: list[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
 
 
-def test_the_default_experiment_of_noise_whole() -> None:
-    (record,) = [r for r in stored("noise-rows") if r["command"] == "sparsecode train noise-latents-default"]
-    (run,) = record["rows"]
-    activity, course = run["activity"], {point["step"]: point for point in run["over_training"]}
-    page = words_of("papers/noise")
-    assert run["steps"] == 47_500
-    assert (
-        f"{activity['active_noisy']:.3f} of the units are active with noise on and {activity['active_clean']:.3f} with noise off, "
-        f"{activity['dead_clean']} are never active on 1000 test samples, and {run['scores']['encode']['explained_variance']:.3f} of the variance"
-        in page
-    )
-    early, half, last = (course[step] for step in (4750, 23_750, 47_500))
-    assert f"they were {early['active_noisy']:.3f} and {early['active_clean']:.3f} after 4750 steps" in page
-    assert f"{half['active_noisy']:.3f} and {half['active_clean']:.3f} after 23 750" in page
-    before = course[42_750]
-    assert all(last[key] < before[key] < half[key] < early[key] for key in ("active_noisy", "active_clean"))
-
-
-def test_claims_about_noise() -> None:
-    page = words_of("papers/noise")
-    runs = {run["changes"]["model.corruption.sigma"]: run["values"] for run in stored("seeds-noise")}
-    means = {sigma: {k.removeprefix("activity."): v for k, v in values.items()} for sigma, values in runs.items()}
-    clean = [f"{statistics.mean(means[sigma]['active_clean']):.3f}" for sigma in (0, 0.1, 0.3, 0.8, 3)]
-    assert f"{', '.join(clean)} of 1000 units at sigma 0, 0.1, 0.3, 0.8, 3" in page
-    assert f"rises again at sigma 3 ({statistics.mean(means[3]['active_noisy']):.3f})" in page
-    bias, sd = means[3]["bias_mean"], means[3]["bias_sd"]
-    assert (
-        f"at sigma 3 on MNIST {statistics.mean(bias):.3f} after 1600 steps, with a standard deviation of {statistics.mean(sd):.3f} over units "
-        f"(± {statistics.stdev(bias):.4f} and {statistics.stdev(sd):.3f} over three seeds)" in page
-    )
-    largest = max(
-        statistics.stdev(values[key]) for values in means.values() for key in ("active_noisy", "active_clean")
-    )
-    assert f"the standard deviation over seeds is at most {largest:.3f}" in page
-    robust = stored("noise-robustness")["noise"]["by_sigma"]
-    two = [statistics.mean(robust[sigma]["active_clean"]) for sigma in ("0.3", "0.8")]
-    auto = [statistics.mean(means[sigma]["active_clean"]) for sigma in (0.3, 0.8)]
-    assert f"{two[0]:.2f} and {two[1]:.2f} at sigma 0.3 and 0.8, autoencoders {auto[0]:.2f} and {auto[1]:.2f}" in page
-
-
-def test_attacks_by_apgd() -> None:
-    rows = stored("noise-robustness")["apgd"]["rows"]
-    shares = {(run["run"].split("_seed")[0], run["draws"]): 100 * run["attacked"] for run in rows}
-    levels = [f"noise-mnist-classify_sigma={sigma}" for sigma in ("0", "0.3", "0.8", "1.5")]
-    off = [f"{shares[level, 0]:.0f} %" for level in levels]
-    averaged = [f"{shares[level, 8]:.0f} %" for level in levels[1:]]
-    page = words_of("papers/noise")
-    assert f"leaves {', '.join(off[:-1])} and {off[-1]} at sigma 0, 0.3, 0.8 and 1.5" in page
-    assert f"and {shares['noise-mnist-adversarial_eps=0.1', 0]:.0f} % after adversarial training" in page
-    assert f"over 8 draws of the noise {', '.join(averaged[:-1])} and {averaged[-1]} at sigma" in page
-    assert max(100 * (run["clean"] - run["random"]) for run in rows) <= 5
-
-
 def test_single_runs_of_a_noisy_objective() -> None:
     runs = [run for run in stored("seeds-three-ways") if run["recipe"] == "fashion-vsc-1"]
     whole, autograd = (

@@ -11,12 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sparsecode.cli.main import _plain_warnings
 from sparsecode.losses import KL, AuxK, Forward, Matryoshka, Resample, Sparsity, TargetL0, TermModule, TrainingTerm
 from sparsecode.losses.term import Terms
 from sparsecode.models import Amortised, AmortisedModel, ModelSpec, load_model, save_model
 from sparsecode.models.needs import NEEDS, problems
+from sparsecode.models.sparse_start import ENTRIES
 from sparsecode.nn import BatchTopK, JumpReLU, ReLU, Sigmoid, TopK
 from sparsecode.ops.rng import Stream
 from sparsecode.overrides import OverrideError, assign, value_at
@@ -265,3 +268,28 @@ def test_thresholds_are_moved_only_where_that_is_wanted() -> None:
         ]
         wanted = [model.calibrate_(X) for model in models]
         assert wanted == ([3, 3, None] if calibrate else [None] * 3)
+
+
+class Largest(TorchDispatchMode):
+    """The size in numbers of the largest tensor that was computed."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(x.numel() for x in tree_leaves(result) if isinstance(x, Tensor))])
+        return result
+
+
+@pytest.mark.parametrize(
+    ("activation", "terms"),
+    [(BatchTopK(k=4), ()), (JumpReLU(), (Sparsity(L0(), target_l0=TargetL0(l0=4)),))],
+    ids=["batch_topk", "jumprelu"],
+)
+def test_wide_models_are_calibrated_in_little_memory(activation: Any, terms: Any) -> None:
+    model = Amortised(n_code=24_576, activation=activation, terms=terms).build((4,), 0)
+    x = torch.rand(1000, 4, generator=torch.Generator().manual_seed(1))
+    with Largest() as largest:
+        model.calibrate_(x)
+    assert largest.numbers <= ENTRIES + 4 * len(x) + 1
+    assert int((model.encode(x) != 0).sum()) == 4 * len(x)

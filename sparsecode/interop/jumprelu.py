@@ -74,15 +74,16 @@ def to_jumprelu(
         )
     gate = jump.activation
     assert isinstance(gate, JumpReLUModule)
-    level = level_of(pre, wanted)
+    active = round(wanted * train.n)
+    level = level_of([pre], active)
     theta = torch.full_like(gate.log_threshold, level)
     if thresholds == "codes":
         theta = _rates_kept(pre, model, level)
     least = torch.finfo(theta.dtype).tiny
     gate.log_threshold.copy_(theta.clamp(min=least).log())
-    gate.calibrate_(pre, wanted)
+    gate.calibrate_([pre], active)
     before = l0_and_variance(model, held_out)
-    gate.calibrate_(shown, wanted)
+    gate.calibrate_([shown], round(wanted * held_out.n))
     after = l0_and_variance(jump, held_out)
     return jump.eval(), Calibration(held_out.n, wanted, before[0], after[0], before[1], after[1])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor
 
 from sparsecode.losses.term import Terms
@@ -12,13 +13,18 @@ from sparsecode.nn.activations import ActivationModule
 __all__ = ["calibrated_", "warnings_of"]
 
 
-def calibrated_(activation: ActivationModule, terms: Terms, pre: Callable[[], Tensor]) -> float | None:
-    """Move the thresholds to the mean number of active codes that the activation or a term wants; that number, or None if none does."""
+@torch.no_grad()
+def calibrated_(activation: ActivationModule, terms: Terms, pre: Iterable[Tensor], n: int) -> float | None:
+    """Move the thresholds to the mean number of active codes that the activation or a term wants; that number, or None if none does.
+
+    pre: pre-activations [b, n_code] of n samples in all, computed when they are asked for.
+    """
     wishes = [activation.wanted, *(term.wanted for term in terms.each())]
     wanted = next((wish for wish in wishes if wish is not None), None)
-    return wanted if wanted is not None and activation.calibrate_(pre(), wanted) else None
+    return wanted if wanted is not None and activation.calibrate_(pre, round(wanted * n)) else None
 
 
+@torch.no_grad()
 def warnings_of(activation: ActivationModule, terms: Terms, pre: Callable[[], Tensor]) -> list[str]:
     """The warnings of the terms about samples with these pre-activations, which are computed only if there are terms."""
     some = list(terms.each())

@@ -14,7 +14,7 @@ from sparsecode.losses.task import Classify, Predict, Reconstruct, Task
 from sparsecode.losses.term import Forward, Terms
 from sparsecode.losses.variance import squared_error
 from sparsecode.models.after_training import calibrated_, warnings_of
-from sparsecode.models.amortised_parts import Decoder, Encoder
+from sparsecode.models.amortised_parts import Decoder, Encoder, encoder_of
 from sparsecode.models.base import AbstractSparseModel, grouped
 from sparsecode.models.compiled_step import CompiledSteps
 from sparsecode.models.dense_step import dense_step
@@ -99,12 +99,7 @@ class AmortisedModel(AbstractSparseModel):
         self.normaliser = spec.normaliser.build(shape)
         self.decoder = spec.decoder.build(spec.n_code, out, generator(seed, "decoder"))
         self.n_sites = self._atoms.n_sites if self._atoms is not None else 1
-        rng = generator(seed, "encoder")
-        self.encoder = (
-            spec.encoder.build(spec.n_code, shape, rng, self.dictionary)
-            if isinstance(spec.encoder, Affine)
-            else spec.encoder.build(spec.n_code, shape, rng)
-        )
+        self.encoder = encoder_of(spec.encoder, spec.n_code, shape, generator(seed, "encoder"), self.dictionary)
         self.projection = spec.projection and spec.projection.build(shape, generator(seed, "projection"))
         self.activation = spec.activation.build(spec.n_code)
         self.terms = Terms(spec.terms, brought(spec), spec.n_code)
@@ -249,11 +244,10 @@ class AmortisedModel(AbstractSparseModel):
             pre = self.pre_activations(sample[: max(1, ENTRIES // self.n_code)])
             start_at_(self.control.spec.l0, self.encoder, self.activation, pre)
 
-    @torch.no_grad()
     def calibrate_(self, x: Tensor) -> float | None:
-        return calibrated_(self.activation, self.terms, lambda: self.pre_activations(x))
+        parts = x.split(max(1, ENTRIES // self.n_code))
+        return calibrated_(self.activation, self.terms, map(self.pre_activations, parts), len(x))
 
-    @torch.no_grad()
     def warnings(self, x: Tensor) -> list[str]:
         return warnings_of(self.activation, self.terms, lambda: self.pre_activations(x))
 

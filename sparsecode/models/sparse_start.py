@@ -13,7 +13,7 @@ from sparsecode.nn.affine import AffineModule
 
 __all__ = ["ENTRIES", "start_at_"]
 
-ENTRIES = 2**22  # pre-activations that are looked at, 16 MiB in float32
+ENTRIES = 2**22  # pre-activations computed together to place a threshold, 16 MiB in float32
 
 
 @torch.no_grad()
@@ -26,4 +26,4 @@ def start_at_(l0: float, encoder: nn.Module, activation: ActivationModule, pre: 
     if not isinstance(activation, ReLUModule) or not isinstance(encoder, AffineModule) or encoder.bias is None:
         return
     if float((pre > 0).sum()) > l0 * len(pre):
-        encoder.bias.sub_(level_of(pre, l0))
+        encoder.bias.sub_(level_of([pre], round(l0 * len(pre))))

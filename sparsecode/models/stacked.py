@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import local
 from types import ModuleType
 from typing import NamedTuple
 
@@ -24,6 +23,7 @@ from sparsecode.ops.dense_codes import numbers
 from sparsecode.ops.matmul import onednn_is_faster, product
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.score_blocks import bf16_is_fast
+from sparsecode.ops.scratch import Scratch
 from sparsecode.records import Batch, Loss
 from sparsecode.specs import name_of
 
@@ -79,7 +79,7 @@ class Stacked:
         self._rough = plain and first.arithmetic == "bf16" and first.n_code >= WIDE and bf16_is_fast()
         self._onednn = plain and not self._rough and onednn_is_faster()
         self._sparse = [False] * len(members)
-        self._memory = local()  # of each thread
+        self._scratch = Scratch()
 
     def normal_seeds(self, seeds: Sequence[int]) -> set[int]:
         """The seeds with at least one member that uses Gaussian noise."""
@@ -268,13 +268,6 @@ class Stacked:
     def _as(self, kind: torch.dtype, name: str, x: Tensor) -> Tensor:
         """x, or a copy of it, in the products' precision."""
         return x.detach() if x.dtype == kind else self._scratch(name, kind, tuple(x.shape)).copy_(x)
-
-    def _scratch(self, name: str, kind: torch.dtype, shape: tuple[int, ...]) -> Tensor:
-        """An uninitialised tensor that this thread reuses at every step: new ones cost page faults."""
-        kept: dict[str, Tensor] = self._memory.__dict__
-        if name not in kept or kept[name].shape != shape or kept[name].dtype != kind:
-            kept[name] = torch.empty(shape, dtype=kind)
-        return kept[name]
 
 
 def _terms(member: AmortisedModel) -> list[SparsityTerm]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from threading import Lock
+from threading import Lock, local
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["borrowed"]
+__all__ = ["Scratch", "borrowed"]
 
 KEPT = 8  # arrays at most that wait to be used again
 Bytes = NDArray[np.uint8]
@@ -31,3 +31,16 @@ def borrowed(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         view = array[:]  # what the tensor keeps alive
         _arrays.append((array, weakref.ref(view)))
     return torch.from_numpy(view).view(dtype).view(shape)
+
+
+class Scratch:
+    """Uninitialised tensors on the CPU by name, which each thread gets again as long as it asks for the same dtype and shape."""
+
+    def __init__(self) -> None:
+        self._memory = local()
+
+    def __call__(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+        kept: dict[str, Tensor] = self._memory.__dict__
+        if name not in kept or kept[name].shape != shape or kept[name].dtype != dtype:
+            kept[name] = torch.empty(shape, dtype=dtype)
+        return kept[name]

@@ -27,6 +27,7 @@ from sparsecode.nn.activations import (
     Tanh,
     TopK,
 )
+from sparsecode.nn.activations.base import level_of
 from sparsecode.ops.straight_through import above, jump_relu
 from sparsecode.schedules import Linear
 
@@ -164,11 +165,21 @@ def test_more_active_codes_than_codes_are_refused(k: int | Linear) -> None:
     "spec", [BatchTopK(3), JumpReLU(threshold=0.05, bandwidth=0.1), Gated()], ids=lambda s: type(s).__name__
 )
 def test_calibrated_thresholds_give_the_wanted_count_and_stay(spec: BatchTopK | JumpReLU | Gated) -> None:
-    module, pre = spec.build(10).double(), pre_activations()
+    module, in_blocks, pre = spec.build(10).double(), spec.build(10).double(), pre_activations()
     for l0 in (2.0, 2.5):
-        module.calibrate_(pre, l0)
+        active = round(l0 * len(pre))
+        module.calibrate_([pre], active)
         before = {k: v.clone() for k, v in module.state_dict().items()}
-        assert int((module.infer(pre) > 0).sum()) == l0 * len(pre)
-        module.calibrate_(pre, l0)
+        assert int((module.infer(pre) > 0).sum()) == active
+        in_blocks.calibrate_((part for part in (pre[:1], pre[1:9], pre[9:])), active)
+        assert all(torch.equal(value, before[name]) for name, value in in_blocks.state_dict().items())
+        module.calibrate_([pre], active)
         for name, value in module.state_dict().items():
             torch.testing.assert_close(value, before[name])
+
+
+def test_level_of_few_values() -> None:
+    values = torch.tensor([[3.0, 1.0], [4.0, 2.0]])
+    for blocks in ([values], values.split(1)):
+        assert [level_of(blocks, n) for n in (0, 1, 3, 4, 9)] == [4.0, 3.5, 1.5, 1.5, 1.5]
+    assert level_of([values[:1, :1]], 1) == 3.0

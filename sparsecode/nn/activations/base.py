@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -72,8 +74,8 @@ class ActivationModule(nn.Module):
         """The mean number of active codes per sample that thresholds are calibrated to after training; None for no calibration."""
         return None
 
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:  # noqa: ARG002 - the contract
-        """Set thresholds so that on average l0 pre-activations per sample are active; returns whether thresholds exist."""
+    def calibrate_(self, pre: Iterable[Float[Tensor, "b k"]], active: int) -> bool:  # noqa: ARG002 - the contract
+        """Set thresholds so that `active` of all pre-activations in these blocks are active; returns whether thresholds exist."""
         return False
 
     def present(self, pre: Float[Tensor, "b k"]) -> dict[str, float]:  # noqa: ARG002 - the contract
@@ -103,8 +105,12 @@ class ActivationLike(Protocol):
     def build(self, n_code: int) -> ActivationModule: ...
 
 
-def level_of(values: Float[Tensor, "b k"], l0: float) -> float:
-    """Halfway between the l0 B largest of the values and the next one."""
-    wanted = round(l0 * len(values))
-    largest = values.flatten().topk(min(wanted + 1, values.numel())).values.double()
-    return float(largest[-2:].mean())
+def level_of(blocks: Iterable[Float[Tensor, "b k"]], n: int) -> float:
+    """Halfway between the n largest values in all blocks and the next one; of no more than n values, of the two least."""
+    largest: Tensor | None = None
+    for block in blocks:
+        values = block.flatten() if largest is None else torch.cat([largest, block.flatten()])
+        largest = values.topk(min(n + 1, len(values)), sorted=False).values
+    if largest is None:
+        raise ValueError("blocks is empty; expected at least one block of values")
+    return float(largest.topk(min(2, len(largest)), largest=False).values.double().mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -64,8 +65,8 @@ class BatchTopKModule(ActivationModule):
     def wanted(self) -> float | None:
         return self.spec.k if self.spec.calibrate and isinstance(self.spec.k, float) else None
 
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
-        self.threshold.fill_(max(level_of(pre, l0), 0.0))
+    def calibrate_(self, pre: Iterable[Float[Tensor, "b k"]], active: int) -> bool:
+        self.threshold.fill_(max(level_of(pre, active), 0.0))
         return True
 
     def planned_l0(self, step: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -132,9 +133,9 @@ class JumpReLUModule(ActivationModule):
         return select_above(x, weight, bias, centre, threshold, most=crowd("exact") * len(weight))
 
     @torch.no_grad()
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
+    def calibrate_(self, pre: Iterable[Float[Tensor, "b k"]], active: int) -> bool:
         """All thresholds by one factor."""
-        factor = level_of(pre / self.log_threshold.exp(), l0)
+        factor = level_of((block / self.log_threshold.exp() for block in pre), active)
         if factor > 0:
             self.log_threshold.add_(math.log(factor))
         return True
@@ -185,10 +186,13 @@ class GatedModule(ActivationModule):
         return pre + self.gate_bias[rows]
 
     @torch.no_grad()
-    def calibrate_(self, pre: Float[Tensor, "b k"], l0: float) -> bool:
+    def calibrate_(self, pre: Iterable[Float[Tensor, "b k"]], active: int) -> bool:
         """Shift all gate biases by one number."""
-        magnitude = pre * self.r_mag.exp() + self.mag_bias
-        level = level_of((pre + self.gate_bias).masked_fill(magnitude <= 0, -torch.inf), l0)
+        shown = (
+            (block + self.gate_bias).masked_fill(block * self.r_mag.exp() + self.mag_bias <= 0, -torch.inf)
+            for block in pre
+        )
+        level = level_of(shown, active)
         if math.isfinite(level):
             self.gate_bias.sub_(level)
         return True
