@@ -12,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import torch
 
 import sparsecode as sc
 from sparsecode.cli import main
@@ -22,6 +23,8 @@ from sparsecode.kernels import jit, shipped
 from sparsecode.kernels.compiling import lowered
 from sparsecode.kernels.jit import Kernel
 from sparsecode.kernels.machine_code import assembled
+from sparsecode.ops.score_blocks import Products
+from sparsecode.ops.sparse_codes import select_above, select_top
 
 REGISTERS = ("", "+avx512f")  # features of processors
 VARIATIONAL = ("digits-vae",)
@@ -51,6 +54,15 @@ def solve(dtype: str) -> None:
     sc.learn_dictionary(x, 16, 1.0, epochs=1)
 
 
+def select() -> None:
+    """Codes of wide autoencoders, found by every kind of products, whichever the processor here has units for."""
+    rng = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(300, 32, generator=rng), torch.randn(1024, 32, generator=rng)
+    for products in get_args(Products):
+        select_top(x, weight, torch.zeros(1024), None, 8, products=products)
+        select_above(x, weight, torch.zeros(1024), None, 20.0, products=products)
+
+
 def train(folder: Path, recipe: str, *options: str) -> None:
     out = folder / str(len(list(folder.iterdir())))
     short = ("--train.epochs", "0.05", "--no-figures", "--accelerator", "cpu", "--out", str(out))
@@ -63,6 +75,7 @@ def write_all(folder: Path) -> None:
     shutil.rmtree(shipped.FOLDER, ignore_errors=True)
     for dtype in ("float32", "float64"):
         solve(dtype)
+    select()
     for words in TRAINED:
         train(folder, *words)
     for recipe in VARIATIONAL:

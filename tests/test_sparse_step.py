@@ -14,6 +14,7 @@ from sparsecode.models.sparse_step import Arithmetic, Step, sparse_step
 from sparsecode.nn.activations import BatchTopK, JumpReLU, ReLU, TopK
 from sparsecode.nn.affine import BiasedDictionary
 from sparsecode.nn.constraints import Free
+from sparsecode.ops import score_blocks
 from sparsecode.ops.rng import Stream
 from sparsecode.ops.score_blocks import Products, int8_is_exact
 from sparsecode.penalties import L0, L1, TanhPenalty
@@ -66,11 +67,12 @@ def trained(kind: str, arithmetic: Arithmetic) -> tuple[dict[str, Tensor], dict[
         pytest.param(
             "int8", marks=pytest.mark.skipif(not int8_is_exact(), reason="8-bit products overflow without VNNI")
         ),
+        "int16",
         "bf16",
     ],
 )
 def test_step_is_that_of_dense_codes(kind: str, products: Products, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsecode.models.sparse_step.int8_is_fast", lambda: products == "int8")
+    monkeypatch.setattr("sparsecode.models.sparse_step.fastest_products", lambda: products)
     monkeypatch.setattr("sparsecode.models.sparse_step.bf16_is_fast", lambda: products == "bf16")
     arithmetic: Arithmetic = "exact" if products == "exact" else "bf16"
     (sparse, tensors), (dense, expected) = trained(kind, arithmetic), trained(kind, "dense")
@@ -82,6 +84,32 @@ def test_step_is_that_of_dense_codes(kind: str, products: Products, monkeypatch:
         torch.testing.assert_close(
             tensors[name], tensor, rtol=1e-3, atol=1e-3 * size if products == "bf16" else 1e-4 * size
         )
+
+
+@pytest.mark.parametrize(
+    ("width", "units", "expected"),
+    [
+        ("AVX2", {}, "int16"),
+        ("AVX512", {}, "exact"),
+        ("DEFAULT", {}, "exact"),
+        ("AVX512", {"avx512_bf16": True, "cpu_name": "Intel"}, "exact"),
+        ("AVX512", {"avx512_bf16": True, "cpu_name": "AMD"}, "bf16"),
+        ("AVX512", {"avx512_vnni": True}, "int8"),
+        ("AVX2", {"avx512_vnni": True, "amx_bf16": True}, "int16"),
+    ],
+)
+def test_products_that_find_codes_are_chosen_by_what_the_processor_has(
+    width: str, units: dict[str, object], expected: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: width)
+    monkeypatch.setattr(score_blocks, "_capabilities", lambda: units)
+    monkeypatch.setattr(score_blocks, "int8_is_exact", lambda: True)
+    for function in (score_blocks.bf16_is_fast, score_blocks.int8_is_fast):
+        function.cache_clear()
+    assert score_blocks.fastest_products() == expected
+    monkeypatch.undo()
+    for function in (score_blocks.bf16_is_fast, score_blocks.int8_is_fast):
+        function.cache_clear()
 
 
 @pytest.mark.parametrize("activation", [TopK(k=9), BatchTopK(k=9)], ids=["topk", "batch_topk"])

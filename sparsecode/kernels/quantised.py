@@ -1,4 +1,4 @@
-"""Selection of active codes by products of 8-bit integers, with a bound of their error.
+"""Selection of active codes by products of 8-bit or 16-bit integers, with a bound of their error.
 
 A row x is s (q + e), rounded up or down to integers q by chance such that e has mean 0 and is independent of x: entries of s e have a
 range of s. By Hoeffding's inequality |s e . w| stays below t s |w|, except with probability 2 exp(-2 t^2), whatever x and w are, and
@@ -11,19 +11,31 @@ The chances are the same numbers in every call, so that results are reproducible
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isqrt
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
+from sparsecode.kernels.pair_products import COLUMNS, pack, padded
 from sparsecode.kernels.selection import collect, collect_above, group_maxima, group_width, keep_largest, reached
 from sparsecode.kernels.sparse_rows import REUSE, TILE, dots
 from sparsecode.kernels.threads import share_out
 
-__all__ = ["IntegerBlock", "Quantised", "above_quantised", "coarseness", "quantise", "slack_of", "top_quantised"]
+__all__ = [
+    "IntegerBlock",
+    "Quantised",
+    "above_quantised",
+    "coarseness",
+    "quantise",
+    "quantise_pairs",
+    "quantise_panels",
+    "slack_of",
+    "top_quantised",
+]
 
-LARGEST = np.float32(127)
+LARGEST = 127  # of 8-bit integers
 DEVIATIONS = 3.28  # t above
 ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
 TINY = np.float32(1e-30)
@@ -34,16 +46,18 @@ _jit = compiled()
 
 
 class Quantised(NamedTuple):
-    """Rows of about s q: `integers` q [n, f], `step` s and `norm` of the rows [n]."""
+    """Rows of about s q: `integers` q [n, f] (or in pairs), `step` s and `norm` of the rows [n]."""
 
-    integers: NDArray[np.int8]
+    integers: NDArray[Any]
     step: NDArray[np.float32]
     norm: NDArray[np.float32]
 
 
 @_jit
-def _quantise(x: Any, bits: Any, chances: Any, integers: Any, step_bits: Any, step: Any, norm: Any) -> None:
-    zero = np.float32(0)
+def _quantise(
+    x: Any, bits: Any, chances: Any, most: Any, integers: Any, step_bits: Any, step: Any, norm: Any
+) -> None:  # fmt: skip
+    zero = most - most
     for i in range(len(x)):
         row, key, out = x[i], bits[i], integers[i]
         peak, square = np.int32(0), zero
@@ -55,25 +69,77 @@ def _quantise(x: Any, bits: Any, chances: Any, integers: Any, step_bits: Any, st
             square += row[j] * row[j]
         step_bits[i] = peak
         largest = step[i]  # the same memory
-        inverse = LARGEST / largest if largest > 0 else zero
+        inverse = most / largest if largest > 0 else zero
         for j in range(len(row)):
-            out[j] = np.int8(min(np.floor(row[j] * inverse + chances[j]), LARGEST))  # rounding may lead above
-        step[i], norm[i] = largest / LARGEST, np.sqrt(square)
+            out[j] = np.int32(min(np.floor(row[j] * inverse + chances[j]), most))  # rounding may lead above
+        step[i], norm[i] = largest / most, np.sqrt(square)
+
+
+class _Rounding:
+    """Of rows `x` [n, f], up or down by chance, to integers between minus and plus `most`, to which their largest magnitude is scaled."""
+
+    def __init__(self, x: NDArray[np.float32], seed: int, most: int) -> None:
+        self.x, self.most = x, np.float32(most)
+        self.chances = np.random.default_rng(seed).random(x.shape[1], np.float32)
+        self.step, self.norm = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
+
+    def write(self, rows: slice, integers: NDArray[Any]) -> None:
+        part, step = self.x[rows], self.step[rows]
+        bits, step_bits = part.view(np.int32), step.view(np.int32)
+        _quantise(part, bits, self.chances, self.most, integers, step_bits, step, self.norm[rows])
 
 
 def quantise(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
     """Rows [n, f] rounded up or down by chance to 255 levels between minus and plus their largest magnitude."""
-    chances = np.random.default_rng(seed).random(x.shape[1], np.float32)
-    integers = np.empty(x.shape, np.int8)
-    step, norm = np.empty(len(x), np.float32), np.empty(len(x), np.float32)
-    bits, step_bits = x.view(np.int32), step.view(np.int32)
+    integers, rounding = np.empty(x.shape, np.int8), _Rounding(x, seed, LARGEST)
 
     def work(blocks: Iterable[slice]) -> None:
         for rows in blocks:
-            _quantise(x[rows], bits[rows], chances, integers[rows], step_bits[rows], step[rows], norm[rows])
+            rounding.write(rows, integers[rows])
 
     share_out(len(x), ROWS, threads, work)
-    return Quantised(integers, step, norm)
+    return Quantised(integers, rounding.step, rounding.norm)
+
+
+def _pairs(n: int, n_features: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """Rows of 16-bit integers, zeros, and the same memory in pairs."""
+    integers = np.zeros((n, n_features + n_features % 2), np.int16)
+    return integers, integers.view(np.int32)
+
+
+def _most_of(n_features: int) -> int:
+    """The largest integer of 16 bits of which so many squares have a sum of 32."""
+    return min(isqrt((2**31 - 1) // n_features), 2**15 - 1)
+
+
+def quantise_pairs(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
+    """Rows [n, f] rounded as by `quantise` to 16-bit integers whose products fit 32 bits, in pairs [n and some rows of zeros, f / 2]."""
+    n, n_features = x.shape
+    (integers, pairs), rounding = _pairs(padded(n), n_features), _Rounding(x, seed, _most_of(n_features))
+
+    def work(blocks: Iterable[slice]) -> None:
+        for rows in blocks:
+            rounding.write(rows, integers[rows.start : min(rows.stop, n)])
+
+    share_out(n, ROWS, threads, work)
+    return Quantised(pairs, rounding.step, rounding.norm)
+
+
+def quantise_panels(x: NDArray[np.float32], seed: int, threads: int, panels: NDArray[np.int32]) -> Quantised:
+    """The same of a table x [m, f], m at least COLUMNS, in `panels` [m / COLUMNS, f / 2, COLUMNS], both rounded up."""
+    m, n_features = x.shape
+    rounding = _Rounding(x, seed, _most_of(n_features))
+
+    def work(blocks: Iterable[slice]) -> None:
+        integers, pairs = _pairs(COLUMNS, n_features)
+        for block in blocks:
+            for p in range(block.start, min(block.stop, len(panels))):
+                first = min(p * COLUMNS, m - COLUMNS)  # the last panel holds the last rows
+                rounding.write(slice(first, first + COLUMNS), integers)
+                pack(pairs, panels[p])
+
+    share_out(len(panels), ROWS // COLUMNS, threads, work)
+    return Quantised(panels, rounding.step, rounding.norm)
 
 
 def coarseness(table: Quantised) -> float:
@@ -81,9 +147,9 @@ def coarseness(table: Quantised) -> float:
     return float((table.step / table.norm.clip(TINY)).max())
 
 
-def slack_of(rows: Quantised, coarse: float) -> NDArray[np.float32]:
+def slack_of(rows: Quantised, coarse: float, n_features: int) -> NDArray[np.float32]:
     """What products of the rows with those of a table of that coarseness may be off by, per norm of the latter [n]."""
-    rounded = rows.norm + rows.step * np.float32(rows.integers.shape[1] ** 0.5)  # no less than |s q|
+    rounded = rows.norm + rows.step * np.float32(n_features**0.5)  # no less than |s q|
     by_table = rounded * coarse
     return (DEVIATIONS * np.hypot(rows.step, by_table) + ROUNDING * rows.norm).astype(np.float32)
 
@@ -93,6 +159,12 @@ def _bounds(products: Any, factor: Any, unit: Any, bias: Any, slack: Any, reach:
     for j in range(len(low)):
         score, off = np.float32(products[j]) * (factor * unit[j]) + bias[j], slack * reach[j]
         low[j], high[j] = score - off, score + off
+
+
+@_jit
+def _upper_bounds(products: Any, factor: Any, unit: Any, bias: Any, slack: Any, reach: Any, high: Any) -> None:
+    for j in range(len(high)):
+        high[j] = np.float32(products[j]) * (factor * unit[j]) + bias[j] + slack * reach[j]
 
 
 @_jit
@@ -120,12 +192,12 @@ def _top(
 @_jit
 def _above(
     products: Any, x: Any, weight: Any, bias: Any, threshold: Any, factor: Any, unit: Any, slack: Any, reach: Any,
-    counted: Any, low: Any, high: Any, at: Any, tile: Any, indices: Any, values: Any, counts: Any,
+    counted: Any, high: Any, at: Any, tile: Any, indices: Any, values: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Values above `threshold`, packed to the front; only the number of those that may be if `counted`."""
     total = 0
     for i in range(len(products)):
-        _bounds(products[i], factor[i], unit, bias, slack[i], reach, low, high)
+        _upper_bounds(products[i], factor[i], unit, bias, slack[i], reach, high)
         if counted:
             reachable = ZERO
             for j in range(len(high)):
@@ -222,12 +294,12 @@ def above_quantised(
     tile = max(8, TILE // b.weight.strides[0])
 
     def work(blocks: Iterable[slice]) -> None:
-        low, high = np.empty(len(b.bias), np.float32), np.empty(len(b.bias), np.float32)
+        high = np.empty(len(b.bias), np.float32)
         at = np.empty(len(b.products), np.int64)
         for rows in blocks:
             _above(
                 b.products[rows], b.x[rows], b.weight, b.bias, threshold, b.factor[rows], b.unit, b.slack[rows], b.reach,
-                counted, low, high, at, tile, indices[rows], values[rows], counts[rows],
+                counted, high, at, tile, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 
     share_out(len(b.products), ROWS, threads, work)

@@ -14,7 +14,7 @@ from sparsecode.losses.variance import squared_error
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.nn.affine import AffineModule, BiasedDictionaryModule
 from sparsecode.ops.dense_codes import encode_decode
-from sparsecode.ops.score_blocks import Products, bf16_is_fast, int8_is_fast
+from sparsecode.ops.score_blocks import Products, bf16_is_fast, fastest_products
 from sparsecode.ops.sparse_codes import decode_sparse
 from sparsecode.records import Code, SparseCode
 
@@ -71,7 +71,7 @@ def sparse_step(
     theta = terms.theta
     rough = arithmetic == "bf16" and not narrow  # to which rounding to fewer bits brings nothing
     floats: Products = "bf16" if rough and bf16_is_fast() else "exact"
-    products: Products = "int8" if rough and int8_is_fast() else floats
+    products: Products = fastest_products() if rough else "exact"
     code = activation.train_sparse(x, *encoder.map(decoder), step, training, products)
     if code is None:
         if theta or narrow or not crowded or not all(CodeSums in term.reads for term in terms.each()):

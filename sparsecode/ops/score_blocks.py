@@ -1,6 +1,6 @@
 """Scores x W^T + b of samples, a block of rows at a time in reused memory, and which entries of a block are active.
 
-Where the processor multiplies 8-bit integers or bfloat16 numbers faster than float32, these find the entries that may be active,
+Where the processor multiplies integers or bfloat16 numbers faster than float32, these find the entries that may be active,
 whose values are then computed in float32.
 """
 
@@ -22,18 +22,19 @@ __all__ = [
     "Products",
     "ScoreBlock",
     "bf16_is_fast",
+    "fastest_products",
     "int8_is_exact",
     "int8_is_fast",
     "score_blocks",
     "scores_of",
 ]
 
-Products = Literal["exact", "int8", "bf16"]
-"""How scores are computed: in the weights' precision, or in 8-bit integers or bfloat16 where they only select codes (values stay exact)."""
+Products = Literal["exact", "int8", "int16", "bf16"]
+"""How scores are computed: in the weights' precision, or in integers or bfloat16 where they only select codes (values stay exact)."""
 
 TILE = 32  # bfloat16 numbers in a row of a matrix unit's tile
 PROBE = 128  # samples that show whether codes are sparse
-CHUNK, CHUNK_INT8 = 1024, 256  # samples whose scores are in memory at a time
+CHUNK, CHUNK_INTEGERS = 1024, 255  # samples whose scores are in memory at a time
 ERROR = (
     2.0**-11
 )  # of |x| |w|: what bfloat16 scores may be off by and still be looked at; six standard deviations for 384 features
@@ -57,6 +58,18 @@ def int8_is_fast() -> bool:
     known = _capabilities()
     able = known.get("avx512_vnni") or known.get("amx_int8")
     return bool(able) and torch.backends.cpu.get_cpu_capability() == "AVX512" and int8_is_exact()
+
+
+def fastest_products() -> Products:
+    """The arithmetic that finds active codes in the least time on this processor.
+
+    16-bit integers, whose products are those of `kernels.pair_products`, are where registers have 256 bits and no unit for fewer bits is.
+    """
+    if int8_is_fast():
+        return "int8"
+    if bf16_is_fast():
+        return "bf16"
+    return "int16" if torch.backends.cpu.get_cpu_capability() == "AVX2" else "exact"
 
 
 @cache
@@ -154,8 +167,8 @@ def score_blocks(
 ) -> Iterator[tuple[slice, ScoreBlock]]:
     """Scores x W^T + b, some rows at a time, few at first if `probe`; a block is overwritten by the next."""
     table, shift = _array(weight), _array(bias)
-    if products == "int8":
-        yield from _integer_blocks(x, table, shift, PROBE if probe else CHUNK_INT8)
+    if products in ("int8", "int16"):
+        yield from _integer_blocks(x, table, shift, products == "int16", PROBE if probe else CHUNK_INTEGERS)
         return
     longest = torch.linalg.vector_norm(weight.detach(), dim=1).amax()
     margin = ERROR * longest * torch.linalg.vector_norm(x.detach(), dim=1)
@@ -164,21 +177,31 @@ def score_blocks(
 
 
 def _integer_blocks(
-    x: Tensor, weight: NDArray[Any], bias: NDArray[Any], first: int
+    x: Tensor, weight: NDArray[Any], bias: NDArray[Any], pairs: bool, first: int
 ) -> Iterator[tuple[slice, ScoreBlock]]:
-    from sparsecode.kernels.quantised import coarseness, quantise, slack_of  # numba is slow to import
+    from sparsecode.kernels import pair_products as of_pairs  # numba is slow to import
+    from sparsecode.kernels.quantised import coarseness, quantise, quantise_pairs, quantise_panels, slack_of
 
-    n, threads, samples = len(x), torch.get_num_threads(), x.numpy()
-    table = quantise(weight, 1, threads)
-    coarse, right = coarseness(table), torch.from_numpy(table.integers).T
-    block = borrowed((min(CHUNK_INT8, n), len(weight)), torch.int32)
-    for start in (0, *range(min(first, n), n, CHUNK_INT8)):
-        part = slice(start, min(start + (CHUNK_INT8 if start else first), n))
-        rows = quantise(samples[part], 0, threads)
-        left = torch.from_numpy(rows.integers)
-        products = torch._int_mm(left, right, out=block[: part.stop - start])  # pyright: ignore - its only name
-        slack = slack_of(rows, coarse)
-        yield part, _Integers(products.numpy(), samples[part], weight, bias, rows.step, table.step, slack, table.norm)
+    n, threads, samples, (m, width) = len(x), torch.get_num_threads(), x.numpy(), weight.shape
+    block = borrowed((of_pairs.padded(min(CHUNK_INTEGERS, n)), m), torch.int32)
+    if pairs:
+        panels = borrowed((-(-m // of_pairs.COLUMNS), (width + 1) // 2, of_pairs.COLUMNS), torch.int32)
+        table = quantise_panels(weight, 1, threads, panels.numpy())
+    else:
+        table = quantise(weight, 1, threads)
+    coarse = coarseness(table)
+    for start in (0, *range(min(first, n), n, CHUNK_INTEGERS)):
+        part = slice(start, min(start + (CHUNK_INTEGERS if start else first), n))
+        if pairs:
+            rows = quantise_pairs(samples[part], 0, threads)
+            of_pairs.pair_products(rows.integers, table.integers, block[: len(rows.integers)].numpy(), threads)
+        else:
+            rows = quantise(samples[part], 0, threads)
+            left, right = torch.from_numpy(rows.integers), torch.from_numpy(table.integers).T
+            torch._int_mm(left, right, out=block[: len(left)])  # pyright: ignore - its only name
+        slack = slack_of(rows, coarse, width)
+        products = block[: len(slack)].numpy()
+        yield part, _Integers(products, samples[part], weight, bias, rows.step, table.step, slack, table.norm)
 
 
 def scores_of(

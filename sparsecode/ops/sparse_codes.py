@@ -23,7 +23,7 @@ from sparsecode.records import SparseCode
 __all__ = ["decode_codes", "decode_sparse", "select_above", "select_top"]
 
 WIDE = 1024  # number of codes from which sparse products are quicker
-
+RARE = 1 / 24  # share of active codes up to which 16-bit integers find them in less time than float32's products
 CHUNK = 1024  # samples whose active codes are in memory with room for all
 
 
@@ -38,8 +38,8 @@ def select_top(
 ) -> SparseCode:
     """The k largest entries of each row of (x - centre) W^T + b, those that are positive.
 
-    Differentiable in x, W, b and centre. With `products` "int8" or "bf16" products in these find those that may be
-    among the k largest, of which the largest are kept by their values in full precision; "int8" misses one in 10^9.
+    Differentiable in x, W, b and centre. With `products` "int8", "int16" or "bf16" products in these find those that may be
+    among the k largest, of which the largest are kept by their values in full precision; integers miss one in 10^9.
     """
     if not _compiled(x, weight):
         pre = torch.nn.functional.linear(_centred(x, centre), weight, bias)
@@ -172,6 +172,7 @@ class _SelectTop(_Select):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor | None, k: int, products: Products
     ) -> tuple[Tensor, ...]:
         n, k = len(x), min(k, len(weight))
+        products = "exact" if products == "int16" and k > RARE * len(weight) else products
         centred = _centred(x, centre).contiguous()
         indices, values = torch.empty(n, k, dtype=torch.int32), x.new_empty(n, k)
         counts = torch.empty(n, dtype=torch.long)
@@ -209,8 +210,11 @@ class _SelectAbove(_Select):
             part = indices[: len(n_active)], values[: len(n_active)]
             for counted in (True, False) if products != "exact" and not rows.start else (False,):
                 block.above(levels, *part, n_active, counted=counted)
-                if float(n_active.sum()) > most * len(n_active):
+                mean = float(n_active.sum()) / len(n_active)
+                if mean > most:
                     return None
+                if counted and products == "int16" and mean > RARE * len(weight):
+                    return _SelectAbove.forward(ctx, x, weight, bias, centre, levels, "exact", most)
             kept.append(packed(part[0].numpy(), part[1].numpy(), n_active.numpy()))
         all_indices, all_values = (torch.from_numpy(np.concatenate(part)) for part in zip(*kept, strict=True))
         return _finish(ctx, centred, weight, (all_values, all_indices, offsets_of(counts)))

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparsecode.data import Photos
 from sparsecode.kernels import quantised, sparse_rows
-from sparsecode.kernels.quantised import quantise
+from sparsecode.kernels.pair_products import COLUMNS, padded, pair_products
+from sparsecode.kernels.quantised import quantise, quantise_pairs, quantise_panels
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
 from sparsecode.ops.score_blocks import Products, int8_is_exact
@@ -20,7 +21,8 @@ Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W, b, centre, D
 
 needs_int8 = pytest.mark.skipif(not int8_is_exact(), reason="products of 8-bit integers overflow without VNNI")
 INT8 = pytest.param("int8", marks=needs_int8)
-products = pytest.mark.parametrize("products", ["exact", INT8, "bf16"])
+integers = pytest.mark.parametrize("products", [INT8, "int16"])
+products = pytest.mark.parametrize("products", ["exact", INT8, "int16", "bf16"])
 LEVEL = 0.3
 
 
@@ -68,9 +70,11 @@ def gradients(select: Callable[[Tensor, Weights], SparseCode], dtype: torch.dtyp
     [
         top(9),
         pytest.param(top(9, "int8"), marks=needs_int8),
+        top(9, "int16"),
         top(9, "bf16"),
         above(LEVEL),
         pytest.param(above(LEVEL, "int8"), marks=needs_int8),
+        above(LEVEL, "int16"),
         above(LEVEL, "bf16"),
     ],
 )
@@ -173,22 +177,48 @@ def test_quantised_rows_do_not_depend_on_what_memory_held() -> None:
     "kind",
     ["one feature a thousand times the others", "few distinct values", "smooth", "norms over six decades", "zeros"],
 )
-@needs_int8
-def test_integer_products_miss_no_code(kind: str) -> None:
+@integers
+def test_integer_products_miss_no_code(kind: str, products: Products) -> None:
     x, w = hard_rows(kind)
     bias = 0.1 * torch.randn(700, generator=torch.Generator().manual_seed(5))
     pre = (x.double() @ w.double().T + bias).float()
     best = pre.topk(9, dim=1)
-    code = sparse_layout.dense(ops.select_top(x, w, bias, None, 9, products="int8"))
+    code = sparse_layout.dense(ops.select_top(x, w, bias, None, 9, products=products))
     error = 2e-6 * torch.linalg.vector_norm(x, dim=1)[:, None] * torch.linalg.vector_norm(w, dim=1) + 1e-6
     assert (code[pre > best.values[:, -1:] + 2 * error] > 0).all()
     assert ((code - pre).abs() <= error)[code > 0].all()
     level = pre.quantile(0.95, dim=0)
-    chosen = ops.select_above(x, w, bias, None, level, products="int8")
+    chosen = ops.select_above(x, w, bias, None, level, products=products)
     assert chosen is not None
     code = sparse_layout.dense(chosen)
     assert (code[pre > level + error] != 0).all()
     assert (code[pre < level - error] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "width", "threads"), [(1, 16, 1, 1), (7, 33, 3, 2), (64, 700, 64, 3), (5, 16, 2000, 1)]
+)
+def test_pair_products_are_exact(n: int, m: int, width: int, threads: int) -> None:
+    """Of rows and tables of any size, up to the largest sums of 32 bits."""
+    rng = torch.Generator().manual_seed(width)
+    x, w = torch.randn(n, width, generator=rng), torch.randn(m, width, generator=rng)
+    x[0], w[0] = 1, -1
+    rows = quantise_pairs(x.numpy(), 0, threads)
+    panels = np.full((-(-m // COLUMNS), (width + 1) // 2, COLUMNS), 77, np.int32)
+    table = quantise_panels(w.numpy(), 1, threads, panels)
+    out = np.full((padded(n), m), 77, np.int32)
+    pair_products(rows.integers, table.integers, out, threads)
+    left = rows.integers.view(np.int16)[:n, :width].astype(np.int64)
+    right = np.rint(w.double().numpy() / table.step[:, None]).astype(np.int64)
+    assert np.abs(left * rows.step[:, None] - x.numpy()).max() <= 1.001 * rows.step.max()
+    columns = np.concatenate(
+        [panel.view(np.int16).reshape(-1, COLUMNS, 2).swapaxes(0, 1).reshape(COLUMNS, -1) for panel in panels]
+    )
+    last = m - (len(panels) - 1) * COLUMNS  # rows of the last panel that are in no other
+    in_order = np.concatenate([columns[: m - last], columns[len(columns) - last :]])[:, :width].astype(np.int64)
+    assert np.abs(in_order - right).max() <= 1
+    np.testing.assert_array_equal(out[:n], left @ in_order.T)
+    assert abs(out[0, 0]) > 2**31 * 0.98 or width < 64
 
 
 def test_crowded_rows_are_declined() -> None:
@@ -240,14 +270,15 @@ def test_tables_read_in_tiles_give_every_product(in_order: bool, monkeypatch: py
             torch.testing.assert_close(result.double(), other, rtol=1e-4, atol=1e-3)
 
 
-@needs_int8
-def test_codes_of_integer_products_do_not_depend_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+@integers
+def test_codes_of_integer_products_do_not_depend_on_tiles(products: Products, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "RARE", 1)
     x, w = patches(300, torch.float32), weights(200, torch.float32)
     expected = above(0.05)(x, w)
     assert len(expected.indices) > 3 * len(w[0])  # so that tiles are used
     for n_bytes in (1, 2**14, 2**20):
         in_tiles(monkeypatch, n_bytes)
-        result, other = (sparse_layout.dense(code).detach() for code in (above(0.05, "int8")(x, w), expected))
+        result, other = (sparse_layout.dense(code).detach() for code in (above(0.05, products)(x, w), expected))
         same = (result != 0) == (other != 0)
         assert (~same).double().mean() <= 1e-4  # a value that rounding takes across the threshold
         torch.testing.assert_close(result[same], other[same])
