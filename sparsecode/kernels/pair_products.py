@@ -103,7 +103,7 @@ def _products(x: Any, panels: Any, out: Any, first: Any, last: Any) -> None:
     for p in range(first, last):
         column = min(p * COLUMNS, width - COLUMNS)  # overlapping columns are written twice
         for r in range(0, n, ROWS):
-            _block(x, r * k, k, panels, p * k * COLUMNS, out, r * width + column, width, k)
+            _block(x, r * k, k, panels, p * k * COLUMNS, out, r * width + column, width, k)  # pyright: ignore[reportCallIssue] - numba gives `_`
 
 
 def pair_products(x: NDArray[np.int32], panels: NDArray[np.int32], out: NDArray[np.int32], threads: int) -> None:
