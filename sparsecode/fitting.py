@@ -23,6 +23,7 @@ from sparsecode.records import Event
 from sparsecode.runner import train_one
 from sparsecode.runs import Run, RunFolder, loaded_from
 from sparsecode.schedules import Cosine
+from sparsecode.specs import check_seed
 from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import Observer, ProgressBar, Record
 from sparsecode.train.optim import Adam, Clip, Group, Optim
@@ -187,6 +188,7 @@ def fit(
     """
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; choose from {', '.join(DEVICES)}")
+    check_seed(seed)
     if not isinstance(spec, get_args(ModelSpec)):
         raise TypeError(
             f"spec is a {type(spec).__name__}; expected a model such as sparsecode.models.Amortised(n_code=512, ...)"
@@ -206,7 +208,9 @@ def fit(
     assert optim is not None
     settings = evaluate or Evaluate()
     settings = settings if measures is None else msgspec.structs.replace(settings, measures=tuple(measures))
-    config = Run(data=data, model=spec, optim=optim, train=train, evaluate=settings, seed=seed, init_from=init_from)
+    config = Run(
+        data=data, model=spec, optim=optim, train=train, evaluate=settings, seed=int(seed), init_from=init_from
+    )
     if model is not None and select is None and train.select == "last" and tag_of(spec) in SELECTED:
         config = _selecting(config, f"{next(iter(model.coders()))}/objective")
     if out is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import typing
 from collections.abc import Callable, Sequence
 from functools import cache
+from numbers import Integral
 from types import UnionType
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
@@ -18,7 +20,9 @@ from sparsecode.migrations import MIGRATIONS, Migration
 
 __all__ = [
     "FORMAT",
+    "SEEDS",
     "Spec",
+    "check_seed",
     "converted",
     "differences",
     "from_json",
@@ -36,9 +40,12 @@ S = TypeVar("S")
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0, lt=2**32)]  # the range of NumPy's RandomState
+SEEDS = 2**32  # the range of NumPy's RandomState
+Seed = Annotated[int, Meta(ge=0, lt=SEEDS)]
 
 INT64 = range(-(2**63), 2**63)  # the whole numbers that torch, NumPy and files of tensors can hold
+PLACE = re.compile(r"- at `\$((?:\.[^.\[\]`]+|\[\d+\])+)`$")
+STEPS = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 DEPTH = 100  # of nested JSON: a config has fewer than 10 levels
 
 FORMAT = len(MIGRATIONS) + 1
@@ -47,6 +54,14 @@ FORMAT = len(MIGRATIONS) + 1
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
+
+
+def check_seed(seed: object) -> None:
+    """Raises TypeError for what is not a whole number, ValueError for one out of range."""
+    if not isinstance(seed, Integral) or seed is True or seed is False:
+        raise TypeError(f"seed is {seed!r}; expected a whole number from 0 to {SEEDS - 1}")
+    if not 0 <= int(seed) < SEEDS:
+        raise ValueError(f"seed is {seed}; expected a whole number from 0 to {SEEDS - 1}")
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -166,7 +181,18 @@ def converted(raw: Any, kind: Any, source: str, leaves: Sequence[type] = ()) -> 
     try:
         return built(_with_whole_numbers(raw), kind, leaves)
     except ValueError:  # that of msgspec is one
-        raise ValueError(f"{source}: {unknown_tag(raw, kind) or problem}") from None
+        raise ValueError(f"{source}: {unknown_tag(raw, kind) or _with_value(problem, raw)}") from None
+
+
+def _with_value(problem: Exception, raw: Any) -> str:
+    """An error of msgspec, with the number or word that stands at its place."""
+    place, value = PLACE.search(str(problem)), raw
+    for key, number in STEPS.findall(place[1]) if place else ():
+        try:
+            value = value[key or int(number)]
+        except LookupError:
+            return str(problem)
+    return str(problem) if isinstance(value, dict | list | tuple) else f"{problem}, where {value!r:.60} is given"
 
 
 def _with_whole_numbers(raw: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sparsecode.cli.arguments import SEEDS, UsageError, using
+from sparsecode.cli.arguments import UsageError, using
 from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite_all, run_labels, written_together
 from sparsecode.data.arrays import read_array
@@ -23,6 +23,7 @@ from sparsecode.files import save_atomic
 from sparsecode.plots import images_beside
 from sparsecode.plots.saving import save_figure
 from sparsecode.runs import RunFolder
+from sparsecode.specs import SEEDS
 
 __all__ = ["denoise_command"]
 

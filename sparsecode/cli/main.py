@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from sparsecode.cli.arguments import SEEDS, UsageError, data, parsed, parsed_subcommand, repeated, train, using
+from sparsecode.cli.arguments import UsageError, data, parsed, parsed_subcommand, repeated, train, using
 from sparsecode.cli.console import Console
 from sparsecode.errors import NonFiniteLossError, OverrideError, RunConflictError
 from sparsecode.files import printable
@@ -204,8 +204,6 @@ def _run(name: str, argv: list[str]) -> int:
     elif command.arguments:
         kind = getattr(import_module(f"sparsecode.cli.arguments.{command.arguments}"), f"{name.capitalize()}Arguments")
         args = parsed(kind, repeated(argv, ("--set", "--over", "--start-set", "--start-over")), f"sparsecode {name}")
-        if (seed := getattr(args, "seed", None)) is not None and not 0 <= seed < SEEDS:
-            raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
     return getattr(import_module(command.home), f"{name}_command")(args) or OK
 
 

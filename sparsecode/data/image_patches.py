@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.ops.memory import require_memory
+from sparsecode.specs import check_seed
 
 __all__ = ["PatchGrid", "extract_patches", "rebuild_from_patches"]
 
@@ -72,7 +73,7 @@ def extract_patches(
     ----------
     image: grey [h, w] or with channels [h, w, c], of any dtype (memory-mapped ones are read band by band).
     n: so many patches at places drawn at random, with replacement, in place of all; `stride` is not used then.
-    seed: of the places.
+    seed: from 0 to 2^32 - 1, of the places.
     out: array to write to [n_patches, size * size * c], of any dtype that holds the values (memory-mapped ones too).
 
     Returns
@@ -100,6 +101,7 @@ def extract_patches(
     grid = PatchGrid.of(height, width, size, stride)
     if n is not None and n < 1:
         raise ValueError(f"n is {n}; expected at least 1 patch, or None for all")
+    check_seed(seed)
     shape = (len(grid.rows) * len(grid.columns) if n is None else n, size * size * channels)
     if out is None:
         remedy = "take a larger stride, fewer patches (n), or give a memory-mapped array as out"

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from sparsecode.solvers.loop import Solver, checked_penalty, checked_solver, sol
 from sparsecode.solvers.missing import solve_observed
 from sparsecode.solvers.observed import checked_missing
 from sparsecode.solvers.scaling import reach
+from sparsecode.specs import check_seed
 
 __all__ = ["DictionaryFit", "learn_dictionary"]
 
@@ -96,7 +96,7 @@ def learn_dictionary(
     init: first atoms [n_code, n_features], or "samples": random rows of `x` (of a stream's first batches).
     patience: an atom without a code in so many batches is replaced by the worst reconstructed sample.
     tol: a code stops at this duality gap relative to 1/2 |x|^2. Atoms need no exact codes: for whitened data 0.1 will do.
-    seed: of the order and of the first atoms; nothing else is random.
+    seed: from 0 to 2^32 - 1, of the order and of the first atoms; nothing else is random.
     solver: as in `sparse_encode`.
     mask, missing: which entries of x are observed, as in `sparse_encode`. sample_weight: numbers >= 0 [n]. Of a stream
         mask and sample_weight are iterables of arrays, one for each batch.
@@ -220,8 +220,7 @@ def _check_types(forgetting: Any, constraint: Any, resume: Any, seed: Any, callb
         raise TypeError(
             f"resume has type {type(resume).__name__}; expected the DictionaryFit of an earlier call, or None"
         )
-    if not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed is {seed!r}; expected a whole number")
+    check_seed(seed)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {callback!r}; expected a function of a DictionaryFit, or None")
 

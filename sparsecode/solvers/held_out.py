@@ -17,6 +17,7 @@ from sparsecode.solvers.checks import above_zero, prepare, whole
 from sparsecode.solvers.encode import MAX_STEPS
 from sparsecode.solvers.energy import QuadraticEnergy
 from sparsecode.solvers.path import solutions_at
+from sparsecode.specs import check_seed
 
 __all__ = ["HeldOut", "cross_validate_alpha"]
 
@@ -64,7 +65,7 @@ def cross_validate_alpha(
     x: samples [n, n_features]. D: atoms in rows [n_code, n_features]; learn it from other samples.
     alphas, n_alphas, ratio, positive, penalty, tol, chunk, progress: as in `sparse_path`.
     n_folds: parts of the entries of a row, from 2 to n_features. With few, codes see less of x than they will later.
-    seed: of the division.
+    seed: from 0 to 2^32 - 1, of the division.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def cross_validate_alpha(
 
     Raises
     ------
-    TypeError and ValueError as `sparse_path`; ValueError for `n_folds` out of range.
+    TypeError and ValueError as `sparse_path`, and for `n_folds` or `seed` out of range.
 
     Source: Wold, Technometrics 1978 (cross-validation by entries of a matrix); one standard error: Hastie, Tibshirani & Friedman, The
     Elements of Statistical Learning, section 7.10.
@@ -89,6 +90,7 @@ def cross_validate_alpha(
     True
     """
     problem, shape, tol = prepare(x, D, CSR, chunk), shape_of(positive, penalty), above_zero("tol", tol)
+    check_seed(seed)
     n, n_features = len(problem.x), problem.atoms.shape[1]
     if not 2 <= whole("n_folds", n_folds) <= n_features:
         raise ValueError(f"n_folds is {n_folds}; expected a whole number from 2 to n_features = {n_features}")

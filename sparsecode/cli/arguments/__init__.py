@@ -12,8 +12,9 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from sparsecode.specs import SEEDS
+
 __all__ = [
-    "SEEDS",
     "DataPath",
     "MoreRuns",
     "RunPath",
@@ -26,8 +27,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-SEEDS = 2**32  # the range of NumPy's RandomState
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(help="run folder", metavar="RUN")]
 MoreRuns = Annotated[
@@ -53,8 +52,11 @@ def option_error(error: ValueError) -> UsageError:
 
 
 def parsed(kind: type[T], argv: Sequence[str], prog: str) -> T:
-    """The arguments of a command as an instance of `kind`, whose docstring is the help. Raises SystemExit as tyro does."""
-    return tyro.cli(kind, args=argv, prog=prog, description=described(inspect.getdoc(kind) or ""))
+    """The arguments of a command as an instance of `kind`, whose docstring is the help. Raises SystemExit as tyro does, UsageError for seeds out of range."""
+    result = tyro.cli(kind, args=argv, prog=prog, description=described(inspect.getdoc(kind) or ""))
+    if (seed := getattr(result, "seed", None)) is not None and not 0 <= seed < SEEDS:
+        raise UsageError(f"--seed {seed}: expected a whole number from 0 to {SEEDS - 1}")
+    return result
 
 
 def parsed_subcommand(kinds: Mapping[str, type[Any]], argv: Sequence[str], prog: str) -> Any:
