@@ -99,34 +99,6 @@ def test_atoms_of_zeros_and_twins_do_no_harm() -> None:
         assert (result.z[:, 3] == 0).all()
 
 
-@every_penalty
-@pytest.mark.parametrize("kind", ["one direction", "clusters", "twins"])
-def test_correlated_atoms_are_solved_in_few_sweeps(kind: str, penalty: Proximal) -> None:
-    """Cosines of 0.99, or of 1, and more atoms than features: coordinate descent alone takes thousands of sweeps, and with atoms that
-    occur twice still does.
-    """
-    rng = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        rows = torch.randn(*shape, generator=rng, dtype=torch.float64)
-        return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-
-    n = {"one direction": 1, "clusters": 12, "twins": 120}[kind]
-    near = normal(n, 60)[torch.arange(120) % n]
-    atoms = torch.cat([near, near]) if kind == "twins" else near + 0.1 * normal(120, 60)
-    atoms = torch.cat([atoms, torch.zeros(1, 60, dtype=torch.float64)])
-    x = (torch.rand(40, len(atoms), generator=rng) < 0.1).double() @ atoms + 0.05 * normal(40, 60)
-    energy = QuadraticEnergy(x, atoms, penalty, 0.002 * float((x @ atoms.T).amax()))
-    result = codes_of(energy, CoordinateDescent(), 1e-9)
-    assert (energy.gap(result.z) <= 1.001e-9).all()
-    assert (result.z[:, -1] == 0).all()
-    assert kind == "twins" or int(result.steps.max()) < 300
-    for steps in (5, 30):
-        short = solve(energy, CoordinateDescent(), torch.zeros_like(result.z), max_steps=steps, tol=1e-9)
-        assert (short.objective <= energy.half_square).all()
-        assert int(short.steps.max()) <= steps
-
-
 def test_a_far_start_is_left_behind_by_large_dictionaries_too() -> None:
     x, atoms = photographs(300)
     energy = QuadraticEnergy(x, atoms, L1(), 0.02)

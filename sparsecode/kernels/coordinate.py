@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sparsecode.kernels.certificate import certify, correlate, correlation
 from sparsecode.kernels.descent import CALM, FALL, MOST, NEAR, RELAX, SWEEPS, TRIES, gap_of, reach_of, survey, sweep
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.newton import FAR, newton_cost, newton_steps
+from sparsecode.kernels.newton import DEPENDENT, FAR, newton_cost, newton_steps
 from sparsecode.kernels.threads import aligned, on_line, share_out
 
 __all__ = ["coordinate_descent"]
@@ -149,9 +149,7 @@ def _descend(
                     j = work[a]
                     sub_c[a], sub_q[a], sub_z[a], sub_diag[a], sub_inverse[a] = c[j], q[j], code[j], diag[j], inverse[j]
                 goal = max(tol, gap / 16)  # no closer to the optimum: the list is not final
-                until = max(
-                    min(max_sweeps, soon if gap > FAR else due), sweeps + 1
-                )  # each round takes a sweep or a step
+                until = min(max_sweeps, soon if gap > FAR else due)
                 while gap > goal and sweeps < until:
                     inner, largest = survey(sub_q, sub_z, part, weight, positive)
                     for _ in range(min(SWEEPS, max_sweeps - sweeps)):
@@ -169,6 +167,8 @@ def _descend(
             gap = gap_of(c, q, code, largest, half_square[i], scale[i], weight, ridge, positive)
             if stepped:
                 before = gap
+                if wide is not None and gap > tol and patience > 2:
+                    break  # steps have stopped short twice: rounding hides the rest, which is left to double precision
         gaps[i] = gap if gap != gap else max(gap, zero)
         if wide is not None:
             tries, claimed = 0, gap <= tol
@@ -224,7 +224,7 @@ def coordinate_descent(
     inverse = np.divide(1, curved, out=np.zeros(n_code, dtype), where=curved >= np.finfo(dtype).tiny)
     faint = half_square < np.finfo(dtype).tiny / np.finfo(dtype).eps
     scale = np.maximum(scale, np.finfo(dtype).tiny)
-    knobs = np.array([FALL, NEAR, RELAX, 0, np.inf, np.finfo(dtype).eps ** (2 / 3)], dtype)
+    knobs = np.array([FALL, NEAR, RELAX, 0, np.inf, DEPENDENT * np.finfo(dtype).eps], dtype)
     number, certified = dtype.type, dtype == np.float32
     target = z if target is None else target
     constants = np.array([stiffness, weight, ridge, reach_of(dtype, diag.max(initial=0))])

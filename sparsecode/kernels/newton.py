@@ -14,10 +14,11 @@ from sparsecode.kernels.certificate import correlate
 from sparsecode.kernels.descent import gap_of, survey
 from sparsecode.kernels.jit import compiled
 
-__all__ = ["FAR", "newton_cost", "newton_steps"]
+__all__ = ["DEPENDENT", "FAR", "newton_cost", "newton_steps"]
 
 LANES = 16  # numbers in a register; rows of the factor are read to multiples of it
 FAR = 5e-3  # a relative gap above which a support is so wrong that one from nothing is found sooner
+DEPENDENT = 16  # times eps: the share of an atom's square that others may leave unexplained, more than rounding does
 BAND = 2  # parts of the largest violation of a condition of optimality: coordinates with more than one join the support
 SHARE = 10  # one in so many of the support, and one, join it at once: others may then not have to
 STEPS = 4  # of a round at most, for each coordinate
@@ -253,12 +254,12 @@ def newton_steps(
     fresh |= count > stride
     for j in range(n_code if fresh else 0):
         code[j], q[j] = zero, c[j]
-    rounds_taken, idle, lowest = 0, 0, gap + one + one
+    rounds_taken, idle, lowest = 0, 0, gap
     while rounds_taken < rounds:
         if rounds_taken > 0 or fresh:
             _, largest = survey(q, code, work, weight, positive)
             gap = gap_of(c, q, code, largest, half_square, scale, weight, ridge, positive)
-            idle = 0 if gap < lowest else idle + 1
+            idle = 0 if gap < lowest or rounds_taken < 2 else idle + 1  # a start's gap says nothing of those from zeros
             lowest = gap if idle == 0 else lowest
             if gap <= tol or idle > STALE:
                 break
@@ -268,14 +269,15 @@ def newton_steps(
         for t in range(count):
             j = work[t]
             sign[m] = one if (code[j] if code[j] != 0 else q[j]) > 0 else -one
+            dependent = _join(factor, stride, inverse, m, gram, support, j, ridge, least, right, step)
+            if dependent and code[j] != 0:  # of a start: others take its part
+                part, row, code[j] = code[j], gram[j], zero
+                for k in range(n_code):
+                    q[k] += part * row[k]
+                continue
             m += 1
-            if _join(factor, stride, inverse, m - 1, gram, support, j, ridge, least, right, step):
+            if dependent:
                 break
-        if m < count:  # the atoms of the code depend on each other
-            m, fresh = 0, True
-            for j in range(n_code):
-                code[j], q[j] = zero, c[j]
-            continue
         m = _settle(q, code, support, m, weight, ridge, positive, stride, inverse, right, step, sign, slope, factor)
         correlate(gram, c, code, work, q)
         rounds_taken += 1
