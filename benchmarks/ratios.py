@@ -202,9 +202,11 @@ def comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> dict[
     Another name of the processor is no reason, another vector width is: both sides gain from it, but not alike. Where ours uses
     units for bfloat16 or 8-bit integers and peers do not, those of that machine must be here.
     """
-    record = kept(root).get(here["capability"], {}).get(benchmark)
-    if record is None:
-        return f"measured with {', '.join(kept(root))}; here is {here['capability']} on {here['cpu']}"
+    widths = {capability: records for capability, records in kept(root).items() if benchmark in records}
+    if here["capability"] not in widths:
+        others = f"; measured with {', '.join(widths)}" if widths else ""
+        return f"no measurement of {benchmark} with {here['capability']} ({here['cpu']}) is kept{others}"
+    record = widths[here["capability"]][benchmark]
     there = record["machine"]
     missing = sorted(set(there["units"]) - set(here["units"])) if benchmark in NARROW else []
     if missing:

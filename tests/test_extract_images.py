@@ -166,7 +166,16 @@ def test_hook_points_weights_and_values_as_the_model_takes_them(folder: Path) ->
         (["mine:nothing", "digits"], 1, "mine:nothing: module 'mine' has no attribute 'nothing'"),
         (["nowhere.at:all", "digits"], 1, "nowhere.at:all: No module named 'nowhere'"),
         (["mine:text", "digits"], 1, "mine:text: is str; expected an nn.Module"),
-        (["mine:network", "nothing"], 1, "DATA"),
+        (["mine:network", "nothing"], 1, "DATA: type is 'nothing'; expected digits, "),
+        (
+            ["mine:network", "x.npy"],
+            1,
+            "DATA is 'x.npy'; expected a data source by its name, or as JSON: a .npy or .npz file is "
+            """'{"type": "arrays", "path": "x.npy"}'""",
+        ),
+        (["mine:network", "."], 1, """a folder of images is '{"type": "image_folder", "path": "."}'"""),
+        (["mine:network", '{"type":"arrays","path":"x.npy"}'], 1, "x.npy: no such file; expected a .npy or .npz file"),
+        (["mine:network", '{"type":"arrays","path":"mine.py"}'], 1, "mine.py: not a .npy or .npz file"),
         (["mine:network", "digits", "--window", "2"], 2, "--window is of a language model"),
         (
             ["mine:network", "digits", "--valid", "0.3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,8 +126,16 @@ def _timm(name: str, pretrained: bool) -> ImageModel:
 
 def source_of(text: str) -> Data:
     """A data source by its name (`cifar10`) or as JSON. Raises ValueError for others."""
-    raw = parsed(text, "DATA") if text.lstrip().startswith("{") else {"type": text}
-    return converted(raw, Data, "DATA")
+    if text.lstrip().startswith("{"):
+        return converted(parsed(text, "DATA", "mend it"), Data, "DATA")
+    try:
+        return converted({"type": text}, Data, "DATA")
+    except ValueError:
+        if not Path(text).suffix and not Path(text).is_dir():
+            raise
+    kind, what = ("image_folder", "a folder of images") if Path(text).is_dir() else ("arrays", "a .npy or .npz file")
+    source = json.dumps({"type": kind, "path": text})
+    raise ValueError(f"DATA is {text!r}; expected a data source by its name, or as JSON: {what} is '{source}'")
 
 
 def batches_of(splits: Splits, takes: Preprocessing, size: int) -> Iterator[ImageBatch]:

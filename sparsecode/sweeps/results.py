@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from sparsecode.evaluate.evaluation import Evaluation, Measured
 from sparsecode.extending import conflicts
-from sparsecode.files import locked, require_own, write_atomic
+from sparsecode.files import LOCK, locked, require_own, write_atomic
 from sparsecode.leaves import foreign_types
 from sparsecode.migrations import to_format_2
 from sparsecode.runs import RunFolder
@@ -36,11 +37,11 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
     """Train unfinished jobs, and keep `root/results.jsonl` up to date: a line per finished run.
 
     Finished runs come first, and runs that others start from before these. The iteration ends early when a job was stopped by a signal. Called again with the same jobs,
-    it resumes. Raises BlockingIOError if another process works in `root`, FileExistsError if its
+    it resumes. Nothing is left of a new sweep in which no run has begun. Raises BlockingIOError if another process works in `root`, FileExistsError if its
     `results.jsonl` is somebody else's.
     """
     require_own(root / RESULTS)
-    with locked(root):
+    with _held(root):
         results = {r.run: r for r in read_results(root) if RunFolder(root / r.run).eval_file.exists()}
         there = {job.folder: _finished(job) for job in jobs}
         for job, evaluation in ((job, there[job.folder]) for job in jobs):
@@ -66,6 +67,25 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
                 yield outcome
                 if outcome.evaluation is None and not outcome.problem:
                     return
+
+
+@contextmanager
+def _held(root: Path) -> Generator[None]:
+    new, created = not (root / RESULTS).exists(), [path for path in (root, *root.parents) if not path.exists()]
+    try:
+        with locked(root):
+            try:
+                yield
+            finally:
+                files = {root / RESULTS, root / LOCK}
+                if new and not read_results(root) and files.issuperset(root.iterdir()):
+                    for file in files:
+                        with suppress(OSError):  # Windows deletes the lock when it is released
+                            file.unlink()
+    finally:
+        for path in created:
+            with suppress(OSError):  # not empty
+                path.rmdir()
 
 
 def _unstarted(job: Job) -> str:

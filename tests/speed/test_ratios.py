@@ -38,11 +38,22 @@ def test_ratios_are_compared_on_machines_of_one_width_and_of_no_fewer_units() ->
         there = records["autoencoders"]["machine"]
         assert there["capability"] == width
         assert ratios.comparable("autoencoders", {**there, "cpu": "another"}) == records["autoencoders"]["ratios"]
-        assert "AVX512" in ratios.comparable("autoencoders", {**there, "capability": "DEFAULT"})
+        other = ratios.comparable("autoencoders", {**there, "cpu": "another", "capability": "DEFAULT"})
+        assert other == "no measurement of autoencoders with DEFAULT (another) is kept; measured with AVX512, AVX2"
         assert isinstance(ratios.comparable("lasso", {**records["lasso"]["machine"], "units": []}), dict)
     wide = ratios.kept()["AVX512"]["autoencoders"]["machine"]
     assert "lacks" in ratios.comparable("autoencoders", {**wide, "units": []})
     assert ratios.kept_table()[0][2:] == tuple(ratios.kept())
+
+
+def test_a_width_with_measurements_of_other_benchmarks_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = ratios.kept()
+    here = widths["AVX2"].pop("autoencoders")["machine"]
+    monkeypatch.setattr(ratios, "kept", lambda _: widths)
+    words = f"no measurement of autoencoders with AVX2 ({here['cpu']}) is kept"
+    assert ratios.comparable("autoencoders", here) == f"{words}; measured with AVX512"
+    del widths["AVX512"]["autoencoders"]
+    assert ratios.comparable("autoencoders", here) == words
 
 
 @pytest.mark.slow
