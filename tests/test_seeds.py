@@ -13,6 +13,7 @@ import torch
 import sparsecode as sc
 from sparsecode.cli import main
 from sparsecode.data import Digits, extract_patches
+from sparsecode.estimators import SparseDictionary
 from sparsecode.evaluate import denoise_image, references
 from sparsecode.models import Amortised
 from sparsecode.nn import TopK
@@ -53,6 +54,12 @@ def test_the_ends_of_the_range_and_numbers_of_numpy_are_seeds() -> None:
     numbers = [generator(seed, "test").initial_seed() for seed in seeds]
     assert len({*numbers}) == 3
     assert numbers[2] == numbers[3]
+
+
+@pytest.mark.parametrize("state", [-1, 2**32, "one", 1.5])
+def test_estimators_name_a_random_state_out_of_range(state: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^random_state is {state!r}; {RANGE}, a RandomState of NumPy, or None$"):
+        SparseDictionary(n_components=4, random_state=state).fit(X)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**70])

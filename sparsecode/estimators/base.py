@@ -19,6 +19,7 @@ from sparsecode.init_from import model_at
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.storage import provenance_of, save_model
 from sparsecode.ops.csr import CSRRows
+from sparsecode.specs import SEEDS
 from sparsecode.version import __version__
 
 if TYPE_CHECKING:
@@ -189,7 +190,13 @@ class SparseTransformer(CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, T
         return _as_numpy(values.detach().cpu() if isinstance(values, Tensor) else values).astype(x.dtype, copy=False)
 
     def _seed(self) -> int:
-        return int(check_random_state(getattr(self, "random_state", None)).randint(np.iinfo(np.int32).max))
+        given = getattr(self, "random_state", None)
+        try:
+            return int(check_random_state(given).randint(np.iinfo(np.int32).max))
+        except ValueError:
+            raise ValueError(
+                f"random_state is {given!r}; expected a whole number from 0 to {SEEDS - 1}, a RandomState of NumPy, or None"
+            ) from None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
