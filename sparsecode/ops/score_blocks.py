@@ -180,7 +180,7 @@ def _integer_blocks(
     x: Tensor, weight: NDArray[Any], bias: NDArray[Any], pairs: bool, first: int
 ) -> Iterator[tuple[slice, ScoreBlock]]:
     from sparsecode.kernels import pair_products as of_pairs  # numba is slow to import
-    from sparsecode.kernels.quantised import coarseness, quantise, quantise_pairs, quantise_panels, slack_of
+    from sparsecode.kernels.rounding import coarseness, quantise, quantise_pairs, quantise_panels, slack_of
 
     n, threads, samples, (m, width) = len(x), torch.get_num_threads(), x.numpy(), weight.shape
     block = borrowed((of_pairs.padded(min(CHUNK_INTEGERS, n)), m), torch.int32)

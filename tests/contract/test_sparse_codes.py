@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsecode.data import Photos
 from sparsecode.kernels import quantised, sparse_rows
 from sparsecode.kernels.pair_products import COLUMNS, padded, pair_products
-from sparsecode.kernels.quantised import quantise, quantise_pairs, quantise_panels
+from sparsecode.kernels.rounding import quantise, quantise_pairs, quantise_panels
 from sparsecode.ops import sparse_codes as ops
 from sparsecode.ops import sparse_layout
 from sparsecode.ops.score_blocks import Products, int8_is_exact
