@@ -221,7 +221,7 @@ def short() -> dict[str, float]:
     names = ("SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA")
     runs = {name: makes[name].make(x, settings[name]) for name in ("sparse_encode", *names)}
     runs["sparse_encode"]()
-    middle = medians(interleaved(runs, 3, warm=False, clock=time.process_time))
+    middle = medians(interleaved(runs, 7, warm=False, clock=time.process_time))
     result = {f"easy: {name}": middle[name] / middle["sparse_encode"] for name in names}
     given, columns = fortran(x, np.float32), fortran(d, np.float32)
     pursuits: dict[str, Callable[[], Any]] = {

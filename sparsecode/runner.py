@@ -20,6 +20,7 @@ from sparsecode.models.base import AbstractSparseModel
 from sparsecode.ops.collective import any_rank
 from sparsecode.preparing import Prepared, prepare
 from sparsecode.runs import FIGURES, Run, RunFolder, Store, loaded_from, moved_to
+from sparsecode.specs import check_seed
 from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import Observer
 
@@ -72,8 +73,12 @@ class Trained(NamedTuple):
 
 
 def refuse_what_is_there(config: Run, folder: RunFolder) -> None:
-    """Before anything is written: the folder must be empty, or hold this run, or one that never began, and no other files in their places."""
+    """Before anything is written: the folder must be empty, or hold this run, or one that never began, and no other files in their places.
+
+    The seed of a new run must be in the range of seeds; earlier versions took any.
+    """
     if not folder.exists:
+        check_seed(config.seed)
         there = folder.path.iterdir() if folder.path.is_dir() else []
         if strangers := [p.name for p in there if p.name != LOCK and not p.name.endswith(TEMPORARY)]:
             stack = ", ".join(sorted(strangers)[:5])

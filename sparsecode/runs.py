@@ -23,7 +23,7 @@ from sparsecode.models.compiled_step import compile_obstacle
 from sparsecode.models.storage import CONFIG, WEIGHTS, ModelSpec, load_model, save_model
 from sparsecode.run_files import RunFiles
 from sparsecode.schedules import Cosine, Exponential, Linear, Piecewise
-from sparsecode.specs import Positive, Seed, Spec, converted, from_json, name_of, parsed, plain, to_json
+from sparsecode.specs import Positive, Spec, converted, from_json, name_of, parsed, plain, to_json
 from sparsecode.train.fit_state import FitState
 from sparsecode.train.observers import MetricsFile, Observer, Record, read_metrics
 from sparsecode.train.optim import Optim
@@ -73,7 +73,7 @@ class Run(Spec, tag="run"):
     optim: Optim
     train: Train
     evaluate: Evaluate = Evaluate()
-    seed: Annotated[Seed, Meta(description="decides initial weights and the order of samples")] = 0
+    seed: Annotated[int, Meta(description="decides initial weights and the order of samples")] = 0
     init_from: Annotated[InitFrom | None, Meta(description="weights of another model to start from")] = None
     extensions: Annotated[tuple[Extension, ...], Meta(description="written when a finished run is extended")] = ()
 
