@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 F, COSINE, TOL = 256, 0.99, 1e-9
 KINDS = ("incoherent", "one direction", "clusters", "neighbours")
 SHARES = (0.1, 0.03, 0.01, 0.003, 0.001)
-ROWS, TURNS = {512: 100, 4096: 20}, {512: 5, 4096: 3}
+ROWS, TURNS = {512: 100, 4096: 20}, {512: 15, 4096: 3}
 PEER_ROWS, PEER_SHARES = 10, {512: SHARES, 4096: (0.01,)}
 LARGE, LARGE_ROWS, LARGE_SHARE = 16_384, 10, 0.01
 

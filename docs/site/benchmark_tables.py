@@ -51,7 +51,7 @@ BENCHMARKS = (
     Benchmark("Denoising with a learned dictionary", "denoising.py", "python benchmarks/denoising.py", {"denoising": quality_tables.denoising}),
     Benchmark("Denoising with nothing given", "denoising_alone.py", "python benchmarks/denoising_alone.py", {"denoising-alone": quality_tables.denoising_alone}),
     Benchmark("Missing pixels", "inpainting.py", "python benchmarks/inpainting.py", {"inpainting": quality_tables.inpainting}),
-    Benchmark("Time to the first result", "start.py", "python benchmarks/start.py", {"start": speed_tables.start, "first-calls": speed_tables.start}),
+    Benchmark("Time to the first result", "start.py", "python benchmarks/start.py", {"start": speed_tables.start, "start-avx512": speed_tables.start}),
     Benchmark("Gradients of several processes", "fired_rows.py", "python benchmarks/fired_rows.py", {"fired-rows": speed_tables.fired_rows}),
     Benchmark("Scale", "scale.py", "python benchmarks/scale.py", {"scale": speed_tables.scale}),
 )  # fmt: skip
