@@ -80,7 +80,10 @@ def test_what_bounds_steps_of_autoencoders() -> None:
         f"{extremes([times[i] for i in topk], 1)} and {extremes([best[i] / seconds[i]['ours'] for i in topk], 1)}, "
         f"{extremes([times[i] for i in sparse], 1)} (`benchmarks/results/autoencoders-avx2.json`)" in page
     )
-    assert f"would take {extremes([100 * product[i] / seconds[i]['ours'] for i in topk + sparse], 0)} % of our steps" in page
+    assert (
+        f"would take {extremes([100 * product[i] / seconds[i]['ours'] for i in topk + sparse], 0)} % of our steps"
+        in page
+    )
     (short,) = (times[i] for i in sparse if rows[i]["kind"] == "l1" and rows[i]["size"] == [384, 12288])
     assert f"L1 with 12 288 codes is {short:.1f} times faster, less than wanted" in page
     shares = [100 * 5 * product[i] / seconds[i]["ours"] for i in start]
