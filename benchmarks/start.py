@@ -93,7 +93,7 @@ def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     return seconds, use.ru_utime + use.ru_stime
 
 
-def short(repeats: int = 2) -> dict[str, float]:
+def short(repeats: int = 4) -> dict[str, float]:
     """Ratios: `import torch` over what a process takes beyond it, and beyond a warm one, in processor seconds."""
     names = ("import torch", "sparse_encode", "train, one step, no figures")
     seconds: dict[str, list[float]] = {}
@@ -112,7 +112,7 @@ def short(repeats: int = 2) -> dict[str, float]:
             for name in names:
                 once(name, name, folder / "cache")
             once("sparse_encode", "sparse_encode, cold", folder / f"empty{turn}")
-    actual = {name: statistics.median(times) for name, times in seconds.items()}
+    actual = {name: min(times) for name, times in seconds.items()}  # differences of medians are mostly noise
     pairs = [(name, "import torch") for name in names[1:]] + [("sparse_encode, cold", "sparse_encode")]
     return {
         f"import torch / ({name} less {less})": actual["import torch"] / (actual[name] - actual[less])
