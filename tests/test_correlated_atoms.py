@@ -24,6 +24,7 @@ PENALTIES: list[Shape] = [
     ElasticNet(0.0),
 ]
 MOST_STEPS = 400  # coordinate descent alone takes thousands of sweeps
+FEW_STEPS = 42  # where cosines tell that sweeps would be many, before any is taken in vain
 
 
 def problem(kind: str) -> tuple[Array, Array, float]:
@@ -76,7 +77,8 @@ def test_few_steps_lead_to_a_small_gap(kind: str, penalty: Shape) -> None:
         assert (gaps(x, atoms, z, weight, ratio, penalty.positive) <= 1.001e-9).all()
         assert not penalty.positive or (z >= 0).all()
         assert (z[:, -1] == 0).all()
-        assert int(result.steps.max()) < MOST_STEPS
+        seen = share == 0.05 and not ratio and kind in ("one direction", "clusters")
+        assert int(result.steps.max()) < (FEW_STEPS if seen else MOST_STEPS)
         for steps in (5, 30):
             short = solve(energy, CoordinateDescent(), zeros, max_steps=steps, tol=1e-9)
             assert (short.objective <= (1 + 1e-12) * energy.half_square).all()
@@ -94,7 +96,8 @@ def test_single_precision_reaches_its_tolerance_in_few_steps(kind: str, penalty:
         result = solve(energy, CoordinateDescent(), torch.zeros_like(energy.corr), max_steps=10_000, tol=1e-5)
         ratio = penalty.ratio if isinstance(penalty, ElasticNet) else 0.0
         assert (gaps(x, atoms, result.z.numpy(), weight, ratio, penalty.positive) <= 1.001e-5).all()
-        assert int(result.steps.max()) < MOST_STEPS
+        seen = share == 0.05 and not ratio and kind in ("one direction", "clusters")
+        assert int(result.steps.max()) < (FEW_STEPS if seen else MOST_STEPS)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,7 +3,7 @@
 Why it is fast: a sample's code, residual correlations and work list stay in the first-level cache; four coordinates are
 changed before the residual correlations are updated in one pass over them and four rows of the Gram matrix;
 steps are over-relaxed; long solves continue in a copy of the Gram matrix that holds only the work list; and Newton steps on
-the support (`newton.py`) end those that correlated atoms would make long. The sums may
+the support (`newton.py`) end those that correlated atoms make long; cosines of the atoms tell when, too. The sums may
 be reordered by the compiler; NaN is never assumed away. Single precision stops by its own gap and then has the gap of its
 code computed in double precision.
 """
@@ -111,6 +111,7 @@ def _descend(
             crowd, crowded = n_code, _slow(gap, before, tol, newton_cost(code, n_code, likely))
             if crowded:
                 break
+        crowded |= gap > tol and _slow(gap, gap / constants[4], tol, PERIODS * newton_cost(code, n_code, likely))
         patience, width = 1, n_code if n_code < WIDE * count else count + 1
         due, soon = sweeps + newton_cost(code, width, n_code), sweeps + ANEW * newton_cost(code, width, likely)
         before = gap
@@ -190,6 +191,17 @@ def _descend(
         sweeps_taken[i] = sweeps
 
 
+def _fall_of(gram: NDArray[Any], curved: NDArray[Any]) -> float:
+    """The share of a gap that a sweep leaves to two coordinates whose atoms have a cosine as large as the median, over 16 to 31
+    atoms, of the largest with another.
+    """
+    rows = np.arange(0, len(gram), max(len(gram) // 16, 1))
+    length = np.sqrt(np.maximum(curved, np.finfo(gram.dtype).tiny))
+    cosines = np.abs(gram[rows]) / length / length[rows, None]
+    cosines[np.arange(len(rows)), rows] = 0
+    return float(np.clip(np.median(cosines.max(axis=1)), 0.1, 1) ** 2)
+
+
 def coordinate_descent(
     gram: NDArray[Any],
     corr: NDArray[Any],
@@ -227,7 +239,7 @@ def coordinate_descent(
     knobs = np.array([FALL, NEAR, RELAX, 0, np.inf, DEPENDENT * np.finfo(dtype).eps], dtype)
     number, certified = dtype.type, dtype == np.float32
     target = z if target is None else target
-    constants = np.array([stiffness, weight, ridge, reach_of(dtype, diag.max(initial=0))])
+    constants = np.array([stiffness, weight, ridge, reach_of(dtype, diag.max(initial=0)), _fall_of(gram, curved)])
 
     def solve(blocks: Iterable[slice]) -> None:
         floats, ints = aligned((8, n_code + 16), dtype), np.empty((2, n_code + 16), np.int64)
