@@ -14,7 +14,7 @@ from sparsecode.cli.console import Console
 from sparsecode.cli.paths import refuse_to_overwrite_all, written_together
 from sparsecode.data.arrays import read_array
 from sparsecode.files import printable, write_atomic
-from sparsecode.plots.alpha_path import alpha_path
+from sparsecode.plots import alpha_path
 from sparsecode.plots.saving import save_figure
 from sparsecode.solvers.held_out import cross_validate_alpha
 from sparsecode.solvers.l0_search import alpha_for_l0

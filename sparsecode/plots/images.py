@@ -11,16 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sparsecode.plots.style import LARGE, captioned, shades, titled
+from sparsecode.plots.tiles import is_grey_image
 
-__all__ = ["atoms_mosaic", "image_grid", "is_grey_image"]
+__all__ = ["atoms_mosaic", "image_grid"]
 
 ATOM_SCALE = "grey is 0; black and white are -max |w| and max |w| of each atom"
 Array = NDArray[np.floating[Any]]
-
-
-def is_grey_image(shape: Sequence[int]) -> bool:
-    """Whether samples of this shape are grey images, [h, w] or [1, h, w]."""
-    return len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)
 
 
 def _plane(shape: Sequence[int]) -> tuple[int, int]:

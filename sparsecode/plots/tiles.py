@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_picture", "mosaic", "peak_scaled", "pictures", "scaled"]
+__all__ = ["is_grey_image", "is_picture", "mosaic", "peak_scaled", "pictures", "scaled"]
 
 Array = NDArray[np.floating[Any]]
+
+
+def is_grey_image(shape: Sequence[int]) -> bool:
+    """Whether samples of this shape are grey images, [h, w] or [1, h, w]."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)
 
 
 def is_picture(shape: Sequence[int]) -> bool:

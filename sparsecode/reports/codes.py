@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode import plots
 from sparsecode.data.splits import Splits
 from sparsecode.evaluate.base import in_parts
 from sparsecode.evaluate.variational.traversal import (
@@ -27,7 +27,9 @@ from sparsecode.evaluate.variational.traversal import (
 )
 from sparsecode.models.variational import VariationalModel
 from sparsecode.ops.rng import generator
-from sparsecode.plots import FilmStrip, edits_view, encoding_view, film_strips, picture_grid, sweep_frames
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.figure import Figure
 
 __all__ = ["Subject", "subject_of"]
 
@@ -71,7 +73,7 @@ class Subject(NamedTuple):
 
     def encodings(self) -> Figure:
         """Each sample, its code and its decoding."""
-        return encoding_view(
+        return plots.encoding_view(
             _array(self.x),
             _array(self.z),
             self.decoded(self.z),
@@ -86,7 +88,7 @@ class Subject(NamedTuple):
         j = int(self.z[0].abs().argmax())
         title = f"{self.name}: {self.split} sample {self.rows[0]}, code {j} edited"
         labels = [f"code {j} {name}" for name in EDITS]
-        return edits_view(_array(z), self.decoded(z), j, labels, self.model.shape, self.span, title)
+        return plots.edits_view(_array(z), self.decoded(z), j, labels, self.model.shape, self.span, title)
 
     def traversals(
         self, codes: Sequence[int] = (), frames: int = 9, reach: float = 3.0, step: float | None = None
@@ -99,22 +101,22 @@ class Subject(NamedTuple):
         heads = [f"{value:.3g}" for value in values]
         if step is not None:
             heads = ["its own", *(f"{i} x {step:g}" for i in range(1, frames))]
-        strips: list[FilmStrip] = []
+        strips: list[plots.FilmStrip] = []
         for row, x, z in zip(self.rows, self.x, self.z, strict=True):
             for j in codes or self.used(z)[: max(1, 9 // len(self.rows))]:
                 current = float(z[j])
                 values_shown = values if step is None else through_zero(current, step, frames)
                 nearest = int(np.abs(np.array(values_shown) - current).argmin())
                 images = self.decoded(swept(z, j, values_shown))
-                strips.append(FilmStrip(f"sample {row}, code {j}", images, _array(x[None]), nearest))
+                strips.append(plots.FilmStrip(f"sample {row}, code {j}", images, _array(x[None]), nearest))
         title = f"{self.name}: one code at a time; the frame nearest to its own value is marked"
-        return film_strips(strips, self.model.shape, self.span, heads, "sample", title)
+        return plots.film_strips(strips, self.model.shape, self.span, heads, "sample", title)
 
     def conditional(self, seed: int, share: float = 0.8, n: int = 6) -> Figure:
         """Each sample with a share of its active codes drawn anew, n times."""
         prior, rng = self.prior_codes(DRAWN, seed), generator(seed, "conditional pictures")
         strips = [
-            FilmStrip(
+            plots.FilmStrip(
                 f"sample {row}",
                 self.decoded(redrawn(z, prior, share, n, rng)),
                 np.concatenate([_array(x[None]), self.decoded(z[None])]),
@@ -122,7 +124,7 @@ class Subject(NamedTuple):
             for row, x, z in zip(self.rows, self.x, self.z, strict=True)
         ]
         title = f"{self.name}: the same codes on, {share:.0%} of them drawn anew"
-        return film_strips(strips, self.model.shape, self.span, before="sample, decoding", title=title)
+        return plots.film_strips(strips, self.model.shape, self.span, before="sample, decoding", title=title)
 
     def interpolations(self, frames: int = 9) -> Figure:
         """From each sample to the next, linearly and, where codes can be off, by supports."""
@@ -130,22 +132,22 @@ class Subject(NamedTuple):
             raise ValueError("an interpolation leads from one sample to another; expected at least two samples")
         sparse = bool((self.z == 0).any())
         ways = {"linear": between, "by supports": between_supports} if sparse else {"linear": between}
-        strips: list[FilmStrip] = []
+        strips: list[plots.FilmStrip] = []
         for first, second in pairwise(range(len(self.rows))):
             ends = _array(self.x[[first, second]])
             for label, way in ways.items():
                 images = self.decoded(way(self.z[first], self.z[second], frames))
-                strips.append(FilmStrip(f"{self.rows[first]} to {self.rows[second]}, {label}", images, ends))
+                strips.append(plots.FilmStrip(f"{self.rows[first]} to {self.rows[second]}, {label}", images, ends))
         heads = [f"{t:.2g}" for t in np.linspace(0, 1, frames)]
         title = f"{self.name}: from one code to another"
-        return film_strips(strips, self.model.shape, self.span, heads, "samples", title)
+        return plots.film_strips(strips, self.model.shape, self.span, heads, "samples", title)
 
     def prior(self, seed: int, n: int = 64) -> Figure:
         """Decodings of codes drawn from the model's prior."""
         z = self.prior_codes(n, seed)
         active = float((z != 0).sum(dim=1).double().mean())
         title = f"{self.name}: {n} draws from the prior, {active:.3g} of {z.shape[1]} codes on"
-        return picture_grid(self.decoded(z), self.model.shape, self.span, title)
+        return plots.picture_grid(self.decoded(z), self.model.shape, self.span, title)
 
     def fitted(self, seed: int, n: int = 64) -> Figure:
         """The same from normal codes that are on as often as they are on samples, each by itself."""
@@ -153,14 +155,14 @@ class Subject(NamedTuple):
         on = torch.rand(n, len(usage), generator=rng) < usage
         z = torch.where(on, torch.randn(n, len(usage), generator=rng), 0.0)
         title = f"{self.name}: {n} draws with gates as open as on samples, {float(usage.sum()):.3g} of {len(usage)} codes on"
-        return picture_grid(self.decoded(z), self.model.shape, self.span, title)
+        return plots.picture_grid(self.decoded(z), self.model.shape, self.span, title)
 
     def film(self, code: int | None = None, frames: int = 40, reach: float = 3.0) -> Iterator[NDArray[np.uint8]]:
         """The first sample with one code, by default its most used active one, swept there and back: frames [h, w, 3]."""
         j = self.used(self.z[0])[0] if code is None else code
         z = swept(self.z[0], j, there_and_back(reach, frames))
         title = f"{self.name}: {self.split} sample {self.rows[0]}"
-        return sweep_frames(_array(z), self.decoded(z), j, self.model.shape, self.span, title)
+        return plots.sweep_frames(_array(z), self.decoded(z), j, self.model.shape, self.span, title)
 
 
 @torch.no_grad()

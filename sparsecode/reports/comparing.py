@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode import plots
 from sparsecode.data.splits import Splits
 from sparsecode.evaluate.base import CHUNK, in_parts
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.nn.priors import StandardNormal
-from sparsecode.plots import code_plane, encoding_view, is_picture
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.figure import Figure
 
 __all__ = ["codes_beside", "manifold", "shows_codes"]
 
@@ -26,7 +28,7 @@ TAIL = 0.02  # share of them outside the plane, on each side
 
 def shows_codes(model: AbstractSparseModel) -> bool:
     """Whether a model's codes give pictures back."""
-    return model.reconstructs and model.n_sites == 1 and is_picture(model.shape)
+    return model.reconstructs and model.n_sites == 1 and plots.is_picture(model.shape)
 
 
 @torch.no_grad()
@@ -56,7 +58,7 @@ def codes_beside(
     images = np.concatenate([_array(image).reshape(1, *splits.shape) for image in decoded])
     inputs = np.repeat(_array(x), len(models), axis=0)
     shown = [_array(z[0]) for z in codes]
-    return encoding_view(inputs, shown, images, splits.shape, splits.span(), title, tuple(models))
+    return plots.encoding_view(inputs, shown, images, splits.shape, splits.span(), title, tuple(models))
 
 
 @torch.no_grad()
@@ -84,7 +86,7 @@ def manifold(model: AbstractSparseModel, splits: Splits, name: str, side: int = 
     z = torch.cartesian_prod(up.flip(0), across).flip(1).to(weights)
     images = in_parts(lambda part: model.denormalise(model.decode(part)).cpu(), z, model.n_code)
     title = f"{name}: the plane of its two codes, {range_words}"
-    return code_plane(_array(images), _array(across), _array(up), model.shape, splits.span(), title)
+    return plots.code_plane(_array(images), _array(across), _array(up), model.shape, splits.span(), title)
 
 
 def _pairs(first: list[Any], models: Mapping[str, AbstractSparseModel]) -> zip[tuple[Any, AbstractSparseModel]]:

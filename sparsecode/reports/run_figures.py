@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from sparsecode import plots
 from sparsecode.choices import AtomsAt
 from sparsecode.coders import in_words
 from sparsecode.data import Splits
@@ -22,13 +22,13 @@ from sparsecode.losses.kl import KLTerm
 from sparsecode.models.base import AbstractSparseModel
 from sparsecode.models.capabilities import has_posterior
 from sparsecode.ops.rng import generator
-from sparsecode.plots import atoms_mosaic, code_usage, image_grid, is_grey_image, is_picture, training_curves
-from sparsecode.plots.saving import save_figure
-from sparsecode.plots.usage import mean_activations
 from sparsecode.reports.codes import subject_of
 from sparsecode.reports.comparing import manifold, shows_codes
 from sparsecode.runs import Run, RunFolder
 from sparsecode.train.observers import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "ShownSamples",
@@ -55,6 +55,8 @@ def draw(
 
     `at` chooses the value of a code at which atoms of decoders with hidden layers are drawn.
     """
+    from sparsecode.plots.saving import save_figure  # matplotlib is slow to import
+
     paths: list[Path] = []
     for title, figure in figures_of(folder.label, folder.metrics(), model, splits, config, at).items():
         paths.append(folder.figures / f"{title}.png")
@@ -72,15 +74,15 @@ def figures_of(
 ) -> dict[str, Figure]:
     """The figures of a run called `name`, by the names of their files."""
     records = counts_apart(metrics, model, config.evaluate.theta)
-    figures = {"curves": training_curves(records, name)} if records else {}
-    figures["usage"] = code_usage(
+    figures = {"curves": plots.training_curves(records, name)} if records else {}
+    figures["usage"] = plots.code_usage(
         usage_of(model, splits.test, config.evaluate.theta),
         f"{name}: use of the codes by {min(COUNTED, splits.test.n)} test samples, active: |z| > {config.evaluate.theta:g}",
     )
     figures |= _means(model, splits.test, config.seed, name)
     if has_pictures(model):
         figures |= _pictures(model, splits, config, name, at)
-    if has_posterior(model) and is_picture(model.shape):
+    if has_posterior(model) and plots.is_picture(model.shape):
         subject = subject_of(model, splits, name)
         figures |= {"encoding": subject.encodings(), "prior": subject.prior(config.seed)}
     if model.n_code == 2 and shows_codes(model):
@@ -90,7 +92,7 @@ def figures_of(
 
 def has_pictures(model: AbstractSparseModel) -> bool:
     """Whether samples, atoms and reconstructions are grey images."""
-    return is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1
+    return plots.is_grey_image(model.shape) and model.reconstructs and model.n_sites == 1
 
 
 def counts_apart(records: list[Record], model: AbstractSparseModel, theta: float) -> list[dict[str, Any]]:
@@ -135,7 +137,7 @@ def _means(model: AbstractSparseModel, split: Split, seed: int, name: str) -> di
     if series.histogram is None or series.rho is None or series.kl is None:
         return {}
     title = f"{name}: mean activations, KL {series.kl:.3g} nats over {model.n_code} units"
-    return {"means": mean_activations(series.histogram.edges, series.histogram.counts, series.rho, title)}
+    return {"means": plots.mean_activations(series.histogram.edges, series.histogram.counts, series.rho, title)}
 
 
 @torch.no_grad()
@@ -214,8 +216,8 @@ def atoms_and_reconstructions(
     unit, atoms, shape = atoms_of(model, peak, at)
     atoms = atoms[most_used_first(power, unit)]
     return {
-        "atoms": atoms_mosaic(_array(atoms), shape, title=f"{name}: learned atoms, most used first"),
-        "reconstructions": image_grid(clean, model.shape, shown.low, shown.high, f"{name}: reconstructions"),
+        "atoms": plots.atoms_mosaic(_array(atoms), shape, title=f"{name}: learned atoms, most used first"),
+        "reconstructions": plots.image_grid(clean, model.shape, shown.low, shown.high, f"{name}: reconstructions"),
     }
 
 
@@ -237,7 +239,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
             "restored": shown.pixels(model.reconstruct(made[0])),
         }
         title = f"{name}: samples corrupted as in training"
-        figures["restored"] = image_grid(rows, model.shape, splits.low, splits.high, title)
+        figures["restored"] = plots.image_grid(rows, model.shape, splits.low, splits.high, title)
     if settings.sigmas:
         sigma = settings.sigmas[len(settings.sigmas) // 2]
         noisy = add_noise(model, samples, sigma, settings.unit, splits.data_range, generator(config.seed, "picture"))
@@ -248,7 +250,7 @@ def _pictures(model: AbstractSparseModel, splits: Splits, config: Run, name: str
         rows = {"clean": shown.pixels(samples.x), "noisy": shown.pixels(noisy), **denoised}
         of = "of the data range" if settings.unit == "range" else "in model space"
         title = f"{name}: Gaussian noise removed, standard deviation {sigma:.3g} {of}"
-        figures["denoising"] = image_grid(rows, model.shape, splits.low, splits.high, title)
+        figures["denoising"] = plots.image_grid(rows, model.shape, splits.low, splits.high, title)
     return figures
 
 
