@@ -25,6 +25,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
 GUARDED = ("lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "estimators", "start")
 KEPT = 0.7
 NARROW = ("autoencoders", "sweep")  # whose ratios depend on units for bfloat16 or 8-bit integers
+ANYWHERE = ("start",)  # whose ratios do not depend on the processor: imports on both sides
 
 
 WANTED_OF_LASSO = {
@@ -203,6 +204,8 @@ def comparable(benchmark: str, here: dict[str, Any], root: Path = ROOT) -> dict[
     units for bfloat16 or 8-bit integers and peers do not, those of that machine must be here.
     """
     widths = {capability: records for capability, records in kept(root).items() if benchmark in records}
+    if benchmark in ANYWHERE and widths:
+        return next(iter(widths.values()))[benchmark]["ratios"]
     if here["capability"] not in widths:
         others = f"; measured with {', '.join(widths)}" if widths else ""
         return f"no measurement of {benchmark} with {here['capability']} ({here['cpu']}) is kept{others}"

@@ -38,6 +38,12 @@ def stop(*_):
 session.TrainingSession._advance = stop
 main(sys.argv[1:])
 """
+SPLIT = """
+import atexit, os, sys
+import torch
+imported = sum(os.times()[:4])
+atexit.register(lambda: print(f"\\n{imported} {sum(os.times()[:4]) - imported}", flush=True))
+"""
 
 
 class Work(NamedTuple):
@@ -79,12 +85,16 @@ def works(fresh: Path) -> dict[str, Work]:
     }  # fmt: skip
 
 
+def with_cache(cache: Path) -> dict[str, str]:
+    """The environment of a process that keeps its kernels there, and Python's byte code beside the sources, as is usual."""
+    without = ("NUMBA_CACHE_DIR", "PYTHONDONTWRITEBYTECODE")
+    return {key: value for key, value in os.environ.items() if key not in without} | {"SPARSECODE_CACHE": str(cache)}
+
+
 def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     """Seconds by the clock and of the processor."""
-    environment = {**os.environ, "SPARSECODE_CACHE": str(cache)}
-    environment.pop("NUMBA_CACHE_DIR", None)
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *work.words], cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *work.words], cwd=folder, env=with_cache(cache), stdout=subprocess.DEVNULL)
     _, status, use = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -93,31 +103,45 @@ def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     return seconds, use.ru_utime + use.ru_stime
 
 
-def short(repeats: int = 4) -> dict[str, float]:
-    """Ratios: `import torch` over what a process takes beyond it, and beyond a warm one, in processor seconds."""
-    names = ("import torch", "sparse_encode", "train, one step, no figures")
-    seconds: dict[str, list[float]] = {}
+def after_torch(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
+    """Processor seconds that a process takes until torch is imported, and from there to its end."""
+    kind, code, *arguments = work.words
+    code = code if kind == "-c" else f"import runpy; runpy.run_module({code!r}, run_name='__main__')"
+    process = subprocess.run(
+        [sys.executable, "-c", SPLIT + code, *arguments],
+        cwd=folder,
+        env=with_cache(cache),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise SystemExit(f"{' '.join(work.words)}: exit code {process.returncode}\n{process.stderr}")
+    before, after = process.stdout.split()[-2:]
+    return float(before), float(after)
+
+
+def short(repeats: int = 5) -> dict[str, float]:
+    """Ratios: what a process takes until torch is imported, over what it takes from there on; of one process, as differences between
+    processes are mostly noise.
+    """  # fmt: skip
+    rows = {
+        "sparse_encode": ("sparse_encode", False),
+        "train, one step, no figures": ("train, one step, no figures", False),
+        "sparse_encode, cold": ("sparse_encode", True),
+    }
+    ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder, fresh = Path(place), Path(place) / "fresh"
-        table = {name: work for name, work in works(fresh).items() if name in names}
-
-        def once(name: str, label: str, cache: Path) -> None:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            seconds.setdefault(label, []).append(timed(table[name], folder, cache)[1])
-
-        for name in names:
-            once(name, "not counted", folder / "cache")
-        for turn in range(repeats):
-            for name in names:
-                once(name, name, folder / "cache")
-            once("sparse_encode", "sparse_encode, cold", folder / f"empty{turn}")
-    actual = {name: min(times) for name, times in seconds.items()}  # differences of medians are mostly noise
-    pairs = [(name, "import torch") for name in names[1:]] + [("sparse_encode, cold", "sparse_encode")]
-    return {
-        f"import torch / ({name} less {less})": actual["import torch"] / (actual[name] - actual[less])
-        for name, less in pairs
-    }
+        table = works(fresh)
+        for turn in range(repeats + 1):
+            for row, (name, cold) in rows.items():
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir()
+                before, after = after_torch(table[name], folder, folder / (f"empty{turn}" if cold else "cache"))
+                if turn:  # the first fills the cache
+                    ratios.setdefault(row, []).append(before / after)
+    return {f"import torch / ({row}, after it)": statistics.median(values) for row, values in ratios.items()}
 
 
 def main() -> None:
@@ -131,6 +155,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of rows")
     chosen = parser.parse_args()
     seconds: dict[str, list[tuple[float, float]]] = {}
+    after: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder, cache = Path(place), Path(place) / "cache"
         fresh = folder / "fresh"
@@ -147,6 +172,10 @@ def main() -> None:
                 shutil.rmtree(fresh, ignore_errors=True)
                 fresh.mkdir()
                 seconds.setdefault(name, []).append(timed(work, folder, cache))
+                if work.cold:
+                    shutil.rmtree(fresh)
+                    fresh.mkdir()
+                    after.setdefault(name, []).append(after_torch(work, folder, cache)[1])
                 if work.cold and turn < chosen.cold_repeats:
                     shutil.rmtree(fresh)
                     fresh.mkdir()
@@ -156,12 +185,17 @@ def main() -> None:
         name: {"wall": statistics.median(w for w, _ in times), "processor": statistics.median(p for _, p in times)}
         for name, times in seconds.items()
     }
-    rows = [(name, f"{each['wall']:.2f}", f"{each['processor']:.2f}") for name, each in medians.items()]
-    show("From the start of the process to its end, seconds", ["process", "clock", "processor"], rows)
+    beyond = {name: statistics.median(times) for name, times in after.items()}
+    rows = [
+        (name, f"{each['wall']:.2f}", f"{each['processor']:.2f}", f"{beyond[name]:.2f}" if name in beyond else "")
+        for name, each in medians.items()
+    ]
+    head = ["process", "clock", "processor", "processor, after torch is imported"]
+    show("From the start of the process to its end, seconds", head, rows)
     path = RESULTS / f"{chosen.name}.json"
     record = json.loads(path.read_text()) if path.exists() else {}
     record["machine"] = machine("numba", "matplotlib")
-    record[chosen.label] = {"note": chosen.note, "medians": medians, "seconds": seconds}
+    record[chosen.label] = {"note": chosen.note, "medians": medians, "after_torch": beyond, "seconds": seconds}
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 

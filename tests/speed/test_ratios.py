@@ -43,6 +43,7 @@ def test_ratios_are_compared_on_machines_of_one_width_and_of_no_fewer_units() ->
         assert isinstance(ratios.comparable("lasso", {**records["lasso"]["machine"], "units": []}), dict)
     wide = ratios.kept()["AVX512"]["autoencoders"]["machine"]
     assert "lacks" in ratios.comparable("autoencoders", {**wide, "units": []})
+    assert ratios.comparable("start", wide) == ratios.kept()["AVX2"]["start"]["ratios"]  # imports do not depend on it
     assert ratios.kept_table()[0][2:] == tuple(ratios.kept())
 
 
