@@ -94,7 +94,9 @@ def with_cache(cache: Path) -> dict[str, str]:
 def timed(work: Work, folder: Path, cache: Path) -> tuple[float, float]:
     """Seconds by the clock and of the processor."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *work.words], cwd=folder, env=with_cache(cache), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, *work.words], cwd=folder, env=with_cache(cache), stdout=subprocess.DEVNULL
+    )
     _, status, use = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
