@@ -6,15 +6,15 @@ import importlib.util
 import os
 import pkgutil
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Self, get_args, get_origin
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from beartype import BeartypeConf, beartype
-from jaxtyping import config, install_import_hook
+from checking import check_types
+from jaxtyping import config
 from looked_at import faults
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
@@ -37,22 +37,6 @@ def pytest_runtest_setup() -> None:
     torch.default_generator.manual_seed(0)  # of the CPU: torch.manual_seed is slow, for devices that are not there
 
 
-def unknown_to_beartype(hint: Any) -> bool:
-    """`Self` on a method by itself, protocols that are not `runtime_checkable`, and generic named tuples."""
-    kind = get_origin(hint) or hint
-    protocol = getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)
-    generic_tuple = hasattr(kind, "_fields") and kind is not hint
-    return kind is Self or protocol or generic_tuple or any(unknown_to_beartype(part) for part in get_args(hint))
-
-
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` under beartype, without the hints that make it raise on decoration."""
-    for name, hint in function.__annotations__.items():
-        if unknown_to_beartype(hint):
-            function.__annotations__[name] = Any
-    return beartype(conf=BeartypeConf(is_pep484_tower=True))(function)  # an int may stand where a float is declared
-
-
 # The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
 spec, here = importlib.util.find_spec("sparsecode"), Path(__file__).parents[1] / "sparsecode"
 folders = list(spec.submodule_search_locations or ()) if spec else []
@@ -60,9 +44,10 @@ folders = list(spec.submodule_search_locations or ()) if spec else []
 if [Path(folder).resolve() for folder in folders] != [here.resolve()]:
     pytest.exit(f"sparsecode is {folders}; these tests are of {here}: set PYTHONPATH to its parent", returncode=4)
 rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
-for large in ("lightning_fabric", "matplotlib.figure", "tyro"):  # imported under the hook, they would be compiled anew
+# imported under the hook, they would be compiled anew
+for large in ("lightning_fabric", "llvmlite.binding", "matplotlib.figure", "rich.progress", "tyro"):
     importlib.import_module(large)
-install_import_hook(rooms, f"{__name__}.{checked.__name__}")
+check_types(rooms)
 # One thread each, and none that waits at work: parallel workers, and what they start, would fight over the cores.
 torch.set_num_threads(1)
 threadpool_limits(1, user_api="blas")  # NumPy's, which pytest's plugins have loaded by now
