@@ -17,6 +17,7 @@ from sparsecode.data import Digits
 from sparsecode.evaluate.reconstruction.calibration import Calibration
 from sparsecode.evaluate.reconstruction.restoration import restore
 from sparsecode.losses import KL, AuxK, Classify, Matryoshka, Resample, Sparsity, TargetL0
+from sparsecode.models import amortised
 from sparsecode.models.amortised import Amortised, AmortisedModel
 from sparsecode.nn.activations import BatchTopK, Gated, JumpReLU, ReLU, Satlin, Sigmoid, TopK
 from sparsecode.nn.affine import Affine, BiasedDictionary
@@ -114,12 +115,19 @@ def test_kl_is_led_to_the_wanted_count_above_a_level() -> None:
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(8, rel=0.1)
 
 
-def test_narrow_windows_are_reported_as_saturation() -> None:
+def test_narrow_windows_are_reported_as_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = Amortised(
         n_code=96, activation=JumpReLU(threshold=0.1, bandwidth=1e-6), terms=(Sparsity(L0(), weight=0.01),)
     )
     model, _ = trained(spec, 5)
+    rows: list[int] = []
+    monkeypatch.setattr(amortised, "ENTRIES", 96 * 32)
+    monkeypatch.setattr(
+        model, "pre_activations", lambda x: (rows.append(len(x)), type(model).pre_activations(model, x))[1]
+    )
     (warning,) = model.warnings(images())
+    assert set(rows[:-1]) == {32}  # in bounded memory
+    assert sum(rows) == len(images())
     assert "the weight of 'l0' is saturated" in warning
     assert "widen the bandwidth" in warning
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
-from sparsecode.losses.term import CodeSums, Forward
+from sparsecode.losses.term import CodeBlocks, CodeSums, Forward
 from sparsecode.losses.weighted import Weighted, WeightedTerm
 from sparsecode.nn.activations import ActivationModule, JumpReLUModule
 from sparsecode.nn.affine import BiasedDictionaryModule
@@ -119,13 +119,14 @@ class SparsityTerm(WeightedTerm):
         seen = (z != 0).to(z.dtype) if self._counts else self._lengthened(z, decoder)
         return float(self.weight) * self.per_sample(seen)
 
-    def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:
-        result = super().warnings(z, pre, activation)
+    def warnings(self, blocks: CodeBlocks, activation: ActivationModule) -> list[str]:
+        result = super().warnings(blocks, activation)
         if isinstance(activation, JumpReLUModule) and self._counts:
-            near = activation.near(pre)
-            if near < SATURATED * max(float((z != 0).sum(dim=1).double().mean()), 1.0):
+            counts = [(activation.near(pre), int((z != 0).sum()), len(z)) for z, pre in blocks()]
+            near, active, n = map(sum, zip(*counts, strict=True))
+            if near < SATURATED * max(active, n):
                 result.append(
-                    f"the weight of 'l0' is saturated: {near:.2g} codes per sample are within activation.bandwidth of their "
+                    f"the weight of 'l0' is saturated: {near / n:.2g} codes per sample are within activation.bandwidth of their "
                     "threshold, so that it moves nothing; widen the bandwidth"
                 )
         return result

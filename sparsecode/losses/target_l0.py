@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -102,10 +103,11 @@ class TargetL0Module(nn.Module):
         """The running mean of L0 on training samples; the target before the first step."""
         return self.spec.l0 * math.exp(float(self.level))
 
-    def warnings(self, z: Float[Tensor, "b k"]) -> list[str]:
-        """Warnings if the codes z of a trained model miss the target, or if the weight has reached its limit."""
+    def warnings(self, codes: Iterable[Float[Tensor, "_ k"]]) -> list[str]:
+        """Warnings if the codes of a trained model, in blocks, miss the target, or if the weight has reached its limit."""
         results: list[str] = []
-        l0, wanted = float((z.abs() > self.spec.theta).sum(dim=1).double().mean()), self.spec.l0
+        active = [(int((z.abs() > self.spec.theta).sum()), len(z)) for z in codes]
+        l0, wanted = sum(n for n, _ in active) / sum(rows for _, rows in active), self.spec.l0
         if abs(l0 - wanted) > TOLERANCE * wanted:
             results.append(
                 f"target_l0 asks for {wanted:g} active codes per sample; the model has {l0:.4g}: {remedy(self.reached, wanted)}"

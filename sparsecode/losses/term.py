@@ -7,7 +7,7 @@ number or per sample [B], of which the mean counts. What it needs of the model i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
@@ -18,7 +18,9 @@ from sparsecode.ops.rng import Stream
 from sparsecode.records import Code, SparseCode
 from sparsecode.specs import Spec, name_of
 
-__all__ = ["CodeSums", "Forward", "HostRun", "TermLike", "TermModule", "Terms", "TrainingTerm"]
+__all__ = ["CodeBlocks", "CodeSums", "Forward", "HostRun", "TermLike", "TermModule", "Terms", "TrainingTerm"]
+
+CodeBlocks = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
 class CodeSums(NamedTuple):
@@ -167,8 +169,8 @@ class TermModule(nn.Module):
         """Its part of the energy of single codes [B]; None for terms that are not functions of one code."""
         return None
 
-    def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
-        """Warnings about the trained model, from codes and pre-activations of samples."""
+    def warnings(self, blocks: CodeBlocks, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
+        """Warnings about the trained model; `blocks()` yields codes and pre-activations [b, n_code] of samples, some at a time."""
         return []
 
 

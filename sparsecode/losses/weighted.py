@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from sparsecode.losses.target_l0 import TargetL0
-from sparsecode.losses.term import Forward, TermModule, TrainingTerm
+from sparsecode.losses.term import CodeBlocks, Forward, TermModule, TrainingTerm
 from sparsecode.nn.activations import ActivationModule
 from sparsecode.ops.collective import mean_over_ranks
 from sparsecode.schedules import PositiveSchedule, at
@@ -83,5 +83,5 @@ class WeightedTerm(TermModule):
     def stats(self) -> dict[str, Tensor]:
         return {} if self.control is None else {"weight": self.weight.clone()}
 
-    def warnings(self, z: Tensor, pre: Tensor, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
-        return [] if self.control is None else self.control.warnings(z)
+    def warnings(self, blocks: CodeBlocks, activation: ActivationModule) -> list[str]:  # noqa: ARG002 - the contract
+        return [] if self.control is None else self.control.warnings(z for z, _ in blocks())

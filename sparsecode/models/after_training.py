@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -25,11 +25,10 @@ def calibrated_(activation: ActivationModule, terms: Terms, pre: Iterable[Tensor
 
 
 @torch.no_grad()
-def warnings_of(activation: ActivationModule, terms: Terms, pre: Callable[[], Tensor]) -> list[str]:
-    """The warnings of the terms about samples with these pre-activations, which are computed only if there are terms."""
-    some = list(terms.each())
-    if not some:
-        return []
-    before = pre()
-    z = activation.infer(before)
-    return [line for term in some for line in term.warnings(z, before, activation)]
+def warnings_of(activation: ActivationModule, terms: Terms, pre: Callable[[], Iterable[Tensor]]) -> list[str]:
+    """The warnings of the terms about samples with these pre-activations [b, n_code], computed for the terms that ask for them."""
+
+    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((activation.infer(before), before) for before in pre())
+
+    return [line for term in terms.each() for line in term.warnings(blocks, activation)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -245,11 +246,14 @@ class AmortisedModel(AbstractSparseModel):
             start_at_(self.control.spec.l0, self.encoder, self.activation, pre)
 
     def calibrate_(self, x: Tensor) -> float | None:
-        parts = x.split(max(1, ENTRIES // self.n_code))
-        return calibrated_(self.activation, self.terms, map(self.pre_activations, parts), len(x))
+        return calibrated_(self.activation, self.terms, self._in_blocks(x), len(x))
 
     def warnings(self, x: Tensor) -> list[str]:
-        return warnings_of(self.activation, self.terms, lambda: self.pre_activations(x))
+        return warnings_of(self.activation, self.terms, lambda: self._in_blocks(x))
+
+    def _in_blocks(self, x: Tensor) -> Iterator[Tensor]:
+        """Pre-activations of x, in bounded memory."""
+        return map(self.pre_activations, x.split(max(1, ENTRIES // self.n_code)))
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return renamed(tensors, list(self.state_dict()))

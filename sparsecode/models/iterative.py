@@ -240,7 +240,7 @@ class IterativeModel(AbstractSparseModel):
         return Loss(torch.stack(list(parts.values())).sum(), parts, stats)
 
     def warnings(self, x: Tensor) -> list[str]:
-        return [] if self.control is None else self.control.warnings(self.encode(x))
+        return [] if self.control is None else self.control.warnings([self.encode(x)])
 
     def initialise_(self, sample: Tensor, target: Tensor | None = None) -> None:
         super().initialise_(sample, target)

@@ -140,11 +140,11 @@ def test_the_controller_says_when_nothing_helps() -> None:
     control = TargetL0(l0=20, rate=0.1).build()
     for _ in range(500):
         control.move_(100.0)
-    warnings = control.warnings(torch.ones(5, 100))
+    warnings = control.warnings([torch.ones(2, 100), torch.ones(3, 100)])
     assert len(warnings) == 2
     assert "asks for 20 active codes per sample; the model has 100" in warnings[0]
     assert "the weight no longer changes L0" in warnings[1]
-    assert control.warnings(torch.ones(5, 20)) == warnings[1:]
+    assert control.warnings([torch.ones(5, 20)]) == warnings[1:]
 
 
 SPAN = Span(-1.0, 1.0)

@@ -140,9 +140,9 @@ class JumpReLUModule(ActivationModule):
             self.log_threshold.add_(math.log(factor))
         return True
 
-    def near(self, pre: Float[Tensor, "b k"]) -> float:
-        """The mean number of pre-activations per sample within bandwidth / 2 of their threshold, which give it a gradient."""
-        return float(((pre - self.log_threshold.exp()).abs() < self.spec.bandwidth / 2).sum(dim=1).double().mean())
+    def near(self, pre: Float[Tensor, "b k"]) -> int:
+        """The number of pre-activations within bandwidth / 2 of their threshold, which give it a gradient."""
+        return int(((pre - self.log_threshold.exp()).abs() < self.spec.bandwidth / 2).sum())
 
     @torch.no_grad()
     def revive_(self, rows: Int[Tensor, " n"]) -> None:
