@@ -18,21 +18,22 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from sparsecode.hub import refuse_hub
-from sparsecode.specs import converted, parsed
 
 __all__ = [
     "CACHE_VARIABLE",
     "LOCK",
     "TEMPORARY",
+    "absent",
     "cache_folder",
+    "held",
     "is_own",
     "locked",
     "printable",
-    "read_metadata",
     "remove_leftovers",
     "require_own",
     "save_atomic",
     "whole_folder",
+    "without_new_empty",
     "write_atomic",
 ]
 
@@ -94,6 +95,20 @@ def _sync(folder: Path) -> None:
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+def absent(path: Path, expected: str) -> str:
+    """Words for what stands at `path`, or in the place of one of its folders, where a file is `expected`."""
+    for folder in path.parents:
+        if folder.is_file():
+            return f"{folder}: is a file; expected {expected}"
+    if path.is_dir():
+        what = "is a folder"
+    elif path.is_symlink():
+        what = "is a link to a file that does not exist"
+    else:
+        what = "is no regular file" if path.exists() else "no such file"
+    return f"{path}: {what}; expected {expected}"
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -189,12 +204,13 @@ def whole_folder(folder: Path) -> Generator[Path]:
         raise FileExistsError(f"{folder}: is there already; choose another name, or delete it")
     aside = folder.with_name(folder.name + TEMPORARY)
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        aside.replace(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with without_new_empty(folder.parent):
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     _sync(folder.parent)
 
 
@@ -233,13 +249,36 @@ def locked(folder: Path, name: str = LOCK, doing: str = "training") -> Generator
         lock.release()
 
 
-UNSEEN = {
-    "Cc",
-    "Cf",
-    "Cs",
-    "Zl",
-    "Zp",
-}  # Unicode's control and format characters, halves of characters, breaks of lines
+@contextmanager
+def held(folder: Path, results: Path | None = None, *others: Path, doing: str = "training") -> Generator[None]:
+    """`locked`; nothing is left of what is new when nothing has come of it: while `results` is empty and `folder` holds it and `others` alone."""
+    files = {*others, *(() if results is None else (results,)), folder / LOCK}
+    new = not any(file.exists() for file in files - {folder / LOCK})
+    with without_new_empty(folder), locked(folder, doing=doing):
+        try:
+            yield
+        finally:
+            empty = results is None or not results.exists() or not results.stat().st_size
+            if new and empty and files.issuperset(folder.glob("*")):
+                for file in files:
+                    with suppress(OSError):  # Windows deletes the lock when it is released
+                        file.unlink()
+
+
+@contextmanager
+def without_new_empty(folder: Path) -> Generator[None]:
+    """At the end `folder` and those that it is in are deleted, if they were not there before and are empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):  # not empty
+                path.rmdir()
+
+
+# Unicode's control and format characters, halves of characters, breaks of lines
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -257,24 +296,3 @@ def _escape(character: str) -> str:
     if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a name that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
-
-
-def read_metadata(path: Path, remedy: str) -> dict[str, str]:
-    """The metadata of a safetensors file, without its tensors.
-
-    Not by the safetensors library, which opens no file whose name is not UTF-8. Raises ValueError naming the file and the remedy if the
-    file is cut short or its header is damaged.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size  # of the open file: training may replace the path meanwhile
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length <= size - 8 else b""
-    try:
-        tensors = parsed(header, "header", "see the format of safetensors")
-        metadata = converted(tensors.pop("__metadata__", {}), dict[str, str], "metadata")
-        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        if size != 8 + length + end:
-            raise ValueError(f"{size} bytes, and its header announces {8 + length + end}")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged or cut short ({error}); {remedy}") from None
-    return metadata

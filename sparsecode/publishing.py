@@ -56,7 +56,6 @@ def prepare_folder(
         raise FileNotFoundError(
             f"{source.path}: neither a run with a model nor a model of sparsecode; convert it with --to sparsecode first"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     model = load_model(stored)
     if source.exists:
         config = parsed(source.config_file.read_bytes(), str(source.config_file))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from sparsecode.data import InMemory, Splits
 from sparsecode.errors import RunConflictError
 from sparsecode.evaluate.evaluation import Evaluation
 from sparsecode.extending import conflicts, extendable, extended
-from sparsecode.files import LOCK, TEMPORARY, locked, require_own
+from sparsecode.files import LOCK, TEMPORARY, held, require_own
 from sparsecode.hub import refuse_hub
 from sparsecode.leaves import foreign_types
 from sparsecode.models.base import AbstractSparseModel
@@ -186,32 +186,11 @@ def enter(config: Run, folder: RunFolder, stack: ExitStack, fabric: Devices) -> 
     if fabric.is_global_zero:
         try:
             refuse_what_is_there(config, folder)
-            stack.enter_context(_held(folder))
+            stack.enter_context(held(folder.path, folder.metrics_file, folder.config_file))
         except (RunConflictError, OSError, ValueError) as error:
             problem = error
     if any_rank(problem is not None, fabric.device):  # all processes leave together, or the others would wait forever
         raise problem or RunConflictError(f"{folder.path}: refused by the first process")
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Generator[None]:
-    new, created = not folder.exists, [path for path in (folder.path, *folder.path.parents) if not path.exists()]
-    try:
-        with locked(folder.path):
-            try:
-                yield
-            except BaseException:
-                files = {folder.config_file, folder.metrics_file, folder.path / LOCK}
-                if new and not folder.begun and files.issuperset(folder.path.iterdir()):
-                    for file in files:
-                        with suppress(OSError):  # Windows deletes the lock when it is released
-                            file.unlink()
-                raise
-    except BaseException:
-        for path in created:
-            with suppress(OSError):  # not empty
-                path.rmdir()
-        raise
 
 
 def finished(folder: RunFolder) -> Trained | None:

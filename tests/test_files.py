@@ -5,13 +5,37 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import PATIENCE
 
-from sparsecode.files import TEMPORARY, is_own, locked, remove_leftovers, require_own, save_atomic, write_atomic
+from sparsecode.cli.paths import written_together
+from sparsecode.data.code_index import read_code_index
+from sparsecode.data.code_writer import CodeWriter
+from sparsecode.data.numpy_files import map_npy, read_npy, read_npz
+from sparsecode.data.shard_index import read_index
+from sparsecode.data.shard_writer import ShardWriter
+from sparsecode.data.text import bytes_of
+from sparsecode.evaluate.units.feature_file import read_record
+from sparsecode.files import (
+    TEMPORARY,
+    absent,
+    held,
+    is_own,
+    locked,
+    remove_leftovers,
+    require_own,
+    save_atomic,
+    whole_folder,
+    write_atomic,
+)
+from sparsecode.interop.readers import read_json
+from sparsecode.interop.weights import load_torch, read_safetensors
+from sparsecode.models.storage import load_model
 
 OLD, NEW = b'{"format":1,"spec":{"type":"old"}}', b'{"format":1,"spec":{"type":"new"}}'
 
@@ -244,3 +268,36 @@ def test_pictures_are_marked_and_known_again(tmp_path: Path) -> None:
     assert not is_own(old)
     write_atomic(tmp_path / "run" / "config.json", OLD)
     assert is_own(old)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        ShardWriter,
+        CodeWriter,
+        whole_folder,
+        lambda folder: held(folder, folder / "metrics.jsonl", folder / "config.json"),
+        lambda folder: written_together([folder / "a.png", folder / "b.png"]),
+    ],
+)
+def test_what_fails_before_anything_is_written_leaves_nothing(tmp_path: Path, begin: Callable[[Path], Any]) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(KeyError), begin(tmp_path / "there/new/folder"):
+        raise KeyError
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
+
+
+def test_what_stands_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert absent(tmp_path / "none", "an array") == f"{tmp_path}/none: no such file; expected an array"
+    assert (
+        absent(tmp_path / "link", "an array")
+        == f"{tmp_path}/link: is a link to a file that does not exist; expected an array"
+    )
+    for read in (read_npy, map_npy, read_npz, read_json, read_safetensors, load_torch, read_record, bytes_of):
+        with pytest.raises(FileNotFoundError, match=f"^{tmp_path}: is a folder; expected "):
+            read(tmp_path)
+    for read in (load_model, read_index, read_code_index):
+        with pytest.raises(FileNotFoundError, match=f"^{tmp_path}/file: is a file; expected a (model|finished) folder"):
+            read(tmp_path / "file")

@@ -148,6 +148,10 @@ def test_a_card_has_its_front_matter_its_scores_and_code_that_runs(hub: Hub, run
         prepare_folder(private, "org/digits", tmp_path / "up")
     with pytest.raises(ValueError, match="licence is 'MIT License'"):
         prepare_folder(private, "org/digits", tmp_path / "other", licence="MIT License")
+    (private / "model/sae_weights.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match="damaged"):
+        prepare_folder(private, "org/digits", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_dry_run_writes_the_folder_and_asks_no_hub(

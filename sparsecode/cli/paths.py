@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from sparsecode.cli.arguments import UsageError
 from sparsecode.cli.console import Console
-from sparsecode.files import TEMPORARY, printable, require_own, write_atomic
+from sparsecode.files import TEMPORARY, printable, require_own, without_new_empty, write_atomic
 from sparsecode.hub import refuse_hub
 from sparsecode.runs import RunFolder, labelled
 
@@ -77,17 +77,14 @@ def written_together(paths: Sequence[Path]) -> Generator[None]:
     deleted when all is done.
     """
     journal = _journal(paths)
-    new = not journal.parent.exists()
-    if paths and not begun(paths):
-        write_atomic(journal, _names(paths))
-    try:
-        yield
-    finally:
-        if all(path.exists() for path in paths) or not any(path.exists() for path in paths):
-            journal.unlink(missing_ok=True)
-        if new:
-            with suppress(OSError):  # it is not empty
-                journal.parent.rmdir()
+    with without_new_empty(journal.parent):
+        if paths and not begun(paths):
+            write_atomic(journal, _names(paths))
+        try:
+            yield
+        finally:
+            if all(path.exists() for path in paths) or not any(path.exists() for path in paths):
+                journal.unlink(missing_ok=True)
 
 
 def _journal(paths: Sequence[Path]) -> Path:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sparsecode.data.images import SplitName
 from sparsecode.data.shard_index import INDEX, REMEDY, Shard, read_into, require_files
+from sparsecode.files import absent
 from sparsecode.ops.arrays import matrix, native
 from sparsecode.ops.csr import CSRRows, scipy_csr
 from sparsecode.specs import Count, Spec, from_json, parsed
@@ -107,8 +108,10 @@ def read_code_index(folder: Path) -> CodeIndex:
     path = folder / INDEX
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a finished folder of codes (a writing that was interrupted resumes when the same "
-            "is written to it again)"
+            absent(
+                path,
+                "a finished folder of codes (a writing that was interrupted resumes when the same is written to it again)",
+            )
         )
     index = from_json(path.read_bytes(), CodeIndex, str(path))
     require_files(folder, index.shards)

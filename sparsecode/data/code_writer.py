@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from sparsecode.data.code_index import INDICES, OFFSETS, VALUES, CodeIndex, CodeShard, as_csr, entry_of, tensors_of
 from sparsecode.data.images import PARTS, SplitName
 from sparsecode.data.shard_index import INDEX
-from sparsecode.files import LOCK, TEMPORARY, locked, write_atomic
+from sparsecode.files import LOCK, TEMPORARY, held, write_atomic
 from sparsecode.specs import Spec, differences, from_json, to_json
 
 __all__ = ["CodeWriter", "refuse_codes"]
@@ -72,7 +72,7 @@ class CodeWriter:
         if others := [name for name in there if not ours.fullmatch(name)]:
             raise FileExistsError(f"{self.folder}: not empty (it holds {', '.join(others[:5])}); choose another folder")
         with ExitStack() as undone:
-            undone.enter_context(locked(self.folder, doing="writing"))
+            undone.enter_context(held(self.folder, doing="writing"))
             settings = self.folder / UNFINISHED
             if begun:
                 changes = differences(from_json(settings.read_bytes(), CodeSettings, str(settings)), self._settings)
@@ -92,6 +92,8 @@ class CodeWriter:
         with self._held:
             if kind is None:
                 self._finish()
+            elif not self.appended:
+                (self.folder / UNFINISHED).unlink(missing_ok=True)
 
     def append(
         self, codes: Any, *, split: SplitName | None = None, columns: Mapping[str, NDArray[Any]] | None = None

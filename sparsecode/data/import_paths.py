@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from sparsecode.files import absent
+
 __all__ = ["RANDOM", "imported", "load_weights", "names_import_path"]
 
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
@@ -50,7 +52,7 @@ def imported(path: str) -> nn.Module:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Put a state dict into the module; tensors of a head that the module lacks are left out."""
     if not path.is_file():
-        raise FileNotFoundError(f"--weights {path}: no such file; expected a state dict, or {RANDOM}")
+        raise FileNotFoundError(f"--weights {absent(path, f'a state dict, or {RANDOM}')}")
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         state = next((state[key] for key in ("state_dict", "model") if isinstance(state.get(key), dict)), state)

@@ -13,6 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsecode.files import absent
 from sparsecode.ops.memory import require_memory
 
 __all__ = ["NpyRows", "map_npy", "read_npy", "read_npz"]
@@ -34,7 +35,7 @@ def read_npy(path: Path) -> NDArray[Any] | None:
     more of them than it holds or than fit in memory, or is damaged.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a .npy or .npz file")
+        raise FileNotFoundError(absent(path, "a .npy or .npz file"))
     with path.open("rb") as file:
         if file.read(len(ZIP)) == ZIP:
             return None
@@ -57,7 +58,7 @@ class NpyRows(NamedTuple):
 def map_npy(path: Path) -> NpyRows | None:
     """`read_npy` of a file of any size, of which nothing but the header is read now."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a .npy or .npz file")
+        raise FileNotFoundError(absent(path, "a .npy or .npz file"))
     with path.open("rb") as file:
         if file.read(len(ZIP)) == ZIP:
             return None
@@ -71,7 +72,7 @@ def read_npz(path: Path, choose: Callable[[list[str]], list[str]] = ALL) -> dict
     Errors as in `read_npy`, and KeyError for a name that is not there.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a .npz file")
+        raise FileNotFoundError(absent(path, "a .npz file"))
     try:
         with ZipFile(path) as archive:
             members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}

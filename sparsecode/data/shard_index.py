@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsecode.choices import DType
 from sparsecode.data.tokens import TokenColumns
+from sparsecode.files import absent
 from sparsecode.specs import Count, Seed, Spec, from_json, parsed
 
 __all__ = [
@@ -107,8 +108,10 @@ def read_index(folder: Path) -> Index:
     path = folder / INDEX
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a finished folder of shards (one that was interrupted goes on when the same "
-            "is written to it again)"
+            absent(
+                path,
+                "a finished folder of shards (one that was interrupted goes on when the same is written to it again)",
+            )
         )
     index = from_json(path.read_bytes(), Index, str(path))
     require_files(folder, (*index.train, *index.valid, *index.test))

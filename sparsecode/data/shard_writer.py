@@ -30,7 +30,7 @@ from sparsecode.data.shard_journal import (
 )
 from sparsecode.data.shuffle import Records, Shuffle
 from sparsecode.data.tokens import Tokens
-from sparsecode.files import locked, write_atomic
+from sparsecode.files import held, write_atomic
 from sparsecode.specs import differences, from_json, to_json
 
 __all__ = ["ShardWriter", "refuse_shards"]
@@ -86,10 +86,7 @@ class ShardWriter:
         others += [f"{UNFINISHED}/{name}" for name in strangers(self._home, r"(train|valid|test)\.rows|bucket-.*")]
         if others:
             raise FileExistsError(f"{self.folder}: not empty (it holds {', '.join(others[:5])}); choose another folder")
-        try:
-            self._held.enter_context(locked(self.folder))
-        except BlockingIOError:
-            raise BlockingIOError(f"{self.folder}: another process is writing here; choose another folder") from None
+        self._held.enter_context(held(self.folder, doing="writing"))
         with ExitStack() as undone:
             undone.callback(self._held.close)
             if (self._home / JOURNAL).exists():
@@ -104,6 +101,8 @@ class ShardWriter:
         with self._held:
             if kind is None:
                 self._finish()
+            elif not self.appended:
+                shutil.rmtree(self._home, ignore_errors=True)
 
     def append(
         self,

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sparsecode.data.tables import table_of
+from sparsecode.files import absent
 
 __all__ = ["Spans", "TextSpan", "TokenBatch", "Tokeniser", "bytes_of", "text_spans", "token_batches"]
 
@@ -62,7 +63,7 @@ def bytes_of(path: Path) -> int:
         return sum(file.stat().st_size for file in table.files)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a text, documents in a .jsonl or .parquet file, or the folder of a Hugging Face data set"
+            absent(path, "a text, documents in a .jsonl or .parquet file, or the folder of a Hugging Face data set")
         )
     return path.stat().st_size
 

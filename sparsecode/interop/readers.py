@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sparsecode.files import write_atomic
+from sparsecode.files import absent, write_atomic
 from sparsecode.specs import converted, parsed
 
 __all__ = ["get", "read_json", "shown", "write_json"]
@@ -24,7 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     for a key that stands there twice, for integers beyond 64 bits, and for deep nesting.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(absent(path, "a config in JSON"))
     if (size := path.stat().st_size) > LARGEST_CONFIG:
         raise ValueError(f"{path}: a config of {size / 2**20:.0f} MiB; expected at most {LARGEST_CONFIG / 2**20:.0f}")
     result = parsed(path.read_bytes(), str(path), "restore it from a copy", constant=float)

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sparsecode.data.numpy_files import read_npz as arrays_of
-from sparsecode.files import save_atomic, write_atomic
+from sparsecode.files import absent, save_atomic, write_atomic
 from sparsecode.interop.readers import shown
 
 __all__ = [
@@ -43,7 +43,7 @@ COMPILED = "_orig_mod."  # torch.compile puts it before the names of what it wra
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file. Raises FileNotFoundError or ValueError naming the file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(absent(path, "a .safetensors file"))
     try:
         return load(path.read_bytes())
     except (SafetensorError, KeyError, AttributeError, RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -76,7 +76,7 @@ def load_torch(path: Path, mapped: bool = False) -> dict[str, Any]:
     which might be code, if it is damaged or compressed, and for tensors that are not plain blocks of stored numbers.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(absent(path, "a file that torch.save wrote"))
     try:
         if zipped := zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

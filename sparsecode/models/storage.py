@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from sparsecode.files import write_atomic
+from sparsecode.files import absent, write_atomic
 from sparsecode.hub import local_path
 from sparsecode.losses.task import Predict
 from sparsecode.models.amortised import Amortised
@@ -164,9 +164,7 @@ def load_model(folder: str | Path, leaves: Sequence[type] = ()) -> AbstractSpars
         if not (folder / name).is_file():
             run = (folder / MODEL / CONFIG).is_file()
             remedy = f": this is a run, whose model is in {folder / MODEL}" if run else ""
-            raise FileNotFoundError(
-                f"{folder / name}: no such file; expected a model folder with {CONFIG} and {WEIGHTS}{remedy}"
-            )
+            raise FileNotFoundError(absent(folder / name, f"a model folder with {CONFIG} and {WEIGHTS}{remedy}"))
     try:
         entry = parsed((folder / CONFIG).read_bytes(), "its text")["metadata"]["sparsecode"]
         shape = converted(entry["shape"], tuple[Count, ...], "shape")

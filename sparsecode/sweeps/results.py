@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import msgspec
 
 from sparsecode.evaluate.evaluation import Evaluation, Measured
 from sparsecode.extending import conflicts
-from sparsecode.files import LOCK, locked, require_own, write_atomic
+from sparsecode.files import held, require_own, write_atomic
 from sparsecode.leaves import foreign_types
 from sparsecode.migrations import to_format_2
 from sparsecode.runs import RunFolder
@@ -41,7 +40,7 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
     `results.jsonl` is somebody else's.
     """
     require_own(root / RESULTS)
-    with _held(root):
+    with held(root, root / RESULTS):
         results = {r.run: r for r in read_results(root) if RunFolder(root / r.run).eval_file.exists()}
         there = {job.folder: _finished(job) for job in jobs}
         for job, evaluation in ((job, there[job.folder]) for job in jobs):
@@ -67,25 +66,6 @@ def sweep(jobs: Sequence[Job], root: Path, backend: Backend) -> Iterator[Outcome
                 yield outcome
                 if outcome.evaluation is None and not outcome.problem:
                     return
-
-
-@contextmanager
-def _held(root: Path) -> Generator[None]:
-    new, created = not (root / RESULTS).exists(), [path for path in (root, *root.parents) if not path.exists()]
-    try:
-        with locked(root):
-            try:
-                yield
-            finally:
-                files = {root / RESULTS, root / LOCK}
-                if new and not read_results(root) and files.issuperset(root.iterdir()):
-                    for file in files:
-                        with suppress(OSError):  # Windows deletes the lock when it is released
-                            file.unlink()
-    finally:
-        for path in created:
-            with suppress(OSError):  # not empty
-                path.rmdir()
 
 
 def _unstarted(job: Job) -> str:

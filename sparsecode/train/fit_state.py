@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sparsecode.files import read_metadata
+from sparsecode.data.file_metadata import read_metadata
 from sparsecode.specs import Spec, from_json
 
 __all__ = ["REMEDY", "STATE_FILE", "Best", "FitState", "Stall", "read_state"]

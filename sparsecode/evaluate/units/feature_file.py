@@ -11,11 +11,12 @@ import torch
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from sparsecode.data.file_metadata import read_metadata
 from sparsecode.evaluate.units.examples import Examples
 from sparsecode.evaluate.units.features import Features, FeatureSettings
 from sparsecode.evaluate.units.firing import CoFiring
 from sparsecode.evaluate.units.token_contexts import TokenContexts
-from sparsecode.files import read_metadata
+from sparsecode.files import absent
 from sparsecode.models.storage import read_tensors, write_tensors
 from sparsecode.specs import Count, Spec, from_json, parsed, to_json
 from sparsecode.version import __version__
@@ -73,7 +74,7 @@ def write_features(path: str | Path, features: Features, origin: FeatureOrigin |
 def read_record(path: Path) -> FeatureRecord:
     """The record of a file of features, without its tensors. Raises FileNotFoundError or ValueError naming the file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected features, which sparsecode features RUN writes")
+        raise FileNotFoundError(absent(path, "features, which sparsecode features RUN writes"))
     return _record(read_metadata(path, REMEDY), path)
 
 
