@@ -27,6 +27,7 @@ import numpy as np
 import spams
 import torch
 from common import interleaved, medians, save, show, stored
+from gram_rows import reading_rows
 from numpy.typing import NDArray
 from sklearn.decomposition import sparse_encode as sklearn_encode
 
@@ -181,6 +182,7 @@ def compare(name: str, busy: bool = False) -> None:
         seconds,
         rows,
         {label: {"setting": settings[label], "suboptimality": reached[label]} for label in runs},
+        {"reading_rows": reading_rows(x, d, alpha, settings["sparse_encode"], threads)},
     )
 
 
@@ -233,8 +235,9 @@ def short() -> dict[str, float]:
 
 
 def report(
-    name: str, title: str, seconds: dict[str, list[float]], rows: dict[str, int], more: dict[str, dict[str, Any]]
-) -> None:
+    name: str, title: str, seconds: dict[str, list[float]], rows: dict[str, int], more: dict[str, dict[str, Any]],
+    bounds: dict[str, dict[str, float]] | None = None,
+) -> None:  # fmt: skip
     """Median seconds for all patches, ratios to the first run, and how far from the optimum."""
     scaled = {label: median * N / rows[label] for label, median in medians(seconds).items()}
     ours = next(iter(scaled.values()))
@@ -254,7 +257,13 @@ def report(
         | more[label]
         for label, value in scaled.items()
     }
-    save(f"lasso-{name}", {"problem": title, "results": results}, ("scikit-learn", "spams-bin", "numba"))
+    for what, each in (bounds or {}).items():
+        print(f"  {what}: {', '.join(f'{value:.3g} {unit}' for unit, value in each.items())}")
+    save(
+        f"lasso-{name}",
+        {"problem": title, "results": results, **(bounds or {})},
+        ("scikit-learn", "spams-bin", "numba"),
+    )
 
 
 def main() -> None:
