@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from autoencoder_steps import BATCH, K, contenders, spec
-from common import RESULTS, save, show
+from common import RESULTS, save, show, units
 from torch import Tensor
 
 from sparsecode.models.amortised import AmortisedModel
@@ -207,7 +207,13 @@ def main() -> None:
     options.add_argument("--size", help="this size alone, such as 384x3072")
     options.add_argument("--state", choices=["start", "sparse"], help="this state of L1 and JumpReLU alone")
     options.add_argument("--only", nargs="*", default=[], help="these contenders alone; saved only under a `--name`")
-    options.add_argument("--name", default="autoencoders", help="of the file of results")
+    width = (
+        torch.backends.cpu.get_cpu_capability().lower()
+    )  # peers lose less than ours without units for narrow numbers
+    name = "autoencoders" if units() else f"autoencoders-{width}"
+    options.add_argument(
+        "--name", default=name, help="of the file of results, by default %(default)s on this processor"
+    )
     options.add_argument("--repeats", type=int, default=REPEATS, help="timed steps of each")
     options.add_argument("--curves", action="store_true", help="the loss curves alone")
     options.add_argument(
@@ -229,7 +235,7 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     alone = chosen.kind or chosen.size or chosen.state or chosen.curves or chosen.only
     actual = curves() if chosen.curves or not alone else None
-    if chosen.only and chosen.name == "autoencoders":
+    if chosen.only and chosen.name == name:
         return
     path = RESULTS / f"{chosen.name}.json"
     result: dict[str, Any] = json.loads(path.read_text()) if alone and path.exists() else {"rows": []}
