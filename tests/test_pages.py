@@ -155,6 +155,7 @@ LEFT_OUT = {
         "docs/activations.md",
         2,
     ): "reads a cache of SAELens by the library `datasets`; its files are read in tests/test_tables.py",
+    **{("docs/evaluation.md", i): "run by tests/test_denoise_alone.py, which looks at the result" for i in (3, 4)},
     ("docs/sweeps.md", 0): "an entry of a table, which is not a statement",
     **{("docs/scaling.md", i): "runs with the real Ray and Dask in `make test-scaling`" for i in range(3)},
 }
