@@ -118,7 +118,7 @@ def test_planted_atoms_are_learned() -> None:
     decoder = spec.build(4 * 36, (10, 10), generator(3, "decoder"))
     optimiser = torch.optim.Adam(decoder.parameters(), lr=0.05)
     rows = torch.from_numpy(x).flatten(1)
-    for step in range(100):
+    for step in range(75):
         batch = rows[step % 2 * 40 :][:40]
         energy = DecoderEnergy(batch, decoder, L1(positive=True), 0.2)
         z = solve(energy, None, torch.zeros(40, 144), max_steps=50, tol=0.05).z
