@@ -252,16 +252,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth(value: Any) -> int:
-    """The number of nested levels of objects and arrays."""
-    level, depth = [value], 0
-    while level := [
-        item
-        for part in level
-        if isinstance(part, dict | list)
-        for item in (part.values() if isinstance(part, dict) else part)
-    ]:
-        depth += 1
-    return depth
+    """The number of nested levels of objects and arrays that are not empty."""
+    parts = list(value.values()) if isinstance(value, dict) else value
+    return 1 + max(map(_depth, parts)) if isinstance(parts, list) and parts else 0
 
 
 def to_json(spec: Spec) -> bytes:
