@@ -278,3 +278,18 @@ def test_a_weight_below_rounding_certifies_nothing_that_is_not_so() -> None:
         ConvergenceWarning, match="rounding allows no less beside so small an alpha; raise alpha or tol$"
     ):
         assert not sparse_encode(X, D, 1e-20, max_steps=100_000, return_solution=True).converged.any()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("alpha", [2.0**-7, 2.0**-9])
+def test_codes_that_rounding_alone_keeps_above_the_tolerance_are_solved_on(alpha: float, solver: Solver | None) -> None:
+    rng = np.random.default_rng(3)
+    x, atoms = rng.normal(size=(20, 32)), rng.normal(size=(16, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = sparse_encode(x, atoms, alpha, tol=1e-9, max_steps=20_000, solver=solver, return_solution=True)
+    assert result.converged.all()
+    assert (result.gap <= 1e-9).all()
+    assert (true_gaps(x, atoms, alpha, result.z) <= 1e-9).all()
+    with pytest.warns(ConvergenceWarning):  # rounding hides more than the tolerance
+        assert not sparse_encode(x, atoms, 2.0**-20, tol=1e-9, solver=solver, return_solution=True).converged.any()
