@@ -107,7 +107,7 @@ $(PEERS)/installed: tests/interop/requirements.txt
 	@touch $@
 
 kernels: $(VENV)/tools ## write the compiled functions that come with the package anew, after a change of sparsecode/kernels
-	$(BIN)/python tests/lowering.py
+	PYTHONHASHSEED=0 $(BIN)/python tests/lowering.py
 
 interop-fixtures: $(PEERS)/installed ## write tests/interop/fixtures anew with the real libraries
 	PYTHONHASHSEED=0 HF_HUB_OFFLINE=1 $(PEERS)/bin/python tests/interop/peers/make_fixtures.py

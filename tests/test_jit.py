@@ -17,6 +17,7 @@ import pytest
 
 from sparsecode.files import cache_folder
 from sparsecode.kernels import jit, unit_rows
+from sparsecode.kernels.compiling import lowered
 
 SOURCE = """
 from sparsecode.kernels.jit import compiled
@@ -296,6 +297,16 @@ def test_results_are_numbers_of_their_type_and_errors_are_raised(functions: Any)
         functions.first("text")
     with pytest.raises(TypeError, match=r"pair returns .*; compiled functions return a number or None"):
         functions.pair(1.0)
+
+
+def test_a_source_gives_the_same_code_each_time() -> None:
+    """Numba's names of variables hold counters and addresses: those of `make kernels` would differ at every run."""
+
+    def kernel(x: Any) -> Any:
+        return x[0] / x[1]
+
+    first, second = (lowered(kernel, {}, (np.zeros(3),)) for _ in range(2))
+    assert first == second
 
 
 def test_integers_beyond_64_bits_are_refused_and_leave_no_code_of_another_type(functions: Any) -> None:

@@ -101,7 +101,7 @@ def lowered(function: Callable[..., Any], options: dict[str, Any], args: tuple[A
     library.add_ir_module(_entry(cres.target_context, cres))
     library.finalize()
     module = library._final_module
-    for part in module.functions:  # all else is private to the entry
+    for part in (*module.functions, *module.global_variables):  # all else is private to the entry
         if not part.is_declaration and part.name != ENTRY:
             part.linkage = "internal"
     _tidy(module)
