@@ -36,7 +36,7 @@ def stop(*_):
     import os
     os._exit(0)
 session.TrainingSession._advance = stop
-main(sys.argv[1:])
+main()
 """
 SPLIT = """
 import atexit, os, sys
