@@ -145,9 +145,9 @@ def test_refusing_a_file_closes_it(write: Callable[[bytes], Path], monkeypatch: 
     assert open_files == []
 
 
-@pytest.mark.parametrize("name", ["missing.npy", "."])
-def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no such file; expected a \.npy or \.npz file") as caught:
+@pytest.mark.parametrize(("name", "state"), [("missing.npy", "no such file"), (".", "is a folder")])
+def test_a_missing_file_is_named(name: str, state: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"{state}; expected a \.npy or \.npz file") as caught:
         read_array(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
