@@ -57,12 +57,28 @@ def test_codes_of_correlated_atoms() -> None:
 
 
 def test_start_of_processes() -> None:
-    now = {name: row["processor"] for name, row in stored("start")["now"]["medians"].items()}
+    record = stored("start")["now"]
     page = words_of("performance")
-    assert (
-        f"`sparse_encode` then takes {now['sparse_encode'] - now['import torch']:.1f} s more than `import torch`"
-        in page
-    )
+    assert f"`sparse_encode` then takes {record['after_torch']['sparse_encode']:.1f} s after `import torch`" in page
+    cold, warm = (record["medians"][f"sparse_encode{label}"] for label in (", cold", ""))
+    assert f"{cold['wall']:.1f} s from its start by the clock, {warm['wall']:.1f} s with the code there" in page
+
+
+def test_what_bounds_codes() -> None:
+    page, shares, speeds = words_of("performance"), [], []
+    for name in ("lasso-easy", "lasso-hard"):
+        result = stored(name)
+        shares.append(100 * result["reading_rows"]["seconds"] / result["results"]["sparse_encode"]["seconds"])
+        speeds += [result["reading_rows"][key] for key in ("gigabytes_per_second", "gigabytes_per_second_of_a_quarter")]
+    assert f"takes at least {shares[0]:.0f} % of the time with whitened patches and {shares[1]:.0f} % with others" in page
+    assert f"{min(speeds):.0f} to {max(speeds):.0f} GB/s" in page
+
+
+def test_what_bounds_iterations_of_vdl_nl() -> None:
+    rows = {row["model"]: row["ratio"] for row in stored("training")["rows"] if row["training"] == "ours"}
+    start, later = rows["mnist-vdl-nl"], rows["mnist-vdl-nl, trained"]
+    words = f"{start:.1f} times at the start of training, {later:.1f} times after 300 iterations"
+    assert words in words_of("performance")
 
 
 def test_what_bounds_steps_of_autoencoders() -> None:
@@ -70,7 +86,7 @@ def test_what_bounds_steps_of_autoencoders() -> None:
         return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
 
     rows, page = stored("autoencoders-avx2")["rows"], words_of("performance")
-    seconds = [row["cpu_seconds"] for row in rows]
+    seconds = [row["cpu_seconds" if row["threads"] == 1 else "seconds"] for row in rows]
     times = [row["saelens"] / row["ours"] for row in seconds]
     best = [min((v for name, v in row.items() if name.startswith("sparsify")), default=0.0) for row in seconds]
     product = [row["dense_roofline_seconds"] / 5 for row in rows]  # one of five
