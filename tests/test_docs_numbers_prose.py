@@ -70,7 +70,9 @@ def test_what_bounds_codes() -> None:
         result = stored(name)
         shares.append(100 * result["reading_rows"]["seconds"] / result["results"]["sparse_encode"]["seconds"])
         speeds += [result["reading_rows"][key] for key in ("gigabytes_per_second", "gigabytes_per_second_of_a_quarter")]
-    assert f"takes at least {shares[0]:.0f} % of the time with whitened patches and {shares[1]:.0f} % with others" in page
+    assert (
+        f"takes at least {shares[0]:.0f} % of the time with whitened patches and {shares[1]:.0f} % with others" in page
+    )
     assert f"{min(speeds):.0f} to {max(speeds):.0f} GB/s" in page
 
 

@@ -17,13 +17,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.threads import share_out
+from sparsecode.kernels.threads import item, share_out
 
-__all__ = ["COLUMNS", "ROWS", "pack", "padded", "pair_products"]
+__all__ = ["COLUMNS", "ROWS", "padded", "pair_products"]
 
 WIDTH, VECTORS = 8, 2  # sums in a register, and registers in a row of a block
 COLUMNS, ROWS = WIDTH * VECTORS, 5  # of a block of the result, which stays in registers
-PANELS = 8  # per work item of a thread
 
 _jit = compiled(divide=True)
 
@@ -84,22 +83,9 @@ def _block(_: Any, x: Any, x0: Any, along: Any, panel: Any, p0: Any, out: Any, o
 
 
 @_jit
-def _pack(rows: Any, panel: Any) -> None:
-    for k in range(len(panel)):
-        here = panel[k]
-        for c in range(len(here)):
-            here[c] = rows[c, k]
-
-
-def pack(rows: NDArray[np.int32], panel: NDArray[np.int32]) -> None:
-    """Write COLUMNS `rows` [COLUMNS, k] of pairs to a `panel` [k, COLUMNS]."""
-    _pack(rows, panel)
-
-
-@_jit
 def _products(x: Any, panels: Any, out: Any, first: Any, last: Any) -> None:
-    n, k = x.shape
-    width = out.shape[1]
+    k = x.shape[1]
+    n, width = out.shape
     for p in range(first, last):
         column = min(p * COLUMNS, width - COLUMNS)  # overlapping columns are written twice
         for r in range(0, n, ROWS):
@@ -107,7 +93,7 @@ def _products(x: Any, panels: Any, out: Any, first: Any, last: Any) -> None:
 
 
 def pair_products(x: NDArray[np.int32], panels: NDArray[np.int32], out: NDArray[np.int32], threads: int) -> None:
-    """out [n, m] = the products of rows of pairs `x` [n, k] with those of a table in `panels` [m / COLUMNS, k, COLUMNS], rounded up.
+    """out [n, m] = the products of the first n rows of pairs `x` [., k] with those of a table in `panels` [m / COLUMNS, k, COLUMNS], rounded up.
 
     n is a multiple of ROWS, m at least COLUMNS; the last panel holds the last COLUMNS rows of the table.
     """
@@ -116,4 +102,4 @@ def pair_products(x: NDArray[np.int32], panels: NDArray[np.int32], out: NDArray[
         for block in blocks:
             _products(x, panels, out, block.start, min(block.stop, len(panels)))
 
-    share_out(len(panels), PANELS, threads, work)
+    share_out(len(panels), item(len(panels), threads), threads, work)

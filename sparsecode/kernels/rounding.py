@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.pair_products import COLUMNS, pack, padded
-from sparsecode.kernels.threads import share_out
+from sparsecode.kernels.pair_products import COLUMNS, ROWS, padded
+from sparsecode.kernels.threads import item, share_out
 
 __all__ = ["Quantised", "coarseness", "quantise", "quantise_pairs", "quantise_panels", "slack_of"]
 
@@ -22,7 +22,6 @@ LARGEST = 127  # of 8-bit integers
 DEVIATIONS = 3.28  # of the bound in `quantised.py`
 ROUNDING = np.float32(2.0**-16)  # of |x| |w|: more than float32's in a product
 TINY = np.float32(1e-30)
-ROWS = 64  # per work item of a thread
 
 _jit = compiled()
 
@@ -57,6 +56,25 @@ def _quantise(
         step[i], norm[i] = largest / most, np.sqrt(square)
 
 
+@_jit
+def _quantise_panels(
+    x: Any, bits: Any, chances: Any, most: Any, integers: Any, pairs: Any, step_bits: Any, step: Any, norm: Any,
+    panels: Any, begin: Any, end: Any,
+) -> None:  # fmt: skip
+    """`pairs` is `integers` [COLUMNS, f], scratch, as 32-bit numbers; the last panel holds the last rows."""
+    for p in range(begin, end):
+        first = min(p * COLUMNS, len(x) - COLUMNS)
+        last = first + COLUMNS
+        _quantise(
+            x[first:last], bits[first:last], chances, most, integers, step_bits[first:last], step[first:last], norm[first:last]
+        )  # fmt: skip
+        panel = panels[p]
+        for k in range(len(panel)):
+            here = panel[k]
+            for c in range(len(here)):
+                here[c] = pairs[c, k]
+
+
 class _Rounding:
     """Of rows `x` [n, f], up or down by chance, to integers between minus and plus `most`, to which their largest magnitude is scaled."""
 
@@ -79,7 +97,7 @@ def quantise(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
         for rows in blocks:
             rounding.write(rows, integers[rows])
 
-    share_out(len(x), ROWS, threads, work)
+    share_out(len(x), item(len(x), threads), threads, work)
     return Quantised(integers, rounding.step, rounding.norm)
 
 
@@ -95,32 +113,36 @@ def _most_of(n_features: int) -> int:
 
 
 def quantise_pairs(x: NDArray[np.float32], seed: int, threads: int) -> Quantised:
-    """Rows [n, f] rounded as by `quantise` to 16-bit integers whose products fit 32 bits, in pairs [n and some rows of zeros, f / 2]."""
+    """Rows [n, f] rounded as by `quantise` to 16-bit integers whose products fit 32 bits, in pairs [., f / 2], with rows of zeros after them.
+
+    There are enough of these for `padded` products from any row on.
+    """
     n, n_features = x.shape
-    (integers, pairs), rounding = _pairs(padded(n), n_features), _Rounding(x, seed, _most_of(n_features))
+    (integers, pairs), rounding = _pairs(padded(n) + ROWS, n_features), _Rounding(x, seed, _most_of(n_features))
 
     def work(blocks: Iterable[slice]) -> None:
         for rows in blocks:
             rounding.write(rows, integers[rows.start : min(rows.stop, n)])
 
-    share_out(n, ROWS, threads, work)
+    share_out(n, item(n, threads), threads, work)
     return Quantised(pairs, rounding.step, rounding.norm)
 
 
 def quantise_panels(x: NDArray[np.float32], seed: int, threads: int, panels: NDArray[np.int32]) -> Quantised:
     """The same of a table x [m, f], m at least COLUMNS, in `panels` [m / COLUMNS, f / 2, COLUMNS], both rounded up."""
-    m, n_features = x.shape
+    n_features = x.shape[1]
     rounding = _Rounding(x, seed, _most_of(n_features))
 
     def work(blocks: Iterable[slice]) -> None:
         integers, pairs = _pairs(COLUMNS, n_features)
+        bits, step_bits = x.view(np.int32), rounding.step.view(np.int32)
         for block in blocks:
-            for p in range(block.start, min(block.stop, len(panels))):
-                first = min(p * COLUMNS, m - COLUMNS)  # the last panel holds the last rows
-                rounding.write(slice(first, first + COLUMNS), integers)
-                pack(pairs, panels[p])
+            _quantise_panels(
+                x, bits, rounding.chances, rounding.most, integers, pairs, step_bits, rounding.step, rounding.norm, panels,
+                block.start, min(block.stop, len(panels)),
+            )  # fmt: skip
 
-    share_out(len(panels), ROWS // COLUMNS, threads, work)
+    share_out(len(panels), item(len(panels), threads), threads, work)
     return Quantised(panels, rounding.step, rounding.norm)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.threads import share_out
+from sparsecode.kernels.threads import item, share_out
 
 __all__ = ["REUSE", "TILE", "column_order", "column_sums", "dots", "row_dots", "row_sums", "rows_in_use", "tiles"]
 
@@ -154,11 +154,6 @@ def tiles(entries: float, n_rows: int, row_bytes: int) -> tuple[int, int]:
     return (height, tile) if height * entries > REUSE * n_rows else (height, max(n_rows, 1))
 
 
-def _item(n: int, height: int, threads: int) -> int:
-    """Rows per work item of a thread: four items for each, of `height` rows at most."""
-    return max(1, min(height, -(-n // (4 * threads))))
-
-
 @_jit
 def _rows_in_use(table: Any, used: Any) -> None:
     zero = np.float32(0)
@@ -209,7 +204,7 @@ def _shared_sums(
         for rows in blocks:
             _sums(values, indices, offsets, table, start, rows.start, height, tile, at, out[rows])
 
-    share_out(len(out), _item(len(out), height, threads), threads, work)
+    share_out(len(out), min(height, item(len(out), threads)), threads, work)
 
 
 def row_dots(
@@ -229,7 +224,7 @@ def row_dots(
         for rows in blocks:
             _row_dots(left[rows], indices, offsets, table, rows.start, height, tile, at, out)
 
-    share_out(len(left), _item(len(left), height, threads), threads, work)
+    share_out(len(left), min(height, item(len(left), threads)), threads, work)
 
 
 def column_order(

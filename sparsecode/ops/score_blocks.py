@@ -180,7 +180,7 @@ def _integer_blocks(
     x: Tensor, weight: NDArray[Any], bias: NDArray[Any], pairs: bool, first: int
 ) -> Iterator[tuple[slice, ScoreBlock]]:
     from sparsecode.kernels import pair_products as of_pairs  # numba is slow to import
-    from sparsecode.kernels.rounding import coarseness, quantise, quantise_pairs, quantise_panels, slack_of
+    from sparsecode.kernels.rounding import Quantised, coarseness, quantise, quantise_pairs, quantise_panels, slack_of
 
     n, threads, samples, (m, width) = len(x), torch.get_num_threads(), x.numpy(), weight.shape
     block = borrowed((of_pairs.padded(min(CHUNK_INTEGERS, n)), m), torch.int32)
@@ -190,13 +190,14 @@ def _integer_blocks(
     else:
         table = quantise(weight, 1, threads)
     coarse = coarseness(table)
+    whole = (quantise_pairs if pairs else quantise)(samples, 0, threads)
     for start in (0, *range(min(first, n), n, CHUNK_INTEGERS)):
         part = slice(start, min(start + (CHUNK_INTEGERS if start else first), n))
+        rows = Quantised(whole.integers[part], whole.step[part], whole.norm[part])
         if pairs:
-            rows = quantise_pairs(samples[part], 0, threads)
-            of_pairs.pair_products(rows.integers, table.integers, block[: len(rows.integers)].numpy(), threads)
+            out = block[: of_pairs.padded(len(rows.step))].numpy()
+            of_pairs.pair_products(whole.integers[start:], table.integers, out, threads)
         else:
-            rows = quantise(samples[part], 0, threads)
             left, right = torch.from_numpy(rows.integers), torch.from_numpy(table.integers).T
             torch._int_mm(left, right, out=block[: len(left)])  # pyright: ignore - its only name
         slack = slack_of(rows, coarse, width)
