@@ -174,7 +174,7 @@ def main() -> None:
                 shutil.rmtree(fresh, ignore_errors=True)
                 fresh.mkdir()
                 seconds.setdefault(name, []).append(timed(work, folder, cache))
-                if work.cold:
+                if work.cold and FIRST_STEP not in work.words:  # which ends without what is called at an exit
                     shutil.rmtree(fresh)
                     fresh.mkdir()
                     after.setdefault(name, []).append(after_torch(work, folder, cache)[1])
