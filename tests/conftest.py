@@ -1,5 +1,7 @@
 """Shapes in signatures are checked while testing: the hook must stand before the first import of sparsecode."""
 
+from __future__ import annotations
+
 import gc
 import importlib
 import importlib.util
@@ -8,16 +10,12 @@ import pkgutil
 import random
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from checking import check_types
-from jaxtyping import config
-from looked_at import faults
-from matplotlib.figure import Figure
-from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    import torch
 
 gc.disable()  # until all is imported: little of it is garbage, and to look for that takes a fifth of the time
 
@@ -32,43 +30,61 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Global random numbers are the same for a test and its fixtures whatever ran before, in this process or in another."""
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.default_generator.manual_seed(0)  # of the CPU: torch.manual_seed is slow, for devices that are not there
 
 
-# The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
-spec, here = importlib.util.find_spec("sparsecode"), Path(__file__).parents[1] / "sparsecode"
-folders = list(spec.submodule_search_locations or ()) if spec else []
-# another copy, by PYTHONPATH: the processes that tests start import the one in the working folder
-if [Path(folder).resolve() for folder in folders] != [here.resolve()]:
-    pytest.exit(f"sparsecode is {folders}; these tests are of {here}: set PYTHONPATH to its parent", returncode=4)
-rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
-# imported under the hook, they would be compiled anew
-for large in ("lightning_fabric", "llvmlite.binding", "matplotlib.figure", "rich.progress", "tyro"):
-    importlib.import_module(large)
-check_types(rooms)
-# One thread each, and none that waits at work: parallel workers, and what they start, would fight over the cores.
-torch.set_num_threads(1)
-threadpool_limits(1, user_api="blas")  # NumPy's, which pytest's plugins have loaded by now
-os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test is imported; not where pytest-xdist starts the processes that run them, which needs none of this."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import torch
+    from checking import check_types
+    from threadpoolctl import threadpool_limits
+
+    # The kernels stay as they are: numba compiles functions, not the wrappers that the hook puts around them.
+    spec, here = importlib.util.find_spec("sparsecode"), Path(__file__).parents[1] / "sparsecode"
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    # another copy, by PYTHONPATH: the processes that tests start import the one in the working folder
+    if [Path(folder).resolve() for folder in folders] != [here.resolve()]:
+        pytest.exit(f"sparsecode is {folders}; these tests are of {here}: set PYTHONPATH to its parent", returncode=4)
+    rooms = [f"sparsecode.{module.name}" for module in pkgutil.iter_modules(folders) if module.name != "kernels"]
+    # imported under the hook, they would be compiled anew
+    for large in ("lightning_fabric", "llvmlite.binding", "matplotlib.figure", "rich.progress", "tyro"):
+        importlib.import_module(large)
+    check_types(rooms)
+    # One thread each, and none that waits at work: parallel workers, and what they start, would fight over the cores.
+    torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")  # NumPy's, which pytest's plugins have loaded by now
+    os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
 
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Annotations unenforced, as for users: for tests of what a function itself says to arguments of a wrong type."""
+    from jaxtyping import config
+
     monkeypatch.setattr(config, "jaxtyping_disable", True)
 
 
 @pytest.fixture
 def rng() -> torch.Generator:
     """Random numbers for a test's own data, the same on every run."""
+    import torch
+
     return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
 def global_rng_untouched() -> Generator[None]:
     """Fails the test if it moves NumPy's or torch's global generator (beartype itself draws from Python's)."""
+    import numpy as np
+    import torch
 
     def states() -> tuple[Any, ...]:
         name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - the global one is what is watched
@@ -97,6 +113,9 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Generator[Non
 @pytest.fixture(autouse=True)
 def _looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction] - pytest does
     """Figures are written with few pixels, which takes less time; in tests marked `draws` each is checked before that."""
+    from looked_at import faults
+    from matplotlib.figure import Figure
+
     draws = request.node.get_closest_marker("draws")
     savefig = Figure.savefig
 
