@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ class Digits(Spec, tag="digits"):
     seed: Seed = 0
 
     def load(self) -> Splits:
-        rows = np.loadtxt(_file("data/digits.csv.gz"), delimiter=",")
+        rows = _rows(_file("data/digits.csv.gz"))
         pixels, target = rows[:, :-1], rows[:, -1]
         x = (pixels / 16).astype(np.float32).reshape(-1, 8, 8)
         sizes = (int(TRAIN * len(x)), int(VALID * len(x)))
@@ -109,6 +110,12 @@ def _file(name: str) -> Path:
     if package is None or package.origin is None:
         raise FileNotFoundError("the package scikit-learn, whose data these are, is not installed")
     return Path(package.origin).parent / "datasets" / name
+
+
+@cache
+def _rows(path: Path) -> NDArray[np.float64]:
+    """Kept, because a run asks for them several times, and to parse them takes as long as several of its steps."""
+    return np.loadtxt(path, delimiter=",")
 
 
 def _grey(name: str) -> NDArray[np.float64]:
