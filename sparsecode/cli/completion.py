@@ -53,12 +53,15 @@ def completion_command(arguments: using.CompletionArguments) -> None:
             parts.append(_part(f'"{name} "*', _options(kind)))
     parts += [_part(f'"{n} {s}"', _options(kind)) for n, kinds in SUBCOMMANDS.items() for s, kind in kinds.items()]
     parts.append(_part('"train --resume"', _options(train.Resume)))
-    alike: dict[str, list[str]] = {}
+    tables, alike = train.all_kept(), dict[Any, list[str]]()
     for recipe in RECIPES:
-        table = train.kept(recipe)
-        options = _options(train.arguments_of(table) if table else train.TrainPlace)
-        alike.setdefault(_part("", options), []).append(f'"train {recipe}"')
-    parts += ["|".join(recipes) + part for part, recipes in alike.items()]
+        alike.setdefault(_without_defaults(tables.get(recipe)), []).append(recipe)
+    merged: dict[str, list[str]] = {}
+    for recipes in alike.values():
+        table = tables.get(recipes[0])
+        part = _part("", _options(train.arguments_of(table) if table else train.TrainPlace))
+        merged.setdefault(part, []).extend(f'"train {recipe}"' for recipe in recipes)
+    parts += ["|".join(cases) + part for part, cases in merged.items()]
     names = {
         '"1 "*': COMMANDS,
         '"2 train"': (*RECIPES, "--resume"),
@@ -69,6 +72,13 @@ def completion_command(arguments: using.CompletionArguments) -> None:
     }
     lines = [f'        {case}) names="{" ".join(words)}" ;;' for case, words in names.items()]
     print(SCRIPT.format(options="\n".join(f"        {part}" for part in parts), names="\n".join(lines)), end="")
+
+
+def _without_defaults(item: train.Option | train.OptionTable | None) -> Any:
+    """Equal for two recipes whose options have the same names and types: the first stands for both, which saves a second."""
+    if isinstance(item, train.OptionTable):
+        return tuple((name, _without_defaults(each)) for name, each in item.fields.items())
+    return item and repr(item.kind)
 
 
 def _options(kind: type[Any]) -> dict[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ __all__ = [
     "OptionTable",
     "Resume",
     "TrainPlace",
+    "all_kept",
     "arguments_of",
     "dataclass_of",
     "keep",
@@ -121,11 +122,16 @@ def print_help(argv: list[str]) -> None:
 
 def kept(recipe: str) -> OptionTable | None:
     """The table of a recipe, if `keep` was called by a package with the same source text."""
+    return all_kept().get(recipe)
+
+
+def all_kept() -> dict[str, OptionTable]:
+    """The tables of all recipes, or none."""
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         stamp, _, data = _file().read_bytes().partition(b"\n")
         if stamp == _stamp(data):
-            return msgspec.json.decode(data, type=dict[str, OptionTable]).get(recipe)
-    return None
+            return msgspec.json.decode(data, type=dict[str, OptionTable])
+    return {}
 
 
 def keep(tables: dict[str, OptionTable]) -> None:
