@@ -1,40 +1,53 @@
-"""Work shared out to plain threads: every block once, errors reach the caller, calls from within a call and after a fork end."""
+"""Work shared out to threads, torch's and others: every block once, errors reach the caller, calls from within a call and after a fork end."""
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterable
 
 import pytest
 
+from sparsecode.kernels import threads as module
 from sparsecode.kernels.threads import item, share_out
+
+
+@pytest.fixture(params=["torch's threads", "a pool"], autouse=True)
+def whose(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Threads of both kinds, on platforms where torch's can be called."""
+    if request.param == "a pool":
+        monkeypatch.setattr(module, "_team", lambda: None)
+    return request.param
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("n", [0, 1, 7, 100])
 def test_every_row_once_in_at_most_so_many_threads(n: int, threads: int) -> None:
-    rows, names = [0] * n, set[str]()
+    rows, members = [0] * n, set[int]()
 
     def work(blocks: Iterable[slice]) -> None:
-        names.add(threading.current_thread().name)
+        members.add(threading.get_ident())
         for block in blocks:
             for i in range(n)[block]:
                 rows[i] += 1
 
     share_out(n, item(n, threads), threads, work)
     assert rows == [1] * n
-    assert len(names) <= threads
+    assert len(members) <= threads
 
 
 def test_threads_are_used_again() -> None:
+    members = set[int]()
+
     def work(blocks: Iterable[slice]) -> None:
+        members.add(threading.get_ident())
         for _ in blocks:
             barrier.wait()  # both threads take a block
 
     for _ in range(20):
         barrier = threading.Barrier(2, timeout=30)
         share_out(2, 1, 2, work)
-    assert sum(thread.name.startswith("sparsecode") for thread in threading.enumerate()) <= 8
+    assert 2 <= len(members) <= 8
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -72,3 +85,34 @@ def test_calls_from_within_a_call_and_from_many_threads_end() -> None:
         caller.join(60)
     assert not any(caller.is_alive() for caller in callers)
     assert sum(totals) == 8 * 40
+
+
+def _sum_in_child(results: multiprocessing.SimpleQueue[int]) -> None:
+    totals = list[int]()
+    share_out(100, 10, 2, lambda blocks: totals.extend(block.stop - block.start for block in blocks))
+    results.put(sum(totals))
+
+
+def test_a_forked_process_ends_with_the_same_sum() -> None:
+    share_out(100, 10, 2, lambda blocks: [None for _ in blocks] and None)  # so that there are threads to lose
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.SimpleQueue[int] = context.SimpleQueue()
+    child = context.Process(target=_sum_in_child, args=(results,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert results.get() == 100
+
+
+def test_an_interrupt_of_the_caller_is_raised() -> None:
+    barrier = threading.Barrier(2, timeout=30)
+
+    def work(blocks: Iterable[slice]) -> None:
+        for block in blocks:
+            if block.start < 2:
+                barrier.wait()  # both threads take a block
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        share_out(10_000, 1, 2, work)

@@ -1,11 +1,13 @@
-"""Distribution of samples over plain threads, and aligned scratch memory."""
+"""Distribution of samples over threads, those of torch where they can be called, and aligned scratch memory."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,33 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(MOST, "sparsecode")
 
 
+@cache
+def _team() -> Any:
+    """`GOMP_parallel(function, data, threads, flags)` of the OpenMP library that torch uses; None where it has no such function.
+
+    After each product its threads poll for milliseconds, and other threads beside them would share the cores with that.
+    """
+    import torch
+
+    try:
+        call = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    call.argtypes, call.restype = (_FUNCTION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return call
+
+
+def _after_fork() -> None:
+    """A forked process has none of its parent's threads, and OpenMP's would be waited for forever."""
+    global _forked
+    _forked = True
+    _pool.cache_clear()
+
+
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_forked = False
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has none of its parent's threads
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def item(n: int, threads: int) -> int:
@@ -35,12 +62,38 @@ def item(n: int, threads: int) -> int:
 def share_out(n: int, block: int, threads: int, work: Callable[[Iterable[slice]], None]) -> None:
     """Run `work` in so many threads, the caller's among them, on an iterator over blocks of 0..n; a free thread takes the next block.
 
-    Plain threads: numba's own pool would change torch's number of threads and compete with it for the cores.
+    numba's own pool would change torch's number of threads and compete with it for the cores.
     """
     size = block if threads > 1 else max(n, 1)
     starts = range(0, n, size)
     slices: Iterator[slice] = iter([slice(start, start + size) for start in starts])
-    others = [_pool().submit(work, slices) for _ in range(min(threads, len(starts)) - 1)]
+    count = min(threads, len(starts))
+    if count < 2:
+        work(slices)
+    elif not _forked and (team := _team()) is not None:
+        _in_team(team, count, work, slices)
+    else:
+        _in_pool(count, work, slices)
+
+
+def _in_team(team: Any, count: int, work: Callable[[Iterable[slice]], None], slices: Iterator[slice]) -> None:
+    errors: list[BaseException] = []
+
+    def member(_: int | None) -> None:
+        try:
+            work(slices)
+        except BaseException as error:  # an interrupt of the caller's thread, too: none can pass through the library
+            errors.append(error)
+            for _ in slices:  # no thread begins another block
+                pass
+
+    team(_FUNCTION(member), None, count, 0)
+    if errors:
+        raise errors[0]
+
+
+def _in_pool(count: int, work: Callable[[Iterable[slice]], None], slices: Iterator[slice]) -> None:
+    others = [_pool().submit(work, slices) for _ in range(count - 1)]
     try:
         work(slices)
     finally:

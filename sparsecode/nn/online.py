@@ -42,7 +42,7 @@ Forgetting = Annotated[
     Meta(description="weight of the past statistics at each new batch; 1: no forgetting"),
 ]
 
-BLOCK = 32  # atoms updated one after the other between two matrix products
+BLOCK = 128  # atoms updated one after the other between two matrix products, which are slower in smaller parts
 STEPS = 3  # of gradient descent, where there is no kernel
 
 
