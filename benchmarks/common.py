@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
 
 if TYPE_CHECKING:
     from sparsecode.train.fit_state import FitState
@@ -42,6 +43,14 @@ def interleaved(
             run()
             seconds[name].append(clock() - began)
     return seconds
+
+
+def share_of_products(run: Callable[[], object]) -> float:
+    """The share of torch's matrix products in the time of all of torch's operations in `run`."""
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        run()
+    seconds = {operation.key: operation.self_cpu_time_total for operation in recorded.key_averages()}
+    return sum(seconds.get(f"aten::{name}", 0) for name in ("mm", "addmm", "bmm", "baddbmm")) / sum(seconds.values())
 
 
 def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:

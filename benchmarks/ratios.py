@@ -60,7 +60,7 @@ def _dictionary(result: Any) -> Rows:
     seconds = result["seconds"]
     for name, value in seconds.items():
         if value is not None and not name.startswith("sparsecode"):
-            yield f"to its objective: {name}", value / seconds["sparsecode (tol .1)"], 25.0, "s"
+            yield f"to its objective: {name}", value / seconds[f"sparsecode ({result['chosen']})"], 25.0, "s"
 
 
 def _training(result: Any) -> Rows:

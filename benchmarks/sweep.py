@@ -5,7 +5,8 @@ SPARSECODE_DATA has them) or on MNIST's pixels, in batches of 1024. "all at once
 script would start them; `processes` trains two at a time, a core each; `stacked` trains all in one process. All take the same steps; wall times are those of whole commands, from the shell: start-up,
 reading the data, training, evaluation and pictures. The steady state is timed apart, from the records of the training
 loss in each run's metrics: milliseconds per step and run. "exact" computes in float32 throughout, as separate runs of
-that width do; "bf16" lets the stack use bfloat16 products, as `model.arithmetic` allows.
+that width do; "bf16" lets the stack use bfloat16 products, as `model.arithmetic` allows. The floor is the time of a step's
+five dense float32 products alone, two runs at a time on a core each, as the stack trains them.
 
     python benchmarks/sweep.py [latents|mnist] [REPEATS] [EPOCHS]
 """
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,33 @@ def run(data: str, arithmetic: str, epochs: float, way: str) -> dict[str, Any]:
     }
 
 
+def floor(data: str, steps: int = 20) -> float:
+    """Milliseconds per step and run of the five products of a dense step alone, the median of so many."""
+    n, k, batch = {"latents": 256, "mnist": 784}[data], 1000, 1024
+    cores = torch.get_num_threads()
+    took: list[float] = []
+
+    def run() -> None:
+        torch.set_num_threads(1)  # of this thread
+        x, z, weight, grad = torch.randn(n, batch), torch.randn(k, batch), torch.randn(k, n), torch.empty(k, n)
+        for _ in range(steps):
+            began = time.perf_counter()
+            torch.mm(weight, x, out=z)
+            torch.mm(weight.T, z)
+            torch.mm(weight, x, out=z)
+            torch.mm(z, x.T, out=grad)
+            torch.mm(z, x.T, out=grad)
+            took.append(time.perf_counter() - began)
+
+    runs = [threading.Thread(target=run) for _ in range(cores)]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    torch.set_num_threads(cores)
+    return 1e3 * statistics.median(took) / cores
+
+
 def short(epochs: float = 1) -> dict[str, float]:
     """Ratios of the steady state: processor time of training alone, one run after the other, and stacked."""
     splits = None
@@ -168,6 +197,7 @@ def main() -> None:
     chosen = sys.argv[1:2] if sys.argv[1:] else ["latents" if os.environ.get("SPARSECODE_DATA") else "mnist"]
     repeats, epochs = int((sys.argv[2:] or ["3"])[0]), float((sys.argv[3:] or ["10"])[0])
     rows = [row for data in chosen for row in measure(data, repeats, epochs)]
+    floors = {data: floor(data) for data in chosen}
     show(
         f"eight noise levels, 1000 codes, batches of 1024, {torch.get_num_threads()} cores; median of {repeats} in turn",
         ["data, backend, arithmetic", "steps", "seconds", "times faster", "of cores", "times less", "ms / step and run", "times faster"],
@@ -178,9 +208,10 @@ def main() -> None:
             ]
             for row in rows
         ],
-        "seconds: whole commands, with start-up, reading, evaluation and pictures, and what they took of all cores together; ms: the steady state of training alone",
+        "seconds: whole commands, with start-up, reading, evaluation and pictures, and what they took of all cores together; ms: the steady state of training "
+        f"alone; five float32 products alone: {', '.join(f'{data} {ms:.1f} ms' for data, ms in floors.items())}",
     )  # fmt: skip
-    print(f"saved to {save('sweep', {'rows': rows})}")
+    print(f"saved to {save('sweep', {'rows': rows, 'products_ms': floors})}")
 
 
 if __name__ == "__main__":
