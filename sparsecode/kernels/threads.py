@@ -79,7 +79,7 @@ def share_out(n: int, block: int, threads: int, work: Callable[[Iterable[slice]]
 def _in_team(team: Any, count: int, work: Callable[[Iterable[slice]], None], slices: Iterator[slice]) -> None:
     errors: list[BaseException] = []
 
-    def member(_: int | None) -> None:
+    def member(data: int | None) -> None:  # noqa: ARG001 - the library's contract
         try:
             work(slices)
         except BaseException as error:  # an interrupt of the caller's thread, too: none can pass through the library
