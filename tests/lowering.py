@@ -52,6 +52,7 @@ def solve(dtype: str) -> None:
         sc.sparse_encode(x, atoms, 1.0, mask=mask)
         sc.omp_encode(x, atoms, 5, mask=mask)
     sc.learn_dictionary(x, 16, 1.0, epochs=1)
+    sc.learn_dictionary(x, 64, 8.0, init=atoms, max_steps=1)  # few codes, whose statistics take no zeros
 
 
 def select() -> None:
