@@ -195,7 +195,7 @@ def measure(data: str, repeats: int, epochs: float) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print, save."""
     chosen = sys.argv[1:2] if sys.argv[1:] else ["latents" if os.environ.get("SPARSECODE_DATA") else "mnist"]
-    repeats, epochs = int((sys.argv[2:] or ["3"])[0]), float((sys.argv[3:] or ["10"])[0])
+    repeats, epochs = int((sys.argv[2:] or ["3"])[0]), float((sys.argv[3:] or ["5"])[0])
     rows = [row for data in chosen for row in measure(data, repeats, epochs)]
     floors = {data: floor(data) for data in chosen}
     show(
