@@ -51,7 +51,7 @@ def dictionary(result: Any) -> Parts:
     """Seconds to one objective."""
     seconds = result["seconds"]
     rows = [(name, "not reached" if s is None else number(s)) for name, s in seconds.items()]
-    ours = seconds["sparsecode (tol .1)"]
+    ours = seconds[f"sparsecode ({result['chosen']})"]
     return [Table([("method", f"seconds to an objective of {result['target']:.4f}"), *rows])], [
         Comparison("seconds to the objective", ours, name, s)
         for name, s in seconds.items()
