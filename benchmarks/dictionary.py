@@ -206,13 +206,13 @@ def reached(curve: Curve, target: float) -> float | None:
 
 def picture(curves: dict[str, Curve], target: float) -> None:
     """Objective against seconds."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
     for name, curve in curves.items():
         axes.plot(*zip(*curve[1:], strict=True), marker=".", label=name)
     axes.axhline(target, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", xlabel="seconds", ylabel="objective of held-out patches")
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside lower left")
     figure.savefig(RESULTS / "dictionary.png", dpi=150)
 
 
