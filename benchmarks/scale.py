@@ -135,9 +135,7 @@ def drawn(axis: str, points: Sequence[dict[str, float]], sizes: Sequence[int]) -
     below.set_ylabel("memory, MiB")
     below.set_xlabel(axis)
     if axis in ("threads", "ranks"):
-        above.plot(
-            sizes, [point["clock"] for point in points], color=colour(2), marker=mark(2), label="clock, busy machine"
-        )
+        above.plot(sizes, [point["clock"] for point in points], color=colour(2), marker=mark(2), label="clock")
     else:
         above.plot(
             sizes, [seconds[-1] * size / sizes[-1] for size in sizes], "--", color=colour(6), label="proportional"
