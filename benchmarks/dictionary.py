@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import spams
@@ -151,15 +152,11 @@ def parts(p: Problem, steps: int = 60, **settings: Any) -> dict[str, float]:
         return call
 
     names = {"QuadraticEnergy": "products for codes", "solve": "codes", "gather_": "statistics", "update_": "atoms"}
-    originals = {name: getattr(learner, name) for name in names}
-    for name, words in names.items():
-        setattr(learner, name, timed(words, originals[name]))
-    began = time.perf_counter()
     settings = {"batch_size": BATCH, **settings}
-    learn_dictionary(p.train, N_CODE, ALPHA, init=p.atoms, max_steps=steps, **settings)
-    whole = time.perf_counter() - began
-    for name, function in originals.items():
-        setattr(learner, name, function)
+    with patch.multiple(learner, **{name: timed(words, getattr(learner, name)) for name, words in names.items()}):
+        began = time.perf_counter()
+        learn_dictionary(p.train, N_CODE, ALPHA, init=p.atoms, max_steps=steps, **settings)
+        whole = time.perf_counter() - began
     return {"steps per second": steps / whole, **{name: value / whole for name, value in seconds.items()}}
 
 

@@ -103,7 +103,7 @@ def floor(data: str, steps: int = 20) -> float:
     cores = torch.get_num_threads()
     took: list[float] = []
 
-    def run() -> None:
+    def multiply() -> None:
         torch.set_num_threads(1)  # of this thread
         x, z, weight, grad = torch.randn(n, batch), torch.randn(k, batch), torch.randn(k, n), torch.empty(k, n)
         for _ in range(steps):
@@ -115,7 +115,7 @@ def floor(data: str, steps: int = 20) -> float:
             torch.mm(z, x.T, out=grad)
             took.append(time.perf_counter() - began)
 
-    runs = [threading.Thread(target=run) for _ in range(cores)]
+    runs = [threading.Thread(target=multiply) for _ in range(cores)]
     for thread in runs:
         thread.start()
     for thread in runs:

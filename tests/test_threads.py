@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -94,6 +95,7 @@ def _sum() -> int:
     return sum(totals)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_ends_with_the_same_sum() -> None:
     assert _sum() == 100  # so that there are threads to lose
     child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(_sum()))

@@ -1,0 +1,54 @@
+"""Numbers on what bounds speed, and tables of it, are those of the files that named commands write."""
+
+from __future__ import annotations
+
+from test_docs_numbers_prose import stored, words_of
+
+
+def test_bounds_of_training_sweeps_variational_steps_and_dictionaries() -> None:
+    page = words_of("performance")
+    ours = {row["model"]: row for row in stored("training")["rows"] if row["training"] == "ours"}
+    start, later = (ours[f"mnist-vdl-nl{state}"] for state in ("", ", trained"))
+    assert (
+        f"{start['ratio']:.1f} times at the start of training, {later['ratio']:.1f} times after 300 iterations, of which products of matrices "
+        f"take {100 * start['products']:.0f} % and {100 * later['products']:.0f} % (`benchmarks/training.py`): with nothing but these, ours would be "
+        f"{start['ratio'] / start['products']:.1f} and {later['ratio'] / later['products']:.1f} times faster"
+    ) in page
+    sweep = stored("sweep")
+    stack = next(row for row in sweep["rows"] if row["backend"] == "stacked" and row["arithmetic"] == "exact")
+    products = f"take {sweep['products_ms']['latents']:.1f} of the {stack['ms']:.1f} ms of a step"
+    assert (
+        f"{stack['times_faster']:.1f} times by the clock, {stack['times_less_cpu']:.1f} times less processor time, "
+        f"{stack['times_faster_steady']:.2f} times in the steady state with AVX2. Five products alone {products}"
+    ) in page
+    assert products in words_of("sweeps")
+    steps = {(row["training"], row["model"]): row for row in stored("variational")["rows"]}
+    models = ("mnist-vae", "mnist-vsc-1", "mnist-vsc")
+    vae, *vsc = (steps["ours", model]["ratio"] for model in models)
+    floor, whole = ([steps[kind, model]["ms_per_step"] for model in models] for kind in ("floor", "ours"))
+    assert f"{vae:.1f} times for `mnist-vae`, {vsc[0]:.1f} and {vsc[1]:.1f} times for the two of VSC" in page
+    for three in (floor, whole):
+        assert f"{three[0]:.2f}, {three[1]:.2f} and {three[2]:.2f}" in page
+    learned = stored("dictionary")
+    hard, easy = sorted(learned["rows"], key=lambda row: row["target"])
+    last = learned["curves"][f"sparsecode ({learned['chosen']})"][-1]
+    shares = {name: f"{100 * share:.0f} %" for name, share in learned["parts"].items()}
+    assert (
+        f"{hard['seconds'] / hard['ours']:.0f} times to what its better setting has by then, {easy['seconds'] / easy['ours']:.0f} times to what "
+        f"the other one has; after {last[0]:.0f} s {100 * (1 - last[1] / hard['target']):.1f} % below. Codes take {shares['codes']} of a step, their "
+        f"products with the atoms {shares['products for codes']}, statistics {shares['statistics']} and atoms {shares['atoms']}"
+    ) in page
+
+
+def test_tables_of_stacks_and_of_variational_steps() -> None:
+    page = words_of("sweeps")
+    for row in stored("sweep")["rows"]:
+        for cell in (f"{row['seconds']:.0f} s", f"{row['cpu_seconds']:.0f} s", f"{row['ms']:.1f} ms"):
+            assert f"| {cell}" in page
+    page = words_of("variational")
+    rows = {
+        name: [row["ms_per_step"] for row in stored("variational")["rows"] if row["training"] == name]
+        for name in ("usual loop", "usual loop, in memory", "floor")
+    }
+    for three in rows.values():
+        assert f"| {' | '.join(f'{ms:.2f}' for ms in three)} |" in page
