@@ -147,7 +147,7 @@ def drawn(axis: str, points: Sequence[dict[str, float]], sizes: Sequence[int]) -
         below.plot(sizes, [point["gram_mib"] for point in points], ":", color=colour(2), label="Gram matrix")
     for axes in (above, below):
         if axis in ("threads", "ranks"):
-            axes.set_ylim(0)
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         else:
             axes.set_xscale("log")
             axes.set_yscale("log")
