@@ -6,12 +6,17 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sparsecode.kernels import threads as module
-from sparsecode.kernels.threads import item, share_out
+from sparsecode.kernels.selection import above_rows
+from sparsecode.kernels.sparse_rows import row_dots, row_sums
+from sparsecode.kernels.threads import WORTH, item, share_out, worth
+from sparsecode.kernels.unit_rows import remove_parallel
 
 
 @pytest.fixture(params=["torch's threads", "a pool"], autouse=True)
@@ -116,3 +121,40 @@ def test_an_interrupt_of_the_caller_is_raised() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         share_out(10_000, 1, 2, work)
+
+
+def test_small_work_stays_in_one_thread_and_the_results_do_not_depend_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (worth(4, WORTH - 1), worth(4, WORTH)) == (1, 4)
+    n, k, f, per_row = 200, 300, 40, 6
+    rng = np.random.default_rng(0)
+    x, table = rng.normal(size=(n, f)).astype(np.float32), rng.normal(size=(k, f)).astype(np.float32)
+    entries = rng.normal(size=n * per_row).astype(np.float32)
+    columns, starts = rng.integers(0, k, n * per_row).astype(np.int32), np.arange(n + 1) * per_row
+
+    def results() -> list[NDArray[np.generic]]:
+        scores, grad = x @ table.T, table[::-1].copy()
+        sums, dots = np.empty((n, f), np.float32), np.empty(n * per_row, np.float32)
+        selected, values, counts = np.zeros((n, k), np.int32), np.zeros((n, k), np.float32), np.zeros(n, np.int64)
+        row_sums(entries, columns, starts, table, np.zeros(f, np.float32), sums, 2)
+        row_dots(x, columns, starts, table, dots, 2)
+        remove_parallel(grad, table, 1e-9, 2)
+        threshold, margin = np.full(k, 9, np.float32), np.zeros(n, np.float32)
+        above_rows(scores, x, table, np.zeros(k, np.float32), threshold, margin, selected, values, counts, 2)
+        return [sums, dots, grad, selected, values, counts]
+
+    threads = set[int]()
+    shared = module.share_out
+
+    def counted(n: int, block: int, members: int, work: Callable[[Iterable[slice]], None]) -> None:
+        threads.add(members)
+        shared(n, block, members, work)
+
+    for name in ("selection", "sparse_rows", "unit_rows"):
+        monkeypatch.setattr(f"sparsecode.kernels.{name}.share_out", counted)
+    alone = results()
+    assert threads == {1}
+    monkeypatch.setattr(module, "WORTH", 0)
+    together = results()
+    assert threads == {1, 2}
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert alone[-1].sum() > 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
 from sparsecode.kernels.sparse_rows import dots
-from sparsecode.kernels.threads import share_out
+from sparsecode.kernels.threads import share_out, worth
 
 __all__ = [
     "above_rows",
@@ -33,6 +33,7 @@ GROUPS = 256  # group maxima at least, and this many times k:
 PER_K = 8
 UNCERTAIN = np.float32(2.0**-8)  # of a bfloat16 number: more than its rounding
 ROWS = 64  # samples per work item of a thread
+COMPARISON = 4  # numbers that a sum reads in the time of one comparison
 
 _jit = compiled()
 
@@ -235,7 +236,7 @@ def top_rows(
                 most, result, kept, kept_keys, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 
-    share_out(len(scores), ROWS, threads, work)
+    share_out(len(scores), ROWS, worth(threads, COMPARISON * scores.size), work)
 
 
 def above_rows(
@@ -268,4 +269,4 @@ def above_rows(
                 bits.view(np.float32), line, indices[rows], values[rows], counts[rows],
             )  # fmt: skip
 
-    share_out(len(scores), ROWS, threads, work)
+    share_out(len(scores), ROWS, worth(threads, COMPARISON * scores.size), work)

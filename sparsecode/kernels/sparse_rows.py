@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.threads import item, share_out
+from sparsecode.kernels.threads import item, share_out, worth
 
 __all__ = ["REUSE", "TILE", "column_order", "column_sums", "dots", "row_dots", "row_sums", "rows_in_use", "tiles"]
 
@@ -204,6 +204,7 @@ def _shared_sums(
         for rows in blocks:
             _sums(values, indices, offsets, table, start, rows.start, height, tile, at, out[rows])
 
+    threads = worth(threads, len(indices) * table.shape[1])
     share_out(len(out), min(height, item(len(out), threads)), threads, work)
 
 
@@ -224,6 +225,7 @@ def row_dots(
         for rows in blocks:
             _row_dots(left[rows], indices, offsets, table, rows.start, height, tile, at, out)
 
+    threads = worth(threads, len(indices) * table.shape[1])
     share_out(len(left), min(height, item(len(left), threads)), threads, work)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["aligned", "item", "on_line", "share_out"]
+__all__ = ["aligned", "item", "on_line", "share_out", "worth"]
 
 MOST = 1024  # threads that wait
+WORTH = 2**22  # numbers read: 0.4 ms, about what a second thread takes to start and to wait for Python's lock
 LINE = 64  # bytes; rows that straddle cache lines cost half as much again
 
 
@@ -57,6 +58,11 @@ if hasattr(os, "register_at_fork"):
 def item(n: int, threads: int) -> int:
     """Rows per work item of a thread: four items for each, since a thread may wait for Python between two."""
     return -(-n // (4 * threads)) or 1
+
+
+def worth(threads: int, numbers: int) -> int:
+    """`threads`, or 1 for work that reads so few `numbers` that more threads would take longer."""
+    return threads if numbers >= WORTH else 1
 
 
 def share_out(n: int, block: int, threads: int, work: Callable[[Iterable[slice]], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sparsecode.kernels.jit import compiled
-from sparsecode.kernels.threads import share_out
+from sparsecode.kernels.threads import share_out, worth
 
 __all__ = ["remove_parallel"]
 
@@ -37,4 +37,4 @@ def remove_parallel(grad: NDArray[Any], rows: NDArray[Any], tiny: float, threads
         for part in blocks:
             _remove_parallel(grad[part], rows[part], grad.dtype.type(tiny))
 
-    share_out(len(grad), ROWS, threads, work)
+    share_out(len(grad), ROWS, worth(threads, grad.size), work)
