@@ -69,7 +69,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies; numerical test
 
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
-BENCHMARKS := lasso dictionary training autoencoders variational sweep path estimators start
+BENCHMARKS := lasso dictionary training autoencoders variational sweep path correlated fired_rows estimators start
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt

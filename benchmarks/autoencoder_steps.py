@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import cProfile
 import importlib.machinery
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -27,6 +28,12 @@ from sparsecode.train.optim import Adam, Clip, Optim, build
 from sparsecode.train.steps import AutogradSteps
 
 BATCH, K, LR = 4096, 32, 1e-4
+PARTS = {  # functions, none of which calls another of these
+    "products that find active codes": ("quantise_panels", "quantise_pairs", "quantise", "pair_products", "_int_mm", "mm", "addmm"),
+    "selection": ("top_quantised", "above_quantised", "top_rows", "above_rows", "packed"),
+    "sums and products of active codes": ("row_sums", "row_dots", "column_order", "column_sums"),
+    "Adam and clipping": ("_fused_adam_", "_foreach_norm", "_foreach_mul_"),
+}  # fmt: skip
 
 Step = Callable[[Tensor], object]
 
@@ -184,3 +191,17 @@ def contenders(kind: str, d: int, m: int, level: float) -> dict[str, Callable[[]
     if kind == "topk":
         actual |= {f"sparsify, {o}": lambda o=o: sparsify(d, m, o) for o in ("adam", "signum")}
     return actual
+
+
+def shares(step: Step, batches: Iterable[Tensor]) -> dict[str, float]:
+    """Which share of our steps with sparse codes each of PARTS takes, by Python's profiler, which makes steps somewhat longer."""
+    profile = cProfile.Profile()
+    for x in batches:
+        profile.runcall(step, x)
+    seconds, whole = dict[str, float](), 0.0
+    for entry in profile.getstats():
+        code = entry.code
+        name = code.rstrip(">").split(".")[-1] if isinstance(code, str) else code.co_name
+        seconds[name] = seconds.get(name, 0) + entry.totaltime
+        whole = entry.totaltime if code is step.__code__ else whole
+    return {part: round(sum(seconds.get(name, 0) for name in names) / whole, 3) for part, names in PARTS.items()}

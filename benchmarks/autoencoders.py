@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from autoencoder_steps import BATCH, K, contenders, spec
+from autoencoder_steps import BATCH, PARTS, K, contenders, shares, spec
 from common import RESULTS, save, show, units
 from torch import Tensor
 
@@ -97,16 +97,18 @@ def measure(kind: str, d: int, m: int, sparse: bool, only: list[str], repeats: i
             if isinstance(count, float):
                 active[name] = count
     reached = peak(d, m)
+    sparse = sparse or kind == "topk"
     return {
         "kind": kind,
         "size": [d, m],
-        "l0": f"{ACTIVE}" if sparse else ("32" if kind == "topk" else "start"),
+        "l0": str(K) if kind == "topk" else f"{ACTIVE}" if sparse else "start",
         "active": {name: round(value, 1) for name, value in active.items()},
         "seconds": {name: round(float(np.median(times)), 4) for name, times in wall.items()},
         "cpu_seconds": {name: round(float(np.median(times)), 4) for name, times in cpu.items()},
         "timed_steps": {name: len(times) for name, times in wall.items()},
         "float32_gflops": round(reached, 1),
         "dense_roofline_seconds": round(10 * BATCH * d * m / 1e9 / reached, 4),
+        "parts": shares(steps["ours"], batches[:3]) if sparse and "ours" in steps else {},
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
     }
@@ -170,6 +172,19 @@ def report(result: dict[str, Any]) -> None:
         lines,
         "times faster than each (wall seconds; CPU seconds with one thread); roofline: five dense float32 products at this machine's speed",
     )
+    parted = [row for row in result["rows"] if row.get("parts")]
+    if parted:
+        show(
+            "Parts of our steps with sparse codes, % of their time",
+            ["", *PARTS],
+            [
+                [
+                    f"{row['kind']} {row['size'][0]}x{row['size'][1]}, L0 {row['l0']}",
+                    *(f"{100 * row['parts'][name]:.0f}" for name in PARTS),
+                ]
+                for row in parted
+            ],
+        )
     if "curves" in result:
         actual = result["curves"]
         every = actual["steps"] // len(actual["losses"]["dense"])

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsecode.kernels.threads import aligned
+
 __all__ = ["Scratch", "borrowed"]
 
 KEPT = 8  # arrays at most that wait to be used again
@@ -25,7 +27,7 @@ def borrowed(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     with _lock:
         free = [i for i, (_, lent) in enumerate(_arrays) if lent() is None]
         at = next((i for i in free if _arrays[i][0].nbytes == n_bytes), None)
-        array = np.empty(n_bytes, np.uint8) if at is None else _arrays.pop(at)[0]
+        array = aligned((n_bytes,), np.dtype(np.uint8)) if at is None else _arrays.pop(at)[0]
         if at is None and len(free) >= KEPT:
             del _arrays[free[0]]
         view = array[:]  # what the tensor keeps alive
