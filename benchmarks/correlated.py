@@ -43,6 +43,7 @@ SHARES = (0.1, 0.03, 0.01, 0.003, 0.001)
 ROWS, TURNS = {512: 100, 4096: 20}, {512: 15, 4096: 3}
 PEER_ROWS, PEER_SHARES = 10, {512: SHARES, 4096: (0.01,)}
 LARGE, LARGE_ROWS, LARGE_SHARE = 16_384, 10, 0.01
+SHORT_SHARE = 0.03
 
 
 def normed(a: Array) -> Array:
@@ -192,6 +193,20 @@ def large(kind: str) -> dict[str, Any]:
         "peak_mib": peak / 1024,
         "peak_mib_before": before / 1024,
     }
+
+
+def short() -> dict[str, float]:
+    """Ratios at one weight, 512 atoms: to incoherent atoms, and to the fastest peer."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    ours(np.eye(2), np.eye(2), 0.5)  # compiles
+    result: dict[str, float] = {}
+    for kind in KINDS[1:]:
+        row = compare(kind, 512, SHORT_SHARE)
+        times = row["microseconds"]
+        result[f"512, {kind}, weight {SHORT_SHARE:g}: incoherent atoms"] = times["same share"] / times["ours"]
+        result[f"512, {kind}, weight {SHORT_SHARE:g}: the fastest peer"] = min(row["peers"].values()) / times["ours"]
+    return result
 
 
 def main() -> None:

@@ -117,12 +117,24 @@ def shares() -> list[dict[str, float]]:
     return result
 
 
-def main() -> None:
-    """Measure, print, save."""
+def points_of_two() -> list[dict[str, Any]]:
+    """What two processes measure."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         spawn(work, (folder,), nprocs=2)
-        points = torch.load(Path(folder) / "result")
+        return torch.load(Path(folder) / "result")
+
+
+def short() -> dict[str, float]:
+    """Ratios of processor time."""
+    from ratios import FILES
+
+    return {what: value for what, value, *_ in FILES["fired-rows"][1]({"points": points_of_two()})}
+
+
+def main() -> None:
+    """Measure, print, save."""
+    points = points_of_two()
     result = {"size": [N_CODE, WIDTH], "k": K, "points": points, "shares": shares()}
     show(
         f"Sums of the gradients of {N_CODE} codes of {WIDTH} features over two processes",

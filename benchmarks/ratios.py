@@ -22,7 +22,9 @@ __all__ = ["GUARDED", "KEPT", "Ratio", "comparable", "kept", "kept_table", "rati
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-GUARDED = ("lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "estimators", "start")
+GUARDED = (
+    "lasso", "dictionary", "training", "autoencoders", "variational", "sweep", "path", "correlated", "fired_rows", "estimators", "start",
+)  # fmt: skip
 KEPT = 0.7
 NARROW = ("autoencoders", "sweep")  # whose ratios depend on units for bfloat16 or 8-bit integers
 ANYWHERE = ("start",)  # whose ratios do not depend on the processor: imports on both sides
@@ -110,6 +112,24 @@ def _path(result: Any) -> Rows:
         yield f"{name}: separate calls", 1 / row["ratio"], None, "cpu s"
 
 
+def _correlated(result: Any) -> Rows:
+    for n_code, kind in dict.fromkeys((row["n_code"], row["atoms"]) for row in result["rows"]):
+        rows = [row for row in result["rows"] if (row["n_code"], row["atoms"]) == (n_code, kind)]
+        times = [row["microseconds"] for row in rows]
+        incoherent = min(each["same share"] / each["ours"] for each in times)
+        yield f"{n_code}, {kind}, at the worst weight: incoherent atoms", incoherent, 0.5, "cpu s"
+        peers = [min(row["peers"].values()) / row["microseconds"]["ours"] for row in rows if "peers" in row]
+        if peers:
+            yield f"{n_code}, {kind}, at the worst weight: the fastest peer", min(peers), None, "cpu s"
+
+
+def _fired_rows(result: Any) -> Rows:
+    for point in result["points"]:
+        if point["bytes"]["fired"] < point["bytes"]["all"]:
+            ratio = point["seconds"]["all, processor"] / point["seconds"]["fired, processor"]
+            yield f"{100 * point['fired']:.0f} % of the rows: sums of all rows", ratio, None, "cpu s"
+
+
 def _estimators(result: Any) -> Rows:
     seconds = {(row["data"], row["estimator"]): row["seconds"] for row in result["rows"]}
     for data in dict.fromkeys(data for data, _ in seconds):
@@ -137,6 +157,8 @@ FILES: dict[str, tuple[str, Callable[[Any], Rows]]] = {
     "variational": ("variational", _variational),
     "sweep": ("sweep", _sweep),
     "path": ("path", _path),
+    "correlated": ("correlated", _correlated),
+    "fired-rows": ("fired_rows", _fired_rows),
     "estimators": ("estimators", _estimators),
     "start": ("start", _start),
 }

@@ -119,7 +119,14 @@ def autoencoders(result: Any) -> Parts:
             for name, value in seconds.items()
             if value is not None and not name.startswith("ours")
         ]
-    return [Table(rows, "Seconds of processor time for a step of 4096 rows")], comparisons
+    tables = [Table(rows, "Seconds of processor time for a step of 4096 rows")]
+    parted = [(row[:3], r["parts"]) for row, r in zip(rows[1:], result["rows"], strict=True) if r.get("parts")]
+    if parted:
+        cells = [(*row, *(f"{100 * share:.0f}" for share in parts.values())) for row, parts in parted]
+        tables.append(
+            Table([(*head[:3], *parted[0][1]), *cells], "Parts of our steps with sparse codes, % of their time")
+        )
+    return tables, comparisons
 
 
 def compiled(result: Any) -> Parts:

@@ -17,7 +17,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 
 ratios: Any = import_module("ratios")
 common: Any = import_module("common")
-PEERS = {"lasso": "spams", "dictionary": "spams", "autoencoders": "sae_lens"}
+PEERS = {"lasso": "spams", "dictionary": "spams", "autoencoders": "sae_lens", "correlated": "spams"}
 DATA = {"autoencoders": "acts_minilm_l3_wikitext2_16k_f16.npz", "sweep": "cifar10_convmixer_latents.npz"}
 
 
