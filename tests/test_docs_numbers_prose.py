@@ -70,6 +70,7 @@ def test_what_bounds_codes() -> None:
         result = stored(name)
         shares.append(100 * result["reading_rows"]["seconds"] / result["results"]["sparse_encode"]["seconds"])
         speeds += [result["reading_rows"][key] for key in ("gigabytes_per_second", "gigabytes_per_second_of_a_quarter")]
+        assert speeds[-1] <= speeds[-2], "the page says that a quarter is read no faster than all"
     assert (
         f"takes at least {shares[0]:.0f} % of the time with whitened patches and {shares[1]:.0f} % with others" in page
     )

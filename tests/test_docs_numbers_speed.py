@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_docs_numbers_prose import stored, words_of
+from test_docs_numbers_prose import ROOT, stored, words_of
 
 
 def test_bounds_of_training_sweeps_variational_steps_and_dictionaries() -> None:
@@ -52,3 +52,45 @@ def test_tables_of_stacks_and_of_variational_steps() -> None:
     }
     for three in rows.values():
         assert f"| {' | '.join(f'{ms:.2f}' for ms in three)} |" in page
+
+
+def test_parts_of_sparse_steps_and_products_of_dense_ones() -> None:
+    page, changes = words_of("performance"), (ROOT / "CHANGELOG.md").read_text()
+    rows = {(row["kind"], *row["size"], row["l0"]): row for row in stored("autoencoders-avx2")["rows"]}
+    row = rows["l1", 384, 12288, "100"]
+    seconds, parts = row["seconds"], row["parts"]
+    products, *others = parts.values()
+    selection, sums, adam = (f"{100 * share:.0f} %" for share in others)
+    assert (
+        f"products of integers that find the active codes take {100 * products:.0f} % of its step ({products * seconds['ours']:.2f} s, where torch's "
+        f"product of float32 takes {row['dense_roofline_seconds'] / 5:.2f} s), their selection {selection}, sums and products of active codes "
+        f"{sums}, Adam and clipping {adam}. With the products alone it would be {seconds['saelens'] / seconds['ours'] / products:.1f} times faster"
+    ) in page
+    dense = {key: row for key, row in rows.items() if key[-1] == "start"}
+    short, long = (
+        each["seconds"]["saelens"] / each["dense_roofline_seconds"]
+        for each in (dense["l1", 384, 3072, "start"], dense["l1", 768, 6144, "start"])
+    )
+    assert f"SAELens take {short:.1f} and {long:.1f} times as long as these products at 384 x 3072 and 768 x 6144" in page
+    shares = [100 * each["dense_roofline_seconds"] / each["seconds"]["ours"] for each in dense.values()]
+    assert f"with AVX2 {min(shares):.0f} to {max(shares):.0f} % of the speed of the five products alone" in changes
+
+
+def test_sums_of_rows_in_use() -> None:
+    points = stored("fired-rows")["points"]
+    few = [point for point in points if point["bytes"]["fired"] < point["bytes"]["all"]]
+    every = [1000 * point["seconds"]["all, processor"] for point in points]
+    searches = [
+        1000 * (point["seconds"]["fired, processor"] - point["seconds"]["all, processor"])
+        for point in points
+        if point not in few
+    ]
+    nine, quarter = (
+        f"with {100 * point['fired']:.0f} % of the rows"[: None if i else -12]
+        + f" {1000 * point['seconds']['fired, processor']:.0f} ms and {point['bytes']['fired'] / 1e6:.0f} MB"
+        for i, point in enumerate(few)
+    )
+    assert (
+        f"spend {min(every):.0f} to {max(every):.0f} ms of processor time each on sums of everything; {quarter}, {nine}. "
+        f"With more than 0.4 of them the search costs {min(searches):.0f} to {max(searches):.0f} ms"
+    ) in words_of("scaling")
