@@ -35,7 +35,8 @@ def test_bounds_of_training_sweeps_variational_steps_and_dictionaries() -> None:
     shares = {name: f"{100 * share:.0f} %" for name, share in learned["parts"].items()}
     assert (
         f"{hard['seconds'] / hard['ours']:.0f} times to what its better setting has by then, {easy['seconds'] / easy['ours']:.0f} times to what "
-        f"the other one has; after {last[0]:.0f} s {100 * (1 - last[1] / hard['target']):.1f} % below. Codes take {shares['codes']} of a step, their "
+        f"the other one has; after {last[0]:.0f} s {100 * (1 - last[1] / hard['target']):.1f} % below, "
+        f"after {learned['long'][0]:.0f} s {100 * (1 - learned['long'][1] / hard['target']):.1f} %. Codes take {shares['codes']} of a step, their "
         f"products with the atoms {shares['products for codes']}, statistics {shares['statistics']} and atoms {shares['atoms']}"
     ) in page
 
@@ -71,7 +72,9 @@ def test_parts_of_sparse_steps_and_products_of_dense_ones() -> None:
         each["seconds"]["saelens"] / each["dense_roofline_seconds"]
         for each in (dense["l1", 384, 3072, "start"], dense["l1", 768, 6144, "start"])
     )
-    assert f"SAELens take {short:.1f} and {long:.1f} times as long as these products at 384 x 3072 and 768 x 6144" in page
+    assert (
+        f"SAELens take {short:.1f} and {long:.1f} times as long as these products at 384 x 3072 and 768 x 6144" in page
+    )
     shares = [100 * each["dense_roofline_seconds"] / each["seconds"]["ours"] for each in dense.values()]
     assert f"with AVX2 {min(shares):.0f} to {max(shares):.0f} % of the speed of the five products alone" in changes
 
@@ -94,3 +97,14 @@ def test_sums_of_rows_in_use() -> None:
         f"spend {min(every):.0f} to {max(every):.0f} ms of processor time each on sums of everything; {quarter}, {nine}. "
         f"With more than 0.4 of them the search costs {min(searches):.0f} to {max(searches):.0f} ms"
     ) in words_of("scaling")
+
+
+def test_the_worst_of_correlated_atoms() -> None:
+    rows = [row for row in stored("correlated")["rows"] if row["n_code"] == 512]
+    row = max(rows, key=lambda row: row["microseconds"]["ours"] / row["microseconds"]["same share"])
+    times = row["microseconds"]
+    assert (
+        f"At the worst of these, {row['atoms']} at {row['share']:g}, {row['active']:.0f} codes are active; incoherent atoms take "
+        f"{times['as many active'] / times['same share']:.1f} times as long with as many as at the same weight, and the {row['atoms']} "
+        f"{times['ours'] / times['as many active']:.1f} times as long as that"
+    ) in words_of("performance")
