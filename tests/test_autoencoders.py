@@ -72,6 +72,7 @@ def test_every_penalty_is_led_to_the_wanted_count(penalty: Any) -> None:
     assert sum(s["l0"] for s in seen[-50:]) / 50 == pytest.approx(12, rel=0.1)
 
 
+@pytest.mark.slow
 def test_thresholds_are_led_to_the_wanted_count() -> None:
     spec = Amortised(
         n_code=96,

@@ -103,6 +103,7 @@ def test_the_encoder_unrolls_ista(positive: bool) -> None:
     torch.testing.assert_close(encoder(x), z)
 
 
+@pytest.mark.slow
 def test_planted_atoms_are_learned() -> None:
     """Images of three atoms anywhere; learned ones match up to sign and a shift within the window."""
     rng = np.random.RandomState(0)

@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ import os, sys, warnings
 warnings.simplefilter("ignore")
 sys.path.insert(0, sys.argv[1])
 from test_estimators import SHORT, checked
-for name in SHORT:
+for name in sys.argv[2:]:
     passed = checked(name)
     print(name, len(passed), passed.count("check_array_api_input"))
 if "SCIPY_ARRAY_API" not in os.environ:
@@ -85,25 +86,30 @@ np.testing.assert_allclose(z.numpy(), clone(SHORT["SparseDictionary"]).fit_trans
 """
 
 
-def counts_of_checks(**environ: str) -> dict[str, tuple[int, int]]:
+def counts_of_checks(*names: str, **environ: str) -> dict[str, tuple[int, int]]:
     """Passed checks, and those of them that pass arrays of other libraries, in a process that enforces no annotations."""
     env = {**{name: value for name, value in os.environ.items() if name != "SCIPY_ARRAY_API"}, **environ}
-    command = [sys.executable, "-c", ALL_CHECKS, os.path.dirname(__file__)]
+    command = [sys.executable, "-c", ALL_CHECKS, os.path.dirname(__file__), *names]
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 0, result.stderr[-3000:]
     rows = (line.split() for line in result.stdout.splitlines())
     return {name: (int(passed), int(arrays)) for name, passed, arrays in rows}
 
 
-def test_all_checks_of_scikit_learn_pass_with_arrays_of_other_libraries() -> None:
-    counts = counts_of_checks(SCIPY_ARRAY_API="1")  # which scipy reads when it is imported
-    assert counts.keys() == SHORT.keys()
+@pytest.mark.parametrize(
+    "names",
+    [("SparseCoder", "SparseDictionary"), pytest.param(NETWORKS, marks=pytest.mark.slow)],
+    ids=["codes and dictionaries", "networks"],
+)
+def test_all_checks_of_scikit_learn_pass_with_arrays_of_other_libraries(names: Sequence[str]) -> None:
+    counts = counts_of_checks(*names, SCIPY_ARRAY_API="1")  # which scipy reads when it is imported
+    assert list(counts) == list(names)
     assert all(passed >= 53 and arrays >= 4 for passed, arrays in counts.values()), counts
 
 
 @pytest.mark.slow
 def test_all_checks_of_scikit_learn_pass() -> None:
-    counts = counts_of_checks()
+    counts = counts_of_checks(*SHORT)
     assert counts.keys() == SHORT.keys()
     assert all(passed >= 46 for passed, _ in counts.values()), counts
 

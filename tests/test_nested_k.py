@@ -76,6 +76,7 @@ def test_a_batch_topk_model_trains_with_it() -> None:
     assert first == pytest.approx(second, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_model_is_better_at_other_k_than_one_trained_at_a_single_k() -> None:
     """On digits: trained at 16 with budgets, against 16 alone, at k of 2, 4, 8; at 16 itself it loses little."""
     splits = Digits().load()
