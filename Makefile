@@ -86,7 +86,7 @@ bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after anothe
 $(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/$*.py
 
-test-speed: $(VENV)/tools $(BENCH)/installed ## no ratio to a peer is below 70 % of that in benchmarks/results/ratios.json (seven minutes)
+test-speed: $(VENV)/tools $(BENCH)/installed ## no ratio to a peer is below 70 % of that in benchmarks/results/ratios.json (nine minutes)
 	SPARSECODE_BENCH=$(BENCH)/bin/python $(BIN)/pytest -m slow tests/speed
 
 # A machine with a GPU has torch's CUDA build in some other environment: make gpu-check GPU_PYTHON=python

@@ -44,6 +44,7 @@ from sparsecode.train.steps import AutogradSteps
 SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
 SIZES["l1"] = SIZES["jumprelu"] = SIZES["topk"][:3]
 ACTIVE = 100
+SHORT = (("topk", 0, str(K)), ("l1", 0, str(ACTIVE)), ("jumprelu", 0, str(ACTIVE)), ("l1", 0, "start"), ("l1", 1, str(ACTIVE)))  # fmt: skip
 REPEATS, SLOW = 5, 3  # timed steps of ours, and of peers that take more than a second
 
 
@@ -203,13 +204,13 @@ def report(result: dict[str, Any]) -> None:
 
 
 def short() -> dict[str, float]:
-    """Ratios: the smallest size of each kind, sparse, one thread, processor time."""
+    """Ratios, one thread, processor time: the smallest size of each kind with sparse codes, L1 also with half of them active and with 12 288."""
     logging.getLogger("lightning").setLevel(logging.ERROR)
     result: dict[str, float] = {}
-    for kind, l0 in (("topk", str(K)), ("l1", str(ACTIVE)), ("jumprelu", str(ACTIVE))):
-        d, m = SIZES[kind][0]
+    for kind, size, l0 in SHORT:
+        d, m = SIZES[kind][size]
         peers = ("saelens", *(("sparsify, signum",) if kind == "topk" else ()))
-        seconds = measure(kind, d, m, kind != "topk", ["ours", *peers])["cpu_seconds"]
+        seconds = measure(kind, d, m, l0 == str(ACTIVE), ["ours", *peers])["cpu_seconds"]
         for peer in peers:
             result[f"{kind} {d}x{m}, L0 {l0}: {peer}"] = seconds[peer] / seconds["ours"]
     return result

@@ -42,8 +42,11 @@ ALPHAS = {"easy": 0.0481, "hard": 0.03}  # about a tenth of the codes active
 ACCURATE = 1e-6
 FEW = 1_000  # patches, with --busy
 BUSY = ("sparse_encode", "SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA")
-THREADS, REPEATS, N_NONZERO = 2, 5, 10
-SAME = 1e-3  # of errors
+THREADS, REPEATS, N_NONZERO, SAME = 2, 5, 10, 1e-3  # the last of errors
+SHORT = {
+    "hard": ("SPAMS lasso (LARS), f64", "scikit-learn, tuned, f32"),
+    "easy": ("SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA"),
+}
 
 
 class Contender(NamedTuple):
@@ -221,27 +224,27 @@ def pursue() -> None:
         ),
     }
     rows = {label: PART if label == "scikit-learn omp, f64" else N for label in runs}
-    codes = {label: dense(run()) for label, run in runs.items()}
-    left = {label: errors(x[: rows[label]], d, z) for label, z in codes.items()}
-    for label, error in left.items():
-        same_as(errors(x[: rows[label]], d, codes["omp_encode"][: rows[label]]), error, label)
+    first, left = dense(runs["omp_encode"]()), dict[str, float]()
+    for label, n in rows.items():
+        left[label] = errors(x[:n], d, dense(runs[label]()))
+        same_as(errors(x[:n], d, first[:n]), left[label], label)
     seconds = interleaved(runs, REPEATS, warm=False)
     title = f"omp: {N} patches, {N_CODE} atoms, {N_NONZERO} non-zeros, {THREADS} threads"
     report("omp", title, seconds, rows, {label: {"mean_squared_residual": left[label]} for label in runs})
 
 
 def short() -> dict[str, float]:
-    """Ratios: 2 000 easy patches at the stored settings, one thread, processor time."""
+    """Ratios: 2 000 patches at the stored settings, one thread, processor time."""
     warnings.simplefilter("ignore")
-    x, d = problem("easy")
-    x = x[:PART]
-    settings = {name: row["setting"] for name, row in stored("lasso-easy")["results"].items()}
-    makes = contenders(d, ALPHAS["easy"], threads=1)
-    names = ("SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA")
-    runs = {name: makes[name].make(x, settings[name]) for name in ("sparse_encode", *names)}
-    runs["sparse_encode"]()
-    middle = medians(interleaved(runs, 7, warm=False, clock=time.process_time))
-    result = {f"easy: {name}": middle[name] / middle["sparse_encode"] for name in names}
+    result: dict[str, float] = {}
+    for kind, names in SHORT.items():
+        x, d = problem(kind)
+        x, makes = x[:PART], contenders(d, ALPHAS[kind], threads=1)
+        before = stored(f"lasso-{kind}")["results"]
+        runs = {name: makes[name].make(x, before[name]["setting"]) for name in ("sparse_encode", *names)}
+        runs["sparse_encode"]()
+        middle = medians(interleaved(runs, 7, warm=False, clock=time.process_time))
+        result |= {f"{kind}: {name}": middle[name] / middle["sparse_encode"] for name in names}
     pursuits: dict[str, Callable[[], Any]] = {
         "ours": lambda: omp_encode(x, d, N_NONZERO),
         "peer": spams_omp(fortran(x, np.float32), fortran(d, np.float32), threads=1),
