@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE # tests start many processes, each of which would compile the package anew
-.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench bench-lasso bench-dictionary bench-training bench-autoencoders bench-variational bench-sweep test-speed kernels interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
+.PHONY: help demo test test-slow test-kills test-fuzz test-ray check bench test-speed kernels interop-fixtures test-interop test-trackers test-scaling gpu-check dist docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -70,6 +70,7 @@ check: $(VENV)/tools ## style, types, import order, dependencies; numerical test
 # Peers have an environment of their own, with the package in it at the same pinned versions.
 BENCH := .venv-bench
 BENCHMARKS := lasso dictionary training autoencoders variational sweep path correlated fired_rows estimators start
+.PHONY: $(BENCHMARKS:%=bench-%)
 BENCH_PIP := $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
@@ -86,7 +87,7 @@ bench: $(BENCHMARKS:%=bench-%) ## speed beside peers, one benchmark after anothe
 $(BENCHMARKS:%=bench-%): bench-%: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/$*.py
 
-test-speed: $(VENV)/tools $(BENCH)/installed ## no ratio to a peer is below 70 % of that in benchmarks/results/ratios.json (nine minutes)
+test-speed: $(VENV)/tools $(BENCH)/installed ## no ratio to a peer is below 70 % of that in benchmarks/results/ratios.json (a quarter of an hour)
 	SPARSECODE_BENCH=$(BENCH)/bin/python $(BIN)/pytest -m slow tests/speed
 
 # A machine with a GPU has torch's CUDA build in some other environment: make gpu-check GPU_PYTHON=python

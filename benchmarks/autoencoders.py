@@ -44,7 +44,6 @@ from sparsecode.train.steps import AutogradSteps
 SIZES = {"topk": ((384, 3072), (384, 12288), (768, 6144), (768, 24576))}
 SIZES["l1"] = SIZES["jumprelu"] = SIZES["topk"][:3]
 ACTIVE = 100
-SHORT = (("topk", 0, str(K)), ("l1", 0, str(ACTIVE)), ("jumprelu", 0, str(ACTIVE)), ("l1", 0, "start"), ("l1", 1, str(ACTIVE)))  # fmt: skip
 REPEATS, SLOW = 5, 3  # timed steps of ours, and of peers that take more than a second
 
 
@@ -204,15 +203,17 @@ def report(result: dict[str, Any]) -> None:
 
 
 def short() -> dict[str, float]:
-    """Ratios, one thread, processor time: the smallest size of each kind with sparse codes, L1 also with half of them active and with 12 288."""
+    """Ratios of every row, one thread, processor time."""
     logging.getLogger("lightning").setLevel(logging.ERROR)
     result: dict[str, float] = {}
-    for kind, size, l0 in SHORT:
-        d, m = SIZES[kind][size]
+    for kind, sizes in SIZES.items():
         peers = ("saelens", *(("sparsify, signum",) if kind == "topk" else ()))
-        seconds = measure(kind, d, m, l0 == str(ACTIVE), ["ours", *peers])["cpu_seconds"]
-        for peer in peers:
-            result[f"{kind} {d}x{m}, L0 {l0}: {peer}"] = seconds[peer] / seconds["ours"]
+        for d, m in sizes:
+            for sparse in (False,) if kind == "topk" else (False, True):
+                row = measure(kind, d, m, sparse, ["ours", *peers])
+                seconds = row["cpu_seconds"]
+                for peer in peers:
+                    result[f"{kind} {d}x{m}, L0 {row['l0']}: {peer}"] = seconds[peer] / seconds["ours"]
     return result
 
 

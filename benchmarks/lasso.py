@@ -39,12 +39,11 @@ from sparsecode.solvers import FISTA
 Array = NDArray[Any]
 N, PART, N_CODE = 10_000, 2_000, 512
 ALPHAS = {"easy": 0.0481, "hard": 0.03}  # about a tenth of the codes active
-ACCURATE = 1e-6
-FEW = 1_000  # patches, with --busy
+ACCURATE, FEW = 1e-6, 1_000  # the second: patches, with --busy
 BUSY = ("sparse_encode", "SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA")
 THREADS, REPEATS, N_NONZERO, SAME = 2, 5, 10, 1e-3  # the last of errors
 SHORT = {
-    "hard": ("SPAMS lasso (LARS), f64", "scikit-learn, tuned, f32"),
+    "hard": ("SPAMS lasso (LARS), f64", "scikit-learn, tuned, f32", "plain torch FISTA"),
     "easy": ("SPAMS lasso (LARS), f64", "SPAMS cd, f32", "scikit-learn, tuned, f32", "plain torch FISTA"),
 }
 
@@ -243,7 +242,7 @@ def short() -> dict[str, float]:
         before = stored(f"lasso-{kind}")["results"]
         runs = {name: makes[name].make(x, before[name]["setting"]) for name in ("sparse_encode", *names)}
         runs["sparse_encode"]()
-        middle = medians(interleaved(runs, 7, warm=False, clock=time.process_time))
+        middle = medians(interleaved(runs, 3 if kind == "hard" else 7, warm=False, clock=time.process_time))
         result |= {f"{kind}: {name}": middle[name] / middle["sparse_encode"] for name in names}
     pursuits: dict[str, Callable[[], Any]] = {
         "ours": lambda: omp_encode(x, d, N_NONZERO),

@@ -88,13 +88,12 @@ def test_sums_of_rows_in_use() -> None:
         for point in points
         if point not in few
     ]
-    nine, quarter = (
-        f"with {100 * point['fired']:.0f} % of the rows"[: None if i else -12]
-        + f" {1000 * point['seconds']['fired, processor']:.0f} ms and {point['bytes']['fired'] / 1e6:.0f} MB"
-        for i, point in enumerate(few)
-    )
+    costs = [
+        (point["fired"], 1000 * point["seconds"]["fired, processor"], point["bytes"]["fired"] / 1e6) for point in few
+    ]
+    least, more = (f"with {100 * share:.0f} %{{}} {ms:.0f} ms and {size:.0f} MB" for share, ms, size in costs)
     assert (
-        f"spend {min(every):.0f} to {max(every):.0f} ms of processor time each on sums of everything; {quarter}, {nine}. "
+        f"spend {min(every):.0f} to {max(every):.0f} ms of processor time each on sums of everything; {more.format(' of the rows')}, {least.format('')}. "
         f"With more than 0.4 of them the search costs {min(searches):.0f} to {max(searches):.0f} ms"
     ) in words_of("scaling")
 
@@ -103,6 +102,16 @@ def test_the_worst_of_correlated_atoms() -> None:
     rows = [row for row in stored("correlated")["rows"] if row["n_code"] == 512]
     row = max(rows, key=lambda row: row["microseconds"]["ours"] / row["microseconds"]["same share"])
     times = row["microseconds"]
+    (large,) = (
+        r
+        for r in stored("correlated")["rows"]
+        if (r["n_code"], r["atoms"], r["share"]) == (4096, "one direction", 0.01)
+    )
+    ratio = large["peers"]["SPAMS lasso (LARS)"] / large["microseconds"]["ours"]
+    assert (
+        f"for 4 096 atoms of one direction at 0.01, {large['active']:.0f} active codes, it takes {ratio:.2f} times as long as ours"
+        in words_of("performance")
+    )
     assert (
         f"At the worst of these, {row['atoms']} at {row['share']:g}, {row['active']:.0f} codes are active; incoherent atoms take "
         f"{times['as many active'] / times['same share']:.1f} times as long with as many as at the same weight, and the {row['atoms']} "
